@@ -1,0 +1,92 @@
+"""Every exception that shaker raises: what went wrong, where, what to do, and whether trying again helps.
+
+The exit codes are the public contract of the commands; `EXIT_*` below are the only places that spell them.
+"""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_USAGE = 2
+EXIT_REFUSED = 3
+EXIT_UNFAITHFUL = 4
+EXIT_DIFFERENT = 5
+EXIT_FENCED = 6
+EXIT_INCOMPLETE = 75
+
+
+class ShakerError(Exception):
+    """An error with a hint. `kind` is its stable name in logs and in `shaker_errors_total{kind}`.
+
+    `exit_code` is what the process ends with when the error ends it, `retry` whether the worker may go on
+    by trying again. The text never holds a value or a secret.
+    """
+
+    kind = "internal"
+    exit_code = EXIT_INCOMPLETE
+    retry = False
+
+    def __init__(self, what: str, *, hint: str = "", kind: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+        if kind is not None:
+            self.kind = kind
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.hint}" if self.hint else self.what
+
+
+class SettingsError(ShakerError):
+    """Settings that cannot be used: one line for each fault, naming the setting."""
+
+    kind = "settings"
+    exit_code = EXIT_USAGE
+
+
+class RefusedError(ShakerError):
+    """Source or target are not fit for the work; nothing was written."""
+
+    kind = "refused"
+    exit_code = EXIT_REFUSED
+
+
+class UnfaithfulError(ShakerError):
+    """Data that cannot be replicated faithfully: an unknown type, a corrupt snapshot, a rejected command."""
+
+    kind = "unfaithful"
+    exit_code = EXIT_UNFAITHFUL
+
+
+class CorruptError(UnfaithfulError):
+    """Bytes of the source that break its protocol or its snapshot format, named with their offset."""
+
+    kind = "corrupt"
+
+
+class FencedError(ShakerError):
+    """A newer worker of the same name owns the target."""
+
+    kind = "fenced"
+    exit_code = EXIT_FENCED
+
+
+class LinkError(ShakerError):
+    """A connection could not be made, was lost, or missed a deadline: trying again helps."""
+
+    kind = "link"
+    retry = True
+
+
+class ServerBusyError(LinkError):
+    """The server answered that it cannot do it now (LOADING, OOM, READONLY, …): waiting helps."""
+
+    kind = "busy"
+
+
+class AccessError(LinkError):
+    """Wrong credentials or a forbidden command: trying again helps once an operator has mended it.
+
+    Retried slowly in follow mode, ends the one-off modes.
+    """
+
+    kind = "access"

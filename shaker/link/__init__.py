@@ -1,0 +1,1 @@
+"""The only sockets: connect, TLS, back-off, deadlines."""

@@ -1,0 +1,1 @@
+"""Pure changes between source and target: which command touches which keys, what may not be forwarded."""

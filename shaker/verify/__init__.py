@@ -1,0 +1,1 @@
+"""Comparing a source and a target."""

@@ -1,0 +1,49 @@
+"""Lag in seconds: the age of the oldest source offset that is not yet applied on the target."""
+
+from __future__ import annotations
+
+from collections import deque
+
+
+class LagClock:
+    """A bounded ring of (time, source offset) samples.
+
+    `observe` takes what the source's offset was at a time; `seconds` answers how long the oldest offset beyond
+    `applied` has been waiting. 0 when all is applied; rising when the source cannot be reached, because a
+    source that cannot be asked may have gone on: the age of the last successful observation counts then.
+    Times are seconds of any monotonic clock, offsets are bytes of one replication history.
+    """
+
+    def __init__(self, samples: int = 7200, unreachable_after: float = 3.0) -> None:
+        self._samples: deque[tuple[float, int]] = deque(maxlen=samples)
+        self._unreachable_after = unreachable_after
+        self._seen: float | None = None
+
+    def observe(self, now: float, source_offset: int) -> None:
+        """Record that the source stood at `source_offset` at time `now`."""
+        self._seen = now
+        if self._samples and source_offset < self._samples[-1][1]:
+            self._samples.clear()  # another history: old offsets say nothing about it
+        if not self._samples or source_offset > self._samples[-1][1]:
+            self._samples.append((now, source_offset))
+
+    def reset(self) -> None:
+        """Forget all samples: a new replication history begins."""
+        self._samples.clear()
+        self._seen = None
+
+    def applied(self, offset: int) -> None:
+        """Drop the samples at or below the applied `offset`, but for the newest of them."""
+        samples = self._samples
+        while len(samples) > 1 and samples[0][1] <= offset:
+            samples.popleft()
+
+    def seconds(self, now: float, applied: int) -> float:
+        """Return the lag in seconds at time `now` for the `applied` offset."""
+        waiting = next((time for time, offset in self._samples if offset > applied), None)
+        if waiting is not None:
+            return max(0.0, now - waiting)
+        if self._seen is None:
+            return 0.0
+        silent = now - self._seen
+        return silent if silent > self._unreachable_after else 0.0

@@ -1,0 +1,236 @@
+"""One `Status` that every stage counts into and that health, metrics, logs, page and commands read."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from shaker.watch.lag import LagClock
+
+SCHEMA_VERSION = 1
+
+# Upper bounds, in seconds, of the apply-latency histogram's buckets: from one loopback round trip to a stall.
+LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+class State(StrEnum):
+    """What the worker is doing; the values are the public names of `/status` and `shaker_state`."""
+
+    STARTING = "starting"
+    CONNECTING = "connecting"
+    HANDSHAKING = "handshaking"
+    SNAPSHOT = "snapshot"
+    CATCHING_UP = "catching_up"
+    STREAMING = "streaming"
+    PAUSED = "paused"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+    FENCED = "fenced"
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """One side of the replication as the worker sees it."""
+
+    address: str = ""
+    server: str = ""
+    connected: bool = False
+    last_error: str = ""
+
+
+@dataclass(slots=True)
+class SnapshotProgress:
+    """How far the snapshot is. `bytes_total` and `keys_total` are 0 while the source has not told them."""
+
+    bytes_total: int = 0
+    bytes_done: int = 0
+    keys_total: int = 0
+    keys_done: int = 0
+    started: float | None = None
+    finished: float | None = None
+
+
+@dataclass(slots=True)
+class StreamProgress:
+    """Where the stream is: offsets in bytes of the source's replication history."""
+
+    replid: str = ""
+    received_offset: int = 0
+    applied_offset: int = 0
+    checkpoint_offset: int = 0
+    source_offset: int = 0
+    commands_applied: int = 0
+
+
+@dataclass(slots=True)
+class Status:
+    """Counters and states of one worker process. Written by the event loop only; reading needs no lock.
+
+    `reasons` holds what keeps `/readyz` at 503 apart from state and lag: a stable name → a sentence for people.
+    `heartbeats` holds, for each task that must turn, when it last did and how long it may take between turns.
+    """
+
+    name: str = "default"
+    mode: str = "follow"
+    codec: str = "plain"
+    version: str = ""
+    clock: Callable[[], float] = time.monotonic
+    state: State = State.STARTING
+    started: bool = False
+    source: Endpoint = field(default_factory=Endpoint)
+    target: Endpoint = field(default_factory=Endpoint)
+    snapshot: SnapshotProgress = field(default_factory=SnapshotProgress)
+    stream: StreamProgress = field(default_factory=StreamProgress)
+    full_syncs: int = 0
+    partial_syncs: int = 0
+    reconnects: Counter[str] = field(default_factory=Counter)
+    errors: Counter[tuple[str, str]] = field(default_factory=Counter)
+    rejected_commands: int = 0
+    reserved_keys_skipped: int = 0
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    window_bytes: int = 0
+    last_applied: float = 0.0
+    latency_counts: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BUCKETS) + 1))
+    latency_sum: float = 0.0
+    reasons: dict[str, str] = field(default_factory=dict)
+    heartbeats: dict[str, tuple[float, float]] = field(default_factory=dict)
+    lag: LagClock = field(default_factory=LagClock)
+    _rate: tuple[float, int, float] = (0.0, 0, 0.0)
+
+    def beat(self, task: str, *, within: float = 30.0) -> None:
+        """Tell that `task` turned now and will again `within` that many seconds."""
+        self.heartbeats[task] = (self.clock(), within)
+
+    def retire(self, task: str) -> None:
+        """Tell that `task` ended as it should."""
+        self.heartbeats.pop(task, None)
+
+    def stalled(self) -> list[str]:
+        """Return the tasks that did not turn in time: what `/livez` answers 503 for."""
+        now = self.clock()
+        return sorted(task for task, (at, within) in tuple(self.heartbeats.items()) if now - at > within)
+
+    def count_error(self, side: str, kind: str, text: str = "") -> None:
+        """Count an error of `side` (`source`, `target` or `worker`); `text` becomes that side's last error."""
+        self.errors[side, kind] += 1
+        if text and side in ("source", "target"):
+            (self.source if side == "source" else self.target).last_error = text
+
+    def observe_source_offset(self, offset: int) -> None:
+        """Record the source's own replication offset, heard from INFO or from the stream."""
+        self.stream.source_offset = offset
+        self.lag.observe(self.clock(), offset)
+
+    def observe_applied(self, offset: int, commands: int, latency: float | None) -> None:
+        """Record that the target answered for everything up to `offset`; `latency` is in seconds."""
+        self.stream.applied_offset = offset
+        self.lag.applied(offset)
+        if commands:
+            self.stream.commands_applied += commands
+            self.last_applied = time.time()
+        if latency is not None:
+            self.latency_sum += latency
+            bucket = next((i for i, bound in enumerate(LATENCY_BUCKETS) if latency <= bound), len(LATENCY_BUCKETS))
+            self.latency_counts[bucket] += 1
+
+    def sample_rate(self) -> None:
+        """Take the sample from which `commands_per_second` is computed; called about once a second."""
+        now, done = self.clock(), self.stream.commands_applied
+        at, before, _ = self._rate
+        if now > at:
+            self._rate = (now, done, (done - before) / (now - at) if at else 0.0)
+
+    @property
+    def commands_per_second(self) -> float:
+        """Commands applied per second over the last sample."""
+        return self._rate[2]
+
+    @property
+    def lag_bytes(self) -> int:
+        """Bytes of the source's history that are not applied on the target, those waiting inside the source too."""
+        stream = self.stream
+        return max(0, max(stream.source_offset, stream.received_offset) - stream.applied_offset)
+
+    @property
+    def lag_seconds(self) -> float:
+        """Age in seconds of the oldest source offset that is not applied."""
+        return self.lag.seconds(self.clock(), self.stream.applied_offset)
+
+    def eta_seconds(self) -> float | None:
+        """Return the seconds that the snapshot will still take at its rate so far, None if unknown."""
+        progress = self.snapshot
+        total, done = (
+            (progress.bytes_total, progress.bytes_done)
+            if progress.bytes_total
+            else (progress.keys_total, progress.keys_done)
+        )
+        if progress.started is None or progress.finished is not None or not total or not done:
+            return None
+        return (self.clock() - progress.started) / done * max(0, total - done)
+
+    def not_ready(self, *, max_lag_seconds: float | None, max_lag_bytes: int | None = None) -> list[str]:
+        """Return why the worker is not ready, one sentence each; empty when it is."""
+        out = []
+        if self.state is not State.STREAMING:
+            out.append(f"state is {self.state}")
+        out.extend(self.reasons.values())
+        if max_lag_seconds is not None and self.lag_seconds > max_lag_seconds:
+            out.append(f"lag of {self.lag_seconds:.1f} s is above {max_lag_seconds:g} s")
+        if max_lag_bytes is not None and self.lag_bytes > max_lag_bytes:
+            out.append(f"lag of {self.lag_bytes} bytes is above {max_lag_bytes} bytes")
+        return out
+
+    def document(self, *, max_lag_seconds: float | None) -> dict[str, Any]:
+        """Return the body of `/status`, schema version 1."""
+        reasons = self.not_ready(max_lag_seconds=max_lag_seconds)
+        snapshot, stream = self.snapshot, self.stream
+        return {
+            "version": SCHEMA_VERSION,
+            "name": self.name,
+            "state": str(self.state),
+            "mode": self.mode,
+            "ready": not reasons,
+            "reasons": reasons,
+            "source": _endpoint(self.source),
+            "target": _endpoint(self.target),
+            "codec": self.codec,
+            "snapshot": {
+                "bytes_total": snapshot.bytes_total,
+                "bytes_done": snapshot.bytes_done,
+                "keys_total": snapshot.keys_total,
+                "keys_done": snapshot.keys_done,
+                "eta_seconds": self.eta_seconds(),
+            },
+            "stream": {
+                "replid": stream.replid,
+                "received_offset": stream.received_offset,
+                "applied_offset": stream.applied_offset,
+                "checkpoint_offset": stream.checkpoint_offset,
+                "source_offset": stream.source_offset,
+                "lag_bytes": self.lag_bytes,
+                "lag_seconds": round(self.lag_seconds, 3),
+                "commands_applied": stream.commands_applied,
+                "commands_per_second": round(self.commands_per_second, 1),
+            },
+            "full_syncs": self.full_syncs,
+            "partial_syncs": self.partial_syncs,
+            "reconnects": dict(self.reconnects),
+            "errors": {f"{side}:{kind}": count for (side, kind), count in self.errors.items()},
+            "rejected_commands": self.rejected_commands,
+            "reserved_keys_skipped": self.reserved_keys_skipped,
+        }
+
+
+def _endpoint(side: Endpoint) -> dict[str, Any]:
+    return {
+        "address": side.address,
+        "server": side.server,
+        "connected": side.connected,
+        "last_error": side.last_error or None,
+    }
