@@ -1,0 +1,1 @@
+"""Tests of the test bed: a bed that cannot fail proves nothing."""

