@@ -1,0 +1,402 @@
+"""An RDB as it comes from a source → its keys as DUMP payloads, ready for RESTORE.
+
+Values are skipped by their lengths and copied raw, never decoded. Formats: server files src/rdb.c and src/rdb.h;
+what the numbers mean is in rdb_types.py.
+
+How it reads: `_read_records` handles keys that lie whole in the buffer. Everything else - a record cut by the end
+of the buffer, a collection, a rare opcode - goes through `_collect` and the skipper, whose state outlives the
+buffer: what it has passed is kept in a list of parts, so no byte is looked at twice, and only the header of a
+length (at most 19 bytes) ever waits to be completed.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import anycrc
+
+from shaker.codec.rdb_skipper import Skipper
+from shaker.codec.rdb_strings import RAISE_LIMIT, module_name, read_length, read_string, string_end
+from shaker.codec.rdb_types import (
+    AUX,
+    EOF,
+    EXPIRETIME,
+    EXPIRETIME_MS,
+    FIRST_OPCODE,
+    FREQ,
+    FUNCTION2,
+    HEADER_SIZE,
+    IDLE,
+    MODULE_AUX,
+    REDIS,
+    RESIZEDB,
+    SELECTDB,
+    STRING,
+    Dialect,
+    Pattern,
+    read_header,
+)
+from shaker.errors import CorruptError, ShakerError, UnfaithfulError
+
+CRC64: Final = anycrc.Model("CRC64-REDIS")
+MAX_DATABASE: Final = 2**31 - 1  # redis.conf `databases` is an int
+MAX_INT64: Final = 2**63 - 1
+SHOWN_KEY: Final = 128  # bytes of a key that an error shows
+
+
+class Entry(NamedTuple):
+    """One key of the snapshot: its value as a whole DUMP payload, its expiry, its use.
+
+    `expires_at_ms` is an absolute Unix time in milliseconds; there and in the others, -1 stands for none.
+    """
+
+    key: bytes
+    payload: bytes
+    expires_at_ms: int
+    idle_seconds: int
+    frequency: int
+
+
+class Entries(NamedTuple):
+    """Consecutive keys of one database."""
+
+    database: int
+    entries: list[Entry]
+
+
+class Aux(NamedTuple):
+    """A field about the snapshot, such as repl-stream-db; integers as decimal text.
+
+    `module-aux` stands for data of a module that belong to no key, its value is the module's type name: they cannot
+    be transferred by any command, so the caller has to report them.
+    """
+
+    name: bytes
+    value: bytes
+
+
+class Library(NamedTuple):
+    """The code of one function library."""
+
+    code: bytes
+
+
+class Resize(NamedTuple):
+    """How many keys the database holds, and how many of them expire, by the source's own count."""
+
+    database: int
+    keys: int
+    expires: int
+
+
+Event = Entries | Aux | Library | Resize
+
+
+class SnapshotReader:
+    """Reads an RDB in chunks cut anywhere; the same keys come out wherever it is cut.
+
+    `consumed` counts the bytes of the RDB that were read, `done` is true once its end and its CRC-64 were read and
+    found right. `magic` (b"REDIS" or b"VALKEY") and `version` are known after the first 9 bytes.
+    A key or a value of more than `max_value` bytes, as they are in the RDB, raises UnfaithfulError; up to twice as
+    much memory is used while a value of that size is put together.
+    """
+
+    def __init__(self, *, max_value: int = 256 * 1024 * 1024) -> None:
+        self.consumed = 0
+        self.done = False
+        self.magic = b""
+        self.version = 0
+        self._max_value = max_value
+        self._dialect: Dialect = REDIS
+        self._database = 0
+        self._failure: ShakerError | None = None
+        self._buffer = b""  # fed and not consumed; once done, what lies behind the RDB
+        self._checksum = 0  # CRC-64 of all consumed bytes, up to the EOF opcode
+        self._unsummed = 0  # where in the buffer the bytes begin that are not in the checksum yet, -1 after EOF
+        self._events: list[Event] = []
+        self._entries: list[Entry] = []
+        # What belongs to the next key.
+        self._expires_at_ms = -1
+        self._idle_seconds = -1
+        self._frequency = -1
+        # The record that the skipper is in: -1 for none; the record's key, None before it is read.
+        self._opcode = -1
+        self._key: bytes | None = None
+        self._record_offset = 0
+        self._skipper = Skipper()
+        self._parts: list[bytes] = []
+        self._collected = 0  # bytes in the parts
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Return everything that is complete with `data`, in order; nothing once done (see `rest`).
+
+        Raises CorruptError or UnfaithfulError, naming type or opcode, key, database and byte offset. Keys that were
+        complete in the same `data` before the bad byte are lost with it, and each later call raises it again: a
+        snapshot fails as a whole.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self.done:
+            self._buffer += data
+            return []
+        self._unsummed = len(self._buffer) if self._unsummed >= 0 else -1
+        buffer = self._buffer + data if self._buffer else data
+        try:
+            position = self._read(buffer, len(buffer))
+        except ShakerError as failure:
+            self._failure = failure
+            self._events, self._entries, self._parts = [], [], []
+            raise
+        if self._unsummed >= 0:
+            self._checksum = CRC64.calc(data, self._checksum)
+        self._buffer = buffer[position:]
+        self.consumed += position
+        self._flush()
+        events, self._events = self._events, []
+        return events
+
+    def rest(self) -> bytes:
+        """Return the bytes fed that lie behind the end of the RDB; empty until done."""
+        return self._buffer if self.done else b""
+
+    def _read(self, buffer: bytes, end: int) -> int:
+        """Read what is complete in `buffer`; return the position of the first byte that must be kept."""
+        position = 0
+        if not self.magic:
+            if end < HEADER_SIZE:
+                return 0
+            self.magic, self.version, self._dialect = read_header(buffer[:HEADER_SIZE])
+            position = HEADER_SIZE
+        while not self.done:
+            if self._opcode < 0:
+                position = self._read_records(buffer, position, end)
+                if self._opcode < 0:
+                    break
+            position = self._collect(buffer, position, end)
+            if not self._skipper.finished:
+                break
+        return position
+
+    def _read_records(self, buffer: bytes, position: int, end: int) -> int:
+        """Read the records whose key and value lie whole in `buffer` and whose value is one string.
+
+        Any other record is only begun, for the skipper; return the position from which that goes on.
+        """
+        is_type, is_string = self._dialect.is_type, self._dialect.is_string
+        heads, footers = self._dialect.heads, self._dialect.footers
+        expires_at_ms, idle_seconds, frequency = self._expires_at_ms, self._idle_seconds, self._frequency
+        max_value = self._max_value
+        calc = CRC64.calc
+        # Makes a NamedTuple from a tuple, without the Python-level call of its constructor.
+        new = tuple.__new__
+        append = self._entries.append
+        while position < end:
+            opcode = buffer[position]
+            if is_type[opcode]:
+                start = position + 1
+                head = buffer[start] if start < end else 0xFF
+                if head < 0x40:
+                    start += 1
+                    stop = start + head
+                    key = buffer[start:stop]
+                else:
+                    stop = string_end(buffer, start, end)
+                    if stop <= end:
+                        self._opcode = opcode  # for an error's text
+                        key = self._string(buffer[start:stop], start)[0]
+                        self._opcode = -1
+                # Only the empty string is a value of one byte; where it ends the buffer, the skipper reads it.
+                if stop + 1 >= end:
+                    self._begin(opcode, (STRING,), position)
+                    position += 1
+                    break
+                if not is_string[opcode]:
+                    self._begin_value(opcode, key, position)
+                    position = stop
+                    break
+                head = buffer[stop]
+                if head < 0x40:
+                    behind = stop + 1 + head
+                elif head < 0x80:
+                    behind = stop + 2 + ((head & 0x3F) << 8 | buffer[stop + 1])
+                else:
+                    behind = string_end(buffer, stop, end)
+                if behind > end or behind - stop > max_value:
+                    self._begin_value(opcode, key, position)
+                    position = stop
+                    break
+                body = heads[opcode] + buffer[stop:behind] + footers[opcode]
+                payload = body + calc(body).to_bytes(8, "little")
+                append(new(Entry, (key, payload, expires_at_ms, idle_seconds, frequency)))
+                expires_at_ms = idle_seconds = frequency = -1
+                position = behind
+            elif opcode == EXPIRETIME_MS and position + 9 <= end and buffer[position + 8] < 0x80:
+                expires_at_ms = int.from_bytes(buffer[position + 1 : position + 9], "little")
+                position += 9
+            elif opcode == FREQ and position + 2 <= end:
+                frequency = buffer[position + 1]
+                position += 2
+            elif opcode == IDLE and position + 2 <= end and buffer[position + 1] < 0x40:
+                idle_seconds = buffer[position + 1]
+                position += 2
+            else:
+                self._begin_opcode(opcode, buffer, position)
+                position += 1
+                break
+        self._expires_at_ms, self._idle_seconds, self._frequency = expires_at_ms, idle_seconds, frequency
+        return position
+
+    def _begin(self, opcode: int, pattern: Pattern, position: int) -> None:
+        """Set the skipper on `pattern`, which is what follows `opcode` at `position` of the buffer."""
+        self._opcode = opcode
+        self._key = None
+        self._record_offset = self.consumed + position
+        self._start(pattern)
+
+    def _begin_value(self, opcode: int, key: bytes, position: int) -> None:
+        self._begin(opcode, self._dialect.patterns[opcode] or (), position)
+        self._key = key
+
+    def _begin_opcode(self, opcode: int, buffer: bytes, position: int) -> None:
+        if opcode == EOF:
+            self._checksum = CRC64.calc(buffer[self._unsummed : position + 1], self._checksum)
+            self._unsummed = -1
+        pattern = self._dialect.patterns[opcode]
+        if pattern is None:
+            self._begin(opcode, (STRING,), position)  # an unknown type is named with the key that follows it
+            if opcode >= FIRST_OPCODE:
+                raise self._unknown()
+        else:
+            self._begin(opcode, pattern, position)
+
+    def _start(self, pattern: Pattern) -> None:
+        self._skipper.start(pattern)
+        self._parts = []
+        self._collected = 0
+
+    def _collect(self, buffer: bytes, position: int, end: int) -> int:
+        """Go on with the record that was begun and keep what is passed; return where it stopped."""
+        start = position
+        skipper = self._skipper
+        try:
+            position = skipper.skip(buffer, start, end)
+        except CorruptError as error:
+            raise self._corrupt(error.what, skipper.bad_position) from error
+        self._collected += position - start
+        # Raised by the announced length of an element: its bytes need not come first.
+        if self._collected + skipper.remaining > self._max_value:
+            raise self._too_large(position)
+        if position > start:
+            self._parts.append(buffer[start:position])
+        if skipper.finished:
+            self._complete(position)
+        return position
+
+    def _complete(self, position: int) -> None:
+        """Make of the collected parts what the record is; `position` is the end of it in the buffer."""
+        opcode, parts = self._opcode, self._parts
+        if self._dialect.is_type[opcode]:
+            if self._key is None:
+                key = self._string(b"".join(parts), 0)[0]
+                self._start(self._dialect.patterns[opcode] or ())
+                self._key = key
+                return
+            parts.insert(0, self._dialect.heads[opcode])
+            parts.append(self._dialect.footers[opcode])
+            checksum = 0
+            for part in parts:
+                checksum = CRC64.calc(part, checksum)
+            payload = b"".join([*parts, checksum.to_bytes(8, "little")])
+            entry = Entry(self._key, payload, self._expires_at_ms, self._idle_seconds, self._frequency)
+            self._entries.append(entry)
+            self._expires_at_ms = self._idle_seconds = self._frequency = -1
+        else:
+            self._complete_opcode(opcode, b"".join(parts), position)
+        self._opcode = -1
+        self._key = None
+        self._parts = []
+
+    def _complete_opcode(self, opcode: int, data: bytes, position: int) -> None:
+        if self._dialect.patterns[opcode] is None:
+            self._key = self._string(data, position)[0]
+            raise self._unknown()
+        if opcode == EOF:
+            stored = int.from_bytes(data, "little")
+            # 0 stands for `rdbchecksum no`: the server itself checks nothing then.
+            if stored not in (0, self._checksum):
+                raise self._corrupt(f"the CRC-64 is {stored:016x} but should be {self._checksum:016x}", position)
+            self.done = True
+        elif opcode == SELECTDB:
+            self._flush()
+            self._database = read_length(data, 0, len(data))[0]
+            if self._database > MAX_DATABASE:
+                raise self._corrupt("the database number is impossible", position)
+        elif opcode in (EXPIRETIME_MS, EXPIRETIME):
+            self._expires_at_ms = int.from_bytes(data, "little", signed=True)
+            if opcode == EXPIRETIME:
+                self._expires_at_ms *= 1000
+            if self._expires_at_ms < 0:
+                raise self._corrupt("the expiry is negative", position)
+        elif opcode == FREQ:
+            self._frequency = data[0]
+        elif opcode == IDLE:
+            self._idle_seconds = read_length(data, 0, len(data))[0]
+            if self._idle_seconds > MAX_INT64:
+                raise self._corrupt("the idle time is impossible", position)
+        elif opcode == RESIZEDB:
+            keys, at = read_length(data, 0, len(data))
+            self._add(Resize(self._database, keys, read_length(data, at, len(data))[0]))
+        elif opcode == AUX:
+            name, at = self._string(data, position)
+            self._add(Aux(name, self._string(data[at:], position)[0]))
+        elif opcode == FUNCTION2:
+            self._add(Library(self._string(data, position)[0]))
+        elif opcode == MODULE_AUX:
+            self._add(Aux(b"module-aux", module_name(read_length(data, 0, len(data))[0])))
+        # SLOT_INFO remains: sizes of hash tables, without meaning for anyone but the server's own loading.
+
+    def _add(self, event: Event) -> None:
+        self._flush()
+        self._events.append(event)
+
+    def _flush(self) -> None:
+        if self._entries:
+            self._events.append(Entries(self._database, self._entries))
+            self._entries = []
+
+    def _string(self, data: bytes, position: int) -> tuple[bytes, int]:
+        """Return the whole string that `data` begins with, and its end in `data`; `position` is for errors."""
+        try:
+            return read_string(data, 0, self._max_value)
+        except CorruptError as error:
+            raise self._corrupt(error.what, position) from error
+        except UnfaithfulError as error:
+            raise UnfaithfulError(f"{error.what}: {self._where(position)}", hint=error.hint) from error
+
+    def _where(self, position: int) -> str:
+        offset = self.consumed + position
+        name = "type" if self._opcode < FIRST_OPCODE else "opcode"
+        key = "" if self._key is None else f" of key {self._key[:SHOWN_KEY]!r}"
+        if self._key is not None and len(self._key) > SHOWN_KEY:
+            key += f"... ({len(self._key)} bytes)"
+        return f"{name} {self._opcode}{key} in database {self._database}, byte {offset} of the snapshot"
+
+    def _corrupt(self, what: str, position: int) -> ShakerError:
+        if self._dialect.patterns[self._opcode] is None:
+            return self._unknown()
+        return CorruptError(f"{what}: {self._where(position)}")
+
+    def _unknown(self) -> UnfaithfulError:
+        why = self._dialect.refused.get(self._opcode, "unknown to this version of shaker")
+        return UnfaithfulError(f"{self._where(self._record_offset - self.consumed)}: {why}")
+
+    def _too_large(self, position: int) -> UnfaithfulError:
+        if self._dialect.patterns[self._opcode] is None:
+            return self._unknown()
+        part = "a key" if self._key is None and self._opcode < FIRST_OPCODE else "a value"
+        size = self._collected + self._skipper.remaining
+        return UnfaithfulError(
+            f"{part} of at least {size} bytes, of which {self._collected} have come, is above snapshot.max_value, "
+            f"{self._max_value} bytes: {self._where(position)}",
+            hint=RAISE_LIMIT,
+        )
