@@ -71,6 +71,9 @@ class StreamProgress:
 class Status:
     """Counters and states of one worker process. Written by the event loop only; reading needs no lock.
 
+    The health server reads from another thread: what grows is copied by one `tuple()`, which nothing interrupts,
+    before it is walked through.
+
     `reasons` holds what keeps `/readyz` at 503 apart from state and lag: a stable name → a sentence for people.
     `heartbeats` holds, for each task that must turn, when it last did and how long it may take between turns.
     """
@@ -91,6 +94,7 @@ class Status:
     reconnects: Counter[str] = field(default_factory=Counter)
     errors: Counter[tuple[str, str]] = field(default_factory=Counter)
     rejected_commands: int = 0
+    unconfirmed_bytes: int = 0
     reserved_keys_skipped: int = 0
     received_bytes: int = 0
     sent_bytes: int = 0
@@ -179,7 +183,7 @@ class Status:
         out = []
         if self.state is not State.STREAMING:
             out.append(f"state is {self.state}")
-        out.extend(self.reasons.values())
+        out.extend(tuple(self.reasons.values()))
         if max_lag_seconds is not None and self.lag_seconds > max_lag_seconds:
             out.append(f"lag of {self.lag_seconds:.1f} s is above {max_lag_seconds:g} s")
         if max_lag_bytes is not None and self.lag_bytes > max_lag_bytes:
@@ -221,8 +225,9 @@ class Status:
             "full_syncs": self.full_syncs,
             "partial_syncs": self.partial_syncs,
             "reconnects": dict(self.reconnects),
-            "errors": {f"{side}:{kind}": count for (side, kind), count in self.errors.items()},
+            "errors": {f"{side}:{kind}": count for (side, kind), count in tuple(self.errors.items())},
             "rejected_commands": self.rejected_commands,
+            "unconfirmed_bytes": self.unconfirmed_bytes,
             "reserved_keys_skipped": self.reserved_keys_skipped,
         }
 

@@ -1,0 +1,176 @@
+"""RESP2: requests out, replies in (redis.io/docs/reference/protocol-spec; server file src/networking.c).
+
+Replies are counted and skipped, never held: a reply may be larger than memory. Only errors are kept, shortened.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shaker.errors import CorruptError
+
+# Longest line (status, error, integer, length) that a server may send; Redis's own limit for inline input.
+MAX_LINE: Final = 64 * 1024
+# Errors kept of one run of replies and the length kept of each: enough to tell, bounded whatever comes.
+MAX_ERRORS: Final = 1000
+MAX_ERROR_TEXT: Final = 256
+
+
+def encode(*arguments: bytes | str | int) -> bytes:
+    """Return one request: an array of bulk strings."""
+    parts = [b"*%d\r\n" % len(arguments)]
+    for argument in arguments:
+        data = argument if isinstance(argument, bytes) else str(argument).encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    return b"".join(parts)
+
+
+class ReplyScanner:
+    """Counts the replies of a pipeline without holding their bodies; any split of the bytes gives the same result.
+
+    `errors` collects (position, text) for each error among the replies counted by `skip` since `clear_errors`;
+    position counts those replies from 0. Errors nested inside an array belong to that reply's value and are not
+    collected. Raises CorruptError for bytes that are no RESP2 reply.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._position = 0
+        self._raw = 0  # bytes of a bulk string's body, CRLF included, that are still to come
+        self._open = 0  # items of the current reply that are still to come; 0 between replies
+        self._counted = 0
+        self.errors: list[tuple[int, str]] = []
+        self.error_count = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the server."""
+        rest = self._buffer[self._position :]
+        self._buffer = rest + data if rest else data
+        self._position = 0
+
+    def clear_errors(self) -> None:
+        """Start a new run of replies: positions count from 0 again."""
+        self.errors = []
+        self.error_count = 0
+        self._counted = 0
+
+    def skip_same(self, line: bytes, count: int) -> int:
+        """Skip up to `count` replies that are exactly `line`; return how many were skipped.
+
+        One comparison for the whole run: the fast path for +OK and +QUEUED. Stops before the first other reply.
+        """
+        if self._open or count <= 0:
+            return 0
+        size = len(line)
+        available = min(count, (len(self._buffer) - self._position) // size)
+        done = 0
+        while available:
+            if self._buffer.startswith(line * available, self._position):
+                self._position += available * size
+                done += available
+                break
+            if available == 1:
+                break
+            # Halve towards the first reply that differs.
+            half = available // 2
+            if self._buffer.startswith(line * half, self._position):
+                self._position += half * size
+                done += half
+                available -= half
+            else:
+                available = half
+        self._counted += done
+        return done
+
+    def skip(self, count: int) -> int:
+        """Skip up to `count` whole replies of any kind; return how many were skipped."""
+        buffer = self._buffer
+        size = len(buffer)
+        position = self._position
+        raw = self._raw
+        open_items = self._open
+        done = 0
+        while done < count:
+            if raw:
+                take = min(raw, size - position)
+                position += take
+                raw -= take
+                if raw:
+                    break
+            else:
+                if position >= size:
+                    break
+                end = buffer.find(b"\r\n", position)
+                if end < 0:
+                    if size - position > MAX_LINE:
+                        raise CorruptError(f"the target sent a reply line of more than {MAX_LINE} bytes")
+                    break
+                kind = buffer[position]
+                if open_items == 0:
+                    open_items = 1
+                if kind == 36:  # $ bulk string
+                    length = _length(buffer[position + 1 : end])
+                    position = end + 2
+                    if length >= 0:
+                        raw = length + 2
+                        if size - position >= raw:
+                            position += raw
+                            raw = 0
+                        else:
+                            continue
+                elif kind == 42:  # * array
+                    items = _length(buffer[position + 1 : end])
+                    position = end + 2
+                    if items > 0:
+                        open_items += items
+                elif kind == 43 or kind == 58:  # + status, : integer
+                    position = end + 2
+                elif kind == 45:  # - error
+                    if open_items == 1:
+                        self._keep_error(self._counted + done, buffer[position + 1 : end])
+                    position = end + 2
+                else:
+                    raise CorruptError(f"the target sent a reply of unknown kind (byte {kind})")
+            open_items -= 1
+            if open_items == 0:
+                done += 1
+        self._position = position
+        self._raw = raw
+        self._open = open_items
+        self._counted += done
+        return done
+
+    def array_header(self) -> int | None:
+        """Read the header of an array reply: its length, -1 for nil, -2 for an error (kept in `errors`).
+
+        None while the line is incomplete. The items follow as replies of their own, to be skipped by `skip`.
+        """
+        end = self._buffer.find(b"\r\n", self._position)
+        if end < 0:
+            if len(self._buffer) - self._position > MAX_LINE:
+                raise CorruptError(f"the target sent a reply line of more than {MAX_LINE} bytes")
+            return None
+        kind = self._buffer[self._position]
+        text = self._buffer[self._position + 1 : end]
+        if kind == 42:
+            self._position = end + 2
+            return _length(text)
+        if kind == 45:
+            self._position = end + 2
+            self._keep_error(self._counted, text)
+            return -2
+        raise CorruptError(f"the target answered EXEC with a reply of kind {chr(kind)!r}, not an array")
+
+    def _keep_error(self, position: int, text: bytes) -> None:
+        self.error_count += 1
+        if len(self.errors) < MAX_ERRORS:
+            self.errors.append((position, text[:MAX_ERROR_TEXT].decode("utf-8", "replace")))
+
+
+def _length(text: bytes) -> int:
+    """Return a RESP length: -1 (nil) or a number of at most 19 digits."""
+    if text == b"-1":
+        return -1
+    if not text.isdigit() or len(text) > 19:
+        raise CorruptError(f"the target sent an impossible length {text[:32]!r}")
+    return int(text)

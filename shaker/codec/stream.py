@@ -1,0 +1,231 @@
+"""The replication stream: commands found by their lengths, their bytes kept as they came.
+
+What a source sends after a snapshot or `+CONTINUE` is a sequence of RESP requests (server file src/replication.c,
+replicationFeedReplicas). Every byte counts into the replication offset. Runs of ordinary commands come out as one
+slice each; only commands in `special`, and those that mention `marker`, come out one by one, split into arguments.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from shaker.errors import CorruptError, UnfaithfulError
+
+# The longest `*<count>` or `$<length>` line: one byte, 19 digits, CRLF.
+MAX_HEADER: Final = 22
+# Lengths as the servers spell them, looked up instead of parsed: most are small.
+LENGTHS: Final[dict[bytes, int]] = {b"%d" % n: n for n in range(4096)}
+# Spellings of command names remembered, so that hostile names cannot grow the table without end.
+MAX_NAMES: Final = 4096
+
+
+class Plain(NamedTuple):
+    """A run of whole ordinary commands as they came; `end_offset` is the replication offset behind the last."""
+
+    data: bytes
+    commands: int
+    end_offset: int
+
+
+class Special(NamedTuple):
+    """One command that needs a look: its name in upper case, its arguments (name first), its bytes as they came."""
+
+    name: bytes
+    arguments: list[bytes]
+    data: bytes
+    end_offset: int
+
+
+class StreamReader:
+    """Finds the commands in the stream; any split of the bytes gives the same commands.
+
+    `offset` is the replication offset behind the last whole command, in bytes. A command of more than `max_command`
+    bytes raises UnfaithfulError, bytes that are no request raise CorruptError; both name the offset.
+    """
+
+    def __init__(self, offset: int, *, special: frozenset[bytes], marker: bytes, max_command: int) -> None:
+        self.offset = offset
+        self._special = special
+        self._marker = marker
+        self._max_command = max_command
+        self._names: dict[bytes, bool] = {}
+        self._parts: list[bytes] = []
+        self._held = 0
+        self._need = 0  # nothing can be whole before so many bytes are held
+        self._resume = 0  # where in the held bytes the next unread argument of the first command begins
+        self._left = -1  # arguments of the first command still to be read, -1 before its header
+
+    @property
+    def held(self) -> int:
+        """Bytes held of a command that is not whole yet."""
+        return self._held
+
+    def feed(self, data: bytes) -> list[Plain | Special]:
+        """Take bytes of the stream; return what is whole by now, in order."""
+        self._held += len(data)
+        if self._parts:
+            self._parts.append(data)
+            if self._held < self._need:
+                return []
+            data = b"".join(self._parts)
+        return self._scan(data)
+
+    def _scan(self, buffer: bytes) -> list[Plain | Special]:
+        out: list[Plain | Special] = []
+        size = len(buffer)
+        marked = self._marker in buffer
+        names = self._names
+        lengths = LENGTHS
+        start = run = 0  # where the current command and the current run of ordinary commands begin
+        commands = 0
+        position = self._resume
+        left = self._left
+        need = 0
+        known: bool | None = None
+        # The count and name of the last ordinary command, as sent: most commands begin like the one before.
+        head = b"\0"
+        head_left = 0
+        while True:
+            if left < 0:
+                if buffer.startswith(head, position):
+                    position += len(head)
+                    left = head_left
+                    known = False
+                else:
+                    known = None
+                    if position >= size:
+                        break
+                    end = buffer.find(b"\r\n", position, position + MAX_HEADER)
+                    if end < 0:
+                        self._check_header(buffer, position, 42)
+                        break
+                    if buffer[position] != 42:
+                        raise self._corrupt(buffer, position)
+                    left = self._number(buffer, position + 1, end)
+                    if left == 0:
+                        raise self._corrupt(buffer, position)
+                    position = end + 2
+            while left:
+                end = buffer.find(b"\r\n", position, position + MAX_HEADER)
+                if end < 0:
+                    self._check_header(buffer, position, 36)
+                    break
+                if buffer[position] != 36:
+                    raise self._corrupt(buffer, position)
+                text = buffer[position + 1 : end]
+                length = lengths.get(text, -1)
+                after = end + 4 + (length if length >= 0 else self._number(buffer, position + 1, end))
+                if after > size:
+                    need = after
+                    break
+                position = after
+                left -= 1
+            if left:
+                break
+            if buffer[position - 2] != 13:
+                raise self._corrupt(buffer, position - 2)
+            if known is None:
+                # The name: the first argument, behind `*n\r\n$m\r\n`.
+                count_end = buffer.find(b"\r", start)
+                length_end = buffer.find(b"\r", count_end + 2)
+                name_end = length_end + 2 + int(buffer[count_end + 3 : length_end])
+                name = buffer[length_end + 2 : name_end]
+                known = names.get(name)
+                if known is None:
+                    known = self._learn(name)
+                if not known:
+                    head = buffer[start : name_end + 2]
+                    head_left = int(buffer[start + 1 : count_end]) - 1
+            if known or (marked and self._marker in buffer[start:position]):
+                offset = self.offset
+                if commands:
+                    out.append(Plain(buffer[run:start], commands, offset + start))
+                    commands = 0
+                raw = buffer[start:position]
+                arguments = split(raw)
+                out.append(Special(arguments[0].upper(), arguments, raw, offset + position))
+                run = position
+            else:
+                commands += 1
+            start = position
+            left = -1
+        if commands:
+            out.append(Plain(buffer[run:start] if run or start != size else buffer, commands, self.offset + start))
+        self._keep(buffer, start, position, left, need)
+        return out
+
+    def _keep(self, buffer: bytes, start: int, position: int, left: int, need: int) -> None:
+        """Hold the bytes of the command that is not whole, and remember where in it to go on."""
+        self.offset += start
+        rest = buffer[start:] if start else buffer
+        self._parts = [rest] if rest else []
+        self._held = len(rest)
+        self._resume = position - start
+        self._left = left
+        self._need = need - start
+        if max(self._held, self._need) > self._max_command:
+            name = b"?"
+            if left >= 0:
+                first = rest.find(b"\n", rest.find(b"\n") + 1) + 1
+                name = rest[first : first + 32].split(b"\r")[0]
+            raise UnfaithfulError(
+                f"a {name.decode('ascii', 'replace')} command at offset {self.offset} needs "
+                f"{max(self._held, self._need)} bytes",
+                hint="raise snapshot.max_value (SHAKER_SNAPSHOT__MAX_VALUE) and the memory that the worker gets",
+                kind="too_large",
+            )
+
+    def _learn(self, name: bytes) -> bool:
+        known = name.upper() in self._special
+        if len(self._names) < MAX_NAMES:
+            self._names[name] = known
+        return known
+
+    def _number(self, buffer: bytes, start: int, end: int) -> int:
+        text = buffer[start:end]
+        if not text.isdigit():
+            raise self._corrupt(buffer, start)
+        return int(text)
+
+    def _check_header(self, buffer: bytes, position: int, kind: int) -> None:
+        """Raise unless the incomplete header at `position` can still become one."""
+        have = buffer[position : position + MAX_HEADER]
+        if not have:
+            return
+        digits = have[1:-1] if have[-1] == 13 else have[1:]
+        if have[0] != kind or len(have) == MAX_HEADER or (digits and not digits.isdigit()):
+            raise self._corrupt(buffer, position)
+
+    def _corrupt(self, buffer: bytes, position: int) -> CorruptError:
+        return CorruptError(
+            f"the stream of the source breaks the protocol at offset {self.offset + position}: "
+            f"byte {buffer[position] if position < len(buffer) else -1}",
+            hint="is something other than a Redis or Valkey between the worker and the source?",
+        )
+
+
+def split(command: bytes) -> list[bytes]:
+    """Return the arguments of one whole request as `StreamReader` found it."""
+    position = command.index(b"\r\n") + 2
+    arguments = []
+    while position < len(command):
+        end = command.index(b"\r\n", position)
+        start = end + 2
+        position = start + int(command[position + 1 : end])
+        arguments.append(command[start:position])
+        position += 2
+    return arguments
+
+
+def nth_command(data: bytes, index: int) -> list[bytes]:
+    """Return the arguments of command number `index`, from 0, of a run of whole commands."""
+    position = 0
+    for _ in range(index + 1):
+        start = position
+        end = data.index(b"\r\n", position)
+        count = int(data[position + 1 : end])
+        position = end + 2
+        for _ in range(count):
+            end = data.index(b"\r\n", position)
+            position = end + 4 + int(data[position + 1 : end])
+    return split(data[start:position])

@@ -1,0 +1,158 @@
+"""One connection to a Redis or Valkey: opened, authenticated, read and written with a deadline on every wait."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import anyio
+import hiredis
+from anyio.abc import ByteStream, SocketAttribute
+
+from shaker.address import Address
+from shaker.codec.resp import encode
+from shaker.errors import LinkError
+from shaker.replica.session import refusal
+
+READ_SIZE: Final = 256 * 1024
+
+
+class ReplyError(Exception):
+    """An error reply to a single request; its text is the server's line."""
+
+
+class Connection:
+    """A byte stream to a server, and single requests on it. `side` is `source` or `target`, for errors."""
+
+    def __init__(self, stream: ByteStream, *, side: str, address: str, timeout: float) -> None:
+        self._stream = stream
+        self._side = side
+        self._address = address
+        self._timeout = timeout
+        self._reader = hiredis.Reader(replyError=ReplyError, notEnoughData=_MISSING)
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes; raises LinkError when the server does not take them in time or is gone."""
+        try:
+            with anyio.fail_after(self._timeout):
+                await self._stream.send(data)
+        except TimeoutError as error:
+            raise self._lost(f"did not take data for {self._timeout:g} s", "timeout") from error
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
+            raise self._lost("closed the connection", "lost") from error
+
+    async def receive(self, *, timeout: float | None = None) -> bytes:
+        """Return the next bytes; raises LinkError when none come in time or the server is gone."""
+        limit = self._timeout if timeout is None else timeout
+        try:
+            with anyio.fail_after(limit):
+                return await self._stream.receive(READ_SIZE)
+        except TimeoutError as error:
+            raise self._lost(f"sent nothing for {limit:g} s", "timeout") from error
+        except anyio.EndOfStream as error:
+            raise self._lost("closed the connection", "lost") from error
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
+            raise self._lost("reset the connection", "lost") from error
+
+    async def call(self, *arguments: bytes | str | int) -> Any:
+        """Send one request and return its reply (bytes, int, None or lists of them).
+
+        Raises ReplyError for an error reply, LinkError like `receive`. Not while a session owns the stream.
+        """
+        replies = await self.pipeline([arguments])
+        if isinstance(replies[0], ReplyError):
+            raise replies[0]
+        return replies[0]
+
+    async def pipeline(self, requests: list[tuple[bytes | str | int, ...]]) -> list[Any]:
+        """Send requests at once and return their replies; an error reply is a ReplyError in its place."""
+        await self.send(b"".join(encode(*arguments) for arguments in requests))
+        replies: list[Any] = []
+        while len(replies) < len(requests):
+            reply = self._reader.gets()
+            if reply is _MISSING:
+                self._reader.feed(await self.receive())
+            else:
+                replies.append(reply)
+        return replies
+
+    async def authenticate(self, username: str | None, password: str | None) -> None:
+        """Log in; without a password nothing is sent."""
+        if password is None:
+            return
+        try:
+            await self.call("AUTH", *([username] if username else []), password)
+        except ReplyError as error:
+            raise refusal(self._side, str(error), "authenticating") from error
+
+    def _lost(self, what: str, kind: str) -> LinkError:
+        return LinkError(f"the {self._side} {self._address} {what}", kind=kind)
+
+
+_MISSING: Final = object()
+
+
+@asynccontextmanager
+async def connect(
+    address: Address, *, side: str, tls: ssl.SSLContext | None, connect_timeout: float, timeout: float
+) -> AsyncIterator[Connection]:
+    """Open a connection and close it at the end; raises LinkError naming side, address and what failed.
+
+    `connect_timeout` bounds opening with TLS, `timeout` every later wait, in seconds.
+    """
+    try:
+        with anyio.fail_after(connect_timeout):
+            stream = await _open(address, tls)
+    except TimeoutError as error:
+        raise LinkError(
+            f"no connection to the {side} {address.text} within {connect_timeout:g} s", kind="connect"
+        ) from error
+    except ssl.SSLCertVerificationError as error:
+        raise LinkError(
+            f"the certificate of the {side} {address.text} is not accepted: {error.verify_message}",
+            hint=f"set {side}.tls.ca_file to the authority that signed it; it must name the host {address.host}",
+            kind="tls",
+        ) from error
+    except ssl.SSLError as error:
+        raise LinkError(
+            f"no TLS with the {side} {address.text}: {error.reason or 'the handshake failed'}",
+            hint="does the server speak TLS on this port, and does it want a client certificate?",
+            kind="tls",
+        ) from error
+    except OSError as error:
+        raise LinkError(
+            f"no connection to the {side} {address.text}: {_reason(error)}",
+            hint=f"is the server up, and is {side}.url right?",
+            kind="connect",
+        ) from error
+    try:
+        yield Connection(stream, side=side, address=address.text, timeout=timeout)
+    finally:
+        # Forcefully: a peer that does not answer must not hold up the closing of its own connection.
+        with anyio.CancelScope(shield=True):
+            await anyio.aclose_forcefully(stream)
+
+
+async def _open(address: Address, tls: ssl.SSLContext | None) -> ByteStream:
+    if address.path:
+        return await anyio.connect_unix(address.path)
+    if tls is not None:
+        return await anyio.connect_tcp(
+            address.host, address.port, tls=True, ssl_context=tls, tls_standard_compatible=False
+        )
+    stream = await anyio.connect_tcp(address.host, address.port)
+    raw = stream.extra(SocketAttribute.raw_socket)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return stream
+
+
+def _reason(error: OSError) -> str:
+    """Return what happened, without the library's own wording around it."""
+    causes = (
+        error.__cause__.exceptions if isinstance(error.__cause__, ExceptionGroup) else (error.__cause__ or error,)
+    )
+    first = causes[0]
+    return getattr(first, "strerror", None) or str(first) or type(first).__name__

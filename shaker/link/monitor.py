@@ -1,0 +1,92 @@
+"""Asks the source once a second where it stands, so that what still waits inside the source counts as lag."""
+
+from __future__ import annotations
+
+import anyio
+import structlog
+
+from shaker.config import Settings
+from shaker.errors import LinkError
+from shaker.link.backoff import Backoff
+from shaker.link.connection import ReplyError, connect
+from shaker.link.tls import tls_context
+from shaker.replica.session import parse_info, refusal
+from shaker.replication import Replication
+
+log = structlog.get_logger("shaker.source")
+
+POLL_SECONDS = 1.0
+# The answer is read within this time or the connection is made anew: lag must not hang on one lost packet.
+TIMEOUT_SECONDS = 5.0
+
+
+class SourceMonitor:
+    """Polls INFO on a connection of its own. Its failures are the source link's to report; here they only pause."""
+
+    def __init__(self, settings: Settings, replication: Replication) -> None:
+        self._settings = settings
+        self._replication = replication
+        self._status = replication.status
+        self._settle_at: int | None = None
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        retry = self._settings.retry
+        backoff = Backoff(initial=retry.initial_seconds, maximum=retry.max_seconds)
+        await self._replication.source_known.wait()
+        while True:
+            try:
+                await self._poll(backoff)
+            except LinkError as error:
+                log.debug("source not asked", kind=error.kind, error=error.what)
+                seconds = backoff.next()
+                self._status.beat("monitor", within=seconds + 60.0)
+                await anyio.sleep(seconds)
+
+    async def _poll(self, backoff: Backoff) -> None:
+        endpoint = self._settings.source
+        async with connect(
+            endpoint.address,
+            side="source",
+            tls=tls_context(endpoint, "source"),
+            connect_timeout=endpoint.connect_timeout_seconds,
+            timeout=TIMEOUT_SECONDS,
+        ) as connection:
+            await connection.authenticate(*endpoint.credentials())
+            while True:
+                try:
+                    info = parse_info(await connection.call("INFO"))
+                except ReplyError as error:
+                    raise refusal("source", str(error), "asking INFO") from error
+                backoff.reset()
+                self._status.beat("monitor", within=60.0)
+                self._observe(info)
+                await anyio.sleep(POLL_SECONDS)
+
+    def _observe(self, info: dict[str, str]) -> None:
+        status, replication = self._status, self._replication
+        offset = info.get("master_repl_offset", "")
+        source = replication.source
+        # Behind a balancer or after a failover this connection can reach another server than the stream.
+        if source is None or info.get("run_id") != source.run_id or not offset.isdigit():
+            return
+        failover = info.get("master_failover_state", "no-failover")
+        if failover == "no-failover":
+            status.reasons.pop("failover", None)
+        else:
+            status.reasons["failover"] = (
+                f"the source is in a failover ({failover}); if it waits for this worker, end it by FAILOVER ABORT"
+            )
+        if replication.phase != "stream" or status.stream.replid != info.get("master_replid"):
+            return
+        status.observe_source_offset(max(int(offset), status.stream.received_offset))
+        if self._settings.mode == "migrate":
+            self._settle(int(offset))
+
+    def _settle(self, offset: int) -> None:
+        """Finish once all that the source had written when it was first asked in the stream is applied."""
+        if self._settle_at is None:
+            self._settle_at = offset
+            log.info("settling", offset=offset)
+        if self._status.stream.applied_offset >= self._settle_at:
+            self._replication.finished.set()

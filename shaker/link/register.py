@@ -1,0 +1,160 @@
+"""Registering a connection as the one writer, on the connection itself; all checks come before the first write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from shaker.config import Settings
+from shaker.errors import LinkError, RefusedError, ServerBusyError
+from shaker.link.connection import Connection, ReplyError
+from shaker.link.servers import server_name
+from shaker.replica.session import parse_info
+from shaker.replication import Replication, SourceIdentity
+from shaker.target.records import Checkpoint, Fence, checkpoint_key, fence_key, writer_name
+from shaker.target.registration import Identity, connections_to_kill, next_epoch
+from shaker.target.rejections import is_passing, passing_error
+from shaker.transform.commands import CommandTable
+
+log = structlog.get_logger("shaker.target")
+
+# Registrations that may lose the race for the fence in a row; only other registrations contend for it.
+ATTEMPTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A registration that won: the fence it wrote, the checkpoint it read, whom it disconnected."""
+
+    fence: Fence
+    checkpoint: Checkpoint | None
+    run_id: str
+    killed: int
+
+
+async def register(
+    connection: Connection, settings: Settings, replication: Replication, identity: Identity, *, first: bool
+) -> Registered:
+    """Make `connection` the one that writes; `identity` gets the epoch that it registered with.
+
+    Raises FencedError when a newer worker owns the target, RefusedError (on the `first` registration, before
+    anything is written) for a target that is not fit, LinkError where waiting or a new connection helps.
+    """
+    try:
+        await connection.authenticate(*settings.target.credentials())
+        info = parse_info(await connection.call("INFO"))
+        replication.status.target.server = server_name(info)
+        source = replication.source
+        assert source is not None  # registrations wait for the source's introduction
+        _check_server(settings, source, info)
+        replication.table = CommandTable.from_reply(await connection.call("COMMAND"))
+        await connection.call("CLIENT", "SETNAME", writer_name(settings.name, identity.token))
+        own = int(await connection.call("CLIENT", "ID"))
+        if first:
+            await _check_contents(connection, settings, source, info)
+        for _ in range(ATTEMPTS):
+            registered = await _attempt(connection, settings.name, identity, own, info.get("run_id", ""))
+            if registered is not None:
+                return registered
+    except ReplyError as error:
+        text = str(error)
+        if is_passing(text):
+            raise passing_error(text) from error
+        raise LinkError(f"the target refuses the registration: {text}", kind="refused") from error
+    raise LinkError(f"{ATTEMPTS} registrations lost against other workers of this name", kind="contended")
+
+
+async def _attempt(
+    connection: Connection, name: str, identity: Identity, own: int, run_id: str
+) -> Registered | None:
+    """Try once; None when another registration came between."""
+    await connection.call("WATCH", fence_key(name))
+    seen = Fence.parse(_record(await connection.call("HGETALL", fence_key(name))))
+    clients = (await connection.call("CLIENT", "LIST")).decode("utf-8", "replace")
+    fence = Fence(next_epoch(identity, seen), identity.token, own, run_id)
+    kill = connections_to_kill(clients, name=name, own=own, fence=seen, run_id=run_id)
+    requests: list[tuple[bytes | str | int, ...]] = [("MULTI",), fence.arguments(name)]
+    requests += [("CLIENT", "KILL", "ID", ident) for ident in kill]
+    requests += [("HGETALL", checkpoint_key(name)), ("EXEC",)]
+    replies = await connection.pipeline(requests)
+    refused = next((reply for reply in replies if isinstance(reply, ReplyError)), None)
+    if refused is not None:
+        raise refused
+    results = replies[-1]
+    if results is None:
+        return None
+    refused = next((result for result in results if isinstance(result, ReplyError)), None)
+    if refused is not None:
+        raise refused
+    identity.epoch = fence.epoch
+    return Registered(fence, Checkpoint.parse(_record(results[-1])), run_id, len(kill))
+
+
+def _check_server(settings: Settings, source: SourceIdentity, info: dict[str, str]) -> None:
+    """Refuse a server that cannot be the target, at every connect: it may have become another one."""
+    address = settings.target.address.text
+    if info.get("cluster_enabled") == "1":
+        raise RefusedError(
+            f"the target {address} has cluster mode enabled",
+            hint="a transaction with its checkpoint cannot span slots; take a target without cluster mode",
+        )
+    if info.get("run_id") == source.run_id:
+        raise RefusedError("source and target are the same server", hint="check source.url and target.url")
+    if info.get("master_replid") in source.replids:
+        raise RefusedError(
+            "source and target replicate one another already",
+            hint="stop it on the target first with REPLICAOF NO ONE",
+        )
+    if info.get("role") == "slave":
+        raise ServerBusyError(
+            f"the target {address} is a replica and takes no writes",
+            hint="give the address of its primary, or promote it",
+            kind="readonly",
+        )
+    policy = info.get("maxmemory_policy", "")
+    if policy.startswith("allkeys-") and not settings.target.allow_eviction:
+        raise RefusedError(
+            f"the target {address} may evict any key (maxmemory-policy {policy}), the checkpoint too",
+            hint="set maxmemory-policy noeviction there, or target.allow_eviction=true to accept the risk",
+        )
+
+
+async def _check_contents(
+    connection: Connection, settings: Settings, source: SourceIdentity, info: dict[str, str]
+) -> None:
+    """Refuse to write over what is not ours to replace."""
+    name = settings.name
+    checkpoint = Checkpoint.parse(_record(await connection.call("HGETALL", checkpoint_key(name))))
+    if checkpoint is None:
+        own = int(await connection.call("EXISTS", fence_key(name)))
+        keys = sum(_keys(value) for field, value in info.items() if field.startswith("db")) - own
+        if keys > 0 and settings.target.on_existing == "refuse":
+            raise RefusedError(
+                f"the target {settings.target.address.text} holds {keys} keys and no checkpoint of {name!r}",
+                hint="take an empty target, or say what to do with its keys: target.on_existing=merge or flush",
+            )
+        return
+    same = (
+        checkpoint.source == source.address
+        or checkpoint.replid in source.replids
+        or (checkpoint.source_run_id and checkpoint.source_run_id == source.run_id)
+    )
+    if not same and not settings.target.adopt:
+        raise RefusedError(
+            f"the checkpoint {name!r} in the target is that of another source, {checkpoint.source}",
+            hint="give this replication its own name (SHAKER_NAME), or set target.adopt=true to replace that source",
+        )
+
+
+def _keys(value: str) -> int:
+    """Return the number of keys of a line of INFO keyspace (`keys=1,expires=0,…`), 0 for other lines."""
+    first = value.partition(",")[0]
+    return int(first[5:]) if first.startswith("keys=") and first[5:].isdigit() else 0
+
+
+def _record(reply: Any) -> dict[str, str]:
+    """Return a HGETALL reply as text."""
+    texts = [part.decode("utf-8", "replace") for part in reply]
+    return dict(zip(texts[::2], texts[1::2], strict=True))

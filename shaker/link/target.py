@@ -1,0 +1,217 @@
+"""The target link: registers as the one writer, sends the window, reads the replies, lines up after a loss."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import anyio
+import structlog
+
+from shaker.config import Settings
+from shaker.errors import LinkError, UnfaithfulError
+from shaker.link.attempts import Attempts, open_connection
+from shaker.link.connection import Connection
+from shaker.link.register import Registered, register
+from shaker.link.tasks import together
+from shaker.replication import Replication
+from shaker.target.items import Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.target.records import Checkpoint
+from shaker.target.registration import Identity
+from shaker.target.session import TargetSession
+
+log = structlog.get_logger("shaker.target")
+
+TICK_SECONDS = 0.5
+# How long an applied offset may be ahead of the checkpoint by commands without effect (PING on an idle source).
+PERSIST_SECONDS = 60.0
+# How long an idle link may leave replies unconfirmed in the checkpoint.
+CONFIRM_SECONDS = 1.0
+
+
+class TargetLink:
+    """Keeps the one writing connection to the target."""
+
+    def __init__(self, settings: Settings, replication: Replication) -> None:
+        self._settings = settings
+        self._replication = replication
+        self._status = replication.status
+        self._identity = Identity.new()
+        self._attempts = Attempts(settings, "target", replication.status)
+        self._first = True
+        self._run_id = ""
+        self._answered_at = 0.0
+        self._idle = True
+        self._stop_error: UnfaithfulError | None = None
+
+    async def run(self) -> None:
+        """Write until the drain has ended. Raises ShakerError for what trying again does not help."""
+        await self._replication.source_known.wait()
+        while not self._replication.drained.is_set():
+            try:
+                async with open_connection(self._settings.target, "target", self._attempts) as connection:
+                    registered = await register(
+                        connection, self._settings, self._replication, self._identity, first=self._first
+                    )
+                    await self._write(connection, registered)
+            except LinkError as error:
+                self._status.target.connected = False
+                if not await self._attempts.failed(error, give_up=self._give_up):
+                    self._replication.drained.set()
+            finally:
+                self._status.target.connected = False
+
+    def _give_up(self) -> bool:
+        """While draining, with nothing left to write, a lost target is no reason to wait for it."""
+        return self._replication.draining and len(self._replication.window) == 0
+
+    async def _write(self, connection: Connection, registered: Registered) -> None:
+        replication, status = self._replication, self._status
+        checkpoint = registered.checkpoint
+        kept = replication.registered(
+            checkpoint, same_server_run=registered.run_id == self._run_id, first=self._first
+        )
+        self._run_id = registered.run_id
+        log.info(
+            "registered",
+            epoch=self._identity.epoch,
+            phase=checkpoint.phase if checkpoint else "none",
+            replid=checkpoint.replid if checkpoint else None,
+            offset=checkpoint.offset if checkpoint else None,
+            took_over=registered.killed,
+            kept=kept,
+        )
+        if self._first and checkpoint is not None and checkpoint.phase == "stream":
+            status.unconfirmed_bytes = max(0, checkpoint.offset - checkpoint.confirmed)
+            if self._settings.mode == "snapshot":
+                replication.finished.set()
+        self._first = False
+        source = replication.source
+        assert source is not None  # the first registration waits for it
+        session = TargetSession(
+            name=self._settings.name,
+            window=replication.window,
+            checkpoint=replace(checkpoint or Checkpoint(), source=source.address, source_run_id=source.run_id),
+            fence=registered.fence,
+            table=replication.table,
+            on_rejected=self._rejected,
+        )
+        self._recall_rejections(session.checkpoint)
+        status.target.connected = True
+        status.target.last_error = ""
+        self._answered_at = status.clock()
+        await together(
+            lambda: self._send(connection, session),
+            lambda: self._receive(connection, session),
+            lambda: self._tend(session),
+        )
+
+    async def _send(self, connection: Connection, session: TargetSession) -> None:
+        while True:
+            data = session.data_to_send()
+            self._report(session)
+            if data:
+                if self._idle:
+                    self._answered_at = self._status.clock()
+                    self._idle = False
+                await connection.send(data)
+                self._status.sent_bytes += len(data)
+            else:
+                await self._replication.work.wait()
+
+    async def _receive(self, connection: Connection, session: TargetSession) -> None:
+        while True:
+            # An idle target is silent for as long as it likes; `_tend` watches one that owes an answer.
+            data = await connection.receive(timeout=math.inf)
+            self._answered_at = self._status.clock()
+            session.receive_data(data)
+            self._idle = session.idle
+            self._report(session)
+            self._replication.work.set()
+
+    def _report(self, session: TargetSession) -> None:
+        """Count what was answered for."""
+        status = self._status
+        for progress in session.progress():
+            self._attempts.succeeded()
+            for item in progress.items:
+                if isinstance(item, StreamItem):
+                    latency = status.clock() - item.received_at if item.batch.commands else None
+                    status.observe_applied(item.batch.end_offset, item.batch.commands, latency)
+                elif isinstance(item, SnapshotKeys):
+                    status.snapshot.keys_done += item.requests
+                elif isinstance(item, SnapshotFinish):
+                    self._snapshot_finished(item)
+                elif isinstance(item, SnapshotStart):
+                    self._recall_rejections(session.checkpoint)
+            self._replication.answered(session.checkpoint)
+        self._check_drained(session)
+
+    def _snapshot_finished(self, item: SnapshotFinish) -> None:
+        status = self._status
+        if self._settings.mode == "snapshot":
+            self._replication.finished.set()
+        status.snapshot.finished = status.clock()
+        status.observe_applied(item.offset, 0, None)
+        status.observe_source_offset(max(item.offset, status.stream.received_offset))
+        log.info("snapshot applied", offset=item.offset, keys=status.snapshot.keys_done)
+
+    async def _tend(self, session: TargetSession) -> None:
+        """Write what the checkpoint lacks when nothing else does, and notice a target that does not answer."""
+        status = self._status
+        limit = self._settings.target.timeout_seconds
+        idle_since: float | None = None
+        while True:
+            await anyio.sleep(TICK_SECONDS)
+            now = status.clock()
+            status.beat("target")
+            if session.idle:
+                self._attempts.succeeded()
+            else:
+                idle_since = None
+                if now - self._answered_at > limit:
+                    raise LinkError(f"the target did not answer for {limit:g} s", kind="timeout")
+                continue
+            idle_since = now if idle_since is None else idle_since
+            wait = PERSIST_SECONDS if session.unpersisted else CONFIRM_SECONDS
+            if session.behind and (now - idle_since >= wait or self._replication.draining):
+                session.persist()
+                self._replication.work.set()
+                idle_since = None
+
+    def _check_drained(self, session: TargetSession) -> None:
+        if self._stop_error is not None:
+            session.halt()
+            if session.halted:
+                raise self._stop_error
+        if self._replication.draining and session.idle and len(self._replication.window) == 0:
+            if session.behind:
+                session.persist()
+                self._replication.work.set()
+            else:
+                self._replication.drained.set()
+
+    def _rejected(self, rejection: Rejection) -> None:
+        status = self._status
+        status.count_error("target", "rejected_command")
+        log.error("command rejected", command=rejection.command, key=rejection.key, error=rejection.error)
+        status.rejected_commands += 1
+        self._hold_ready(rejection.summary)
+        if self._settings.target.on_error == "stop":
+            self._stop_error = UnfaithfulError(
+                f"the target rejected a command: {rejection.summary}",
+                hint="target.on_error=continue counts such commands and goes on",
+                kind="rejected_command",
+            )
+
+    def _recall_rejections(self, checkpoint: Checkpoint) -> None:
+        """Take the count from the checkpoint: it outlives the worker, and a full sync clears it."""
+        self._status.rejected_commands = checkpoint.rejected
+        if checkpoint.rejected:
+            self._hold_ready(checkpoint.rejected_last)
+        else:
+            self._status.reasons.pop("rejected", None)
+
+    def _hold_ready(self, last: str) -> None:
+        count = self._status.rejected_commands
+        self._status.reasons["rejected"] = f"{count} commands were rejected by the target, the last one: {last}"

@@ -1,0 +1,117 @@
+"""What flows from the source to the target: immutable nouns, no behaviour.
+
+Offsets are bytes of the source's replication history `replid`; databases are numbers.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from shaker.codec.rdb import Entry
+
+
+class Part(NamedTuple):
+    """A run of whole commands as they came, for one database."""
+
+    database: int
+    data: bytes
+    commands: int
+
+
+class Records(NamedTuple):
+    """What a batch does to the worker's own records in the target's database 0: they have to be written anew.
+
+    `moved_to` is the database in which SWAPDB left the old ones, None where they were only deleted.
+    """
+
+    moved_to: int | None
+
+
+class Batch(NamedTuple):
+    """Commands of the stream that are applied together or not at all, and where the stream stands behind them.
+
+    Without parts it has no effect and only moves the offset (PING) or the selected database (SELECT).
+    """
+
+    parts: tuple[Part, ...]
+    commands: int
+    size: int
+    replid: str
+    end_offset: int
+    database: int
+    records: Records | None = None
+    persist: bool = False  # the position itself must reach the target soon: a new replication id
+    rejected: tuple[bytes, ...] = ()  # commands left out because they would write to the worker's records
+    skipped: int = 0  # commands left out because they are another worker's records, not data
+
+
+class FullSync(NamedTuple):
+    """The source begins a snapshot of history `replid` at `offset`."""
+
+    replid: str
+    offset: int
+
+
+class Continued(NamedTuple):
+    """The source goes on where it was asked to, under `replid`."""
+
+    replid: str
+
+
+class SnapshotSize(NamedTuple):
+    """The length of the snapshot in bytes; 0 when the source does not know it (diskless)."""
+
+    size: int
+
+
+class KeyCount(NamedTuple):
+    """How many keys the source announced for one database of the snapshot."""
+
+    keys: int
+
+
+class SnapshotEntries(NamedTuple):
+    """Keys of one database of the snapshot, in the order in which they came."""
+
+    database: int
+    entries: list[Entry]
+
+
+class SnapshotLibrary(NamedTuple):
+    """A function library of the snapshot."""
+
+    code: bytes
+
+
+class SnapshotEnd(NamedTuple):
+    """The snapshot is complete and its checksum right; the stream goes on at `offset` with `database` selected."""
+
+    replid: str
+    offset: int
+    database: int
+
+
+class AckRequested(NamedTuple):
+    """The source asked for the applied offset (REPLCONF GETACK); it counts as answered from `offset` on."""
+
+    offset: int
+
+
+class Introduced(NamedTuple):
+    """The source has answered the handshake; `info` is its INFO, parsed. PSYNC comes next."""
+
+    info: dict[str, str]
+
+
+Event = (
+    Batch
+    | FullSync
+    | Continued
+    | SnapshotSize
+    | KeyCount
+    | SnapshotEntries
+    | SnapshotLibrary
+    | SnapshotEnd
+    | AckRequested
+    | Introduced
+)

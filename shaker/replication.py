@@ -1,0 +1,156 @@
+"""What the source link and the target link share: the window, where the source goes on, and who waits for whom."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import anyio
+
+from shaker.replica.events import Batch
+from shaker.target.items import Item, StreamItem
+from shaker.target.records import Checkpoint
+from shaker.target.window import Window, position_of
+from shaker.transform.commands import CommandTable
+from shaker.watch.status import State, Status
+
+
+class Resume(NamedTuple):
+    """Where the source is asked to go on: history, offset in bytes, database selected there."""
+
+    replid: str
+    offset: int
+    database: int
+
+
+class SourceIdentity(NamedTuple):
+    """Who the source is, from its own INFO on the replication connection."""
+
+    address: str
+    run_id: str
+    replids: frozenset[str]
+
+
+class Signal:
+    """Wakes its one waiter; a `set` while nobody waits is kept for the next wait."""
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def set(self) -> None:
+        """Wake the waiter."""
+        self._event.set()
+
+    async def wait(self) -> None:
+        """Return after the next `set`, at once if one came since the last wait."""
+        await self._event.wait()
+        self._event = anyio.Event()
+
+
+class Replication:
+    """The state of one worker's replication. All methods are synchronous and called by the event loop only."""
+
+    def __init__(self, status: Status, *, window_limit: int) -> None:
+        self.status = status
+        self.window = Window(window_limit)
+        self.work = Signal()  # for the target's sender: the window or a reply changed
+        self.space = Signal()  # for the source's reader: the window has room
+        self.ack = Signal()  # for the source's acknowledgements: the applied offset that was asked for is reached
+        self.source: SourceIdentity | None = None
+        self.source_known = anyio.Event()
+        self.table = CommandTable({})
+        self.checkpoint: Checkpoint | None = None  # the newest that the target is known to hold
+        self.resume: Resume | None = None
+        self.target_ready = anyio.Event()  # registered, and `resume` is true
+        self.restart_source = Signal()
+        self.source_restarts = 0
+        self.handshaking = False
+        self.target_registered = False
+        self.ack_wanted: int | None = None
+        self.finished = anyio.Event()  # the work of a one-off mode is complete
+        self.draining = False
+        self.drained = anyio.Event()
+        self.final: State | None = None
+
+    @property
+    def phase(self) -> str:
+        """Phase of the newest checkpoint: empty, `snapshot` or `stream`."""
+        return self.checkpoint.phase if self.checkpoint is not None else ""
+
+    @property
+    def acknowledged_offset(self) -> int:
+        """The offset to acknowledge to the source: what is applied, 0 until the stream begins on the target."""
+        base = self.window.base
+        return base.number if self.phase == "stream" and base is not None and base.phase == "stream" else 0
+
+    def put(self, item: Item) -> None:
+        """Append to the window and remember where the source would go on behind it."""
+        self.window.put(item)
+        self.status.window_bytes = self.window.size
+        self.work.set()
+
+    def put_batch(self, batch: Batch, item: StreamItem) -> None:
+        """Append a batch of the stream."""
+        self.resume = Resume(batch.replid, batch.end_offset, batch.database)
+        self.put(item)
+
+    def answered(self, checkpoint: Checkpoint) -> None:
+        """Take over what the target answered for."""
+        self.checkpoint = checkpoint
+        status = self.status
+        status.window_bytes = self.window.size
+        if checkpoint.phase == "stream":
+            status.stream.checkpoint_offset = checkpoint.offset
+            status.stream.replid = checkpoint.replid
+        if not self.window.full:
+            self.space.set()
+        if self.ack_wanted is not None and self.acknowledged_offset >= self.ack_wanted:
+            self.ack_wanted = None
+            self.ack.set()
+
+    def registered(self, checkpoint: Checkpoint | None, *, same_server_run: bool, first: bool) -> bool:
+        """Line up with the checkpoint read at a registration; False when the source had to be restarted."""
+        self.checkpoint = checkpoint
+        kept = not first and self.window.recover(checkpoint, same_server_run=same_server_run)
+        if not kept:
+            self.window.clear(position_of(checkpoint))
+            self.resume = (
+                Resume(checkpoint.replid, checkpoint.offset, checkpoint.database)
+                if checkpoint is not None and checkpoint.phase == "stream"
+                else None
+            )
+            if not first:
+                self.source_restarts += 1
+                self.restart_source.set()
+        if checkpoint is not None and checkpoint.phase == "stream":
+            applied = self.acknowledged_offset or checkpoint.offset
+            self.status.stream.applied_offset = applied
+            self.status.stream.checkpoint_offset = checkpoint.offset
+            self.status.stream.replid = checkpoint.replid
+        self.target_registered = True
+        self.space.set()
+        self.target_ready.set()
+        return kept or first
+
+    def refresh_state(self) -> None:
+        """Derive the public state from what is known."""
+        self.status.state = self._state()
+
+    def _state(self) -> State:
+        status = self.status
+        if self.final is not None:
+            return self.final
+        if self.draining:
+            return State.DRAINING
+        if not status.started:
+            return State.STARTING
+        if not status.target.connected and self.target_registered:
+            return State.PAUSED
+        if self.handshaking:
+            return State.HANDSHAKING
+        if not status.source.connected or not status.target.connected:
+            return State.CONNECTING
+        if self.phase != "stream":
+            return State.SNAPSHOT
+        if status.state is not State.STREAMING and status.lag_seconds > 1.0:
+            return State.CATCHING_UP
+        return State.STREAMING

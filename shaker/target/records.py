@@ -1,0 +1,125 @@
+"""The worker's two records in the target's database 0: the fence and the checkpoint.
+
+`shaker:fence:<name>` says who may write; only registrations write it. `shaker:checkpoint:<name>` says what has
+taken effect; every transaction writes it whole, so that a FLUSHALL of the source can never leave a stump of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Final
+
+from shaker.codec.resp import encode
+from shaker.errors import RefusedError
+
+SCHEMA: Final = "1"
+
+
+def fence_key(name: str) -> str:
+    """Return the key of the fence of the replication `name`."""
+    return f"shaker:fence:{name}"
+
+
+def checkpoint_key(name: str) -> str:
+    """Return the key of the checkpoint of the replication `name`."""
+    return f"shaker:checkpoint:{name}"
+
+
+def writer_name(name: str, token: str) -> str:
+    """Return the connection name of a writer, by which registrations find every one that is left."""
+    return f"{writer_prefix(name)}{token}"
+
+
+def writer_prefix(name: str) -> str:
+    """Return what the connection names of all writers of the replication `name` begin with."""
+    return f"shaker-writer:{name}:"
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The one worker and connection that may write. `connection` is its CLIENT ID on the server run `run_id`."""
+
+    epoch: int
+    token: str
+    connection: int
+    run_id: str
+
+    @classmethod
+    def parse(cls, record: dict[str, str]) -> Fence | None:
+        """Return the fence of a HGETALL reply, None when there is none or it is a stump."""
+        try:
+            return cls(
+                int(record["epoch"]), record["token"], int(record.get("connection", 0)), record.get("run_id", "")
+            )
+        except (KeyError, ValueError):
+            return None
+
+    def arguments(self, name: str) -> tuple[str | int, ...]:
+        """Return the arguments of the HSET that writes the whole record."""
+        return ("HSET", fence_key(name), *_fields_and_values(self))
+
+    def command(self, name: str) -> bytes:
+        """Return the HSET that writes the whole record."""
+        return encode(*self.arguments(name))
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What has taken effect on the target, and by whom.
+
+    `phase` is `snapshot` or `stream`. In the stream everything up to `offset` of `replid` has taken effect and
+    `database` was selected there; replies were read up to `confirmed`. In a snapshot `snapshot` is its random id
+    and `snapshot_batch` the number of its last batch; the offset is where the stream will begin.
+    `rejected` counts commands that the target rejected, `rejected_last` names the last of them.
+    """
+
+    phase: str = ""
+    replid: str = ""
+    offset: int = 0
+    database: int = 0
+    confirmed: int = 0
+    snapshot: str = ""
+    snapshot_batch: int = 0
+    rejected: int = 0
+    rejected_last: str = ""
+    source: str = ""
+    source_run_id: str = ""
+    epoch: int = 0
+    connection: int = 0
+    schema: str = SCHEMA
+
+    @classmethod
+    def parse(cls, record: dict[str, str]) -> Checkpoint | None:
+        """Return the checkpoint of a HGETALL reply, None when there is none.
+
+        Raises RefusedError for a record that this version cannot read: going on would mean a guess.
+        """
+        if not record:
+            return None
+        values: dict[str, str | int] = {}
+        try:
+            for field in fields(cls):
+                text = record.get(field.name)
+                if text is not None:
+                    values[field.name] = text if isinstance(field.default, str) else int(text)
+        except ValueError as error:
+            raise RefusedError("the checkpoint in the target is damaged", hint=_DAMAGED) from error
+        checkpoint = cls(**values)  # type: ignore[arg-type]  # each field got its own type above
+        if checkpoint.schema != SCHEMA or checkpoint.phase not in ("snapshot", "stream"):
+            raise RefusedError(
+                f"the checkpoint in the target has schema {checkpoint.schema!r} and phase {checkpoint.phase!r}, "
+                "which this version cannot read",
+                hint=_DAMAGED,
+            )
+        return checkpoint
+
+    def command(self, name: str) -> bytes:
+        """Return the HSET that writes the whole record."""
+        return encode("HSET", checkpoint_key(name), *_fields_and_values(self))
+
+
+_DAMAGED = "look at it with HGETALL; deleting it makes the next start a new full synchronisation"
+
+
+def _fields_and_values(record: Fence | Checkpoint) -> list[str | int]:
+    return [item for field in fields(record) for item in (field.name, getattr(record, field.name))]

@@ -1,0 +1,154 @@
+"""The one window between source and target: what was received and is not yet answered, bounded in bytes.
+
+Items enter at the back, are handed to the target in order, and leave at the front when the target has answered.
+Those handed out and not answered are kept: after a reconnect the checkpoint tells which of them took effect.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+
+from shaker.target.items import Item, Position, SnapshotKeys, SnapshotStart
+from shaker.target.records import Checkpoint
+
+# What an item costs beyond its bytes: a stream of tiny batches may not grow the window without bound.
+ITEM_OVERHEAD = 512
+
+
+class Window:
+    """A bounded queue of items with a mark between those handed out and those waiting. Sizes in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.size = 0
+        self._items: deque[Item] = deque()
+        self._handed = 0
+        # Positions whose effect is that of everything that left the window: the last one answered, and those of
+        # items without effect that followed it and were not written.
+        self._base: list[Position] = []
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def full(self) -> bool:
+        """Whether the source has to wait."""
+        return self.size >= self.limit
+
+    @property
+    def base(self) -> Position | None:
+        """The position of everything that left the window."""
+        return self._base[-1] if self._base else None
+
+    @property
+    def last(self) -> Item | None:
+        """The item that entered last, None when all are answered."""
+        return self._items[-1] if self._items else None
+
+    def put(self, item: Item) -> None:
+        """Append an item; the caller looks at `full` before."""
+        self._items.append(item)
+        self.size += item.size + ITEM_OVERHEAD
+
+    def peek(self) -> Item | None:
+        """Return the next item that was not handed out."""
+        return self._items[self._handed] if self._handed < len(self._items) else None
+
+    def take(self) -> Item:
+        """Hand out the next item."""
+        item = self._items[self._handed]
+        self._handed += 1
+        return item
+
+    def answered(self, count: int, *, written: bool = True) -> None:
+        """Drop the first `count` items: they took effect. `written` tells whether the checkpoint was, too."""
+        for _ in range(count):
+            item = self._items.popleft()
+            self.size -= item.size + ITEM_OVERHEAD
+            if written:
+                self._base = [item.position]
+            else:
+                self._base = [*self._base[:1], item.position]
+        self._handed = max(0, self._handed - count)
+
+    def written(self) -> None:
+        """Tell that the checkpoint now stands at `base`."""
+        self._base = self._base[-1:]
+
+    def replace(self, old: Item, new: Item) -> None:
+        """Put `new` in the place of `old`, an item that is still in the window."""
+        index = next(i for i, item in enumerate(self._items) if item is old)
+        self._items[index] = new
+        self.size += new.size - old.size
+
+    def discard_waiting(self) -> None:
+        """Drop what was not handed out: the source begins anew."""
+        while len(self._items) > self._handed:
+            item = self._items.pop()
+            self.size -= item.size + ITEM_OVERHEAD
+
+    def clear(self, base: Position | None) -> None:
+        """Drop everything; the target stands at `base`."""
+        self._items.clear()
+        self.size = self._handed = 0
+        self._base = [base] if base else []
+
+    def recover(self, checkpoint: Checkpoint | None, *, same_server_run: bool) -> bool:
+        """Line the window up with the checkpoint read at a registration; False when that cannot be done.
+
+        True: everything that the checkpoint covers has left, the rest will be handed out again. False: what the
+        checkpoint says is no boundary of what is kept, so the target lost or gained something that the window does
+        not know; the caller has to go on from the checkpoint alone.
+        """
+        here = position_of(checkpoint)
+        if here is None:
+            return False
+        if here.phase == "snapshot":
+            return self._recover_snapshot(here, same_server_run)
+        if here in self._base:
+            self._handed = 0
+            return True
+        for index, item in enumerate(self._items):
+            if item.position == here:
+                self.answered(index + 1)
+                self._handed = 0
+                return True
+        return self._restart_at_snapshot()
+
+    def _recover_snapshot(self, here: Position, same_server_run: bool) -> bool:
+        """Hand out again what was not answered: safe to repeat for snapshot requests, but none may be missing."""
+        base = self.base
+        if base is not None and base.phase == "snapshot" and base.history == here.history:
+            handed = [item for item in islice(self._items, self._handed) if isinstance(item, SnapshotKeys)]
+            newest = handed[-1].number if handed else base.number
+            if not same_server_run or not base.number <= here.number <= newest:
+                return False
+            self._handed = 0
+            return True
+        first = self._items[0] if self._items else None
+        if isinstance(first, SnapshotStart) and first.position == here:
+            self.answered(1)
+            self._handed = 0
+            return same_server_run
+        return self._restart_at_snapshot()
+
+    def _restart_at_snapshot(self) -> bool:
+        """Begin at a snapshot that waits to begin: whatever stands in the target is irrelevant to it."""
+        for index, item in enumerate(self._items):
+            if isinstance(item, SnapshotStart):
+                for _ in range(index):
+                    dropped = self._items.popleft()
+                    self.size -= dropped.size + ITEM_OVERHEAD
+                self._handed = 0
+                return True
+        return False
+
+
+def position_of(checkpoint: Checkpoint | None) -> Position | None:
+    """Return the position that a checkpoint stands at."""
+    if checkpoint is None:
+        return None
+    if checkpoint.phase == "snapshot":
+        return Position("snapshot", checkpoint.snapshot, checkpoint.snapshot_batch)
+    return Position("stream", checkpoint.replid, checkpoint.offset)

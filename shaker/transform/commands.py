@@ -1,0 +1,61 @@
+"""Which arguments of a command are keys, by the table that the server's own COMMAND answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+# Keys under this prefix are the workers' own records in a target. A source that is itself a target has them, too.
+RESERVED = b"shaker:"
+
+
+class KeyPositions(NamedTuple):
+    """Where a command's keys are: first and last argument (last < 0 counts from the end), and the step between.
+
+    `movable`: the positions depend on the arguments, so that this table cannot tell them all.
+    """
+
+    first: int
+    last: int
+    step: int
+    movable: bool
+
+
+class CommandTable:
+    """Key positions of every command of a server, from the reply to COMMAND (redis.io/commands/command)."""
+
+    def __init__(self, rows: Mapping[str, KeyPositions]) -> None:
+        self._rows = dict(rows)
+
+    @classmethod
+    def from_reply(cls, reply: Iterable[object]) -> CommandTable:
+        """Build the table from the raw reply of COMMAND: rows of name, arity, flags, first, last, step."""
+        rows = {}
+        for row in reply:
+            if isinstance(row, list) and len(row) >= 6:
+                name, _, flags, first, last, step = row[:6]
+                movable = any(_text(flag) == "movablekeys" for flag in flags)
+                rows[_text(name).lower()] = KeyPositions(int(first), int(last), int(step), movable)
+        return cls(rows)
+
+    def __contains__(self, name: str) -> bool:
+        return name.lower() in self._rows
+
+    def key_indexes(self, arguments: list[bytes]) -> list[int] | None:
+        """Return the indexes of the keys among `arguments` (name first), None when the table cannot tell."""
+        row = self._rows.get(arguments[0].decode("latin-1").lower())
+        if row is None or row.movable:
+            return None
+        if row.first <= 0 or row.step <= 0:
+            return []
+        last = row.last if row.last >= 0 else len(arguments) + row.last
+        return [index for index in range(row.first, last + 1, row.step) if index < len(arguments)]
+
+    def first_key(self, arguments: list[bytes]) -> bytes | None:
+        """Return the first key of a command, for a log line; None when it has none or the table cannot tell."""
+        indexes = self.key_indexes(arguments)
+        return arguments[indexes[0]] if indexes else None
+
+
+def _text(value: object) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)

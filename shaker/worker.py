@@ -1,0 +1,192 @@
+"""One run of the worker: the only place that wires settings, links, status and health together."""
+
+from __future__ import annotations
+
+import gc
+import signal
+
+import anyio
+import structlog
+
+from shaker import __version__
+from shaker.build import codec_kind
+from shaker.config import Settings
+from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_UNFAITHFUL, FencedError, ShakerError
+from shaker.link.monitor import SourceMonitor
+from shaker.link.source import SourceLink
+from shaker.link.target import TargetLink
+from shaker.replication import Replication
+from shaker.watch.health import HealthServer
+from shaker.watch.status import State, Status
+
+log = structlog.get_logger("shaker")
+
+TICK_SECONDS = 0.2
+PROGRESS_SECONDS = 5.0
+# The window holds what is received and not yet answered; the rest of the memory limit is for one value or command
+# in assembly and for the copies that sending makes.
+WINDOW_SHARE = 4
+
+
+async def run(settings: Settings) -> int:
+    """Replicate as `settings` say; return the exit code of the process.
+
+    Serves health before the first connection is tried and until the end. Never raises ShakerError: it is logged.
+    """
+    status = Status(name=settings.name, mode=settings.mode, codec=codec_kind(), version=__version__)
+    status.source.address = settings.source.address.text
+    status.target.address = settings.target.address.text
+    health = HealthServer(
+        status,
+        host=settings.health.host,
+        port=settings.health.port,
+        ready_max_lag_seconds=settings.health.ready_max_lag_seconds,
+    )
+    try:
+        health.start()
+    except ShakerError as error:
+        log.error("cannot start", kind=error.kind, error=error.what, hint=error.hint or None)
+        return error.exit_code
+    log.info("worker started", version=__version__, codec=status.codec, name=settings.name, mode=settings.mode)
+    try:
+        code = await Worker(settings, status).run()
+    finally:
+        health.stop()
+    log.info("worker stopped", exit_code=code)
+    return code
+
+
+class Worker:
+    """The tasks of one run and how they end."""
+
+    def __init__(self, settings: Settings, status: Status) -> None:
+        self._settings = settings
+        self._status = status
+        self._replication = Replication(status, window_limit=settings.memory_limit // WINDOW_SHARE)
+        self._source = SourceLink(settings, self._replication)
+        self._target = TargetLink(settings, self._replication)
+        self._monitor = SourceMonitor(settings, self._replication)
+        self._stop = anyio.Event()  # drain now: a signal came, or the work of a one-off mode is complete
+        self._error: ShakerError | None = None
+
+    async def run(self) -> int:
+        """Run until the work is complete, a signal has been obeyed, or an error ends it; return the exit code."""
+        # What lives long is allocated once and has no cycles; without this, each collection walks it again.
+        gc.freeze()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._signals, tasks.cancel_scope)
+            tasks.start_soon(self._tick)
+            tasks.start_soon(self._finish)
+            self._status.started = True
+            await self._replicate()
+            if isinstance(self._error, FencedError) and self._settings.fenced_action == "wait":
+                await self._wait_fenced()
+            tasks.cancel_scope.cancel()
+        return self._exit_code()
+
+    async def _replicate(self) -> None:
+        """Run the links until they have drained or failed."""
+        try:
+            async with anyio.create_task_group() as links:
+                links.start_soon(self._guard, self._source.run, links.cancel_scope)
+                links.start_soon(self._guard, self._target.run, links.cancel_scope)
+                links.start_soon(self._monitor.run)
+                await self._stop.wait()
+                await self._drain()
+                links.cancel_scope.cancel()
+        finally:
+            for task in ("source", "target", "monitor"):
+                self._status.retire(task)
+            self._replication.final = State.STOPPED
+            if self._error is not None:
+                self._replication.final = State.FENCED if isinstance(self._error, FencedError) else State.FAILED
+            self._replication.refresh_state()
+
+    async def _guard(self, link: object, scope: anyio.CancelScope) -> None:
+        """Run a link; an error that ends it ends the replication."""
+        try:
+            await link()  # type: ignore[operator]
+        except ShakerError as error:
+            if self._error is None:
+                self._error = error
+                log.error("replication ends", kind=error.kind, error=error.what, hint=error.hint or None)
+                self._status.count_error("worker", error.kind)
+            scope.cancel()
+
+    async def _drain(self) -> None:
+        """Stop reading and let what was read be applied and saved."""
+        replication = self._replication
+        replication.draining = True
+        replication.refresh_state()
+        self._source.stop()
+        replication.work.set()
+        if replication.phase != "stream":
+            return  # a snapshot cut short starts over: nothing is gained by waiting
+        with anyio.move_on_after(self._settings.drain_timeout_seconds):
+            if self._status.target.connected or len(replication.window):
+                await replication.drained.wait()
+            else:
+                replication.drained.set()
+            if self._status.source.connected:
+                await self._source.ended.wait()
+
+    async def _wait_fenced(self) -> None:
+        """Stay alive and not ready until stopped: a supervisor would only start this worker again."""
+        log.warning("fenced, waiting to be stopped")
+        await self._stop.wait()
+
+    async def _signals(self, scope: anyio.CancelScope) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+            async for number in received:
+                log.info("signal", name=number.name)
+                if self._stop.is_set():
+                    scope.cancel()
+                    return
+                self._stop.set()
+
+    async def _finish(self) -> None:
+        await self._replication.finished.wait()
+        self._stop.set()
+
+    async def _tick(self) -> None:
+        """Keep the derived parts of the status fresh, and log changes of state and a snapshot's progress."""
+        status, replication = self._status, self._replication
+        before, logged, sampled = status.state, status.clock(), 0.0
+        while True:
+            status.beat("loop", within=10.0)
+            replication.refresh_state()
+            if status.state is not before:
+                log.info("state", state=str(status.state), before=str(before))
+                before = status.state
+            now = status.clock()
+            if now - sampled >= 1.0:
+                sampled = now
+                status.sample_rate()
+            if now - logged >= PROGRESS_SECONDS:
+                logged = now
+                self._log_progress()
+            await anyio.sleep(TICK_SECONDS)
+
+    def _log_progress(self) -> None:
+        status = self._status
+        if status.state is State.SNAPSHOT:
+            progress = status.snapshot
+            log.info(
+                "snapshot progress",
+                keys_done=progress.keys_done,
+                keys_total=progress.keys_total,
+                bytes_done=progress.bytes_done,
+                bytes_total=progress.bytes_total,
+                eta_seconds=status.eta_seconds(),
+            )
+
+    def _exit_code(self) -> int:
+        if self._error is not None:
+            return self._error.exit_code
+        replication = self._replication
+        if self._settings.mode != "follow":
+            if not replication.finished.is_set():
+                return EXIT_INCOMPLETE
+            if self._settings.mode == "migrate" and self._status.rejected_commands:
+                return EXIT_UNFAITHFUL
+        return EXIT_OK if replication.phase == "stream" and replication.drained.is_set() else EXIT_INCOMPLETE
