@@ -27,7 +27,8 @@ _SCRIPT = (
 # Reads as a consumer and acknowledges all but the first entry; without a group it fails as a whole.
 _ACKNOWLEDGE = (
     "local got = redis.call('XREADGROUP', 'GROUP', 'readers', 'reader:9', 'COUNT', 5, 'STREAMS', KEYS[1], '>') "
-    "if not got then return 0 end for i = 2, #got[1][2] do redis.call('XACK', KEYS[1], 'readers', got[1][2][i][1]) end"
+    "if not got then return 0 end "
+    "for i = 2, #got[1][2] do redis.call('XACK', KEYS[1], 'readers', got[1][2][i][1]) end"
 )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=None)
     arguments = parser.parse_args()
     ended = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    threading.Thread(target=lambda: (os.read(0, 1), ended.set()), daemon=True).start()
     with redis.Redis.from_url(arguments.url, socket_timeout=10) as client:
         with Load(client, seed=arguments.seed, rate=arguments.rate, keys=arguments.keys) as load:
             wait_until(lambda: load.operations or load.failure, "the first operations")
