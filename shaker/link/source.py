@@ -36,6 +36,10 @@ from shaker.transform.restore import functions_payload, restore_requests
 log = structlog.get_logger("shaker.source")
 
 ACK_SECONDS = 1.0
+# A diskless source holds its stream back until the first acknowledgement behind the snapshot, and can overlook
+# one that comes right away: for a second they come this often.
+EAGER_ACK_SECONDS = 0.05
+EAGER_ACKS = 20
 # Attempts for which a source that lags behind what is already received is waited for, some 30 s in all.
 BEHIND_ATTEMPTS = 10
 
@@ -125,6 +129,7 @@ class _Conversation:
         self._info: dict[str, str] = {}
         self._batches = 0
         self._snapshot = ""
+        self._eager_acks = 0
         self._libraries: list[bytes] = []
         self._keep_libraries = settings.target.on_existing == "merge" or settings.target.stale_keys == "keep"
 
@@ -266,6 +271,8 @@ class _Conversation:
             )
         )
         self._libraries = []
+        self._eager_acks = EAGER_ACKS
+        replication.ack.set()
         self._status.snapshot.bytes_done = self._session.snapshot_bytes
         log.info("snapshot received", offset=event.offset, bytes=self._session.snapshot_bytes)
 
@@ -289,7 +296,9 @@ class _Conversation:
     async def acknowledge_forever(self) -> None:
         """Acknowledge every second, and at once when asked and when what was asked for is applied."""
         while True:
-            with anyio.move_on_after(ACK_SECONDS):
+            eager = self._eager_acks > 0 and self._session.state is ReplicaState.STREAMING
+            self._eager_acks -= eager
+            with anyio.move_on_after(EAGER_ACK_SECONDS if eager else ACK_SECONDS):
                 await self._replication.ack.wait()
             self._status.beat("source")
             await self.acknowledge()
