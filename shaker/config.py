@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from shaker.address import Address, parse_address
 from shaker.bytesize import parse_size
 from shaker.errors import SettingsError
+from shaker.watch.log import hide
 
 ENVIRONMENT_PREFIX = "SHAKER_"
 NESTED_DELIMITER = "__"
@@ -148,10 +149,14 @@ class Endpoint(Section):
         """
         username = self.username or self.address.username
         if self.password_file is not None:
-            return username, self._read_password_file(self.password_file)
-        if self.password is not None:
-            return username, self.password.get_secret_value() or None
-        return username, self.address.password
+            password: str | None = self._read_password_file(self.password_file)
+        elif self.password is not None:
+            password = self.password.get_secret_value() or None
+        else:
+            password = self.address.password
+        # The log's last guard knows every password that was ever handed out, the rotated ones too.
+        hide(password or "")
+        return username, password
 
     def _read_password_file(self, path: Path) -> str:
         setting = f"{self.side}.password_file"

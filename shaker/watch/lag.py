@@ -40,7 +40,8 @@ class LagClock:
 
     def seconds(self, now: float, applied: int) -> float:
         """Return the lag in seconds at time `now` for the `applied` offset."""
-        waiting = next((time for time, offset in self._samples if offset > applied), None)
+        # A copy, because the event loop may add a sample while the health server's thread reads.
+        waiting = next((time for time, offset in tuple(self._samples) if offset > applied), None)
         if waiting is not None:
             return max(0.0, now - waiting)
         if self._seen is None:

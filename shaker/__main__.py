@@ -1,0 +1,23 @@
+"""`shaker` and `python -m shaker`: hands over to the command, importing as little as that command needs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line (without the program's name) and return the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["healthcheck"]:
+        # Before anything else is imported: it must answer in a fraction of a second.
+        from shaker.healthcheck import main as healthcheck
+
+        return healthcheck(arguments[1:])
+    from shaker.cli import main as command_line
+
+    return command_line(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

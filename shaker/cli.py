@@ -1,0 +1,132 @@
+"""The command line: which command does what, and how its end becomes an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from shaker import __version__
+from shaker.build import codec_kind
+from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_USAGE, SettingsError, ShakerError
+
+# Python's own code for an exception that nobody caught: not one of ours, because it always is a bug.
+EXIT_BUG = 1
+
+
+class Command(NamedTuple):
+    """A command: what it does, and what runs it."""
+
+    purpose: str
+    run: Callable[[Sequence[str]], int]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command that `arguments` name and return the exit code of the contract (see `shaker.errors`)."""
+    first = arguments[0] if arguments else "--help"
+    if first in ("-h", "--help", "help"):
+        sys.stdout.write(usage())
+        return EXIT_OK
+    if first in ("-V", "--version"):
+        sys.stdout.write(f"shaker {__version__} (codec {codec_kind()})\n")
+        return EXIT_OK
+    try:
+        if first not in COMMANDS:
+            close = get_close_matches(first, COMMANDS, n=1)
+            hint = f"did you mean `shaker {close[0]}`?" if close else "`shaker --help` lists the commands"
+            raise SettingsError(f"{first}: is not a command", hint=hint)
+        return COMMANDS[first].run(arguments[1:])
+    except ShakerError as error:
+        sys.stderr.write("".join(f"shaker: {each}\n" for each in str(error).splitlines()))
+        return error.exit_code
+    except SystemExit as end:
+        # Of the argument parser's --help alone: all else that it has to say is raised as SettingsError.
+        return EXIT_OK if not end.code else EXIT_USAGE
+    except BrokenPipeError:
+        # The reader of our output left. Python would complain of the same once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_INCOMPLETE
+    except KeyboardInterrupt:
+        return EXIT_INCOMPLETE
+
+
+def usage() -> str:
+    """Return the help that `shaker` and `shaker --help` print."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {command.purpose}" for name, command in COMMANDS.items()]
+    return (
+        "usage: shaker COMMAND [options]\n\n"
+        "Replicates a Redis or Valkey (the source) to another one (the target), each command exactly once.\n\n"
+        "commands:\n" + "\n".join(lines) + "\n\n"
+        "options:\n"
+        "  --version  show the version and whether the codec is compiled\n"
+        "  --help     show this help; `shaker COMMAND --help` shows that of a command\n\n"
+        "example:\n"
+        "  shaker run --source.url redis://127.0.0.1:6379 --target.url redis://127.0.0.1:6380\n"
+    )
+
+
+def _run(arguments: Sequence[str]) -> int:
+    from shaker.arguments import EPILOG, Parser, add_settings, load_given
+
+    parser = Parser("run", "Replicates the source to the target.", epilog=EPILOG)
+    add_settings(parser)
+    loaded = load_given(parser.parse(arguments))
+
+    import anyio
+    import structlog
+
+    from shaker.watch import log
+
+    log.configure(loaded.settings.log.format, loaded.settings.log.level)
+    for secret in loaded.secrets():
+        log.hide(secret)
+
+    from shaker.worker import run
+
+    try:
+        return anyio.run(run, loaded.settings, backend_options={"use_uvloop": True})
+    except ShakerError as error:
+        structlog.get_logger().error(
+            "worker ended", kind=error.kind, error=error.what, hint=error.hint, exit_code=error.exit_code
+        )
+        return error.exit_code
+    except Exception:
+        structlog.get_logger().exception("worker ended by a bug", exit_code=EXIT_BUG)
+        return EXIT_BUG
+
+
+def _status(arguments: Sequence[str]) -> int:
+    from shaker.show_status import main as status
+
+    return status(arguments)
+
+
+def _healthcheck(arguments: Sequence[str]) -> int:
+    from shaker.healthcheck import main as healthcheck
+
+    return healthcheck(arguments)
+
+
+def _config(arguments: Sequence[str]) -> int:
+    from shaker.show_config import main as config
+
+    return config(arguments)
+
+
+def _demo(arguments: Sequence[str]) -> int:
+    from shaker.demo import main as demo
+
+    return demo(list(arguments))
+
+
+# Each command imports what it needs when it runs: `shaker status` has no use for the replication's modules.
+COMMANDS = {
+    "run": Command("replicate the source to the target", _run),
+    "status": Command("show the status of a running worker: a line, --json, or --watch", _status),
+    "healthcheck": Command("exit 0 when the local worker is alive", _healthcheck),
+    "config": Command("show the effective settings and where each came from, or --check them", _config),
+    "demo": Command("show all of it with two private servers and live load; nothing to configure", _demo),
+}

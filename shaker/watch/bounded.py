@@ -1,0 +1,112 @@
+"""HTTP connections that cannot be held: few at a time, and none for longer than its time.
+
+uvicorn bounds neither the time that a request takes to arrive nor the number of open connections, and a probe
+must be answered whoever else is connected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+# Connections open at a time: probes, scrapes and a few browsers; one more takes the place of the oldest idle one.
+MAX_CONNECTIONS = 64
+# Seconds from connecting, or from the last answer, until a whole request has come and its answer has gone out.
+EXCHANGE_SECONDS = 5.0
+# Bytes of a request's line and headers together; probes send about 100, browsers with cookies a few thousand.
+MAX_HEAD_BYTES = 16 * 1024
+# Seconds that open exchanges may still take when the server stops.
+STOP_SECONDS = 0.1
+
+
+class BoundedProtocol(H11Protocol):
+    """One HTTP/1.1 connection that ends itself when an exchange takes too long, even if bytes go on moving."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, and drop the oldest idle one where there are too many."""
+        super().connection_made(transport)
+        self._arm()
+        others = [each for each in self.connections if isinstance(each, BoundedProtocol) and each is not self]
+        if len(others) >= MAX_CONNECTIONS:
+            min(others, key=lambda each: (each.answering(), each.since)).drop()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection and its deadline."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read requests; a whole one begins the time of its answer."""
+        before = self.cycle
+        super().data_received(data)
+        if self.cycle is not before:
+            self._arm()
+
+    def on_response_complete(self) -> None:
+        """Begin the time of the next exchange."""
+        super().on_response_complete()
+        self._arm()
+
+    def answering(self) -> bool:
+        """Return True while a request is being answered."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def drop(self) -> None:
+        """End the connection now, without a word."""
+        self._disarm()
+        self.connections.discard(self)
+        self.transport.abort()
+
+    def _arm(self) -> None:
+        self._disarm()
+        self.since = self.loop.time()
+        if not self.transport.is_closing():
+            self._deadline = self.loop.call_later(EXCHANGE_SECONDS, self.drop)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class BoundedServer(uvicorn.Server):
+    """uvicorn's server, that ends within `STOP_SECONDS` whatever its clients do."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, let open exchanges end, drop the rest."""
+        for server in self.servers:
+            server.close()
+        for sock in sockets or []:
+            sock.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        if self.server_state.connections:
+            await asyncio.sleep(STOP_SECONDS)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+
+def bounded_server(app: Any, headers: list[tuple[str, str]]) -> BoundedServer:
+    """Return a server of the ASGI `app` that sends `headers` with each answer and logs no access."""
+    return BoundedServer(
+        uvicorn.Config(
+            app,
+            http=BoundedProtocol,
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=int(EXCHANGE_SECONDS),
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+            headers=headers,
+        )
+    )

@@ -1,0 +1,122 @@
+"""Logs: one event a line on standard output, JSON or text for a terminal, and no secret in any.
+
+Modules log by `structlog.get_logger()`; what libraries write by `logging` takes the same way out.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+MASK = "***"
+
+# A shorter secret is replaced only where it stands alone: it would else make every line unreadable.
+_SHORT = 4
+_MAX_DEPTH = 8
+
+_secrets: dict[str, re.Pattern[str]] = {}
+
+
+def hide(secret: str) -> None:
+    """Replace `secret` by `***` in every event from now on, as it is and percent-encoded."""
+    for form in {secret, quote(secret, safe="", errors="surrogateescape")} if secret else ():
+        pattern = re.escape(form)
+        _secrets[form] = re.compile(pattern if len(form) >= _SHORT else rf"(?<!\w){pattern}(?!\w)")
+
+
+def hide_secrets(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Return `event` without any hidden secret in its strings: the last guard, not the rule that none gets here."""
+    return {name: _hidden(value, 0) for name, value in event.items()} if _secrets else event
+
+
+def _hidden(value: Any, depth: int) -> Any:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, (list, tuple, set, frozenset)) and depth < _MAX_DEPTH:
+        return [_hidden(each, depth + 1) for each in value]
+    if isinstance(value, dict) and depth < _MAX_DEPTH:
+        return {str(name): _hidden(each, depth + 1) for name, each in value.items()}
+    # The renderer would make text of anything else after this guard: so it is made text here.
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        text = bytes(value).decode("utf-8", "backslashreplace")
+    else:
+        text = str(value)
+    # Longest first: one secret may be the beginning of another.
+    for secret in sorted(_secrets, key=len, reverse=True):
+        text = _secrets[secret].sub(MASK, text)
+    return text
+
+
+def _printable(logger: WrappedLogger, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    # A key or a server's answer with terminal escapes must not reach a terminal as such.
+    return {
+        name: re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", value)
+        if isinstance(value, str)
+        else value
+        for name, value in event.items()
+    }
+
+
+def configure(format: str = "auto", level: str = "info") -> None:  # noqa: A002 - the setting's own name
+    """Send all logs of this process to standard output.
+
+    `format` is `json`, `console`, or `auto`: console on a terminal, else JSON. `level` is the least level
+    written: `debug`, `info`, `warning` or `error`. May be called again, for instance with other settings.
+    """
+    console = format == "console" or (format == "auto" and sys.stdout.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+        # Tracebacks as text: the structured and the rich ones show local variables, which may hold values.
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    if console:
+        last: list[Processor] = [
+            _printable,
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ]
+    else:
+        last = [structlog.processors.JSONRenderer(ensure_ascii=True)]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A key that is not UTF-8 must not cost the line that names it.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, hide_secrets, *last],
+        )
+    )
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        if getattr(old, "of_shaker", False):
+            root.removeHandler(old)
+    handler.of_shaker = True  # type: ignore[attr-defined]
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    # A reader of our output that went away must not end the replication.
+    logging.raiseExceptions = False
+    # What libraries tell below this is about themselves, or about malformed requests that anybody can send.
+    for library, least in (("uvicorn", logging.ERROR), ("asyncio", logging.WARNING)):
+        logging.getLogger(library).setLevel(logging.DEBUG if level == "debug" else least)

@@ -1,0 +1,132 @@
+"""The metrics: `Status` written as Prometheus or OpenMetrics text. Names and units are public."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from shaker.watch.status import LATENCY_BUCKETS, State, Status
+
+Family = GaugeMetricFamily | CounterMetricFamily | HistogramMetricFamily | InfoMetricFamily
+
+OPENMETRICS_TYPE = "application/openmetrics-text"
+
+# Chosen once: the library's own choice parses versions out of the request and fails on what is not one.
+_OPENMETRICS = choose_encoder(OPENMETRICS_TYPE)
+_PROMETHEUS = choose_encoder("")
+
+
+class StatusCollector(Collector):
+    """Reads `Status` at each scrape. `ready_max_lag_seconds` is the limit that `shaker_ready` is judged by."""
+
+    def __init__(self, status: Status, *, ready_max_lag_seconds: float) -> None:
+        self._status = status
+        self._ready_max_lag_seconds = ready_max_lag_seconds
+
+    def collect(self) -> Iterator[Family]:
+        """Yield every metric of the worker; counters begin at 0 with the process."""
+        yield from self._states()
+        yield from self._offsets()
+        yield from self._counters()
+        yield self._latency()
+
+    def _states(self) -> Iterator[Family]:
+        status = self._status
+        state = GaugeMetricFamily(
+            "shaker_state", "1 for the state that the worker is in, else 0.", labels=["state"]
+        )
+        for each in State:
+            state.add_metric([str(each)], float(status.state is each))
+        yield state
+        ready = not status.not_ready(max_lag_seconds=self._ready_max_lag_seconds)
+        yield GaugeMetricFamily("shaker_ready", "1 when /readyz answers 200.", value=float(ready))
+        connected = GaugeMetricFamily("shaker_connected", "1 when that side is connected.", labels=["side"])
+        connected.add_metric(["source"], float(status.source.connected))
+        connected.add_metric(["target"], float(status.target.connected))
+        yield connected
+        build = {"version": status.version, "codec": status.codec}
+        yield InfoMetricFamily("shaker_build", "The version, and whether the codec is compiled.", value=build)
+
+    def _offsets(self) -> Iterator[Family]:
+        status, stream, snapshot = self._status, self._status.stream, self._status.snapshot
+        for name, text, value in (
+            ("shaker_source_offset_bytes", "Replication offset of the source.", stream.source_offset),
+            ("shaker_received_offset_bytes", "Offset that the worker has read up to.", stream.received_offset),
+            ("shaker_applied_offset_bytes", "Offset that the target has applied.", stream.applied_offset),
+            ("shaker_checkpoint_offset_bytes", "Offset of the checkpoint on the target.", stream.checkpoint_offset),
+            ("shaker_lag_bytes", "Bytes of the source's history that are not applied.", status.lag_bytes),
+            ("shaker_lag_seconds", "Age of the oldest source offset that is not applied.", status.lag_seconds),
+            ("shaker_commands_per_second", "Commands applied over the last second.", status.commands_per_second),
+            ("shaker_rejected_commands", "Recorded commands that the target rejected.", status.rejected_commands),
+            ("shaker_window_bytes", "Bytes held between source and target.", status.window_bytes),
+            ("shaker_snapshot_expected_keys", "Keys of the snapshot; 0: not known.", snapshot.keys_total),
+            ("shaker_snapshot_expected_bytes", "Bytes of the snapshot; 0: not known.", snapshot.bytes_total),
+            (
+                "shaker_last_applied_timestamp_seconds",
+                "When a command was last applied; 0: never.",
+                status.last_applied,
+            ),
+        ):
+            yield GaugeMetricFamily(name, text, value=value)
+
+    def _counters(self) -> Iterator[Family]:
+        status = self._status
+        for name, text, value in (
+            ("shaker_snapshot_keys", "Keys copied from the snapshot.", status.snapshot.keys_done),
+            ("shaker_snapshot_bytes", "Bytes read of the snapshot.", status.snapshot.bytes_done),
+            (
+                "shaker_commands_applied",
+                "Commands of the stream that were applied.",
+                status.stream.commands_applied,
+            ),
+            ("shaker_received_bytes", "Bytes read from the source.", status.received_bytes),
+            ("shaker_sent_bytes", "Bytes sent to the target.", status.sent_bytes),
+            ("shaker_full_syncs", "Full synchronizations begun.", status.full_syncs),
+            ("shaker_partial_syncs", "Partial synchronizations begun.", status.partial_syncs),
+            (
+                "shaker_reserved_keys_skipped",
+                "Keys and commands under shaker: left out.",
+                status.reserved_keys_skipped,
+            ),
+        ):
+            # The exposition adds `_total` to the name of a counter.
+            yield CounterMetricFamily(name, text, value=value)
+        reconnects = CounterMetricFamily("shaker_reconnects", "Links made anew.", labels=["side"])
+        for side in ("source", "target"):
+            reconnects.add_metric([side], status.reconnects[side])
+        yield reconnects
+        errors = CounterMetricFamily("shaker_errors", "Errors by side and kind.", labels=["side", "kind"])
+        for (side, kind), count in tuple(status.errors.items()):
+            errors.add_metric([side, kind], count)
+        yield errors
+
+    def _latency(self) -> Family:
+        buckets, total = [], 0
+        for bound, count in zip((*LATENCY_BUCKETS, float("inf")), tuple(self._status.latency_counts), strict=True):
+            total += count
+            buckets.append((floatToGoString(bound), float(total)))  # type: ignore[no-untyped-call]
+        return HistogramMetricFamily(
+            "shaker_apply_latency_seconds",
+            "Seconds from reading a batch to the target's answer.",
+            buckets=buckets,
+            sum_value=self._status.latency_sum,
+        )
+
+
+class Metrics:
+    """The metrics of one worker and of its process, ready to be written."""
+
+    def __init__(self, status: Status, *, ready_max_lag_seconds: float) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(StatusCollector(status, ready_max_lag_seconds=ready_max_lag_seconds))
+        ProcessCollector(registry=self._registry)
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """Return (body, content type): OpenMetrics if the `Accept` header names it, else Prometheus text."""
+        encode, content_type = _OPENMETRICS if OPENMETRICS_TYPE in accept else _PROMETHEUS
+        return encode(self._registry), content_type
