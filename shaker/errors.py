@@ -90,3 +90,4 @@ class AccessError(LinkError):
     """
 
     kind = "access"
+    exit_code = EXIT_REFUSED

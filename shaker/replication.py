@@ -67,6 +67,7 @@ class Replication:
         self.target_registered = False
         self.ack_wanted: int | None = None
         self.finished = anyio.Event()  # the work of a one-off mode is complete
+        self.loading = False  # a snapshot is being received, or its end is not applied yet
         self.draining = False
         self.drained = anyio.Event()
         self.final: State | None = None
@@ -80,7 +81,9 @@ class Replication:
     def acknowledged_offset(self) -> int:
         """The offset to acknowledge to the source: what is applied, 0 until the stream begins on the target."""
         base = self.window.base
-        return base.number if self.phase == "stream" and base is not None and base.phase == "stream" else 0
+        if self.loading or self.phase != "stream" or base is None or base.phase != "stream":
+            return 0
+        return base.number
 
     def put(self, item: Item) -> None:
         """Append to the window and remember where the source would go on behind it."""
@@ -118,6 +121,7 @@ class Replication:
                 if checkpoint is not None and checkpoint.phase == "stream"
                 else None
             )
+            self.loading = self.resume is None
             if not first:
                 self.source_restarts += 1
                 self.restart_source.set()
@@ -149,7 +153,7 @@ class Replication:
             return State.HANDSHAKING
         if not status.source.connected or not status.target.connected:
             return State.CONNECTING
-        if self.phase != "stream":
+        if self.loading or self.phase != "stream":
             return State.SNAPSHOT
         if status.state is not State.STREAMING and status.lag_seconds > 1.0:
             return State.CATCHING_UP

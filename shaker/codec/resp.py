@@ -48,6 +48,11 @@ class ReplyScanner:
         self._buffer = rest + data if rest else data
         self._position = 0
 
+    @property
+    def pending(self) -> int:
+        """Bytes fed and not read."""
+        return len(self._buffer) - self._position
+
     def clear_errors(self) -> None:
         """Start a new run of replies: positions count from 0 again."""
         self.errors = []

@@ -9,7 +9,7 @@ import anyio
 import structlog
 
 from shaker.config import Endpoint, Settings
-from shaker.errors import AccessError, LinkError
+from shaker.errors import AccessError, LinkError, SettingsError
 from shaker.link.backoff import Backoff
 from shaker.link.connection import Connection, connect
 from shaker.link.tls import tls_context
@@ -28,12 +28,14 @@ class Attempts:
         self.behind = 0
         self._connected_before = False
         self._fresh = False
+        self._began = 0.0
         self._backoff = Backoff(initial=settings.retry.initial_seconds, maximum=settings.retry.max_seconds)
 
     def begin(self) -> None:
         """Count an attempt."""
         self.number += 1
         self._fresh = True
+        self._began = self.status.clock()
 
     def succeeded(self) -> None:
         """Tell that the connection does its work: the next failure is a first one again."""
@@ -65,11 +67,20 @@ class Attempts:
             kind=error.kind,
             error=error.what,
             hint=error.hint or None,
+            seconds=round(self.status.clock() - self._began, 4),
             next_try_seconds=round(seconds, 3),
         )
         self.status.beat(self.side, within=seconds + 60.0)
         await anyio.sleep(seconds)
         return not give_up()
+
+
+def credentials(endpoint: Endpoint) -> tuple[str | None, str | None]:
+    """Return username and password as they are now; raises AccessError for a password file that cannot be read."""
+    try:
+        return endpoint.credentials()
+    except SettingsError as error:
+        raise AccessError(error.what, hint=error.hint) from error
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ import structlog
 
 from shaker.config import Settings
 from shaker.errors import LinkError
+from shaker.link.attempts import credentials
 from shaker.link.backoff import Backoff
 from shaker.link.connection import ReplyError, connect
 from shaker.link.tls import tls_context
@@ -52,7 +53,7 @@ class SourceMonitor:
             connect_timeout=endpoint.connect_timeout_seconds,
             timeout=TIMEOUT_SECONDS,
         ) as connection:
-            await connection.authenticate(*endpoint.credentials())
+            await connection.authenticate(*credentials(endpoint))
             while True:
                 try:
                     info = parse_info(await connection.call("INFO"))

@@ -9,6 +9,7 @@ import structlog
 
 from shaker.config import Settings
 from shaker.errors import LinkError, RefusedError, ServerBusyError
+from shaker.link.attempts import credentials
 from shaker.link.connection import Connection, ReplyError
 from shaker.link.servers import server_name
 from shaker.replica.session import parse_info
@@ -43,7 +44,7 @@ async def register(
     anything is written) for a target that is not fit, LinkError where waiting or a new connection helps.
     """
     try:
-        await connection.authenticate(*settings.target.credentials())
+        await connection.authenticate(*credentials(settings.target))
         info = parse_info(await connection.call("INFO"))
         replication.status.target.server = server_name(info)
         source = replication.source
@@ -143,7 +144,7 @@ async def _check_contents(
     )
     if not same and not settings.target.adopt:
         raise RefusedError(
-            f"the checkpoint {name!r} in the target is that of another source, {checkpoint.source}",
+            f"checkpoint {name!r} in the target belongs to another source, {checkpoint.source}",
             hint="give this replication its own name (SHAKER_NAME), or set target.adopt=true to replace that source",
         )
 

@@ -11,7 +11,7 @@ import structlog
 
 from shaker.config import Settings
 from shaker.errors import LinkError, RefusedError, ServerBusyError
-from shaker.link.attempts import Attempts, open_connection
+from shaker.link.attempts import Attempts, credentials, open_connection
 from shaker.link.connection import Connection
 from shaker.link.servers import server_name
 from shaker.link.tasks import together
@@ -26,6 +26,7 @@ from shaker.replica.events import (
     SnapshotEnd,
     SnapshotEntries,
     SnapshotLibrary,
+    SnapshotLoss,
     SnapshotSize,
 )
 from shaker.replica.session import ReplicaSession, ReplicaState
@@ -80,9 +81,10 @@ class SourceLink:
     def _disconnected(self) -> None:
         self._replication.handshaking = False
         self._status.source.connected = False
+        self._replication.refresh_state()
 
     async def _converse(self, connection: Connection) -> None:
-        username, password = self._settings.source.credentials()
+        username, password = credentials(self._settings.source)
         session = ReplicaSession(username=username, password=password, max_value=self._settings.snapshot.max_value)
         conversation = _Conversation(self._settings, self._replication, connection, session, self._attempts)
         self._replication.handshaking = True
@@ -131,6 +133,7 @@ class _Conversation:
         self._snapshot = ""
         self._eager_acks = 0
         self._libraries: list[bytes] = []
+        self._losses: list[Rejection] = []
         self._keep_libraries = settings.target.on_existing == "merge" or settings.target.stale_keys == "keep"
 
     async def introduce(self) -> None:
@@ -192,6 +195,8 @@ class _Conversation:
             while replication.window.full:
                 await replication.space.wait()
             data = await self._connection.receive(timeout=limit)
+            if replication.source_restarts != self.restarts:
+                return  # what comes now does not follow what the window holds
             status.received_bytes += len(data)
             for event in session.receive_data(data):
                 self._handle(event)
@@ -226,6 +231,8 @@ class _Conversation:
             self._status.snapshot.keys_total += event.keys
         elif isinstance(event, SnapshotLibrary):
             self._libraries.append(event.code)
+        elif isinstance(event, SnapshotLoss):
+            self._losses.append(Rejection(event.kind, event.name, "no command carries data of modules beside keys"))
         elif isinstance(event, FullSync):
             self._begin_snapshot(event)
         elif isinstance(event, SnapshotEnd):
@@ -239,6 +246,11 @@ class _Conversation:
         status.full_syncs += 1
         status.snapshot = type(status.snapshot)(started=status.clock())
         status.lag.reset()
+        status.stream.replid = event.replid
+        status.stream.applied_offset = 0
+        status.stream.received_offset = event.offset
+        status.observe_source_offset(event.offset)
+        replication.loading = True
         self._snapshot = secrets.token_hex(8)
         replication.window.discard_waiting()
         replication.resume = None
@@ -268,6 +280,7 @@ class _Conversation:
                 event.database,
                 functions_payload(self._libraries),
                 keep_libraries=self._keep_libraries,
+                rejections=tuple(self._losses),
             )
         )
         self._libraries = []

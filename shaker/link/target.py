@@ -60,6 +60,7 @@ class TargetLink:
                     self._replication.drained.set()
             finally:
                 self._status.target.connected = False
+                self._replication.refresh_state()
 
     def _give_up(self) -> bool:
         """While draining, with nothing left to write, a lost target is no reason to wait for it."""
@@ -149,6 +150,7 @@ class TargetLink:
 
     def _snapshot_finished(self, item: SnapshotFinish) -> None:
         status = self._status
+        self._replication.loading = False
         if self._settings.mode == "snapshot":
             self._replication.finished.set()
         status.snapshot.finished = status.clock()

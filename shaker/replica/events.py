@@ -83,6 +83,13 @@ class SnapshotLibrary(NamedTuple):
     code: bytes
 
 
+class SnapshotLoss(NamedTuple):
+    """Data of the snapshot that no command can carry: what kind it is and whose."""
+
+    kind: str
+    name: str
+
+
 class SnapshotEnd(NamedTuple):
     """The snapshot is complete and its checksum right; the stream goes on at `offset` with `database` selected."""
 
@@ -111,6 +118,7 @@ Event = (
     | KeyCount
     | SnapshotEntries
     | SnapshotLibrary
+    | SnapshotLoss
     | SnapshotEnd
     | AckRequested
     | Introduced

@@ -23,6 +23,7 @@ from shaker.replica.events import (
     SnapshotEnd,
     SnapshotEntries,
     SnapshotLibrary,
+    SnapshotLoss,
     SnapshotSize,
 )
 from shaker.transform.commands import CommandTable
@@ -158,7 +159,7 @@ class ReplicaSession:
         """Take bytes of the source; return what they mean, in order.
 
         Raises CorruptError for bytes that cannot be, UnfaithfulError for data that cannot be replicated,
-        AccessError and ServerBusyError for what the source refuses.
+        AccessError and ServerBusyError for what the source refuses, LinkError for what is no handshake.
         """
         if self._assembler is not None:
             return [*self._assembler.feed(data)]
@@ -272,6 +273,8 @@ class ReplicaSession:
                 if not found.value.isdigit() or len(found.value) > 9:
                     raise CorruptError("the snapshot's field repl-stream-db is no database number")
                 self._database = int(found.value)
+            elif isinstance(found, Aux) and found.name == b"module-aux":
+                events.append(SnapshotLoss("MODULE AUX", found.value.decode("ascii", "backslashreplace")))
         if not self._mark and reader.consumed > self._size:
             raise CorruptError(f"the snapshot is longer than the {self._size} bytes that the source announced")
         if not reader.done:
@@ -327,10 +330,11 @@ class ReplicaSession:
             raise self._unexpected(line)
         return Input.OK
 
-    def _unexpected(self, line: bytes) -> CorruptError:
-        return CorruptError(
+    def _unexpected(self, line: bytes) -> LinkError:
+        return LinkError(
             f"the source answered {line[:64]!r} while the handshake was {self.state.value}",
             hint="is source.url (SHAKER_SOURCE__URL) the address of a Redis or Valkey?",
+            kind="protocol",
         )
 
     def _refused(self, text: str) -> LinkError | RefusedError:

@@ -97,6 +97,7 @@ class SnapshotFinish:
     database: int
     libraries: bytes = b""
     keep_libraries: bool = False
+    rejections: tuple[Rejection, ...] = ()
     size: int = 0
 
     @property

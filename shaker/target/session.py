@@ -300,7 +300,7 @@ class TargetSession:
     def _end(self, transaction: _Transaction, out: list[bytes]) -> None:
         """Send the end of the open transaction: everything before it is answered."""
         for item in transaction.items:
-            if isinstance(item, StreamItem):
+            if not isinstance(item, SnapshotStart):
                 for rejection in item.rejections:
                     self._reject(rejection)
         checkpoint = replace(
@@ -356,6 +356,8 @@ class TargetSession:
                 return
             self._expected.popleft()
             self._replies.clear_errors()
+        if self._replies.pending:
+            raise LinkError("the target sent a reply that nothing asked for", kind="protocol")
 
     def _read_probe(self, probe: _Probe) -> bool:
         probe.left -= self._replies.skip(probe.left)

@@ -183,6 +183,7 @@ class Status:
         out = []
         if self.state is not State.STREAMING:
             out.append(f"state is {self.state}")
+            out.extend(side.last_error for side in (self.source, self.target) if side.last_error)
         out.extend(tuple(self.reasons.values()))
         if max_lag_seconds is not None and self.lag_seconds > max_lag_seconds:
             out.append(f"lag of {self.lag_seconds:.1f} s is above {max_lag_seconds:g} s")
