@@ -32,7 +32,6 @@ from shaker.codec.rdb_types import (
     RESIZEDB,
     SELECTDB,
     STRING,
-    Dialect,
     Pattern,
     read_header,
 )
@@ -97,8 +96,8 @@ class SnapshotReader:
 
     `consumed` counts the bytes of the RDB that were read, `done` is true once its end and its CRC-64 were read and
     found right. `magic` (b"REDIS" or b"VALKEY") and `version` are known after the first 9 bytes.
-    A key or a value of more than `max_value` bytes, as they are in the RDB, raises UnfaithfulError; up to twice as
-    much memory is used while a value of that size is put together.
+    A key or a value of more than `max_value` bytes in the RDB raises UnfaithfulError; to put one together takes
+    twice its size in memory.
     """
 
     def __init__(self, *, max_value: int = 256 * 1024 * 1024) -> None:
@@ -107,7 +106,7 @@ class SnapshotReader:
         self.magic = b""
         self.version = 0
         self._max_value = max_value
-        self._dialect: Dialect = REDIS
+        self._dialect = REDIS
         self._database = 0
         self._failure: ShakerError | None = None
         self._buffer = b""  # fed and not consumed; once done, what lies behind the RDB
@@ -182,13 +181,11 @@ class SnapshotReader:
 
         Any other record is only begun, for the skipper; return the position from which that goes on.
         """
-        is_type, is_string = self._dialect.is_type, self._dialect.is_string
-        heads, footers = self._dialect.heads, self._dialect.footers
+        _, is_type, is_string, heads, footers, _ = self._dialect
         expires_at_ms, idle_seconds, frequency = self._expires_at_ms, self._idle_seconds, self._frequency
         max_value = self._max_value
         calc = CRC64.calc
-        # Makes a NamedTuple from a tuple, without the Python-level call of its constructor.
-        new = tuple.__new__
+        new = tuple.__new__  # a NamedTuple without the Python-level call of its constructor
         append = self._entries.append
         while position < end:
             opcode = buffer[position]
@@ -201,7 +198,9 @@ class SnapshotReader:
                     key = buffer[start:stop]
                 else:
                     stop = string_end(buffer, start, end)
-                    if stop <= end:
+                    if stop - start > max_value:
+                        stop = end  # for the skipper to refuse
+                    elif stop <= end:
                         self._opcode = opcode  # for an error's text
                         key = self._string(buffer[start:stop], start)[0]
                         self._opcode = -1
@@ -283,7 +282,6 @@ class SnapshotReader:
         except CorruptError as error:
             raise self._corrupt(error.what, skipper.bad_position) from error
         self._collected += position - start
-        # Raised by the announced length of an element: its bytes need not come first.
         if self._collected + skipper.remaining > self._max_value:
             raise self._too_large(position)
         if position > start:
@@ -297,9 +295,8 @@ class SnapshotReader:
         opcode, parts = self._opcode, self._parts
         if self._dialect.is_type[opcode]:
             if self._key is None:
-                key = self._string(b"".join(parts), 0)[0]
+                self._key = self._string(b"".join(parts), position)[0]
                 self._start(self._dialect.patterns[opcode] or ())
-                self._key = key
                 return
             parts.insert(0, self._dialect.heads[opcode])
             parts.append(self._dialect.footers[opcode])
@@ -374,12 +371,13 @@ class SnapshotReader:
             raise UnfaithfulError(f"{error.what}: {self._where(position)}", hint=error.hint) from error
 
     def _where(self, position: int) -> str:
-        offset = self.consumed + position
         name = "type" if self._opcode < FIRST_OPCODE else "opcode"
-        key = "" if self._key is None else f" of key {self._key[:SHOWN_KEY]!r}"
-        if self._key is not None and len(self._key) > SHOWN_KEY:
-            key += f"... ({len(self._key)} bytes)"
-        return f"{name} {self._opcode}{key} in database {self._database}, byte {offset} of the snapshot"
+        key = ""
+        if self._key is not None:
+            more = "" if len(self._key) <= SHOWN_KEY else f"... ({len(self._key)} bytes)"
+            key = f" of key {self._key[:SHOWN_KEY]!r}{more}"
+        place = f"database {self._database}, byte {self.consumed + position} of the snapshot"
+        return f"{name} {self._opcode}{key} in {place}"
 
     def _corrupt(self, what: str, position: int) -> ShakerError:
         if self._dialect.patterns[self._opcode] is None:
@@ -393,10 +391,10 @@ class SnapshotReader:
     def _too_large(self, position: int) -> UnfaithfulError:
         if self._dialect.patterns[self._opcode] is None:
             return self._unknown()
-        part = "a key" if self._key is None and self._opcode < FIRST_OPCODE else "a value"
+        part = "key" if self._key is None and self._opcode < FIRST_OPCODE else "value"
         size = self._collected + self._skipper.remaining
         return UnfaithfulError(
-            f"{part} of at least {size} bytes, of which {self._collected} have come, is above snapshot.max_value, "
+            f"a {part} of at least {size} bytes, {self._collected} read, is above snapshot.max_value, "
             f"{self._max_value} bytes: {self._where(position)}",
             hint=RAISE_LIMIT,
         )

@@ -1,0 +1,90 @@
+"""Whatever the bytes are: the same result for each split, no exception but ours, never done without the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shaker.codec.rdb import Entries, SnapshotReader
+from shaker.errors import ShakerError
+from tests.codec.conftest import Saved
+from tests.codec.rdb_bytes import merge, read
+from tests.codec.strategies import as_rdb, damaged, records
+from tests.servers import NAMES
+
+Record = tuple[bytes, tuple[int, bytes]]
+
+
+def outcome(data: bytes, cuts: list[int]) -> tuple[object, bool, bytes]:
+    """What a reader makes of `data` cut at `cuts`: events or nothing after an error, done, rest."""
+    reader = SnapshotReader(max_value=1_000_000)
+    places = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
+    events = []
+    try:
+        for start, stop in pairwise(places):
+            events += reader.feed(data[start:stop])
+    except ShakerError as error:
+        assert not reader.done
+        return type(error), False, b""
+    return merge(events), reader.done, reader.rest()
+
+
+@given(records, st.lists(st.integers(0, 3000)))
+def test_values_of_every_shape(found: list[Record], cuts: list[int]) -> None:
+    """Keys and values come out as they were put in, wherever the bytes are cut."""
+    data = as_rdb(found)
+    events, done, rest = outcome(data, cuts)
+    assert done
+    assert rest == b""
+    assert isinstance(events, list)
+    entries = [entry for event in events for entry in event.entries]
+    assert [(entry.key, (entry.payload[0], entry.payload[1:-10])) for entry in entries] == found
+
+
+@given(records, st.data())
+def test_damage_is_the_same_wherever_it_is_cut(found: list[Record], draw: st.DataObject) -> None:
+    data = draw.draw(damaged(as_rdb(found)))
+    cuts = draw.draw(st.lists(st.integers(0, len(data)), max_size=10))
+    assert outcome(data, cuts) == outcome(data, [])
+
+
+@given(st.binary(max_size=500), st.sampled_from([b"", b"REDIS0011", b"VALKEY080", b"REDIS0012\x15\x01k"]))
+def test_arbitrary_bytes(data: bytes, start: bytes) -> None:
+    """Only errors of ours; and done only where an end with its checksum (or none) was read."""
+    result, done, _ = outcome(start + data, list(range(0, 500, 3)))
+    assert (result, done) == outcome(start + data, [])[:2]
+    assert not done or b"\xff" in data
+
+
+@given(records, st.data())
+def test_cut_short(found: list[Record], draw: st.DataObject) -> None:
+    """A snapshot without its end is not done, and what did come is the beginning of the whole."""
+    data = as_rdb(found)
+    reader = SnapshotReader()
+    events = merge(reader.feed(data[: draw.draw(st.integers(0, len(data) - 1))]))
+    assert not reader.done
+    [whole] = read(data) or [Entries(0, [])]
+    assert isinstance(whole, Entries)
+    for event in events:
+        assert isinstance(event, Entries)
+        assert event.entries == whole.entries[: len(event.entries)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+)
+@given(draw=st.data())
+def test_damaged_snapshots_of_servers(saved: Callable[..., Saved], name: str, draw: st.DataObject) -> None:
+    """Real snapshots, damaged, are refused: the checksum or something before it notices."""
+    data = saved(name).rdb
+    damage = draw.draw(damaged(data))
+    _, done, rest = outcome(damage, draw.draw(st.lists(st.integers(0, len(damage)), max_size=5)))
+    # Done only if what was changed lies behind the end, is the checksum's absence, or gave the same bytes again.
+    assert not done or damage.startswith(data) or damage[: len(damage) - len(rest)][-8:] == bytes(8)
