@@ -33,11 +33,15 @@ _ACKNOWLEDGE = (
 
 
 class Sampler:
-    """Draws keys and writing commands from a seed: one seed draws one sequence. Not safe between threads."""
+    """Draws keys and writing commands from a seed: one seed draws one sequence. Not safe between threads.
 
-    def __init__(self, seed: int) -> None:
+    `shortest_expiry` is the least time, in milliseconds, that a written key is given to live.
+    """
+
+    def __init__(self, seed: int, *, shortest_expiry: int = 50) -> None:
         self.random = random.Random(seed)  # noqa: S311  sample data, no secret
         self._noise = self.random.randbytes(1 << 16)
+        self._shortest = shortest_expiry
         self._drawn = 0
 
     def value(self, size: int) -> bytes:
@@ -91,14 +95,14 @@ class Sampler:
         return b"live:%s:%d" % (kind, self.number(keys))
 
     def _draw(self, choice: int, keys: int) -> list[Command]:
-        number, value, drawn = self.number, self.value, self._drawn
+        number, value, drawn, shortest = self.number, self.value, self._drawn, self._shortest
         string, counter, items = self._key(b"string", keys), self._key(b"counter", keys), self._key(b"list", keys)
         record, members, ranks = self._key(b"hash", keys), self._key(b"set", keys), self._key(b"zset", keys)
         stream = self._key(b"stream", 1 + keys // 10)
         table: tuple[list[Command], ...] = (
             [(b"SET", string, value(100))],
-            [(b"SET", string, value(20), b"PX", 50 + number(5000))],
-            [(b"SETEX", string, 1 + number(600), value(50))],
+            [(b"SET", string, value(20), b"PX", shortest + number(5000))],
+            [(b"SETEX", string, 1 + shortest // 1000 + number(600), value(50))],
             [(b"GETEX", string, b"EX", 100 + number(600))],
             [(b"APPEND", string, value(8))],
             [(b"SETRANGE", string, number(200), value(8))],
@@ -137,8 +141,8 @@ class Sampler:
             [(b"EVAL", _ACKNOWLEDGE, 1, stream), (b"XAUTOCLAIM", stream, b"readers", b"reader:0", 1, b"0")],
             [(b"MULTI",), (b"INCR", counter), (b"RPUSH", items, drawn), (b"HSET", record, b"multi", 1), (b"EXEC",)],
             [(b"EVAL", _SCRIPT, 3, counter, items, record, drawn % 1000)],
-            [(b"EXPIRE", record, 1 + number(1000)), (b"PERSIST", self._key(b"hash", keys))],
-            [(b"PEXPIRE", counter, 100 + number(100_000)), (b"EXPIRE", items, 1000)],
+            [(b"EXPIRE", record, 1 + shortest // 1000 + number(1000)), (b"PERSIST", self._key(b"hash", keys))],
+            [(b"PEXPIRE", counter, shortest + number(100_000)), (b"EXPIRE", items, 1000)],
             [(b"RENAME", string, self._key(b"string", keys))],
             [(b"COPY", members, self._key(b"set", keys), b"REPLACE")],
             [(b"DEL", string, counter) if number(2) else (b"UNLINK", items, record)],
@@ -199,14 +203,21 @@ class Load:
     """
 
     def __init__(
-        self, client: redis.Redis, *, seed: int = 1, rate: float | None = 2000, keys: int = 500, batch: int = 50
+        self,
+        client: redis.Redis,
+        *,
+        seed: int = 1,
+        rate: float | None = 2000,
+        keys: int = 500,
+        batch: int = 50,
+        shortest_expiry: int = 50,
     ) -> None:
         self.operations = 0
         self.refused = 0
         self.lost_connections = 0
         self.failure: BaseException | None = None
         self._client = client
-        self._sampler = Sampler(seed)
+        self._sampler = Sampler(seed, shortest_expiry=shortest_expiry)
         self._rate = rate
         self._keys = keys
         self._batch = batch if rate is None else max(1, min(batch, int(rate / 20)))
@@ -230,6 +241,8 @@ class Load:
             while not self._stopped.is_set():
                 try:
                     self._write()
+                except redis.AuthenticationError:
+                    raise
                 except (redis.ConnectionError, redis.TimeoutError):
                     self.lost_connections += 1
                     self._stopped.wait(0.05)
@@ -260,9 +273,7 @@ class Load:
         for _ in commands:
             try:
                 connection.read_response()
-            except redis.ResponseError as error:
-                if isinstance(error, redis.AuthenticationError):
-                    raise
+            except redis.ResponseError:
                 self.refused += 1
 
     def __enter__(self) -> Self:

@@ -114,9 +114,9 @@ class Server:
 
     @property
     def log(self) -> str:
-        """The server's own log."""
-        path = self.directory / "server.log"
-        return path.read_text(errors="replace") if path.exists() else ""
+        """The server's own log, behind what it says of a configuration that it does not take."""
+        paths = (self.directory / name for name in ("server.out", "server.log"))
+        return "".join(path.read_text(errors="replace") for path in paths if path.exists())
 
     def start(self, seconds: float = 20.0) -> Self:
         """Start the server and wait until it answers; it may still be loading only if it answers LOADING."""
@@ -131,7 +131,8 @@ class Server:
             # A test run that is killed takes its servers along. The kernel looks at the starting thread, not at
             # its process, which is why servers started by passing threads go without.
             command = ["setpriv", "--pdeathsig", "KILL", *command]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        with (self.directory / "server.out").open("ab") as out:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         wait_until(self._answers, f"{self.name} to start", seconds)
         return self
 
