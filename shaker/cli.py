@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from shaker import __version__
 from shaker.build import codec_kind
-from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_USAGE, SettingsError, ShakerError
+from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, SettingsError, ShakerError
 
 # Python's own code for an exception that nobody caught: not one of ours, because it always is a bug.
 EXIT_BUG = 1
@@ -42,8 +42,8 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write("".join(f"shaker: {each}\n" for each in str(error).splitlines()))
         return error.exit_code
     except SystemExit as end:
-        # Of the argument parser's --help alone: all else that it has to say is raised as SettingsError.
-        return EXIT_OK if not end.code else EXIT_USAGE
+        # Of the argument parser's --help, or else of rich, whose reader left.
+        return EXIT_OK if not end.code else EXIT_INCOMPLETE
     except BrokenPipeError:
         # The reader of our output left. Python would complain of the same once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from shaker.arguments import EPILOG, Parser, add_settings, load_given
@@ -47,7 +47,9 @@ def document(loaded: Loaded) -> dict[str, dict[str, object]]:
 
 
 def _table(loaded: Loaded) -> Table:
-    table = Table("setting", "value", "origin", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    # Folded, because a value that is cut off cannot be told from another one.
+    columns = (Column(name, overflow="fold") for name in ("setting", "value", "origin"))
+    table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for setting, row in document(loaded).items():
         value = row["value"]
         text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -17,7 +17,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 MAX_CONNECTIONS = 64
 # Seconds from connecting, or from the last answer, until a whole request has come and its answer has gone out.
 EXCHANGE_SECONDS = 5.0
-# Bytes of a request's line and headers together; probes send about 100, browsers with cookies a few thousand.
+# Bytes of a request's line and headers together, twice that at most; probes send about 100, browsers with cookies
+# a few thousand.
 MAX_HEAD_BYTES = 16 * 1024
 # Seconds that open exchanges may still take when the server stops.
 STOP_SECONDS = 0.1
@@ -44,7 +45,12 @@ class BoundedProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Read requests; a whole one begins the time of its answer."""
         before = self.cycle
-        super().data_received(data)
+        # In pieces, because h11 holds only what is incomplete against its limit: a long head that came in one
+        # piece would pass.
+        for start in range(0, len(data), MAX_HEAD_BYTES):
+            if self.transport.is_closing():
+                return
+            super().data_received(data[start : start + MAX_HEAD_BYTES])
         if self.cycle is not before:
             self._arm()
 

@@ -76,7 +76,9 @@ class HealthServer:
         self.port = listener.getsockname()[1]
         # Starlette adds HEAD to GET and answers 405 to other methods.
         routes = [Route(path, handler, methods=["GET"]) for path, handler in self.handlers.items()]
-        self._server = bounded_server(Starlette(routes=routes), HEADERS)
+        application = Starlette(routes=routes)
+        application.router.redirect_slashes = False
+        self._server = bounded_server(application, HEADERS)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [listener]}, name="health server", daemon=True
         )

@@ -1,0 +1,164 @@
+"""The metrics: their public names, units and values, in both formats."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
+
+from shaker.watch.metrics import Metrics
+from shaker.watch.status import State, Status
+
+# From the contract: a name here is what dashboards and alerts are written against.
+PUBLIC = [
+    "shaker_state",
+    "shaker_ready",
+    "shaker_source_offset_bytes",
+    "shaker_received_offset_bytes",
+    "shaker_applied_offset_bytes",
+    "shaker_checkpoint_offset_bytes",
+    "shaker_lag_bytes",
+    "shaker_lag_seconds",
+    "shaker_snapshot_keys_total",
+    "shaker_snapshot_bytes_total",
+    "shaker_commands_applied_total",
+    "shaker_received_bytes_total",
+    "shaker_sent_bytes_total",
+    "shaker_full_syncs_total",
+    "shaker_partial_syncs_total",
+    "shaker_reconnects_total",
+    "shaker_errors_total",
+    "shaker_apply_latency_seconds_bucket",
+    "shaker_apply_latency_seconds_sum",
+    "shaker_apply_latency_seconds_count",
+    "shaker_last_applied_timestamp_seconds",
+    "shaker_build_info",
+    "shaker_commands_per_second",
+    "shaker_rejected_commands",
+    "shaker_window_bytes",
+    "process_resident_memory_bytes",
+    "process_cpu_seconds_total",
+    "process_open_fds",
+]
+
+
+@pytest.fixture
+def status() -> Status:
+    status = Status(state=State.STREAMING, version="1.2.3", codec="compiled")
+    status.stream.received_offset, status.stream.checkpoint_offset = 2500, 900
+    status.observe_source_offset(3000)
+    status.observe_applied(1000, 7, 0.002)
+    status.observe_applied(1000, 0, 99.0)
+    status.snapshot.keys_done, status.snapshot.bytes_done = 11, 222
+    status.received_bytes, status.sent_bytes, status.window_bytes = 31, 32, 33
+    status.full_syncs, status.partial_syncs, status.rejected_commands = 1, 2, 3
+    status.reconnects["source"] = 4
+    status.count_error("target", "busy")
+    return status
+
+
+def samples(status: Status, accept: str = "") -> dict[str, dict[str, float]]:
+    """Every sample by its name, then by its labels written as `a=b`."""
+    body, content_type = Metrics(status, ready_max_lag_seconds=30).render(accept)
+    parse = parse_openmetrics if content_type.startswith("application/openmetrics-text") else parse_prometheus
+    found: dict[str, dict[str, float]] = {}
+    for family in parse(body.decode()):
+        for sample in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+            assert labels not in found.setdefault(sample.name, {}), "a sample that comes twice"
+            found[sample.name][labels] = sample.value
+    return found
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
+def test_every_public_name_is_there_exactly_so(status: Status, accept: str) -> None:
+    assert [name for name in PUBLIC if name not in samples(status, accept)] == []
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
+def test_values_are_those_of_the_status(status: Status, accept: str) -> None:
+    found = samples(status, accept)
+
+    for name, value in {
+        "shaker_ready": 1,
+        "shaker_source_offset_bytes": 3000,
+        "shaker_received_offset_bytes": 2500,
+        "shaker_applied_offset_bytes": 1000,
+        "shaker_checkpoint_offset_bytes": 900,
+        "shaker_lag_bytes": 2000,
+        "shaker_snapshot_keys_total": 11,
+        "shaker_snapshot_bytes_total": 222,
+        "shaker_commands_applied_total": 7,
+        "shaker_received_bytes_total": 31,
+        "shaker_sent_bytes_total": 32,
+        "shaker_window_bytes": 33,
+        "shaker_full_syncs_total": 1,
+        "shaker_partial_syncs_total": 2,
+        "shaker_rejected_commands": 3,
+    }.items():
+        assert found[name] == {"": value}, name
+    assert found["shaker_reconnects_total"] == {"side=source": 4, "side=target": 0}
+    assert found["shaker_errors_total"] == {"kind=busy,side=target": 1}
+    assert found["shaker_build_info"] == {"codec=compiled,version=1.2.3": 1}
+    assert found["shaker_last_applied_timestamp_seconds"][""] == pytest.approx(status.last_applied)
+
+
+def test_exactly_one_state_is_1(status: Status) -> None:
+    found = samples(status)["shaker_state"]
+
+    assert set(found) == {f"state={state}" for state in State}
+    assert [name for name, value in found.items() if value] == ["state=streaming"]
+
+
+def test_latencies_are_a_histogram(status: Status) -> None:
+    found = samples(status)
+    buckets = found["shaker_apply_latency_seconds_bucket"]
+
+    assert (buckets["le=0.001"], buckets["le=0.0025"], buckets["le=10.0"], buckets["le=+Inf"]) == (0, 1, 1, 2)
+    assert list(buckets.values()) == sorted(buckets.values())
+    assert found["shaker_apply_latency_seconds_count"] == {"": 2}
+    assert found["shaker_apply_latency_seconds_sum"][""] == pytest.approx(99.002)
+
+
+def test_reading_changes_nothing(status: Status) -> None:
+    before = status.document(max_lag_seconds=None) | {"stream": None}
+
+    samples(status)
+
+    assert before == status.document(max_lag_seconds=None) | {"stream": None}
+    assert "target" not in status.reconnects
+
+
+def test_names_and_help_follow_the_rules_of_promtool(status: Status) -> None:
+    body, _ = Metrics(status, ready_max_lag_seconds=30).render("")
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", body.decode(), re.MULTILINE))
+    helps = dict(re.findall(r"^# HELP (\S+) (.+)$", body.decode(), re.MULTILINE))
+
+    assert set(kinds) == set(helps)
+    for name, kind in kinds.items():
+        assert re.fullmatch(r"[a-z][a-z0-9_]*", name)
+        # _info: what the text format calls a gauge.
+        assert name.endswith("_total") is (kind == "counter"), name
+        assert "_total_total" not in name
+        assert not re.search(r"_(milliseconds|ms|kb|mb|minutes)(_|$)", name), name
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("", "text/plain"),
+        ("*/*", "text/plain"),
+        ("text/plain;version=0.0.4", "text/plain"),
+        ("application/openmetrics-text", "application/openmetrics-text"),
+        ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2", "application/openmetrics-text"),
+        ("application/openmetrics-text;version=nonsense", "application/openmetrics-text"),
+        ("text/plain;version=nonsense", "text/plain"),
+    ],
+)
+def test_the_format_is_what_the_scraper_accepts(status: Status, accept: str, content_type: str) -> None:
+    body, found = Metrics(status, ready_max_lag_seconds=30).render(accept)
+
+    assert found.partition(";")[0] == content_type
+    assert body.endswith(b"# EOF\n") is (content_type == "application/openmetrics-text")
