@@ -1,0 +1,49 @@
+# What a fresh clone needs is made on the way, in .venv: python3 >= 3.11 with venv is all that must be there.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+
+.PHONY: demo test lint types format bench lock clean
+
+demo: .venv/run.stamp ## two private servers, live load, a kill, the proof: nothing to configure
+	$(BIN)/shaker demo
+
+test: lint types ## lint, types, then all tests against real servers (.ci/redis-servers unpacks them)
+	$(BIN)/pytest
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/dev.stamp
+	$(BIN)/mypy
+
+format: .venv/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/dev.stamp ## shaker beside native replication; ARGS="--rounds 3 --keys 100000"
+	$(BIN)/python -m tests.bench $(ARGS)
+
+lock: ## pin all dependencies anew, with hashes; needs uv
+	uv pip compile --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml --extra demo -o requirements.lock
+	uv pip compile --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml --extra demo --group dev -o requirements-dev.lock
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "make: $(PYTHON) is missing or older than 3.11; name a newer one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
+	  echo "make: $(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
+
+.venv/run.stamp: requirements.lock pyproject.toml | .venv/bin/python
+	$(PIP) --require-hashes -r requirements.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev.stamp: requirements-dev.lock pyproject.toml | .venv/bin/python
+	$(PIP) --require-hashes -r requirements-dev.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
