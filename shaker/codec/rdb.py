@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import anycrc
 
 from shaker.codec.rdb_skipper import Skipper
-from shaker.codec.rdb_strings import RAISE_LIMIT, module_name, read_length, read_string, string_end
+from shaker.codec.rdb_strings import RAISE_LIMIT, collection_end, module_name, read_length, read_string, string_end
 from shaker.codec.rdb_types import (
     AUX,
     EOF,
@@ -177,11 +177,11 @@ class SnapshotReader:
         return position
 
     def _read_records(self, buffer: bytes, position: int, end: int) -> int:
-        """Read the records whose key and value lie whole in `buffer` and whose value is one string.
+        """Read the records that lie whole in `buffer` and whose value is one string or a flat collection.
 
         Any other record is only begun, for the skipper; return the position from which that goes on.
         """
-        _, is_type, is_string, heads, footers, _ = self._dialect
+        _, is_type, is_string, shapes, heads, footers, _ = self._dialect
         expires_at_ms, idle_seconds, frequency = self._expires_at_ms, self._idle_seconds, self._frequency
         max_value = self._max_value
         calc = CRC64.calc
@@ -209,12 +209,11 @@ class SnapshotReader:
                     self._begin(opcode, (STRING,), position)
                     position += 1
                     break
-                if not is_string[opcode]:
-                    self._begin_value(opcode, key, position)
-                    position = stop
-                    break
                 head = buffer[stop]
-                if head < 0x40:
+                if not is_string[opcode]:
+                    shape = shapes[opcode]
+                    behind = end + 1 if shape is None else collection_end(buffer, stop, end, shape)
+                elif head < 0x40:
                     behind = stop + 1 + head
                 elif head < 0x80:
                     behind = stop + 2 + ((head & 0x3F) << 8 | buffer[stop + 1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from shaker.codec.lzf import decompress
-from shaker.codec.rdb_types import ENCODED, ENCODED_LZF, LENGTH_32, LENGTH_64
+from shaker.codec.rdb_types import ENCODED, ENCODED_LZF, LENGTH_32, LENGTH_64, Shape
 from shaker.errors import UnfaithfulError
 
 # What `read_length` returns in place of the next position.
@@ -51,6 +51,35 @@ def string_end(buffer: bytes, position: int, end: int) -> int:
     else:
         size, behind = read_length(buffer, position, end)
     return behind + size if behind >= 0 else end + 1
+
+
+def collection_end(buffer: bytes, position: int, end: int, shape: Shape) -> int:
+    """Return the position behind the flat collection at `position`, or one above `end` if it is not whole.
+
+    A collection with a length of more than one byte among its items, or with anything invalid, counts as not whole:
+    whoever looks closer tells what is wrong.
+    """
+    lengths, strings, raw = shape
+    count, position = read_length(buffer, position, end)
+    if position < 0 or count > end:
+        return end + 1
+    for _ in range(count):
+        if lengths:
+            if position >= end or buffer[position] >= 0x40:
+                return end + 1
+            position += lengths
+        for _ in range(strings):
+            if position >= end:
+                return end + 1
+            head = buffer[position]
+            if head < 0x40:
+                position += 1 + head
+            elif head == ENCODED:
+                position += 2
+            else:
+                position = string_end(buffer, position, end)
+        position += raw
+    return position
 
 
 def read_string(buffer: bytes, position: int, limit: int) -> tuple[bytes, int]:

@@ -144,17 +144,37 @@ _VERSIONS: Final[dict[bytes, tuple[int, int]]] = {b"REDIS": (6, 15), b"VALKEY": 
 HEADER_SIZE: Final = 9
 
 
+class Shape(NamedTuple):
+    """A flat collection: a count, then so many items of short lengths, strings and raw bytes, in this order."""
+
+    lengths: int
+    strings: int
+    raw: int
+
+
+# The collections that `collection_end` can skip at one go where they lie whole in the buffer.
+_SHAPES: Final[dict[int, Shape]] = {
+    1: Shape(0, 1, 0),
+    2: Shape(0, 1, 0),
+    4: Shape(0, 2, 0),
+    5: Shape(0, 1, 8),
+    14: Shape(0, 1, 0),
+    18: Shape(1, 1, 0),
+}
+
+
 class Dialect(NamedTuple):
     """What the numbers mean in the RDBs of one server family, each table indexed by opcode or type.
 
     `patterns`: None where the number is unknown or refused; `refused` says why, empty when just unknown.
-    `is_string` marks value types of one string. `heads` and `footers` are the bytes of a DUMP payload before and
-    behind the value: the type, and the RDB version in two bytes.
+    `is_string` marks value types of one string, `shapes` tells the flat collections. `heads` and `footers` are the
+    bytes of a DUMP payload before and behind the value: the type, and the RDB version in two bytes.
     """
 
     patterns: tuple[Pattern | None, ...]
     is_type: tuple[bool, ...]
     is_string: tuple[bool, ...]
+    shapes: tuple[Shape | None, ...]
     heads: tuple[bytes, ...]
     footers: tuple[bytes, ...]
     refused: dict[int, str]
@@ -172,6 +192,7 @@ def _dialect(types: dict[int, tuple[Pattern, int]], refused: dict[int, str]) -> 
         patterns=tuple(patterns),
         is_type=tuple(number in types for number in range(256)),
         is_string=tuple(number in types and types[number][0] == (STRING,) for number in range(256)),
+        shapes=tuple(_SHAPES.get(number) if number in types else None for number in range(256)),
         heads=tuple(bytes([number]) for number in range(256)),
         footers=tuple(footers),
         refused=refused,
