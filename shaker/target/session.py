@@ -141,8 +141,9 @@ class TargetSession:
 
     def halt(self) -> None:
         """Take nothing more from the window; what is under way is finished and the checkpoint written."""
-        self._halted = True
-        self._persist = True
+        if not self._halted:
+            self._halted = True
+            self._persist = True
 
     @property
     def halted(self) -> bool:

@@ -1,0 +1,38 @@
+"""A registered writer on an empty target, in the stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.servers import Server
+from tests.target.driver import Stream, Writer, start_stream
+
+
+@pytest.fixture
+def make_writer() -> Iterator[Callable[..., Writer]]:
+    """A factory of writers that are not registered yet."""
+    with ExitStack() as stack:
+
+        def make(server: Server, **options: Any) -> Writer:
+            return stack.enter_context(Writer(server, **options))
+
+        yield make
+
+
+@pytest.fixture
+def stream() -> Stream:
+    """A source's stream."""
+    return Stream()
+
+
+@pytest.fixture
+def writer(make_writer: Callable[..., Writer], target: Server, stream: Stream) -> Writer:
+    """A writer in the stream on an empty target."""
+    writer = make_writer(target)
+    writer.register()
+    start_stream(writer, stream)
+    return writer
