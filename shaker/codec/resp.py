@@ -111,7 +111,8 @@ class ReplyScanner:
                         raise CorruptError(f"the target sent a reply line of more than {MAX_LINE} bytes")
                     break
                 kind = buffer[position]
-                if open_items == 0:
+                top = open_items == 0  # not an item of an array, be it the last one
+                if top:
                     open_items = 1
                 if kind == 36:  # $ bulk string
                     length = _length(buffer[position + 1 : end])
@@ -131,7 +132,7 @@ class ReplyScanner:
                 elif kind == 43 or kind == 58:  # + status, : integer
                     position = end + 2
                 elif kind == 45:  # - error
-                    if open_items == 1:
+                    if top:
                         self._keep_error(self._counted + done, buffer[position + 1 : end])
                     position = end + 2
                 else:
