@@ -8,7 +8,8 @@ from urllib.parse import unquote, urlsplit
 
 DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
-SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
+SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
+SCHEMES = ("redis", "rediss", "unix", *SENTINEL_SCHEMES, "redis+cluster")
 
 # Names that mean this very machine without asking a resolver.
 _LOOPBACK = {"localhost": "127.0.0.1"}
@@ -22,7 +23,8 @@ class Address:
     """Where a Redis is. `username` and `password` are those of the URL, percent-decoded; `text` has neither.
 
     `host` and `port` are those of the only or the first node; a `unix` address has neither, but a `path`. A
-    `redis+sentinel` or `redis+cluster` address has all its `nodes`, and Sentinel the `service` that it watches.
+    `redis+sentinel` (with TLS `rediss+sentinel`) or `redis+cluster` address has all its `nodes`, and Sentinel the
+    `service` that it watches.
     """
 
     scheme: str
@@ -37,7 +39,7 @@ class Address:
     @property
     def tls(self) -> bool:
         """True when the connection is encrypted."""
-        return self.scheme == "rediss"
+        return self.scheme.startswith("rediss")
 
     @property
     def text(self) -> str:
@@ -89,7 +91,7 @@ def parse_address(url: str) -> Address:
         if location or len(parts.path) < 2:
             raise ValueError("must name the path of a socket, such as unix:///run/redis/redis.sock")
         return Address(scheme, path=unquote(parts.path), username=_decode(username), password=_decode(password))
-    sentinel = scheme == "redis+sentinel"
+    sentinel = scheme in SENTINEL_SCHEMES
     if not sentinel and scheme != "redis+cluster" and "," in location:
         raise ValueError("names several hosts: only redis+sentinel:// and redis+cluster:// take more than one")
     nodes = tuple(_node(text, DEFAULT_SENTINEL_PORT if sentinel else DEFAULT_PORT) for text in location.split(","))

@@ -86,6 +86,27 @@ class Tls(Section):
         return key_file
 
 
+class Sentinel(Section):
+    """Who the worker is to the Sentinels of a `redis+sentinel://` URL; the URL's user is one of the servers."""
+
+    username: str | None = Field(default=None, description="ACL user on the Sentinels; none: the default user")
+    password: SecretStr | None = Field(default=None, description="password of that user; none: no login")
+    password_file: Path | None = Field(
+        default=None, description="file that holds that password, read again whenever the Sentinels are asked"
+    )
+
+    @field_validator("password_file")
+    @classmethod
+    def _one_password(cls, password_file: Path | None, info: ValidationInfo) -> Path | None:
+        return _not_both(password_file, info)
+
+
+def _not_both(password_file: Path | None, info: ValidationInfo) -> Path | None:
+    if password_file is not None and info.data.get("password") is not None:
+        raise ValueError("is set together with password: set one of them")
+    return password_file
+
+
 class Endpoint(Section):
     """What both sides have: where they are, who connects, and how long anything may take."""
 
@@ -100,6 +121,7 @@ class Endpoint(Section):
         default=None,
         description="file that holds the password, read again at each connect; one trailing newline is cut off",
     )
+    sentinel: Sentinel = Sentinel()
     tls: Tls = Tls()
     connect_timeout_seconds: Seconds = Field(
         default=5.0, ge=0.1, le=300, description="seconds within which a connection must be made and accepted"
@@ -117,9 +139,7 @@ class Endpoint(Section):
     @field_validator("password_file")
     @classmethod
     def _one_password(cls, password_file: Path | None, info: ValidationInfo) -> Path | None:
-        if password_file is not None and info.data.get("password") is not None:
-            raise ValueError("is set together with password: set one of them")
-        return password_file
+        return _not_both(password_file, info)
 
     @field_validator("tls")
     @classmethod
@@ -147,29 +167,37 @@ class Endpoint(Section):
         it that are not UTF-8 come as surrogate escapes. Raises SettingsError naming the setting where the file
         cannot be read.
         """
-        username = self.username or self.address.username
-        if self.password_file is not None:
-            password: str | None = self._read_password_file(self.password_file)
-        elif self.password is not None:
-            password = self.password.get_secret_value() or None
-        else:
-            password = self.address.password
-        # The log's last guard knows every password that was ever handed out, the rotated ones too.
+        password = _password(self.side, self.password, self.password_file) or self.address.password
         hide(password or "")
-        return username, password
+        return self.username or self.address.username, password
 
-    def _read_password_file(self, path: Path) -> str:
-        setting = f"{self.side}.password_file"
-        name = f"{setting} ({environment_name(setting)})"
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            hint = "name a file that this user may read"
-            raise SettingsError(f"{name}: {path} cannot be read: {error.strerror}", hint=hint) from None
-        content = content.removesuffix(b"\n").removesuffix(b"\r")
-        if not content:
-            raise SettingsError(f"{name}: {path} is empty", hint="write the password into it")
-        return content.decode("utf-8", "surrogateescape")
+    def sentinel_credentials(self) -> tuple[str | None, str | None]:
+        """Return (username, password) for the Sentinels as they are now, like `credentials`."""
+        sentinel = self.sentinel
+        return sentinel.username, _password(f"{self.side}.sentinel", sentinel.password, sentinel.password_file)
+
+
+def _password(section: str, password: SecretStr | None, path: Path | None) -> str | None:
+    if path is None:
+        text = None if password is None else password.get_secret_value() or None
+    else:
+        text = _read_password_file(f"{section}.password_file", path)
+    # The log's last guard knows every password that was ever handed out, the rotated ones too.
+    hide(text or "")
+    return text
+
+
+def _read_password_file(setting: str, path: Path) -> str:
+    name = f"{setting} ({environment_name(setting)})"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        hint = "name a file that this user may read"
+        raise SettingsError(f"{name}: {path} cannot be read: {error.strerror}", hint=hint) from None
+    content = content.removesuffix(b"\n").removesuffix(b"\r")
+    if not content:
+        raise SettingsError(f"{name}: {path} is empty", hint="write the password into it")
+    return content.decode("utf-8", "surrogateescape")
 
 
 class Source(Endpoint):

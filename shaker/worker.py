@@ -11,7 +11,7 @@ import structlog
 from shaker import __version__
 from shaker.build import codec_kind
 from shaker.config import Settings
-from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_UNFAITHFUL, FencedError, ShakerError
+from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_UNFAITHFUL, FencedError, RefusedError, ShakerError
 from shaker.link.monitor import SourceMonitor
 from shaker.link.source import SourceLink
 from shaker.link.target import TargetLink
@@ -43,6 +43,7 @@ async def run(settings: Settings) -> int:
         ready_max_lag_seconds=settings.health.ready_max_lag_seconds,
     )
     try:
+        _refuse_clusters(settings)
         health.start()
     except ShakerError as error:
         log.error("cannot start", kind=error.kind, error=error.what, hint=error.hint or None)
@@ -54,6 +55,16 @@ async def run(settings: Settings) -> int:
         health.stop()
     log.info("worker stopped", exit_code=code)
     return code
+
+
+def _refuse_clusters(settings: Settings) -> None:
+    """Refuse what no connection is needed to refuse."""
+    for endpoint in (settings.source, settings.target):
+        if endpoint.address.scheme == "redis+cluster":
+            raise RefusedError(
+                f"{endpoint.side}.url names a cluster, and clusters are not replicated yet",
+                hint="replicate between servers without cluster mode",
+            )
 
 
 class Worker:

@@ -223,7 +223,10 @@ EXAMPLE = Path(__file__).parent.parent / "config" / "shaker.toml"
 SAMPLES = {
     f"{side}.{name}"
     for side in ("source", "target")
-    for name in ("url", "username", "password", "password_file", "tls.ca_file", "tls.cert_file", "tls.key_file")
+    for name in (
+        *("url", "username", "password", "password_file", "tls.ca_file", "tls.cert_file", "tls.key_file"),
+        *("sentinel.username", "sentinel.password", "sentinel.password_file"),
+    )
 } | {"spool.dir"}
 
 

@@ -6,9 +6,9 @@ from typing import Final
 
 import anycrc
 
-_MODEL: Final = anycrc.Model("CRC64-REDIS")
+CRC64: Final = anycrc.Model("CRC64-REDIS")  # calc(data, checksum so far) -> int
 
 
 def crc64(data: bytes) -> bytes:
     """Return the CRC-64 of `data`, 8 bytes, little endian, as DUMP payloads end."""
-    return int(_MODEL.calc(data)).to_bytes(8, "little")
+    return int(CRC64.calc(data)).to_bytes(8, "little")

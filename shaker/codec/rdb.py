@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-import anycrc
-
+from shaker.codec.crc64 import CRC64
 from shaker.codec.rdb_skipper import Skipper
 from shaker.codec.rdb_strings import RAISE_LIMIT, collection_end, module_name, read_length, read_string, string_end
 from shaker.codec.rdb_types import (
     AUX,
+    ENCODED_LZF,
     EOF,
     EXPIRETIME,
     EXPIRETIME_MS,
@@ -37,7 +37,6 @@ from shaker.codec.rdb_types import (
 )
 from shaker.errors import CorruptError, ShakerError, UnfaithfulError
 
-CRC64: Final = anycrc.Model("CRC64-REDIS")
 MAX_DATABASE: Final = 2**31 - 1  # redis.conf `databases` is an int
 MAX_INT64: Final = 2**63 - 1
 SHOWN_KEY: Final = 128  # bytes of a key that an error shows
@@ -217,6 +216,9 @@ class SnapshotReader:
                     behind = stop + 1 + head
                 elif head < 0x80:
                     behind = stop + 2 + ((head & 0x3F) << 8 | buffer[stop + 1])
+                elif head == ENCODED_LZF and stop + 3 < end and buffer[stop + 1] < 0x40 <= buffer[stop + 2] < 0x80:
+                    # LZF from 64 bytes to less than 64: the compressed length in one byte, the other in two.
+                    behind = stop + 4 + buffer[stop + 1]
                 else:
                     behind = string_end(buffer, stop, end)
                 if behind > end or behind - stop > max_value:

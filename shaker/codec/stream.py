@@ -13,6 +13,8 @@ from shaker.errors import CorruptError, UnfaithfulError
 
 # The longest `*<count>` or `$<length>` line: one byte, 19 digits, CRLF.
 MAX_HEADER: Final = 22
+# The shortest argument: `$0`, its CRLF and the CRLF behind nothing.
+MIN_ARGUMENT: Final = 6
 # Lengths as the servers spell them, looked up instead of parsed: most are small.
 LENGTHS: Final[dict[bytes, int]] = {b"%d" % n: n for n in range(4096)}
 # Spellings of command names remembered, so that hostile names cannot grow the table without end.
@@ -121,6 +123,9 @@ class StreamReader:
                 position = after
                 left -= 1
             if left:
+                # The least that is still to come: without it, a command of many arguments would be joined anew for
+                # each chunk of it.
+                need = max(need, position) + (left - (need > 0)) * MIN_ARGUMENT
                 break
             if buffer[position - 2] != 13:
                 raise self._corrupt(buffer, position - 2)

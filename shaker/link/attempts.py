@@ -12,6 +12,7 @@ from shaker.config import Endpoint, Settings
 from shaker.errors import AccessError, LinkError, SettingsError
 from shaker.link.backoff import Backoff
 from shaker.link.connection import Connection, connect
+from shaker.link.sentinel import resolve
 from shaker.link.tls import tls_context
 from shaker.watch.status import Status
 
@@ -91,14 +92,14 @@ async def open_connection(endpoint: Endpoint, side: str, attempts: Attempts) -> 
     status.beat(side, within=endpoint.connect_timeout_seconds + 60.0)
     started = status.clock()
     attempts.log.info("connecting", side=side, address=endpoint.address.text, attempt=attempts.number)
+    address = await resolve(endpoint)
+    (status.source if side == "source" else status.target).address = address.text
     async with connect(
-        endpoint.address,
+        address,
         side=side,
-        tls=tls_context(endpoint, side),
+        tls=tls_context(endpoint),
         connect_timeout=endpoint.connect_timeout_seconds,
         timeout=endpoint.timeout_seconds,
     ) as connection:
-        attempts.log.info(
-            "connected", side=side, address=endpoint.address.text, seconds=round(status.clock() - started, 4)
-        )
+        attempts.log.info("connected", side=side, address=address.text, seconds=round(status.clock() - started, 4))
         yield connection

@@ -27,10 +27,10 @@ class ReplyError(Exception):
 class Connection:
     """A byte stream to a server, and single requests on it. `side` is `source` or `target`, for errors."""
 
-    def __init__(self, stream: ByteStream, *, side: str, address: str, timeout: float) -> None:
+    def __init__(self, stream: ByteStream, *, side: str, address: Address, timeout: float) -> None:
         self._stream = stream
         self._side = side
-        self._address = address
+        self.address = address
         self._timeout = timeout
         self._reader = hiredis.Reader(replyError=ReplyError, notEnoughData=_MISSING)
 
@@ -89,7 +89,7 @@ class Connection:
             raise refusal(self._side, str(error), "authenticating") from error
 
     def _lost(self, what: str, kind: str) -> LinkError:
-        return LinkError(f"the {self._side} {self._address} {what}", kind=kind)
+        return LinkError(f"the {self._side} {self.address.text} {what}", kind=kind)
 
 
 _MISSING: Final = object()
@@ -129,7 +129,7 @@ async def connect(
             kind="connect",
         ) from error
     try:
-        yield Connection(stream, side=side, address=address.text, timeout=timeout)
+        yield Connection(stream, side=side, address=address, timeout=timeout)
     finally:
         # Forcefully: a peer that does not answer must not hold up the closing of its own connection.
         with anyio.CancelScope(shield=True):

@@ -10,6 +10,7 @@ from shaker.errors import LinkError
 from shaker.link.attempts import credentials
 from shaker.link.backoff import Backoff
 from shaker.link.connection import ReplyError, connect
+from shaker.link.sentinel import resolve
 from shaker.link.tls import tls_context
 from shaker.replica.session import parse_info, refusal
 from shaker.replication import Replication
@@ -47,9 +48,9 @@ class SourceMonitor:
     async def _poll(self, backoff: Backoff) -> None:
         endpoint = self._settings.source
         async with connect(
-            endpoint.address,
+            await resolve(endpoint),
             side="source",
-            tls=tls_context(endpoint, "source"),
+            tls=tls_context(endpoint),
             connect_timeout=endpoint.connect_timeout_seconds,
             timeout=TIMEOUT_SECONDS,
         ) as connection:

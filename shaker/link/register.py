@@ -145,7 +145,7 @@ async def _check_contents(
     if not same and not settings.target.adopt:
         raise RefusedError(
             f"checkpoint {name!r} in the target belongs to another source, {checkpoint.source}",
-            hint="give this replication its own name (SHAKER_NAME), or set target.adopt=true to replace that source",
+            hint="give this replication its own name (SHAKER_NAME), or replace that source by target.adopt=true",
         )
 
 

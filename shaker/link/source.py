@@ -13,6 +13,7 @@ from shaker.config import Settings
 from shaker.errors import LinkError, RefusedError, ServerBusyError
 from shaker.link.attempts import Attempts, credentials, open_connection
 from shaker.link.connection import Connection
+from shaker.link.sentinel import follow
 from shaker.link.servers import server_name
 from shaker.link.tasks import together
 from shaker.replica.events import (
@@ -107,7 +108,10 @@ class SourceLink:
                 await self._replication.restart_source.wait()
             log.warning("source link restarts", reason="the target stands where the window does not reach")
 
-        await together(read, conversation.acknowledge_forever, restart)
+        async def moved() -> None:
+            await follow(self._settings.source, connection.address)
+
+        await together(read, conversation.acknowledge_forever, restart, moved)
 
 
 class _Conversation:

@@ -13,6 +13,7 @@ from shaker.errors import LinkError, UnfaithfulError
 from shaker.link.attempts import Attempts, open_connection
 from shaker.link.connection import Connection
 from shaker.link.register import Registered, register
+from shaker.link.sentinel import follow
 from shaker.link.tasks import together
 from shaker.replication import Replication
 from shaker.target.items import Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
@@ -97,7 +98,7 @@ class TargetLink:
             table=replication.table,
             on_rejected=self._rejected,
         )
-        self._recall_rejections(session.checkpoint)
+        self._recall_rejections(session)
         status.target.connected = True
         status.target.last_error = ""
         self._answered_at = status.clock()
@@ -105,6 +106,7 @@ class TargetLink:
             lambda: self._send(connection, session),
             lambda: self._receive(connection, session),
             lambda: self._tend(session),
+            lambda: follow(self._settings.target, connection.address),
         )
 
     async def _send(self, connection: Connection, session: TargetSession) -> None:
@@ -144,7 +146,7 @@ class TargetLink:
                 elif isinstance(item, SnapshotFinish):
                     self._snapshot_finished(item)
                 elif isinstance(item, SnapshotStart):
-                    self._recall_rejections(session.checkpoint)
+                    self._recall_rejections(session)
             self._replication.answered(session.checkpoint)
         self._check_drained(session)
 
@@ -206,11 +208,11 @@ class TargetLink:
                 kind="rejected_command",
             )
 
-    def _recall_rejections(self, checkpoint: Checkpoint) -> None:
-        """Take the count from the checkpoint: it outlives the worker, and a full sync clears it."""
-        self._status.rejected_commands = checkpoint.rejected
-        if checkpoint.rejected:
-            self._hold_ready(checkpoint.rejected_last)
+    def _recall_rejections(self, session: TargetSession) -> None:
+        """Take the count from the session's start: the checkpoint's outlives the worker, a full sync clears it."""
+        self._status.rejected_commands = session.rejected
+        if session.rejected:
+            self._hold_ready(session.rejected_last)
         else:
             self._status.reasons.pop("rejected", None)
 

@@ -8,13 +8,14 @@ from shaker.config import Endpoint
 from shaker.errors import AccessError
 
 
-def tls_context(endpoint: Endpoint, side: str) -> ssl.SSLContext | None:
+def tls_context(endpoint: Endpoint) -> ssl.SSLContext | None:
     """Return the context for `endpoint`, None where its URL asks for no TLS.
 
     Raises AccessError naming the setting for files that cannot be read.
     """
     if not endpoint.address.tls:
         return None
+    side = endpoint.side
     tls = endpoint.tls
     try:
         context = ssl.create_default_context(cafile=None if tls.ca_file is None else str(tls.ca_file))
