@@ -15,6 +15,9 @@ from shaker.errors import CorruptError, UnfaithfulError
 MAX_HEADER: Final = 22
 # The shortest argument: `$0`, its CRLF and the CRLF behind nothing.
 MIN_ARGUMENT: Final = 6
+# Above so many bytes, a command is looked at only when all its arguments can have come: joining what is held of it
+# anew for each chunk would take a time that grows with its square.
+PATIENT: Final = 64 * 1024
 # Lengths as the servers spell them, looked up instead of parsed: most are small.
 LENGTHS: Final[dict[bytes, int]] = {b"%d" % n: n for n in range(4096)}
 # Spellings of command names remembered, so that hostile names cannot grow the table without end.
@@ -123,9 +126,6 @@ class StreamReader:
                 position = after
                 left -= 1
             if left:
-                # The least that is still to come: without it, a command of many arguments would be joined anew for
-                # each chunk of it.
-                need = max(need, position) + (left - (need > 0)) * MIN_ARGUMENT
                 break
             if buffer[position - 2] != 13:
                 raise self._corrupt(buffer, position - 2)
@@ -167,15 +167,15 @@ class StreamReader:
         self._held = len(rest)
         self._resume = position - start
         self._left = left
-        self._need = need - start
-        if max(self._held, self._need) > self._max_command:
-            name = b"?"
-            if left >= 0:
-                first = rest.find(b"\n", rest.find(b"\n") + 1) + 1
-                name = rest[first : first + 32].split(b"\r")[0]
+        least = max(need - start, self._held)
+        if left > 0:
+            least = max(least, (need - start if need else self._resume) + (left - (need > 0)) * MIN_ARGUMENT)
+        self._need = least if self._held > PATIENT else need - start
+        if least > self._max_command:
+            behind = rest.find(b"\n", rest.find(b"\n") + 1) + 1  # the count's line and the name's length
+            name = rest[behind : behind + 32].split(b"\r")[0] if behind else b""
             raise UnfaithfulError(
-                f"a {name.decode('ascii', 'replace')} command at offset {self.offset} needs "
-                f"{max(self._held, self._need)} bytes",
+                f"a {name.decode('ascii', 'replace') or '?'} command at offset {self.offset} needs {least} bytes",
                 hint="raise snapshot.max_value (SHAKER_SNAPSHOT__MAX_VALUE) and the memory that the worker gets",
                 kind="too_large",
             )

@@ -1,0 +1,242 @@
+"""Commands are found in the stream with exact offsets, whatever they hold and however the bytes are cut."""
+
+from __future__ import annotations
+
+import re
+import time
+import tracemalloc
+
+import hiredis
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shaker.codec.resp import encode
+from shaker.codec.stream import MAX_NAMES, Plain, Special, StreamReader, nth_command, split
+from shaker.errors import CorruptError, ShakerError, UnfaithfulError
+from tests.codec.resp_strategies import commands, joined
+from tests.splits import cut, every_cut
+
+START = 1_000_000_007
+SPECIAL = frozenset((b"SELECT", b"PING"))
+MARKER = b"shaker:"
+
+some_special = st.sampled_from(([b"SELECT", b"3"], [b"select", b"12"], [b"PING"], [b"ping"], [b"pInG", b"x"]))
+streams = st.lists(st.one_of(commands, some_special), max_size=10)
+
+
+def reader(max_command: int = 1_000_000) -> StreamReader:
+    """A reader of a stream that begins at START."""
+    return StreamReader(START, special=SPECIAL, marker=MARKER, max_command=max_command)
+
+
+def feed(stream: StreamReader, pieces: list[bytes]) -> list[Plain | Special]:
+    """Feed all the pieces and return what was found."""
+    return [found for piece in pieces for found in stream.feed(piece)]
+
+
+def parse(data: bytes) -> list[list[bytes]]:
+    """The requests in `data`, read by hiredis."""
+    oracle = hiredis.Reader(notEnoughData=Ellipsis)
+    oracle.feed(data)
+    found = []
+    while (request := oracle.gets()) is not Ellipsis:
+        found.append(request)
+    return found
+
+
+def check(requests: list[list[bytes]], pieces: list[bytes], trailing: int = 0) -> None:
+    """Read the pieces, which are `requests` and `trailing` more bytes, and check all that comes out."""
+    stream = reader()
+    found = feed(stream, pieces)
+
+    data = b"".join(pieces)
+    assert b"".join(piece.data for piece in found) == data[: len(data) - trailing]
+    assert stream.offset == START + len(data) - trailing
+    assert stream.held == trailing
+    offset = START
+    seen = []
+    for piece in found:
+        offset += len(piece.data)
+        assert piece.end_offset == offset
+        inside = parse(piece.data)
+        if isinstance(piece, Plain):
+            assert piece.commands == len(inside) > 0
+        else:
+            assert inside == [piece.arguments]
+            assert piece.name == piece.arguments[0].upper()
+        seen += [(isinstance(piece, Special), arguments) for arguments in inside]
+    assert seen == [(request[0].upper() in SPECIAL or MARKER in encode(*request), request) for request in requests]
+
+
+@given(streams, st.lists(st.integers(0, 3000), max_size=8))
+@settings(max_examples=150, deadline=None)
+def test_round_trip(requests: list[list[bytes]], cuts: list[int]) -> None:
+    """Generated commands come out as they went in: bytes, arguments, offsets, names in any case."""
+    check(requests, cut(joined(requests), cuts))
+
+
+CASES = {
+    "runs of one command": [[b"INCR", b"k"]] * 5,
+    "a name alone": [[b"EXEC"], [b"EXEC"], [b"EXECUTE"], [b"EXEC"]],
+    "names that begin alike": [[b"SET", b"a", b"b"], [b"SETEX", b"a", b"1", b"b"], [b"SET", b"c", b"d"]],
+    "counts that begin alike": [[b"DEL"] + [b"k"] * 9, [b"DEL", b"k"], [b"DEL"] + [b"k"] * 10, [b"DEL", b"k"]],
+    "an empty name": [[b""], [b"", b"a"], [b""]],
+    "steering between": [[b"SET", b"a", b"b"], [b"select", b"9"], [b"SET", b"a", b"b"], [b"PING"], [b"pinG"]],
+    "steering as arguments": [[b"SET", b"PING", b"SELECT"], [b"RPUSH", b"l", b"*1\r\n$4\r\nPING\r\n"]],
+    "the marker": [[b"SET", b"shaker:x", b""], [b"GET", b"xshaker:"], [b"SET", b"shaker", b":"]],
+    "a marker across arguments": [[b"SET", b"sha", b"ker:"], [b"SET", b"a", b"shaker:"]],
+    "a long command": [[b"SET", b"k", b"v" * 20_000], [b"PING"]],
+    "many arguments": [[b"RPUSH", b"l", *[b"%d" % number for number in range(2000)]], [b"INCR", b"k"]],
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("trailing", [b"", b"*", b"*3\r\n$3\r\nSET\r\n$1000\r\nab", b"*1\r\n$4\r\nPING\r"])
+def test_every_cut(name: str, trailing: bytes) -> None:
+    """Whole, byte by byte, cut at random, with the beginning of a command behind."""
+    for pieces in every_cut(joined(CASES[name]) + trailing):
+        check(CASES[name], pieces, len(trailing))
+
+
+def test_runs_are_not_cut_up() -> None:
+    """Ordinary commands come as one run, the bytes as they came and not copied."""
+    data = joined([[b"SET", b"k", b"v"], [b"INCR", b"n"], [b"DEL", b"k"]])
+    [plain] = reader().feed(data)
+    assert plain == Plain(data, 3, START + len(data))
+    assert plain.data is data
+
+
+def test_more_names_than_remembered() -> None:
+    """However many spellings of names come, each steering command is still found."""
+    requests = [[b"name%d" % number] for number in range(MAX_NAMES + 10)]
+    check(
+        [*requests, [b"pINg"], [b"SELEct", b"1"], *requests[-3:]],
+        [joined([*requests, [b"pINg"], [b"SELEct", b"1"], *requests[-3:]])],
+    )
+
+
+GOOD = encode("SET", "key", "value")
+# Bytes that break the protocol, and where in them the byte is that is named.
+CORRUPT = [
+    (b"+OK\r\n", 0),
+    (b"\r\n", 0),
+    (b"\n", 0),
+    (b"PING\r\n", 0),
+    (b"*0\r\n", 0),
+    (b"*-1\r\n", 1),
+    (b"*x\r\n", 1),
+    (b"*\r\n", 1),
+    (b"*12345678901234567890123", 0),
+    (b"*1\r\n+PING\r\n", 4),
+    (b"*1\r\n$-1\r\n", 5),
+    (b"*1\r\n$1x\r\na\r\n", 5),
+    (b"*1\r\n$4\r\nPINGx\n", 12),
+    (b"*2\r\n$3\r\nGET\r\n*1\r\n", 13),
+]
+
+
+@pytest.mark.parametrize(("bad", "place"), CORRUPT)
+def test_corrupt_bytes_are_named(bad: bytes, place: int) -> None:
+    """The error names the offset of the byte; a cut inside a header may name the header's begin."""
+    with pytest.raises(CorruptError, match=rf"at offset {START + len(GOOD) + place}:") as caught:
+        reader().feed(GOOD + bad)
+    assert caught.value.kind == "corrupt"
+    for pieces in every_cut(GOOD + bad):
+        with pytest.raises(CorruptError) as caught:
+            feed(reader(), pieces)
+        named = int(re.findall(r"at offset (\d+)", str(caught.value))[0]) - START - len(GOOD)
+        assert place - 1 <= named <= place
+
+
+def test_corrupt_bytes_are_not_shown() -> None:
+    """An error holds no value: neither of the good commands nor of the bad bytes."""
+    with pytest.raises(CorruptError) as caught:
+        reader().feed(encode("SET", "key", "secret") + b"secret\r\n")
+    assert "secret" not in str(caught.value)
+
+
+@given(st.one_of(st.binary(max_size=200), st.text("*$0123\r\nab", max_size=80).map(str.encode)), st.integers(0, 9))
+@settings(max_examples=200, deadline=None)
+def test_arbitrary_bytes(data: bytes, step: int) -> None:
+    """Whatever the bytes are, only our errors come, and the same commands come before, for each cut."""
+
+    def outcome(pieces: list[bytes]) -> tuple[int, object]:
+        stream = reader(max_command=1000)
+        try:
+            feed(stream, pieces)
+        except ShakerError as error:
+            return -1, type(error)
+        return stream.offset, stream.held
+
+    assert outcome([data]) == outcome(cut(data, list(range(step, len(data), step + 1))))
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        b"*2\r\n$3\r\nSET\r\n$9223372036854775807\r\nabc",
+        b"*9223372036854775807\r\n$3\r\nSET\r\n$1\r\na\r\n",
+        b"*1000000\r\n$3\r\nSET\r\n$1\r\na\r\n",
+        b"*2\r\n$3\r\nSET\r\n$1000\r\n",
+    ],
+)
+def test_claimed_lengths_are_refused_before_they_come(claim: bytes) -> None:
+    """What a command must need at least is known from its header; nothing is allocated for it."""
+    stream = reader(max_command=1000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnfaithfulError, match=rf"a SET command at offset {START + len(GOOD)} needs") as caught:
+            stream.feed(GOOD + claim)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert caught.value.kind == "too_large"
+    for pieces in every_cut(GOOD + claim):
+        # Where the name has not come yet, it is not made up.
+        with pytest.raises(UnfaithfulError, match=rf"a (SET|S|SE|\?) command at offset {START + len(GOOD)} needs"):
+            feed(reader(max_command=1000), pieces)
+    assert "SHAKER_SNAPSHOT__MAX_VALUE" in str(caught.value)
+    assert peak < 100_000
+
+
+def test_no_more_than_the_limit_is_held() -> None:
+    """A command of small arguments is refused as soon as it has grown too large, byte by byte."""
+    stream = reader(max_command=1000)
+    data = encode("RPUSH", "list", *range(100), "x" * 500)
+    with pytest.raises(UnfaithfulError, match="a RPUSH command"):
+        feed(stream, cut(data, list(range(len(data)))))
+    assert stream.held <= 1001
+
+
+def test_a_command_of_the_limit_passes() -> None:
+    """The limit is the size of the command's bytes."""
+    data = encode("SET", "k", "v" * 972)
+    assert len(data) == 1000
+    for pieces in every_cut(data):
+        [found] = feed(reader(max_command=1000), pieces)
+        assert found == Plain(data, 1, START + 1000)
+
+
+def test_a_large_command_takes_no_longer_in_pieces() -> None:
+    """The bytes of a command of many arguments are not copied anew with each chunk."""
+    data = encode("RPUSH", "list", *["" for _ in range(500_000)])
+
+    def seconds(pieces: list[bytes]) -> float:
+        stream = StreamReader(0, special=SPECIAL, marker=MARKER, max_command=len(data))
+        begin = time.process_time()
+        feed(stream, pieces)
+        assert stream.offset == len(data)
+        return time.process_time() - begin
+
+    assert seconds(cut(data, list(range(0, len(data), 1000)))) < 5 * seconds([data]) + 0.1
+
+
+@given(st.lists(commands, min_size=1, max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_split_and_nth_command(requests: list[list[bytes]]) -> None:
+    """Arguments of a whole command, and of one of a run, are read back."""
+    data = joined(requests)
+    for index, request in enumerate(requests):
+        assert split(encode(*request)) == request
+        assert nth_command(data, index) == request
