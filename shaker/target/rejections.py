@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
-from shaker.codec.stream import nth_command
+from shaker.codec.stream import nth_command, split
 from shaker.errors import AccessError, LinkError, ServerBusyError, UnfaithfulError
-from shaker.target.items import Rejection, SnapshotKeys
+from shaker.replica.events import Part
+from shaker.target.items import Rejection, SnapshotKeys, StreamItem
 from shaker.transform.commands import CommandTable
 
 # Error codes that tell of the server's state, not of the command: waiting helps.
@@ -64,3 +66,66 @@ def refused_request(item: SnapshotKeys, position: int, text: str) -> UnfaithfulE
         hint="is the target older than the source, or without a module that the key needs?",
         kind="refused_key",
     )
+
+
+class Walk:
+    """Finds commands of a transaction by their number, each at or behind the one before.
+
+    One pass whatever the number of questions: a transaction can hold thousands of commands that are rejected.
+    `layout` is what was sent between MULTI and EXEC: batch, run of commands in it, and how many; without a batch
+    they are the worker's own requests.
+    """
+
+    def __init__(self, layout: Iterable[tuple[StreamItem | None, Part | None, int]]) -> None:
+        self._layout = iter(layout)
+        self._item: StreamItem | None = None
+        self._part: Part | None = None
+        self._first = 0  # number of the present run's first command
+        self._behind = 0  # number of the first command behind the run
+        self._number = 0  # the command that begins at byte `_start` of the run
+        self._start = 0
+
+    def command(self, number: int) -> tuple[StreamItem | None, Part | None, int, list[bytes]]:
+        """Return batch, run, index in the run, arguments of a command; no batch for the worker's own requests."""
+        while number >= self._behind:
+            self._item, self._part, commands = next(self._layout)
+            self._first = self._number = self._behind
+            self._behind += commands
+            self._start = 0
+        part = self._part
+        if part is None:
+            return None, None, 0, []
+        while self._number < number:
+            self._start = command_end(part.data, self._start)
+            self._number += 1
+        end = command_end(part.data, self._start)
+        return self._item, part, number - self._first, split(part.data[self._start : end])
+
+
+def without(item: StreamItem, run: Part, index: int, rejection: Rejection) -> StreamItem:
+    """Return `item` without command number `index` of its run `run`, and with its rejection to be counted."""
+    batch = item.batch
+    parts = []
+    for part in batch.parts:
+        if part is run:
+            start = 0
+            for _ in range(index):
+                start = command_end(part.data, start)
+            data = part.data[:start] + part.data[command_end(part.data, start) :]
+            part = Part(part.database, data, part.commands - 1)
+        if part.commands:
+            parts.append(part)
+    size = sum(len(part.data) for part in parts)
+    batch = batch._replace(parts=tuple(parts), commands=batch.commands - 1, size=size, persist=True)
+    return StreamItem(batch, item.received_at, (*item.rejections, rejection))
+
+
+def command_end(data: bytes, start: int) -> int:
+    """Return where the whole command that begins at `start` ends."""
+    end = data.index(b"\r\n", start)
+    arguments = int(data[start + 1 : end])
+    position = end + 2
+    for _ in range(arguments):
+        end = data.index(b"\r\n", position)
+        position = end + 4 + int(data[position + 1 : end])
+    return position

@@ -13,14 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from shaker.codec.resp import ReplyScanner, encode
-from shaker.codec.stream import nth_command
+from shaker.codec.resp import MAX_ERRORS, ReplyScanner, encode
 from shaker.errors import LinkError, UnfaithfulError
 from shaker.replica.events import Part
 from shaker.target.items import Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.target.records import Checkpoint, Fence, checkpoint_key, fence_key
-from shaker.target.rejections import describe, is_passing, passing_error, refused_request
-from shaker.target.window import Window
+from shaker.target.rejections import Walk, describe, is_passing, passing_error, refused_request, without
+from shaker.target.window import Counted, Window, position_of
 from shaker.transform.commands import CommandTable
 
 OK: Final = b"+OK\r\n"
@@ -56,6 +55,7 @@ class _Transaction:
     opened: bool = False  # MULTI was answered
     queued: int = 0  # of them answered +QUEUED
     results: int = -1  # replies of EXEC still to come, -1 before its header
+    walk: Walk | None = None  # finds the commands that failed inside EXEC
 
     def add(self, item: StreamItem | None, part: Part | None, commands: int) -> None:
         self.layout.append((item, part, commands))
@@ -110,10 +110,23 @@ class TargetSession:
         self._persist = False
         self._halted = False
         self._progress: list[Progress] = []
-        self._rejected = checkpoint.rejected
-        self._rejected_last = checkpoint.rejected_last
+        self._rejected, self._rejected_last = checkpoint.rejected, checkpoint.rejected_last
+        counted = window.counted
+        if counted is not None and counted.position == position_of(checkpoint):
+            # Its replies were read, and the connection was lost before what they told was counted in it.
+            self._rejected, self._rejected_last = counted.rejected, counted.last
         base = window.base
         self._applied = base.number if base is not None and base.phase == "stream" else checkpoint.offset
+
+    @property
+    def rejected(self) -> int:
+        """How many commands the target is known to have rejected since the last full sync."""
+        return self._rejected
+
+    @property
+    def rejected_last(self) -> str:
+        """One line about the last of them, empty when there is none."""
+        return self._rejected_last
 
     @property
     def idle(self) -> bool:
@@ -422,9 +435,15 @@ class TargetSession:
                     raise passing_error(text)
                 raise LinkError(f"the target did not execute a transaction: {text}", kind="aborted")
             transaction.results = header
-        transaction.results -= replies.skip(transaction.results)
-        if transaction.results:
-            return False
+            replies.clear_errors()
+        while transaction.results:
+            got = replies.skip(min(transaction.results, MAX_ERRORS))
+            if replies.errors:
+                self._reject_results(transaction, transaction.commands - transaction.results)
+            transaction.results -= got
+            replies.clear_errors()
+            if not got:
+                return False
         self._committed(transaction)
         return True
 
@@ -433,25 +452,30 @@ class TargetSession:
         for _, text in self._replies.errors:
             if is_passing(text):
                 raise passing_error(text)
-            item, data, index = self._locate(transaction, transaction.queued - 1)
-            if item is None:
+            item, part, index, arguments = Walk(transaction.layout).command(transaction.queued - 1)
+            if item is None or part is None:
                 raise LinkError(f"the target refuses the worker's own request: {text}", kind="refused")
-            rejection = describe(nth_command(data, index), text, self._table)
-            self._window.replace(item, without(item, data, index, rejection))
+            rejection = describe(arguments, text, self._table)
+            self._window.replace(item, without(item, part, index, rejection))
             raise LinkError(f"the target rejects a command before it is executed: {text}", kind="rejected")
 
-    def _committed(self, transaction: _Transaction) -> None:
-        checkpoint = transaction.checkpoint
-        assert checkpoint is not None  # its end was sent
+    def _reject_results(self, transaction: _Transaction, read: int) -> None:
+        """Count the commands that failed inside EXEC; `read` results came before those at hand."""
+        if transaction.walk is None:
+            transaction.walk = Walk(transaction.layout)
         for position, text in self._replies.errors:
-            owner, data, index = self._locate(transaction, position)
-            if owner is None:
+            item, _, _, arguments = transaction.walk.command(read + position)
+            if item is None:
                 raise UnfaithfulError(
                     f"the target refuses the worker's own request inside a transaction: {text}",
                     hint="is something else writing keys under shaker: on the target?",
                     kind="records",
                 )
-            self._reject(describe(nth_command(data, index), text, self._table))
+            self._reject(describe(arguments, text, self._table))
+
+    def _committed(self, transaction: _Transaction) -> None:
+        checkpoint = transaction.checkpoint
+        assert checkpoint is not None  # its end was sent
         commands = sum(item.batch.commands for item in transaction.items if isinstance(item, StreamItem))
         self.checkpoint = checkpoint
         if checkpoint.phase == "snapshot":
@@ -460,48 +484,12 @@ class TargetSession:
             self._applied = checkpoint.offset
         self._window.answered(len(transaction.items))
         self._window.written()
+        self._window.counted = Counted(position_of(checkpoint), self._rejected, self._rejected_last)
         self._progress.append(Progress(tuple(transaction.items), commands, written=True))
         if self._rejected != checkpoint.rejected:
             self._persist = True
-
-    def _locate(self, transaction: _Transaction, position: int) -> tuple[StreamItem | None, bytes, int]:
-        """Return the item, the run of commands and the index in it of the request at `position`."""
-        for item, part, commands in transaction.layout:
-            if position < commands:
-                return item, part.data if part else b"", position
-            position -= commands
-        return None, b"", 0
 
     def _reject(self, rejection: Rejection) -> None:
         self._rejected += 1
         self._rejected_last = rejection.summary
         self._on_rejected(rejection)
-
-
-def without(item: StreamItem, data: bytes, index: int, rejection: Rejection) -> StreamItem:
-    """Return `item` without command number `index` of the run `data`, and with its rejection to be counted."""
-    batch = item.batch
-    parts = []
-    for part in batch.parts:
-        if part.data is data:
-            start = len(first_commands(data, index))
-            end = len(first_commands(data, index + 1))
-            part = Part(part.database, data[:start] + data[end:], part.commands - 1)
-        if part.commands:
-            parts.append(part)
-    size = sum(len(part.data) for part in parts)
-    batch = batch._replace(parts=tuple(parts), commands=batch.commands - 1, size=size, persist=True)
-    return StreamItem(batch, item.received_at, (*item.rejections, rejection))
-
-
-def first_commands(data: bytes, count: int) -> bytes:
-    """Return the first `count` commands of a run."""
-    position = 0
-    for _ in range(count):
-        end = data.index(b"\r\n", position)
-        arguments = int(data[position + 1 : end])
-        position = end + 2
-        for _ in range(arguments):
-            end = data.index(b"\r\n", position)
-            position = end + 4 + int(data[position + 1 : end])
-    return data[:position]

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import islice
+from typing import NamedTuple
 
 from shaker.target.items import Item, Position, SnapshotKeys, SnapshotStart
 from shaker.target.records import Checkpoint
 
 # What an item costs beyond its bytes: a stream of tiny batches may not grow the window without bound.
 ITEM_OVERHEAD = 512
+
+
+class Counted(NamedTuple):
+    """How many commands the target rejected up to `position`, replies included, and one line about the last."""
+
+    position: Position | None
+    rejected: int
+    last: str
 
 
 class Window:
@@ -27,6 +36,7 @@ class Window:
         # Positions whose effect is that of everything that left the window: the last one answered, and those of
         # items without effect that followed it and were not written.
         self._base: list[Position] = []
+        self.counted: Counted | None = None  # what the last answered transaction told, known before it is written
 
     def __len__(self) -> int:
         return len(self._items)

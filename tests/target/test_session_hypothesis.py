@@ -1,0 +1,411 @@
+"""Exactly once, whatever happens: a target cut off at any byte ends equal to one that got each command once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import redis
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+
+from shaker.codec.resp import encode
+from shaker.errors import LinkError, ServerBusyError
+from shaker.replica.assembler import StreamAssembler
+from shaker.replica.events import Batch
+from shaker.target import session as session_module
+from shaker.target.items import SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.target.records import checkpoint_key, fence_key
+from tests.servers import Server, wait_until
+from tests.target.driver import REPLID, Writer, checkpoint_of, fence_of
+
+Command = tuple[bytes | str | int, ...]
+START = 5000
+DATABASES = (0, 1, 2)
+
+# Commands whose doubling or loss shows in the data, and those that the target rejects.
+keys = st.sampled_from(["a", "b", "c"])
+effects: st.SearchStrategy[Command] = st.one_of(
+    st.tuples(st.just("INCR"), keys.map("n:{}".format)),
+    st.tuples(st.just("RPUSH"), keys.map("l:{}".format), st.integers(0, 99)),
+    st.tuples(st.just("APPEND"), keys.map("s:{}".format), st.integers(0, 9)),
+    st.tuples(st.just("LPOP"), keys.map("l:{}".format), st.integers(1, 3)),
+    st.tuples(st.just("RPOPLPUSH"), keys.map("l:{}".format), keys.map("l:{}".format)),
+    st.tuples(st.just("SETRANGE"), st.just("s:a"), st.integers(0, 50), st.binary(max_size=200)),
+)
+wrong_types: st.SearchStrategy[Command] = st.tuples(st.just("LPUSH"), keys.map("s:{}".format), st.just("secret"))
+unknown: st.SearchStrategy[Command] = st.sampled_from(
+    [("NOSUCH", "k", "secret"), ("INCR",), ("OTHER",)]  # a name that is not known, a wrong number of arguments
+)
+flushes: st.SearchStrategy[Command] = st.one_of(
+    st.just(("FLUSHALL",)),
+    st.just(("FLUSHDB",)),
+    st.tuples(st.just("SWAPDB"), st.sampled_from(DATABASES), st.sampled_from(DATABASES)),
+)
+changes = st.one_of(effects, effects, effects, effects, wrong_types, unknown, flushes)
+steering: st.SearchStrategy[Command] = st.one_of(
+    st.just(("PING",)),
+    st.just(("ping",)),
+    st.just(("REPLCONF", "GETACK", "*")),
+    st.tuples(st.just("SELECT"), st.sampled_from(DATABASES)),
+    st.tuples(st.just("SELECT"), st.sampled_from(DATABASES)),
+)
+transactions = st.lists(
+    st.one_of(changes, st.tuples(st.just("SELECT"), st.sampled_from(DATABASES))), min_size=1, max_size=5
+).map(lambda inside: [("MULTI",), *inside, ("EXEC",)])
+streams = st.lists(
+    st.one_of(changes.map(lambda one: [one]), steering.map(lambda one: [one]), transactions),
+    min_size=1,
+    max_size=40,
+).map(lambda groups: [command for group in groups for command in group])
+
+# What happens in between. Numbers of bytes are drawn on the scale of the data and of the worker's own requests.
+amounts = st.one_of(st.integers(0, 40), st.integers(0, 2500))
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("read"), amounts),
+        st.tuples(st.just("read"), amounts),
+        st.tuples(st.just("send"), st.just(0)),
+        st.tuples(st.just("receive"), amounts),
+        st.tuples(st.just("receive"), amounts),
+        st.tuples(st.just("persist"), st.just(0)),
+        st.tuples(st.just("cut after sending"), amounts),
+        st.tuples(st.just("stall after sending"), amounts),
+        st.tuples(st.just("cut after receiving"), amounts),
+        st.tuples(st.just("new worker"), amounts),
+        st.tuples(st.just("outage"), st.just(0)),
+        st.tuples(st.just("recovery"), st.just(0)),
+        st.tuples(st.just("save"), st.just(0)),
+        st.tuples(st.just("lose"), amounts),
+    ),
+    max_size=40,
+)
+
+
+@dataclass
+class Source:
+    """A replication history: what a source sends from any offset on, and the snapshot at its beginning."""
+
+    commands: list[Command]
+    snapshot: dict[int, dict[str, bytes]]
+    data: bytes = b""
+    applied: list[tuple[int, Command]] = field(default_factory=list)  # with the database, without MULTI and EXEC
+    rejected: int = 0  # how many of them a server does not take; known once they were applied to the reference
+
+    def __post_init__(self) -> None:
+        self.data = b"".join(encode(*command) for command in self.commands)
+        database = 0
+        for command in self.commands:
+            name = str(command[0]).upper()
+            if name == "SELECT":
+                database = int(command[1])
+            elif name not in ("PING", "REPLCONF", "MULTI", "EXEC"):
+                self.applied.append((database, command))
+
+    @property
+    def end(self) -> int:
+        """The offset behind all commands."""
+        return START + len(self.data)
+
+    @property
+    def unknown(self) -> int:
+        """How many commands the target cannot know."""
+        return sum(command[0] in ("NOSUCH", "OTHER") or command == ("INCR",) for _, command in self.applied)
+
+
+class Replicating:
+    """A worker between a `Source` and a target, driven from outside; it reads what a source would send it."""
+
+    def __init__(self, source: Source, target: Server, *, window_limit: int) -> None:
+        self.source, self.target, self._limit = source, target, window_limit
+        self.admin = target.client()
+        self.writers: list[Writer] = []
+        self._snapshots = 0
+        self._pending: list[Any] = []
+        self.outage = self.saved = False
+        self.faults = 0
+
+    def start(self) -> None:
+        """Begin as a new process: nothing is known but what stands in the target."""
+        self.writer = Writer(self.target, window_limit=self._limit, on_existing="merge")
+        self.writers.append(self.writer)
+        self.register()
+
+    def register(self) -> None:
+        """Open a connection, and the source's where the target tells to go on elsewhere."""
+        first = self.writer.first
+        try:
+            kept = self.writer.register()
+        except ServerBusyError:
+            assert self.outage
+            self.recover()
+            kept = self.writer.register()
+        if first or not kept:
+            self._request()
+
+    def _request(self) -> None:
+        """Ask the source: it goes on behind the checkpoint, or begins with a snapshot."""
+        resume = self.writer.replication.resume
+        self._pending = []
+        if resume is None:
+            self._snapshots += 1
+            snapshot = f"{self._snapshots}"
+            # A full resync replaces what is there; a sweep does that in the product.
+            self._pending.append(SnapshotStart(snapshot, REPLID, START, flush=True))
+            for number, (database, payloads) in enumerate(self.source.snapshot.items(), 1):
+                data = b"".join(
+                    encode("RESTORE", key, 0, payload, "REPLACE", "ABSTTL") for key, payload in payloads.items()
+                )
+                self._pending.append(SnapshotKeys(snapshot, number, database, data, len(payloads), len(data)))
+            self._pending.append(SnapshotFinish(REPLID, START, 0))
+            offset, database = START, 0
+        else:
+            assert resume.replid == REPLID
+            offset, database = resume.offset, resume.database
+        self._read = offset - START
+        self._assembler = StreamAssembler(
+            replid=REPLID,
+            offset=offset,
+            database=database,
+            table=self.writer.replication.table,
+            max_transaction=1 << 20,
+        )
+
+    def read(self, size: int) -> None:
+        """Read bytes of the source into the window, as far as it has room."""
+        if self._pending:
+            for _ in range(min(len(self._pending), 1 + size % 4)):
+                self.writer.put(self._pending.pop(0))
+            return
+        if self.writer.replication.window.full:
+            return
+        data = self.source.data[self._read : self._read + size]
+        self._read += len(data)
+        for event in self._assembler.feed(data):
+            if isinstance(event, Batch):
+                self.writer.replication.put_batch(event, StreamItem(event, 0.0))
+
+    def send(self) -> None:
+        """Send what may be sent."""
+        self._attempt(self.writer.send)
+
+    def receive(self, size: int) -> None:
+        """Send, then wait for up to so many bytes of the answer, if there is one to come."""
+        self._attempt(lambda: self.writer.step(size + 1))
+
+    def _attempt(self, action: Any) -> None:
+        try:
+            action()
+        except LinkError:
+            # An outage, or a command that is left out from now on: a new connection, as the target link makes it.
+            self.writer.cut()
+            self.register()
+
+    def cut_after_sending(self, size: int, *, stall: bool) -> None:
+        """Send only so many bytes of what is to be sent; then lose the connection, or leave it half open."""
+        self.faults += 1
+        data = self.writer.data_to_send()
+        try:
+            self.writer.wire.send(data[: size % (len(data) + 1)])
+        except LinkError:
+            stall = False
+        if not stall:
+            self.writer.cut()
+        self.register()
+
+    def cut_after_receiving(self, size: int) -> None:
+        """Receive up to so many bytes and lose the connection."""
+        self.faults += 1
+        self.receive(size)
+        self.writer.cut()
+        self.register()
+
+    def new_worker(self, size: int) -> None:
+        """A new process takes over, while the old one is in the middle of something."""
+        self.faults += 1
+        data = self.writer.data_to_send()
+        self.writer.wire.send(data[: size % (len(data) + 1)])
+        self.start()
+
+    def fail(self) -> None:
+        """The target takes no writes from now on."""
+        self.admin.config_set("maxmemory", 1)
+        self.outage = True
+
+    def recover(self) -> None:
+        """The target takes writes again."""
+        self.admin.config_set("maxmemory", 0)
+        self.outage = False
+
+    def save(self) -> None:
+        """The target saves its data."""
+        self.admin.save()
+        self.saved = True
+
+    def lose(self, size: int) -> None:
+        """The target loses what it did since the last save, and every connection, as in a failover."""
+        if not self.saved:
+            return
+        self.faults += 1
+        data = self.writer.data_to_send()
+        self.writer.wire.send(data[: size % (len(data) + 1)])
+        self.writer.cut()
+        own = str(self.writer.registered.fence.connection)
+        wait_until(lambda: own not in {c["id"] for c in self.admin.client_list()}, "the connection to be gone")
+        if self.outage:
+            self.recover()
+        self.admin.execute_command("DEBUG", "RELOAD", "NOSAVE")
+        self.register()
+
+    def do(self, step: tuple[str, int]) -> None:
+        """Carry out one drawn step."""
+        name, size = step
+        if name == "persist":
+            self.writer.session.persist()
+        elif name in ("cut after sending", "stall after sending"):
+            self.cut_after_sending(size, stall=name.startswith("stall"))
+        else:
+            {
+                "read": lambda: self.read(size),
+                "send": self.send,
+                "receive": lambda: self.receive(size),
+                "cut after receiving": lambda: self.cut_after_receiving(size),
+                "new worker": lambda: self.new_worker(size),
+                "outage": self.fail,
+                "recovery": self.recover,
+                "save": self.save,
+                "lose": lambda: self.lose(size),
+            }[name]()
+
+    def complete(self) -> None:
+        """Go on without faults until the source has nothing more and the checkpoint lacks nothing."""
+        self.recover()
+        for _ in range(10_000):
+            self.read(1 << 16)
+            self._attempt(self.writer.run)
+            done = self._read == len(self.source.data) and not self._pending
+            if done and self.writer.session.idle and not self.writer.session.behind:
+                return
+        raise AssertionError("the worker does not come to an end")
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.recover()
+        for writer in self.writers:
+            writer.close()
+        self.admin.close()
+
+
+def contents(server: Server) -> dict[tuple[int, bytes], Any]:
+    """Return every key of a server with its value, without the worker's records."""
+    found: dict[tuple[int, bytes], Any] = {}
+    for database in DATABASES:
+        with server.client(db=database) as client:
+            for key in client.scan_iter():
+                if not key.startswith(b"shaker:"):
+                    kind = client.type(key)
+                    found[database, key] = client.lrange(key, 0, -1) if kind == b"list" else client.get(key)
+    return found
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[Server, Server]]:
+    """A target and a reference, for all examples."""
+    # One more save than anybody asks for would be a point that the target can fall back to.
+    with Server() as target, Server() as reference:
+        yield target, reference
+
+
+@pytest.fixture(scope="module")
+def payloads(servers: tuple[Server, Server]) -> dict[str, bytes]:
+    """DUMP payloads of the keys that a snapshot brings."""
+    client = servers[1].client()
+    client.rpush("l:a", "old", "older")
+    client.set("s:a", "from the snapshot")
+    client.set("n:a", 40)
+    found = {key: client.dump(key) for key in ("l:a", "s:a", "n:a")}
+    client.flushall()
+    return found  # type: ignore[return-value]
+
+
+def reference_of(source: Source, reference: Server) -> None:
+    """Apply a history to the reference: the snapshot, then each command once."""
+    with reference.client() as client:
+        connection = client.connection_pool.get_connection()
+        requests: list[Command] = [("FLUSHALL",)]
+        for database, restored in source.snapshot.items():
+            requests.append(("SELECT", database))
+            requests += [("RESTORE", key, 0, payload) for key, payload in restored.items()]
+        for database, command in source.applied:
+            requests += [("SELECT", database), command]
+        try:
+            connection.send_packed_command([b"".join(encode(*request) for request in requests)])
+            errors = []
+            for _ in requests:
+                try:
+                    connection.read_response()
+                except redis.ResponseError as error:
+                    errors.append(str(error))
+            assert all("WRONGTYPE" in text or "unknown" in text or "wrong number" in text for text in errors)
+            source.rejected = len(errors)
+        finally:
+            client.connection_pool.release(connection)
+
+
+@settings(
+    max_examples=400,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(
+    commands=streams,
+    happenings=steps,
+    window_limit=st.sampled_from([1, 2000, 1 << 24]),
+    transaction_bytes=st.sampled_from([60, 512 * 1024]),
+    slice_bytes=st.sampled_from([1, 7, 1 << 16]),
+)
+def test_each_command_takes_effect_once(
+    servers: tuple[Server, Server],
+    payloads: dict[str, bytes],
+    commands: list[Command],
+    happenings: list[tuple[str, int]],
+    window_limit: int,
+    transaction_bytes: int,
+    slice_bytes: int,
+) -> None:
+    """The target equals a server to which each command was applied once, wherever connections were cut."""
+    target, reference = servers
+    target.client().flushall()
+    source = Source(commands, {0: payloads, 2: {"l:a": payloads["l:a"]}})
+    reference_of(source, reference)
+    worker = Replicating(source, target, window_limit=window_limit)
+    try:
+        with patch.object(session_module, "TRANSACTION_BYTES", transaction_bytes):
+            worker.start()
+            for step in happenings:
+                worker.writer.slice = slice_bytes
+                worker.do(step)
+            worker.complete()
+        note(f"{worker.faults} faults")
+
+        assert contents(target) == contents(reference)
+        checkpoint, fence = checkpoint_of(target), fence_of(target)
+        assert checkpoint is not None
+        assert (checkpoint.phase, checkpoint.replid) == ("stream", REPLID)
+        assert checkpoint.offset == checkpoint.confirmed == source.end
+        assert fence == worker.writer.registered.fence
+        assert (checkpoint.epoch, checkpoint.connection) == (fence.epoch, fence.connection)
+        # What is left out before it is executed commits with its count; what is rejected inside EXEC is known
+        # only from the answer, which a cut can take away.
+        assert source.unknown <= checkpoint.rejected <= source.rejected
+        if not worker.faults:
+            assert checkpoint.rejected == source.rejected
+        told = [rejection.summary for writer in worker.writers for rejection in writer.rejections]
+        assert not any("secret" in summary for summary in told)
+        for database in DATABASES[1:]:
+            assert target.client(db=database).exists(fence_key("default"), checkpoint_key("default")) == 0
+    finally:
+        worker.close()
