@@ -62,7 +62,8 @@ class Sampler:
                 return [(b"SET", key, index)]
             if kind == 1:
                 # Most expire long after the end, a few while somebody looks on.
-                return [(b"SET", key, self.value(100), b"EX", 20 + number(40) if index % 2000 == 1 else _FAR)]
+                soon = max(20, self._shortest // 1000) + number(40)
+                return [(b"SET", key, self.value(100), b"EX", soon if index % 2000 == 1 else _FAR)]
             return [(b"SET", key, self.value(60 + number(80)))]
         if kind < 14:
             fields = [item for field in range(3 + number(6)) for item in (b"field:%d" % field, self.value(20))]
@@ -163,12 +164,12 @@ def pack(commands: Iterable[Command]) -> bytes:
     return b"".join([hiredis.pack_command(command) for command in commands])  # type: ignore[arg-type]
 
 
-def seed(client: redis.Redis, keys: int, seed: int = 0) -> None:
+def seed(client: redis.Redis, keys: int, seed: int = 0, *, shortest_expiry: int = 50) -> None:
     """Write `keys` sample keys of every type into the database of `client`, some 200,000 a second.
 
     `shaker.errors.LinkError` if the server refuses any of the commands.
     """
-    sampler = Sampler(seed)
+    sampler = Sampler(seed, shortest_expiry=shortest_expiry)
     before = _refused(client)
     pool = client.connection_pool
     connection = pool.get_connection()
