@@ -50,3 +50,19 @@ def worker() -> Iterator[Callable[..., Worker]]:
             return stack.enter_context(Worker(source, target, **settings))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def shared() -> Iterator[Callable[[str], Server]]:
+    """A function from a server's name to a running one that the tests of a session share; it comes emptied."""
+    running: dict[str, Server] = {}
+
+    def get(name: str) -> Server:
+        if name not in running:
+            running[name] = Server(name).start()
+        running[name].client().flushall()
+        return running[name]
+
+    yield get
+    for server in running.values():
+        server.close()

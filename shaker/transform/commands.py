@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 # Keys under this prefix are the workers' own records in a target. A source that is itself a target has them, too.
 RESERVED = b"shaker:"
+# Where in a row of COMMAND the subcommands are.
+SUBCOMMANDS = 9
 
 
 class KeyPositions(NamedTuple):
@@ -29,13 +31,12 @@ class CommandTable:
 
     @classmethod
     def from_reply(cls, reply: Iterable[object]) -> CommandTable:
-        """Build the table from the raw reply of COMMAND: rows of name, arity, flags, first, last, step."""
-        rows = {}
-        for row in reply:
-            if isinstance(row, list) and len(row) >= 6:
-                name, _, flags, first, last, step = row[:6]
-                movable = any(_text(flag) == "movablekeys" for flag in flags)
-                rows[_text(name).lower()] = KeyPositions(int(first), int(last), int(step), movable)
+        """Build the table from the raw reply of COMMAND: rows of name, arity, flags, first, last, step.
+
+        From Redis 7.0 on a row ends with the rows of its subcommands, named like `xgroup|create`.
+        """
+        rows: dict[str, KeyPositions] = {}
+        _add_rows(rows, reply)
         return cls(rows)
 
     def __contains__(self, name: str) -> bool:
@@ -43,7 +44,11 @@ class CommandTable:
 
     def key_indexes(self, arguments: list[bytes]) -> list[int] | None:
         """Return the indexes of the keys among `arguments` (name first), None when the table cannot tell."""
-        row = self._rows.get(arguments[0].decode("latin-1").lower())
+        name = arguments[0].decode("latin-1").lower()
+        row = self._rows.get(name)
+        if row is not None and row.first <= 0 and len(arguments) > 1:
+            # A command that only holds subcommands has no keys of its own (Redis 7.0 and later).
+            row = self._rows.get(f"{name}|{arguments[1].decode('latin-1').lower()}", row)
         if row is None or row.movable:
             return None
         if row.first <= 0 or row.step <= 0:
@@ -55,6 +60,16 @@ class CommandTable:
         """Return the first key of a command, for a log line; None when it has none or the table cannot tell."""
         indexes = self.key_indexes(arguments)
         return arguments[indexes[0]] if indexes else None
+
+
+def _add_rows(rows: dict[str, KeyPositions], reply: Iterable[object]) -> None:
+    for row in reply:
+        if isinstance(row, list) and len(row) >= 6:
+            name, _, flags, first, last, step = row[:6]
+            movable = any(_text(flag) == "movablekeys" for flag in flags)
+            rows[_text(name).lower()] = KeyPositions(int(first), int(last), int(step), movable)
+            if len(row) > SUBCOMMANDS:
+                _add_rows(rows, row[SUBCOMMANDS])
 
 
 def _text(value: object) -> str:

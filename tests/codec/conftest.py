@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -166,19 +166,3 @@ def saved() -> Callable[..., Saved]:
             return save(server)
 
     return make
-
-
-@pytest.fixture(scope="session")
-def shared() -> Iterator[Callable[[str], Server]]:
-    """A function from a server's name to a running one that the tests of a session share; it comes emptied."""
-    running: dict[str, Server] = {}
-
-    def get(name: str) -> Server:
-        if name not in running:
-            running[name] = Server(name).start()
-        running[name].client().flushall()
-        return running[name]
-
-    yield get
-    for server in running.values():
-        server.close()
