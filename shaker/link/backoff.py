@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from redis.backoff import ExponentialWithJitterBackoff
+
+# Failures counted: the wait reached its maximum long before, and 2 ** 1024 is beyond a float.
+MAX_FAILURES: Final = 64
 
 
 class Backoff:
@@ -21,5 +26,5 @@ class Backoff:
 
     def next(self) -> float:
         """Return the seconds to wait now."""
-        self._failures += 1
+        self._failures = min(self._failures + 1, MAX_FAILURES)
         return 0.0 if self._failures == 1 else float(self._policy.compute(self._failures - 1))

@@ -39,7 +39,7 @@ def next_epoch(mine: Identity, fence: Fence | None) -> int:
     if mine.epoch == 0:
         return fence.epoch + 1
     if fence.token == mine.token:
-        return mine.epoch
+        return max(mine.epoch, fence.epoch)
     if fence.epoch < mine.epoch:
         return mine.epoch + 1
     raise FencedError(
