@@ -69,7 +69,7 @@ class StreamAssembler:
         transaction = self._transaction
         if transaction is not None and transaction.size > self._max_transaction:
             raise UnfaithfulError(
-                f"a transaction of the source at offset {self._offset} exceeds {self._max_transaction} bytes",
+                f"a transaction of the source at offset {transaction.begin} exceeds {self._max_transaction} bytes",
                 hint="raise snapshot.max_value (SHAKER_SNAPSHOT__MAX_VALUE) and the memory that the worker gets",
                 kind="too_large",
             )
@@ -97,6 +97,7 @@ class StreamAssembler:
         if self._transaction is not None:
             raise self._corrupt(command)
         self._transaction = _Pending()
+        self._transaction.begin = command.end_offset - len(command.data)
 
     def _exec(self, command: Special) -> None:
         transaction = self._transaction
@@ -200,6 +201,7 @@ class _Pending:
         self.parts: list[tuple[int, list[bytes], int]] = []
         self.commands = 0
         self.size = 0
+        self.begin = 0  # offset before the MULTI of a transaction
         self.end: tuple[int, int] | None = None  # offset and selected database behind it
         self.records: Records | None = None
         self.location = 0  # the database that the worker's records are in by now

@@ -1,0 +1,77 @@
+"""What a stream comes to, whatever its cuts: the commands applied in order and where it stands behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import NamedTuple
+
+import hiredis
+
+from shaker.codec.rdb import Entry
+from shaker.replica.events import AckRequested, Batch, Event, SnapshotEntries
+
+
+class Applied(NamedTuple):
+    """All batches of a run as one: (database, arguments) of each command, and the position in the end."""
+
+    commands: list[tuple[int, list[bytes]]]
+    offset: int | None
+    database: int | None
+    acks: list[int]
+
+
+def requests(data: bytes) -> list[list[bytes]]:
+    """Return the requests in `data`, read by hiredis; all of it must be requests."""
+    reader = hiredis.Reader(notEnoughData=Ellipsis)
+    reader.feed(data)
+    found = []
+    while (request := reader.gets()) is not Ellipsis:
+        found.append(request)
+    assert not reader.has_data()
+    return found
+
+
+def commands_of(batch: Batch) -> list[tuple[int, list[bytes]]]:
+    """Return (database, arguments) of each command, after checking that the batch counts them right."""
+    found = []
+    for part in batch.parts:
+        inside = requests(part.data)
+        assert part.commands == len(inside) > 0
+        found += [(part.database, arguments) for arguments in inside]
+    assert batch.commands == len(found)
+    assert batch.size == sum(len(part.data) for part in batch.parts)
+    # Neighbouring parts are of different databases: one SELECT for each part is enough.
+    databases = [part.database for part in batch.parts]
+    assert all(first != second for first, second in pairwise(databases))
+    return found
+
+
+def applied(events: Iterable[Event]) -> Applied:
+    """Return what the batches among `events` come to; offsets must rise from one to the next."""
+    commands: list[tuple[int, list[bytes]]] = []
+    acks = []
+    offset = database = None
+    for event in events:
+        if isinstance(event, Batch):
+            assert offset is None or event.end_offset > offset
+            commands += commands_of(event)
+            offset, database = event.end_offset, event.database
+        elif isinstance(event, AckRequested):
+            acks.append(event.offset)
+    return Applied(commands, offset, database, acks)
+
+
+def keys_of(events: Iterable[Event]) -> dict[tuple[int, bytes], Entry]:
+    """Return the snapshot's keys by database and name; each comes once."""
+    found = [
+        (event.database, entry) for event in events if isinstance(event, SnapshotEntries) for entry in event.entries
+    ]
+    keys = {(database, entry.key): entry for database, entry in found}
+    assert len(keys) == len(found)
+    return keys
+
+
+def others(events: Iterable[Event]) -> list[Event]:
+    """Return the events that do not depend on where the bytes are cut."""
+    return [event for event in events if not isinstance(event, Batch | AckRequested | SnapshotEntries)]
