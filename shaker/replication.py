@@ -63,6 +63,7 @@ class Replication:
         self.target_ready = anyio.Event()  # registered, and `resume` is true
         self.restart_source = Signal()
         self.source_restarts = 0
+        self.target_restart = Signal()
         self.handshaking = False
         self.target_registered = False
         self.ack_wanted: int | None = None
@@ -109,6 +110,12 @@ class Replication:
         if self.ack_wanted is not None and self.acknowledged_offset >= self.ack_wanted:
             self.ack_wanted = None
             self.ack.set()
+
+    async def restart_target(self) -> None:
+        """Have the target link drop its connection, with what it began there, and wait until it is back."""
+        self.target_ready = anyio.Event()
+        self.target_restart.set()
+        await self.target_ready.wait()
 
     def registered(self, checkpoint: Checkpoint | None, *, same_server_run: bool, first: bool) -> bool:
         """Line up with the checkpoint read at a registration; False when the source had to be restarted."""

@@ -11,9 +11,10 @@ length (at most 19 bytes) ever waits to be completed.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from shaker.codec.crc64 import CRC64
+from shaker.codec.rdb_events import Aux, Entries, Entry, Event, LargeEntry, LargePiece, Library, Resize
 from shaker.codec.rdb_skipper import Skipper
 from shaker.codec.rdb_strings import RAISE_LIMIT, collection_end, module_name, read_length, read_string, string_end
 from shaker.codec.rdb_types import (
@@ -39,55 +40,9 @@ from shaker.errors import CorruptError, ShakerError, UnfaithfulError
 
 MAX_DATABASE: Final = 2**31 - 1  # redis.conf `databases` is an int
 MAX_INT64: Final = 2**63 - 1
+# The default proto-max-bulk-len: a server closes the connection of who sends a longer argument.
+MAX_BULK: Final = 512 * 1024 * 1024
 SHOWN_KEY: Final = 128  # bytes of a key that an error shows
-
-
-class Entry(NamedTuple):
-    """One key of the snapshot: its value as a whole DUMP payload, its expiry, its use.
-
-    `expires_at_ms` is an absolute Unix time in milliseconds; there and in the others, -1 stands for none.
-    """
-
-    key: bytes
-    payload: bytes
-    expires_at_ms: int
-    idle_seconds: int
-    frequency: int
-
-
-class Entries(NamedTuple):
-    """Consecutive keys of one database."""
-
-    database: int
-    entries: list[Entry]
-
-
-class Aux(NamedTuple):
-    """A field about the snapshot, such as repl-stream-db; integers as decimal text.
-
-    `module-aux` stands for data of a module that belong to no key, its value is the module's type name: they cannot
-    be transferred by any command, so the caller has to report them.
-    """
-
-    name: bytes
-    value: bytes
-
-
-class Library(NamedTuple):
-    """The code of one function library."""
-
-    code: bytes
-
-
-class Resize(NamedTuple):
-    """How many keys the database holds, and how many of them expire, by the source's own count."""
-
-    database: int
-    keys: int
-    expires: int
-
-
-Event = Entries | Aux | Library | Resize
 
 
 class SnapshotReader:
@@ -95,16 +50,17 @@ class SnapshotReader:
 
     `consumed` counts the bytes of the RDB that were read, `done` is true once its end and its CRC-64 were read and
     found right. `magic` (b"REDIS" or b"VALKEY") and `version` are known after the first 9 bytes.
-    A key or a value of more than `max_value` bytes in the RDB raises UnfaithfulError; to put one together takes
-    twice its size in memory.
+    A value that is one string and above `large_above` bytes comes as a LargeEntry and LargePieces, never held. A
+    key or any other value of more than `max_value` bytes raises UnfaithfulError; one takes twice its size.
     """
 
-    def __init__(self, *, max_value: int = 256 * 1024 * 1024) -> None:
+    def __init__(self, *, max_value: int = 256 * 1024 * 1024, large_above: int = 1 << 64) -> None:
         self.consumed = 0
         self.done = False
         self.magic = b""
         self.version = 0
         self._max_value = max_value
+        self._large_above = large_above
         self._dialect = REDIS
         self._database = 0
         self._failure: ShakerError | None = None
@@ -123,7 +79,9 @@ class SnapshotReader:
         self._record_offset = 0
         self._skipper = Skipper()
         self._parts: list[bytes] = []
-        self._collected = 0  # bytes in the parts
+        self._collected = 0  # bytes of the record passed, in the parts or given out
+        self._large = False  # the record's value is given out in pieces
+        self._large_checksum = 0
 
     def feed(self, data: bytes) -> list[Event]:
         """Return everything that is complete with `data`, in order; nothing once done (see `rest`).
@@ -283,6 +241,9 @@ class SnapshotReader:
         except CorruptError as error:
             raise self._corrupt(error.what, skipper.bad_position) from error
         self._collected += position - start
+        if self._large or self._is_large():
+            self._pass_on(buffer[start:position], position)
+            return position
         if self._collected + skipper.remaining > self._max_value:
             raise self._too_large(position)
         if position > start:
@@ -290,6 +251,44 @@ class SnapshotReader:
         if skipper.finished:
             self._complete(position)
         return position
+
+    def _is_large(self) -> bool:
+        size = self._collected + self._skipper.remaining
+        return (
+            size > self._large_above
+            and self._skipper.remaining > 0
+            and self._key is not None
+            and self._dialect.is_string[self._opcode]
+        )
+
+    def _pass_on(self, data: bytes, position: int) -> None:
+        """Give out what came of a large value instead of keeping it."""
+        assert self._key is not None  # only a value is large
+        dialect, opcode = self._dialect, self._opcode
+        if not self._large:
+            size = 1 + self._collected + self._skipper.remaining + 10
+            if size > MAX_BULK:
+                raise self._too_large(position)
+            self._flush()
+            self._large = True
+            self._events.append(
+                LargeEntry(
+                    self._database, self._key, size, self._expires_at_ms, self._idle_seconds, self._frequency
+                )
+            )
+            self._expires_at_ms = self._idle_seconds = self._frequency = -1
+            data = b"".join([dialect.heads[opcode], *self._parts, data])
+            self._large_checksum = 0
+            self._parts = []
+        self._large_checksum = CRC64.calc(data, self._large_checksum)
+        self._events.append(LargePiece(data, last=False))
+        if self._skipper.finished:
+            footer = dialect.footers[opcode]
+            checksum = CRC64.calc(footer, self._large_checksum)
+            self._events.append(LargePiece(footer + checksum.to_bytes(8, "little"), last=True))
+            self._large = False
+            self._opcode = -1
+            self._key = None
 
     def _complete(self, position: int) -> None:
         """Make of the collected parts what the record is; `position` is the end of it in the buffer."""

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from shaker.codec.arguments import MAX_HEADER, ArgumentSkipper
 from shaker.errors import CorruptError, UnfaithfulError
 
-# The longest `*<count>` or `$<length>` line: one byte, 19 digits, CRLF.
-MAX_HEADER: Final = 22
 # The shortest argument: `$0`, its CRLF and the CRLF behind nothing.
 MIN_ARGUMENT: Final = 6
 # Above so many bytes, a command is looked at only when all its arguments can have come: joining what is held of it
@@ -41,18 +40,46 @@ class Special(NamedTuple):
     end_offset: int
 
 
+class Fragment(NamedTuple):
+    """Bytes of one huge ordinary command, the `first` or `last` of them or between.
+
+    The first one carries the `arguments` that lie whole in it. `end_offset` is the replication offset behind the
+    last whole command: behind this one for its last fragment.
+    """
+
+    arguments: list[bytes]
+    data: bytes
+    first: bool
+    last: bool
+    end_offset: int
+
+
+Piece = Plain | Special | Fragment
+
+
 class StreamReader:
     """Finds the commands in the stream; any split of the bytes gives the same commands.
 
-    `offset` is the replication offset behind the last whole command, in bytes. A command of more than `max_command`
-    bytes raises UnfaithfulError, bytes that are no request raise CorruptError; both name the offset.
+    `offset` is the replication offset behind the last whole command, in bytes. An ordinary command of more than
+    `fragment_above` bytes comes in fragments and is never held; any other of more than `max_command` bytes raises
+    UnfaithfulError, bytes that are no request raise CorruptError; both name the offset.
     """
 
-    def __init__(self, offset: int, *, special: frozenset[bytes], marker: bytes, max_command: int) -> None:
+    def __init__(
+        self,
+        offset: int,
+        *,
+        special: frozenset[bytes],
+        marker: bytes,
+        max_command: int,
+        fragment_above: int = 1 << 64,
+    ) -> None:
         self.offset = offset
         self._special = special
         self._marker = marker
         self._max_command = max_command
+        self._fragment_above = fragment_above
+        self._passing: ArgumentSkipper | None = None
         self._names: dict[bytes, bool] = {}
         self._parts: list[bytes] = []
         self._held = 0
@@ -65,8 +92,10 @@ class StreamReader:
         """Bytes held of a command that is not whole yet."""
         return self._held
 
-    def feed(self, data: bytes) -> list[Plain | Special]:
-        """Take bytes of the stream; return what is whole by now, in order."""
+    def feed(self, data: bytes) -> list[Piece]:
+        """Take bytes of the stream; return what is whole by now, in order, and the fragments of what is huge."""
+        if self._passing is not None:
+            return self._pass_on(self._passing, data)
         self._held += len(data)
         if self._parts:
             self._parts.append(data)
@@ -75,8 +104,8 @@ class StreamReader:
             data = b"".join(self._parts)
         return self._scan(data)
 
-    def _scan(self, buffer: bytes) -> list[Plain | Special]:
-        out: list[Plain | Special] = []
+    def _scan(self, buffer: bytes) -> list[Piece]:
+        out: list[Piece] = []
         size = len(buffer)
         marked = self._marker in buffer
         names = self._names
@@ -156,10 +185,40 @@ class StreamReader:
             left = -1
         if commands:
             out.append(Plain(buffer[run:start] if run or start != size else buffer, commands, self.offset + start))
-        self._keep(buffer, start, position, left, need)
+        self._keep(buffer, start, position, left, need, out)
         return out
 
-    def _keep(self, buffer: bytes, start: int, position: int, left: int, need: int) -> None:
+    def _pass_on(self, passing: ArgumentSkipper, data: bytes) -> list[Piece]:
+        """Give out what came of a huge command instead of holding it."""
+        size = passing.skip(data)
+        if size < 0:
+            raise self._corrupt(b"", self._held)
+        self._held += size
+        if not passing.finished:
+            return [Fragment([], data, first=False, last=False, end_offset=self.offset)]
+        self.offset += self._held
+        self._passing = None
+        self._held = 0
+        fragment = Fragment([], data[:size], first=False, last=True, end_offset=self.offset)
+        return [fragment, *self.feed(data[size:])] if size < len(data) else [fragment]
+
+    def _begin_passing(self, rest: bytes, raw: int) -> Fragment | None:
+        """Begin to give out the huge command that `rest` begins; None for one that has to be held whole."""
+        if self._left < 0 or self._marker in rest:
+            return None
+        arguments = split_whole(rest)
+        if not arguments or arguments[0].upper() in self._special:
+            return None
+        if raw:
+            self._passing = ArgumentSkipper(self._left - 1, raw)
+        else:
+            self._passing = ArgumentSkipper(self._left, 0)
+            self._passing.skip(rest[self._resume :])
+        self._parts = []
+        self._resume, self._left, self._need = 0, -1, 0
+        return Fragment(arguments, rest, first=True, last=False, end_offset=self.offset)
+
+    def _keep(self, buffer: bytes, start: int, position: int, left: int, need: int, out: list[Piece]) -> None:
         """Hold the bytes of the command that is not whole, and remember where in it to go on."""
         self.offset += start
         rest = buffer[start:] if start else buffer
@@ -171,6 +230,11 @@ class StreamReader:
         if left > 0:
             least = max(least, (need - start if need else self._resume) + (left - (need > 0)) * MIN_ARGUMENT)
         self._need = least if self._held > PATIENT else need - start
+        if least > self._fragment_above:
+            fragment = self._begin_passing(rest, need - start - self._held if need else 0)
+            if fragment is not None:
+                out.append(fragment)
+                return
         if least > self._max_command:
             behind = rest.find(b"\n", rest.find(b"\n") + 1) + 1  # the count's line and the name's length
             name = rest[behind : behind + 32].split(b"\r")[0] if behind else b""
@@ -220,6 +284,22 @@ def split(command: bytes) -> list[bytes]:
         arguments.append(command[start:position])
         position += 2
     return arguments
+
+
+def split_whole(begun: bytes) -> list[bytes]:
+    """Return the arguments that lie whole in the beginning of a request."""
+    position = begun.find(b"\n") + 1
+    arguments: list[bytes] = []
+    while True:
+        end = begun.find(b"\r\n", position, position + MAX_HEADER)
+        if end < 0 or not begun[position + 1 : end].isdigit():
+            return arguments
+        start = end + 2
+        position = start + int(begun[position + 1 : end])
+        if position + 2 > len(begun):
+            return arguments
+        arguments.append(begun[start:position])
+        position += 2
 
 
 def nth_command(data: bytes, index: int) -> list[bytes]:

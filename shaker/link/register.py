@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -23,6 +23,9 @@ log = structlog.get_logger("shaker.target")
 
 # Registrations that may lose the race for the fence in a row; only other registrations contend for it.
 ATTEMPTS = 20
+# The limit's default, and how much of it a transaction may take: the rest is for the worker's own requests.
+DEFAULT_QUERY_BUFFER = 1024 * 1024 * 1024
+QUERY_BUFFER_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Registered:
     checkpoint: Checkpoint | None
     run_id: str
     killed: int
+    max_transaction: int  # bytes that one transaction may have on the target
 
 
 async def register(
@@ -58,7 +62,7 @@ async def register(
         for _ in range(ATTEMPTS):
             registered = await _attempt(connection, settings.name, identity, own, info.get("run_id", ""))
             if registered is not None:
-                return registered
+                return replace(registered, max_transaction=await _max_transaction(connection))
     except ReplyError as error:
         text = str(error)
         if is_passing(text):
@@ -90,7 +94,17 @@ async def _attempt(
     if refused is not None:
         raise refused
     identity.epoch = fence.epoch
-    return Registered(fence, Checkpoint.parse(_record(results[-1])), run_id, len(kill))
+    return Registered(fence, Checkpoint.parse(_record(results[-1])), run_id, len(kill), 0)
+
+
+async def _max_transaction(connection: Connection) -> int:
+    """Return how many bytes a transaction may have: Valkey 9 counts queued commands to the query buffer's limit."""
+    try:
+        reply = await connection.call("CONFIG", "GET", "client-query-buffer-limit")
+        limit = int(reply[1])
+    except (ReplyError, IndexError, ValueError):
+        limit = DEFAULT_QUERY_BUFFER  # not allowed to ask: what servers come with
+    return int(limit * QUERY_BUFFER_SHARE)
 
 
 def _check_server(settings: Settings, source: SourceIdentity, info: dict[str, str]) -> None:

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 import anyio
 import structlog
 
+from shaker.codec.rdb_events import LargeEntry, LargePiece
 from shaker.config import Settings
 from shaker.errors import LinkError, RefusedError, ServerBusyError
 from shaker.link.attempts import Attempts, credentials, open_connection
@@ -33,7 +34,8 @@ from shaker.replica.events import (
 from shaker.replica.session import ReplicaSession, ReplicaState
 from shaker.replication import Replication, Resume, SourceIdentity
 from shaker.target.items import Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
-from shaker.transform.restore import functions_payload, restore_requests
+from shaker.transform.commands import RESERVED
+from shaker.transform.restore import functions_payload, large_restore, restore_requests
 
 log = structlog.get_logger("shaker.source")
 
@@ -42,6 +44,8 @@ ACK_SECONDS = 1.0
 # one that comes right away: for a second they come this often.
 EAGER_ACK_SECONDS = 0.05
 EAGER_ACKS = 20
+# Strings, commands and transactions above this share of the window are not held whole but passed on in pieces.
+PASS_SHARE = 4
 # Attempts for which a source that lags behind what is already received is waited for, some 30 s in all.
 BEHIND_ATTEMPTS = 10
 
@@ -86,7 +90,12 @@ class SourceLink:
 
     async def _converse(self, connection: Connection) -> None:
         username, password = credentials(self._settings.source)
-        session = ReplicaSession(username=username, password=password, max_value=self._settings.snapshot.max_value)
+        session = ReplicaSession(
+            username=username,
+            password=password,
+            max_value=self._settings.snapshot.max_value,
+            pass_above=self._replication.window.limit // PASS_SHARE,
+        )
         conversation = _Conversation(self._settings, self._replication, connection, session, self._attempts)
         self._replication.handshaking = True
         self._reading = anyio.CancelScope()
@@ -135,6 +144,8 @@ class _Conversation:
         self._info: dict[str, str] = {}
         self._batches = 0
         self._snapshot = ""
+        self._large: LargeEntry | None = None
+        self._tail = b""
         self._eager_acks = 0
         self._libraries: list[bytes] = []
         self._losses: list[Rejection] = []
@@ -170,6 +181,8 @@ class _Conversation:
         """Ask for the stream where the target stands, or for a snapshot, once the target is known."""
         replication = self._replication
         await replication.target_ready.wait()
+        if replication.window.drop_unfinished():
+            await replication.restart_target()
         self.restarts = replication.source_restarts
         resume = replication.resume
         if resume is not None:
@@ -226,6 +239,12 @@ class _Conversation:
             self._replication.put_batch(event, StreamItem(event, time.monotonic(), rejections))
         elif isinstance(event, SnapshotEntries):
             self._put_keys(event)
+        elif isinstance(event, LargeEntry):
+            self._large = event
+            head, self._tail = large_restore(event)
+            self._put_piece(head, last=False)
+        elif isinstance(event, LargePiece):
+            self._put_piece(event.data, last=event.last)
         elif isinstance(event, AckRequested):
             self._replication.ack_wanted = event.offset
             self._replication.ack.set()
@@ -273,6 +292,29 @@ class _Conversation:
             self._replication.put(
                 SnapshotKeys(self._snapshot, self._batches, event.database, data, requests, len(data))
             )
+
+    def _put_piece(self, data: bytes, *, last: bool) -> None:
+        """Append a piece of a value too large to hold: together they are one RESTORE."""
+        entry = self._large
+        assert entry is not None  # pieces follow their entry
+        if entry.key.startswith(RESERVED):
+            self._status.reserved_keys_skipped += last
+            return
+        self._batches += last
+        if last:
+            data += self._tail
+        self._replication.put(
+            SnapshotKeys(
+                self._snapshot,
+                self._batches,
+                entry.database,
+                data,
+                int(last),
+                len(data),
+                label=entry.key,
+                more=not last,
+            )
+        )
 
     def _end_snapshot(self, event: SnapshotEnd) -> None:
         replication = self._replication

@@ -97,6 +97,7 @@ class TargetLink:
             fence=registered.fence,
             table=replication.table,
             on_rejected=self._rejected,
+            max_transaction=registered.max_transaction,
         )
         self._recall_rejections(session)
         status.target.connected = True
@@ -106,8 +107,13 @@ class TargetLink:
             lambda: self._send(connection, session),
             lambda: self._receive(connection, session),
             lambda: self._tend(session),
+            self._restart,
             lambda: follow(self._settings.target, connection.address),
         )
+
+    async def _restart(self) -> None:
+        await self._replication.target_restart.wait()
+        raise LinkError("the source did not finish what is under way", kind="rejected")
 
     async def _send(self, connection: Connection, session: TargetSession) -> None:
         while True:
@@ -117,6 +123,8 @@ class TargetLink:
                 if self._idle:
                     self._answered_at = self._status.clock()
                     self._idle = False
+                if not self._replication.window.full:
+                    self._replication.space.set()  # what is too large to keep was dropped
                 await connection.send(data)
                 self._status.sent_bytes += len(data)
             else:

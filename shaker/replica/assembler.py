@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from shaker.codec.stream import Plain, Special, StreamReader
+from shaker.codec.stream import Fragment, Plain, Special, StreamReader
 from shaker.errors import CorruptError, UnfaithfulError
 from shaker.replica.events import AckRequested, Batch, Part, Records
 from shaker.transform.commands import RESERVED, CommandTable
@@ -20,6 +20,7 @@ from shaker.transform.reserved import Verdict, judge
 STEERING: Final = frozenset(
     (b"PING", b"REPLCONF", b"SELECT", b"MULTI", b"EXEC", b"FLUSHALL", b"FLUSHDB", b"SWAPDB", b"PUBLISH")
 )
+Label = tuple[bytes, bytes | None]  # name and first key of a huge command
 SENTINEL_HELLO: Final = b"__sentinel__:hello"
 
 
@@ -27,17 +28,33 @@ class StreamAssembler:
     """Turns the bytes of the stream into batches; any split of the bytes applies the same commands.
 
     `replid`, `offset` and `database` are where the stream goes on: history, bytes, selected database.
-    `max_transaction` bounds, in bytes, a command and a transaction of the source.
+    `max_transaction` bounds, in bytes, what has to be held whole of a command or a transaction of the source; above
+    `pass_above` bytes ordinary commands and transactions are given out in batches with `more`, and not held.
     """
 
     def __init__(
-        self, *, replid: str, offset: int, database: int, table: CommandTable, max_transaction: int
+        self,
+        *,
+        replid: str,
+        offset: int,
+        database: int,
+        table: CommandTable,
+        max_transaction: int,
+        pass_above: int = 1 << 64,
     ) -> None:
         self.replid = replid
         self.database = database
         self._table = table
         self._max_transaction = max_transaction
-        self._reader = StreamReader(offset, special=STEERING, marker=RESERVED, max_command=max_transaction)
+        self._pass_above = pass_above
+        self._reader = StreamReader(
+            offset,
+            special=STEERING,
+            marker=RESERVED,
+            max_command=max_transaction,
+            fragment_above=pass_above,
+        )
+        self._label: Label = (b"", None)  # of the huge command under way
         self._offset = offset  # behind the last batch given out
         self._out: list[Batch | AckRequested] = []
         self._outside = _Pending()
@@ -54,9 +71,12 @@ class StreamAssembler:
             if isinstance(piece, Plain):
                 self._pending.add(self.database, piece.data, piece.commands)
                 self._moved(piece.end_offset)
+            elif isinstance(piece, Fragment):
+                self._fragment(piece)
             else:
                 self._steer(piece)
         self._flush()
+        self._spill()
         out, self._out = self._out, []
         return out
 
@@ -73,6 +93,22 @@ class StreamAssembler:
                 hint="raise snapshot.max_value (SHAKER_SNAPSHOT__MAX_VALUE) and the memory that the worker gets",
                 kind="too_large",
             )
+
+    def _fragment(self, fragment: Fragment) -> None:
+        if fragment.first:
+            self._label = (fragment.arguments[0], self._table.first_key(fragment.arguments))
+        self._pending.add_fragment(self.database, fragment.data, self._label, last=fragment.last)
+        if fragment.last:
+            self._moved(fragment.end_offset)
+
+    def _spill(self) -> None:
+        """Give out what there is of a transaction that is too large to hold."""
+        transaction = self._transaction
+        if transaction is None or not transaction.parts:
+            return
+        if transaction.size > self._pass_above or transaction.unfinished or transaction.spilled:
+            self._out.append(self._batch(transaction, self._offset, self.database, more=True))
+            transaction.spill()
 
     def _steer(self, command: Special) -> None:
         handler = _HANDLERS.get(command.name)
@@ -105,7 +141,7 @@ class StreamAssembler:
             raise self._corrupt(command)
         self._transaction = None
         transaction.end = (command.end_offset, self.database)
-        if transaction.records is not None:
+        if transaction.records is not None or transaction.spilled:
             self._flush()
             self._emit(transaction)
         else:
@@ -159,26 +195,32 @@ class StreamAssembler:
             self._flush()
 
     def _flush(self) -> None:
-        pending, self._outside = self._outside, _Pending()
-        self._emit(pending)
+        pending = self._outside
+        if pending.parts or not pending.unfinished:
+            self._outside = _Pending()
+            self._emit(pending)
 
     def _emit(self, pending: _Pending) -> None:
-        if pending.end is None or pending.end[0] == self._offset:
-            return
-        offset, database = pending.end
-        self._offset = offset
-        self._out.append(
-            Batch(
-                parts=tuple(Part(number, b"".join(data), count) for number, data, count in pending.parts),
-                commands=pending.commands,
-                size=pending.size,
-                replid=self.replid,
-                end_offset=offset,
-                database=database,
-                records=pending.records,
-                rejected=tuple(pending.rejected),
-                skipped=pending.skipped,
-            )
+        if pending.unfinished:
+            self._out.append(self._batch(pending, self._offset, self.database, more=True))
+            self._outside.unfinished = True
+        elif pending.end is not None and pending.end[0] != self._offset:
+            offset, database = pending.end
+            self._offset = offset
+            self._out.append(self._batch(pending, offset, database, more=False))
+
+    def _batch(self, pending: _Pending, offset: int, database: int, *, more: bool) -> Batch:
+        return Batch(
+            parts=tuple(Part(number, b"".join(data), count, label) for number, data, count, label in pending.parts),
+            commands=pending.commands,
+            size=pending.size,
+            replid=self.replid,
+            end_offset=offset,
+            database=database,
+            records=None if more else pending.records,
+            rejected=tuple(pending.rejected),
+            skipped=pending.skipped,
+            more=more,
         )
 
     def _database(self, command: Special, index: int) -> int:
@@ -198,7 +240,7 @@ class _Pending:
     """What is gathered for one batch."""
 
     def __init__(self) -> None:
-        self.parts: list[tuple[int, list[bytes], int]] = []
+        self.parts: list[tuple[int, list[bytes], int, Label | None]] = []
         self.commands = 0
         self.size = 0
         self.begin = 0  # offset before the MULTI of a transaction
@@ -207,29 +249,43 @@ class _Pending:
         self.location = 0  # the database that the worker's records are in by now
         self.rejected: list[bytes] = []
         self.skipped = 0
+        self.unfinished = False  # a huge command is under way
+        self.spilled = False  # its beginning was given out
 
     def add(self, database: int, data: bytes, commands: int) -> None:
+        self._extend(database, [data], commands)
         self.commands += commands
         self.size += len(data)
-        if self.parts and self.parts[-1][0] == database:
-            number, pieces, count = self.parts[-1]
-            pieces.append(data)
-            self.parts[-1] = (number, pieces, count + commands)
-        else:
-            self.parts.append((database, [data], commands))
+
+    def add_fragment(self, database: int, data: bytes, label: Label, *, last: bool) -> None:
+        self.parts.append((database, [data], int(last), label))
+        self.commands += last
+        self.size += len(data)
+        self.unfinished = not last
 
     def merge(self, other: _Pending) -> None:
-        for database, pieces, count in other.parts:
-            if self.parts and self.parts[-1][0] == database:
-                number, mine, before = self.parts[-1]
-                mine.extend(pieces)
-                self.parts[-1] = (number, mine, before + count)
+        for database, pieces, commands, label in other.parts:
+            if label is None:
+                self._extend(database, pieces, commands)
             else:
-                self.parts.append((database, pieces, count))
+                self.parts.append((database, pieces, commands, label))
         self.commands += other.commands
         self.size += other.size
         self.rejected += other.rejected
         self.skipped += other.skipped
+
+    def spill(self) -> None:
+        self.parts, self.rejected = [], []
+        self.commands = self.size = self.skipped = 0
+        self.spilled = True
+
+    def _extend(self, database: int, pieces: list[bytes], commands: int) -> None:
+        if self.parts and self.parts[-1][0] == database and self.parts[-1][3] is None:
+            number, mine, before, label = self.parts[-1]
+            mine.extend(pieces)
+            self.parts[-1] = (number, mine, before + commands, label)
+        else:
+            self.parts.append((database, pieces, commands, None))
 
 
 _HANDLERS: Final[dict[bytes, Callable[[StreamAssembler, Special], None]]] = {

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from shaker.codec.rdb import Entry
+from shaker.codec.rdb_events import Entry, LargeEntry, LargePiece
 
 
 class Part(NamedTuple):
-    """A run of whole commands as they came, for one database."""
+    """A run of whole commands as they came, for one database.
+
+    With a `label`, a fragment of one huge command instead, which the label names: its name and its first key. It
+    counts as a command with its last fragment.
+    """
 
     database: int
     data: bytes
     commands: int
+    label: tuple[bytes, bytes | None] | None = None
 
 
 class Records(NamedTuple):
@@ -30,7 +35,9 @@ class Records(NamedTuple):
 class Batch(NamedTuple):
     """Commands of the stream that are applied together or not at all, and where the stream stands behind them.
 
-    Without parts it has no effect and only moves the offset (PING) or the selected database (SELECT).
+    Without parts it has no effect and only moves the offset (PING) or the selected database (SELECT). With `more`
+    it is the beginning of something too large to hold: what follows up to the first batch without `more` is applied
+    with it, and only there the stream stands at `end_offset`.
     """
 
     parts: tuple[Part, ...]
@@ -40,6 +47,7 @@ class Batch(NamedTuple):
     end_offset: int
     database: int
     records: Records | None = None
+    more: bool = False
     persist: bool = False  # the position itself must reach the target soon: a new replication id
     rejected: tuple[bytes, ...] = ()  # commands left out because they would write to the worker's records
     skipped: int = 0  # commands left out because they are another worker's records, not data
@@ -117,6 +125,8 @@ Event = (
     | SnapshotSize
     | KeyCount
     | SnapshotEntries
+    | LargeEntry
+    | LargePiece
     | SnapshotLibrary
     | SnapshotLoss
     | SnapshotEnd

@@ -10,7 +10,8 @@ import re
 from enum import Enum
 from typing import Final
 
-from shaker.codec.rdb import Aux, Entries, Library, Resize, SnapshotReader
+from shaker.codec.rdb import SnapshotReader
+from shaker.codec.rdb_events import Aux, Entries, LargeEntry, LargePiece, Library, Resize
 from shaker.codec.resp import encode
 from shaker.errors import AccessError, CorruptError, LinkError, RefusedError, ServerBusyError
 from shaker.replica.assembler import StreamAssembler
@@ -93,16 +94,20 @@ _CONTINUE = re.compile(rb"\+CONTINUE(?: ([0-9a-fA-F]{40}))?\s*")
 class ReplicaSession:
     """One conversation with the source, from the first byte to the stream.
 
-    `username` and `password` authenticate; `max_value` bounds, in bytes, a value of the snapshot and a command or
-    transaction of the stream. Call `start`, then after `Introduced` `request`.
+    `username` and `password` authenticate; `max_value` bounds, in bytes, what must be held whole: a value of the
+    snapshot, a command of the stream. Strings, commands and transactions above `pass_above` bytes come in pieces.
+    Call `start`, then after `Introduced` `request`.
     """
 
-    def __init__(self, *, username: str | None, password: str | None, max_value: int) -> None:
+    def __init__(
+        self, *, username: str | None, password: str | None, max_value: int, pass_above: int = 1 << 64
+    ) -> None:
         self.state = ReplicaState.NEW
         self._username = username
         self._password = password
         self._table = CommandTable({})
         self._max_value = max_value
+        self._pass_above = pass_above
         self._out = bytearray()
         self._buffer = b""
         self._info_left = 0
@@ -258,7 +263,7 @@ class ReplicaSession:
             self._size = int(line[1:])
         else:
             raise self._unexpected(line)
-        self._snapshot = SnapshotReader(max_value=self._max_value)
+        self._snapshot = SnapshotReader(max_value=self._max_value, large_above=self._pass_above)
         events.append(SnapshotSize(self._size))
 
     def _load(self, data: bytes, events: list[Event]) -> None:
@@ -267,6 +272,8 @@ class ReplicaSession:
         for found in reader.feed(data):
             if isinstance(found, Entries):
                 events.append(SnapshotEntries(found.database, found.entries))
+            elif isinstance(found, LargeEntry | LargePiece):
+                events.append(found)
             elif isinstance(found, Library):
                 events.append(SnapshotLibrary(found.code))
             elif isinstance(found, Resize):
@@ -318,6 +325,7 @@ class ReplicaSession:
             database=self._database,
             table=self._table,
             max_transaction=self._max_value,
+            pass_above=self._pass_above,
         )
         rest, self._buffer = self._buffer, b""
         if rest:

@@ -39,6 +39,12 @@ class StreamItem:
     batch: Batch
     received_at: float
     rejections: tuple[Rejection, ...] = ()
+    released: bool = False  # its bytes were sent and dropped: it cannot be sent again
+
+    def release(self) -> None:
+        """Drop the bytes."""
+        self.batch = self.batch._replace(parts=(), size=0)
+        self.released = True
 
     @property
     def size(self) -> int:
@@ -69,7 +75,10 @@ class SnapshotStart:
 
 @dataclass(slots=True)
 class SnapshotKeys:
-    """RESTORE requests of a snapshot: safe to repeat, in any order among each other."""
+    """RESTORE requests of a snapshot: safe to repeat, in any order among each other.
+
+    With a `label`, the key, it is a piece of one huge request; `more` pieces follow, and the last one counts it.
+    """
 
     snapshot: str
     number: int
@@ -77,6 +86,15 @@ class SnapshotKeys:
     data: bytes
     requests: int
     size: int
+    label: bytes | None = None
+    more: bool = False
+    released: bool = False
+
+    def release(self) -> None:
+        """Drop the bytes."""
+        self.data = b""
+        self.size = 0
+        self.released = True
 
     @property
     def position(self) -> Position:

@@ -21,9 +21,14 @@ MAX_KEY: Final = 128  # characters of a key shown in a log line
 
 def describe(arguments: list[bytes], error: str, table: CommandTable) -> Rejection:
     """Return what may be told of a rejected command: its name, its first key, the error's code."""
-    key = table.first_key(arguments)
+    return rejection_of((arguments[0], table.first_key(arguments)), error)
+
+
+def rejection_of(label: tuple[bytes, bytes | None], error: str) -> Rejection:
+    """Return what may be told of a rejected command by its name and first key."""
+    name, key = label
     return Rejection(
-        arguments[0].decode("ascii", "backslashreplace").upper()[:64],
+        name.decode("ascii", "backslashreplace").upper()[:64],
         "" if key is None else key[:MAX_KEY].decode("utf-8", "backslashreplace"),
         # The text of an error can quote arguments (unknown command); its first words cannot.
         error.split("'")[0].split("`")[0].strip()[:120],
@@ -59,10 +64,14 @@ def refused_request(item: SnapshotKeys, position: int, text: str) -> UnfaithfulE
     index = position - (1 if item.database else 0)
     if not 0 <= index < item.requests:
         return UnfaithfulError(f"the target refuses the worker's own request: {text}", kind="records")
-    arguments = nth_command(item.data, index)
-    key = arguments[1][:MAX_KEY].decode("utf-8", "backslashreplace")
+    if item.label is not None:
+        key, kind = item.label, "a value too large to hold"
+    else:
+        arguments = nth_command(item.data, index)
+        key, kind = arguments[1], f"RDB type {arguments[3][0]}"
+    shown = key[:MAX_KEY].decode("utf-8", "backslashreplace")
     return UnfaithfulError(
-        f"the target refuses key {key!r} of database {item.database} (RDB type {arguments[3][0]}): {text[:120]}",
+        f"the target refuses key {shown!r} of database {item.database} ({kind}): {text[:120]}",
         hint="is the target older than the source, or without a module that the key needs?",
         kind="refused_key",
     )
@@ -73,7 +82,7 @@ class Walk:
 
     One pass whatever the number of questions: a transaction can hold thousands of commands that are rejected.
     `layout` is what was sent between MULTI and EXEC: batch, run of commands in it, and how many; without a batch
-    they are the worker's own requests.
+    they are the worker's own requests. A run with a label has no arguments to tell.
     """
 
     def __init__(self, layout: Iterable[tuple[StreamItem | None, Part | None, int]]) -> None:
@@ -95,6 +104,8 @@ class Walk:
         part = self._part
         if part is None:
             return None, None, 0, []
+        if part.label is not None:
+            return self._item, part, 0, []
         while self._number < number:
             self._start = command_end(part.data, self._start)
             self._number += 1

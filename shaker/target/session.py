@@ -10,20 +10,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final, NamedTuple
 
-from shaker.codec.resp import MAX_ERRORS, ReplyScanner, encode
+from shaker.codec.resp import encode
 from shaker.errors import LinkError, UnfaithfulError
-from shaker.replica.events import Part
+from shaker.replica.events import Batch
 from shaker.target.items import Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.target.records import Checkpoint, Fence, checkpoint_key, fence_key
-from shaker.target.rejections import Walk, describe, is_passing, passing_error, refused_request, without
+from shaker.target.steps import Probe, ReplyReader, Requests, Step, Transaction
 from shaker.target.window import Counted, Window, position_of
 from shaker.transform.commands import CommandTable
 
-OK: Final = b"+OK\r\n"
-QUEUED: Final = b"+QUEUED\r\n"
 MULTI: Final = encode("MULTI")
 EXEC: Final = encode("EXEC")
 SELECT_0: Final = encode("SELECT", 0)
@@ -42,48 +40,12 @@ class Progress(NamedTuple):
     written: bool
 
 
-@dataclass(slots=True)
-class _Transaction:
-    """MULTI … EXEC: what is in it, and how far its replies are."""
-
-    items: list[StreamItem | SnapshotStart | SnapshotFinish] = field(default_factory=list)
-    layout: list[tuple[StreamItem | None, Part | None, int]] = field(default_factory=list)
-    size: int = 0
-    sealed: bool = False
-    checkpoint: Checkpoint | None = None  # what its end writes; None while it is open
-    commands: int = 0  # requests sent between MULTI and EXEC
-    opened: bool = False  # MULTI was answered
-    queued: int = 0  # of them answered +QUEUED
-    results: int = -1  # replies of EXEC still to come, -1 before its header
-    walk: Walk | None = None  # finds the commands that failed inside EXEC
-
-    def add(self, item: StreamItem | None, part: Part | None, commands: int) -> None:
-        self.layout.append((item, part, commands))
-        self.commands += commands
-
-
-@dataclass(slots=True)
-class _Requests:
-    """Requests outside transactions: those of a snapshot, each to be answered by +OK or a value."""
-
-    item: SnapshotKeys
-    left: int
-    total: int
-
-
-@dataclass(slots=True)
-class _Probe:
-    """SELECT n and back, outside transactions: proves that the database is there for this connection."""
-
-    database: int
-    left: int = 2
-
-
 class TargetSession:
     """Plans what to send for a window and matches the replies to it.
 
     `checkpoint` is the one read at the registration; `fence` the registration's own. `on_rejected` is called for
-    each command that the target rejected in itself, before the checkpoint that counts it is written.
+    each command that the target rejected in itself, before the checkpoint that counts it is written. A transaction
+    of more than `max_transaction` bytes is one that the target cannot take.
     """
 
     def __init__(
@@ -95,6 +57,7 @@ class TargetSession:
         fence: Fence,
         table: CommandTable,
         on_rejected: Callable[[Rejection], None],
+        max_transaction: int = 1 << 62,
     ) -> None:
         self.checkpoint = checkpoint  # the newest one that the target answered for
         self._name = name
@@ -102,9 +65,11 @@ class TargetSession:
         self._fence = fence
         self._table = table
         self._on_rejected = on_rejected
-        self._replies = ReplyScanner()
-        self._expected: deque[_Transaction | _Requests | _Probe] = deque()
-        self._open: _Transaction | None = None
+        self._max_transaction = max_transaction
+        self._expected: deque[Step] = deque()
+        self._reader = ReplyReader(self._expected, window, table)
+        self._pieces: list[SnapshotKeys] = []  # sent of a huge request that is not whole yet
+        self._open: Transaction | None = None
         self._pipelined = 0
         self._proven = {0}
         self._persist = False
@@ -175,6 +140,11 @@ class TargetSession:
         out: list[bytes] = []
         while self._plan(out):
             pass
+        transaction = self._open
+        if transaction is not None and transaction.unfinished and self._window.full and self._window.peek() is None:
+            # Too large to keep until it is answered; from here on it can only be read from the source again.
+            self._window.release(item for item in transaction.items if isinstance(item, StreamItem))
+            transaction.release()
         return b"".join(out)
 
     def _plan(self, out: list[bytes]) -> bool:
@@ -182,12 +152,16 @@ class TargetSession:
         if self._fill(out):
             return True
         transaction = self._open
-        if transaction is not None and self._expected[0] is transaction:
+        if transaction is not None and not transaction.unfinished and self._expected[0] is transaction:
             self._end(transaction, out)
             return True
         return False
 
     def _fill(self, out: list[bytes]) -> bool:
+        unproven = next((database for database in self._window.databases if database not in self._proven), None)
+        if unproven is not None and self._open is None:
+            self._probe(unproven, out)
+            return False
         item = None if self._halted else self._window.peek()
         if item is None:
             if self._persist and not self._expected:
@@ -213,7 +187,7 @@ class TargetSession:
             self._load_libraries(item, transaction, out)
         return True
 
-    def _load_libraries(self, item: SnapshotFinish, transaction: _Transaction, out: list[bytes]) -> None:
+    def _load_libraries(self, item: SnapshotFinish, transaction: Transaction, out: list[bytes]) -> None:
         if item.libraries:
             if "function" not in self._table:
                 raise UnfaithfulError(
@@ -237,81 +211,109 @@ class TargetSession:
             self._applied = batch.end_offset
             self._progress.append(Progress((item,), 0, written=False))
             return True
+        if not self._prove(batch, transaction, out):
+            return False
+        if transaction is None:
+            transaction = self._begin(out)
+        elif not transaction.unfinished:
+            if transaction.sealed or batch.records is not None:
+                return False
+            if transaction.size + batch.size > TRANSACTION_BYTES:
+                transaction.sealed = True
+                return False
+        self._window.take()
+        self._send_batch(item, transaction, out)
+        return True
+
+    def _prove(self, batch: Batch, transaction: Transaction | None, out: list[bytes]) -> bool:
+        """Return whether all databases that `batch` uses are proven; if not, probe one as soon as that may be."""
         used = [part.database for part in batch.parts]
         if batch.records is not None and batch.records.moved_to is not None:
             used.append(batch.records.moved_to)
         unproven = next((database for database in used if database not in self._proven), None)
-        if unproven is not None:
-            if transaction is None and not any(isinstance(step, _Probe) for step in self._expected):
-                self._expected.append(_Probe(unproven))
-                out.append(encode("SELECT", unproven) + SELECT_0)
-            return False
+        if unproven is None:
+            return True
         if transaction is None:
-            transaction = self._begin(out)
-        elif transaction.sealed or batch.records is not None:
-            return False
-        elif transaction.size + batch.size > TRANSACTION_BYTES:
-            transaction.sealed = True
-            return False
-        self._window.take()
+            self._probe(unproven, out)
+        elif transaction.unfinished:
+            # No probe fits into an open transaction: the next connection proves the database before it begins.
+            self._window.databases.add(unproven)
+            raise LinkError(f"a transaction comes to use database {unproven}", kind="rejected")
+        return False
+
+    def _probe(self, database: int, out: list[bytes]) -> None:
+        if not any(isinstance(step, Probe) for step in self._expected):
+            self._expected.append(Probe(database))
+            out.append(encode("SELECT", database) + SELECT_0)
+
+    def _send_batch(self, item: StreamItem, transaction: Transaction, out: list[bytes]) -> None:
+        batch = item.batch
         transaction.items.append(item)
         transaction.size += batch.size
-        database = 0
+        transaction.unfinished = batch.more
+        if transaction.size > self._max_transaction:
+            raise UnfaithfulError(
+                f"a transaction of more than {self._max_transaction} bytes is too large for the target",
+                hint="raise client-query-buffer-limit on the target, or write less in one transaction",
+                kind="too_large",
+            )
         for part in batch.parts:
-            if part.database != database:
-                self._request(transaction, encode("SELECT", part.database), out)
-                database = part.database
+            self._select(transaction, part.database, out)
             out.append(part.data)
             transaction.add(item, part, part.commands)
         if batch.records is not None:
             transaction.sealed = True
-            moved_to = batch.records.moved_to
-            if moved_to is not None:
-                if moved_to != database:
-                    self._request(transaction, encode("SELECT", moved_to), out)
-                    database = moved_to
+            if batch.records.moved_to is not None:
+                self._select(transaction, batch.records.moved_to, out)
                 self._request(transaction, encode("DEL", fence_key(self._name), checkpoint_key(self._name)), out)
-        if database != 0:
-            self._request(transaction, SELECT_0, out)
-        if batch.records is not None:
+            self._select(transaction, 0, out)
             self._request(transaction, self._fence.command(self._name), out)
-        return True
+
+    def _select(self, transaction: Transaction, database: int, out: list[bytes]) -> None:
+        if transaction.database != database:
+            self._request(transaction, encode("SELECT", database), out)
+            transaction.database = database
 
     def _fill_keys(self, item: SnapshotKeys, out: list[bytes]) -> bool:
-        if any(isinstance(step, _Transaction) for step in self._expected):
-            return False
-        if self._pipelined and self._pipelined + item.size > PIPELINE_BYTES:
-            return False
-        if item.database not in self._proven:
-            if not any(isinstance(step, _Probe) for step in self._expected):
-                self._expected.append(_Probe(item.database))
-                out.append(encode("SELECT", item.database) + SELECT_0)
-            return False
+        if not self._pieces:
+            if any(isinstance(step, Transaction) for step in self._expected):
+                return False
+            if self._pipelined and self._pipelined + item.size > PIPELINE_BYTES:
+                return False
+            if item.database not in self._proven:
+                self._probe(item.database, out)
+                return False
+            if item.database:
+                out.append(encode("SELECT", item.database))
         self._window.take()
-        self._pipelined += item.size
-        requests = item.requests
-        if item.database:
-            out.append(encode("SELECT", item.database))
+        self._pieces.append(item)
         out.append(item.data)
+        if item.label is not None:
+            self._window.release([item])
+        if item.more:
+            return True
+        requests = item.requests + 1
         if item.database:
             out.append(SELECT_0)
             requests += 2
         out.append(encode("HSET", checkpoint_key(self._name), "snapshot_batch", item.number))
-        self._expected.append(_Requests(item, requests + 1, requests + 1))
+        self._pipelined += item.size
+        self._expected.append(Requests(self._pieces, requests))
+        self._pieces = []
         return True
 
-    def _begin(self, out: list[bytes]) -> _Transaction:
-        transaction = _Transaction()
+    def _begin(self, out: list[bytes]) -> Transaction:
+        transaction = Transaction()
         self._open = transaction
         self._expected.append(transaction)
         out.append(MULTI)
         return transaction
 
-    def _request(self, transaction: _Transaction, request: bytes, out: list[bytes]) -> None:
+    def _request(self, transaction: Transaction, request: bytes, out: list[bytes]) -> None:
         out.append(request)
         transaction.add(None, None, 1)
 
-    def _end(self, transaction: _Transaction, out: list[bytes]) -> None:
+    def _end(self, transaction: Transaction, out: list[bytes]) -> None:
         """Send the end of the open transaction: everything before it is answered."""
         for item in transaction.items:
             if not isinstance(item, SnapshotStart):
@@ -329,6 +331,7 @@ class TargetSession:
         for item in transaction.items:
             checkpoint = self._advance(checkpoint, item)
         transaction.checkpoint = checkpoint
+        self._select(transaction, 0, out)
         self._request(transaction, checkpoint.command(self._name), out)
         out.append(EXEC)
         self._open = None
@@ -357,125 +360,26 @@ class TargetSession:
         Raises UnfaithfulError for data that the target cannot take, LinkError and its kinds where a new connection
         helps; after any of them the session is over.
         """
-        self._replies.feed(data)
-        while self._expected:
-            step = self._expected[0]
-            if isinstance(step, _Transaction):
-                done = self._read_transaction(step)
-            elif isinstance(step, _Requests):
-                done = self._read_requests(step)
+        for step in self._reader.receive(data):
+            if isinstance(step, Transaction):
+                self._committed(step)
+            elif isinstance(step, Requests):
+                self._restored(step)
             else:
-                done = self._read_probe(step)
-            if not done:
-                return
-            self._expected.popleft()
-            self._replies.clear_errors()
-        if self._replies.pending:
-            raise LinkError("the target sent a reply that nothing asked for", kind="protocol")
+                self._proven.add(step.database)
 
-    def _read_probe(self, probe: _Probe) -> bool:
-        probe.left -= self._replies.skip(probe.left)
-        for _, text in self._replies.errors:
-            if is_passing(text):
-                raise passing_error(text)
-            raise UnfaithfulError(
-                f"the source uses database {probe.database}, which the target does not have: {text}",
-                hint="give the target as many databases as the source (its setting `databases`)",
-                kind="database",
-            )
-        if probe.left:
-            return False
-        self._proven.add(probe.database)
-        return True
+    def _restored(self, step: Requests) -> None:
+        last = step.items[-1]
+        self._pipelined -= sum(item.size for item in step.items)
+        self._window.answered(len(step.items))
+        self.checkpoint = replace(self.checkpoint, snapshot_batch=last.number)
+        self._progress.append(Progress(tuple(step.items), 0, written=True))
 
-    def _read_requests(self, step: _Requests) -> bool:
-        # The HSET at the end answers an integer, all before it +OK.
-        step.left -= self._replies.skip_same(OK, step.left - 1)
-        step.left -= self._replies.skip(step.left)
-        for position, text in self._replies.errors:
-            if is_passing(text):
-                raise passing_error(text)
-            raise refused_request(step.item, position, text)
-        if step.left:
-            return False
-        self._window.answered(1)
-        self._pipelined -= step.item.size
-        self.checkpoint = replace(self.checkpoint, snapshot_batch=step.item.number)
-        self._progress.append(Progress((step.item,), 0, written=True))
-        return True
-
-    def _read_transaction(self, transaction: _Transaction) -> bool:
-        replies = self._replies
-        if not transaction.opened:
-            if not replies.skip(1):
-                return False
-            if replies.errors:
-                text = replies.errors[0][1]
-                raise passing_error(text) if is_passing(text) else LinkError(f"the target refuses MULTI: {text}")
-            transaction.opened = True
-            replies.clear_errors()
-        while transaction.queued < transaction.commands:
-            left = transaction.commands - transaction.queued
-            got = replies.skip_same(QUEUED, left) or replies.skip(1)
-            transaction.queued += got
-            if replies.error_count:
-                self._check_queued(transaction)
-            if not got:
-                return False
-        if transaction.checkpoint is None:
-            return False
-        if transaction.results < 0:
-            replies.clear_errors()
-            header = replies.array_header()
-            if header is None:
-                return False
-            if header != transaction.commands:
-                text = replies.errors[0][1] if replies.errors else f"{header} results"
-                if is_passing(text):
-                    raise passing_error(text)
-                raise LinkError(f"the target did not execute a transaction: {text}", kind="aborted")
-            transaction.results = header
-            replies.clear_errors()
-        while transaction.results:
-            got = replies.skip(min(transaction.results, MAX_ERRORS))
-            if replies.errors:
-                self._reject_results(transaction, transaction.commands - transaction.results)
-            transaction.results -= got
-            replies.clear_errors()
-            if not got:
-                return False
-        self._committed(transaction)
-        return True
-
-    def _check_queued(self, transaction: _Transaction) -> None:
-        """Raise for an error that the target gave instead of +OK or +QUEUED: the whole transaction is void."""
-        for _, text in self._replies.errors:
-            if is_passing(text):
-                raise passing_error(text)
-            item, part, index, arguments = Walk(transaction.layout).command(transaction.queued - 1)
-            if item is None or part is None:
-                raise LinkError(f"the target refuses the worker's own request: {text}", kind="refused")
-            rejection = describe(arguments, text, self._table)
-            self._window.replace(item, without(item, part, index, rejection))
-            raise LinkError(f"the target rejects a command before it is executed: {text}", kind="rejected")
-
-    def _reject_results(self, transaction: _Transaction, read: int) -> None:
-        """Count the commands that failed inside EXEC; `read` results came before those at hand."""
-        if transaction.walk is None:
-            transaction.walk = Walk(transaction.layout)
-        for position, text in self._replies.errors:
-            item, _, _, arguments = transaction.walk.command(read + position)
-            if item is None:
-                raise UnfaithfulError(
-                    f"the target refuses the worker's own request inside a transaction: {text}",
-                    hint="is something else writing keys under shaker: on the target?",
-                    kind="records",
-                )
-            self._reject(describe(arguments, text, self._table))
-
-    def _committed(self, transaction: _Transaction) -> None:
+    def _committed(self, transaction: Transaction) -> None:
         checkpoint = transaction.checkpoint
         assert checkpoint is not None  # its end was sent
+        for rejection in transaction.rejections:
+            self._reject(rejection)
         commands = sum(item.batch.commands for item in transaction.items if isinstance(item, StreamItem))
         self.checkpoint = checkpoint
         if checkpoint.phase == "snapshot":

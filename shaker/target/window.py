@@ -7,10 +7,11 @@ Those handed out and not answered are kept: after a reconnect the checkpoint tel
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple
 
-from shaker.target.items import Item, Position, SnapshotKeys, SnapshotStart
+from shaker.target.items import Item, Position, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.target.records import Checkpoint
 
 # What an item costs beyond its bytes: a stream of tiny batches may not grow the window without bound.
@@ -36,6 +37,7 @@ class Window:
         # Positions whose effect is that of everything that left the window: the last one answered, and those of
         # items without effect that followed it and were not written.
         self._base: list[Position] = []
+        self.databases: set[int] = set()  # to be proven by each connection before anything else
         self.counted: Counted | None = None  # what the last answered transaction told, known before it is written
 
     def __len__(self) -> int:
@@ -92,6 +94,24 @@ class Window:
         self._items[index] = new
         self.size += new.size - old.size
 
+    def release(self, items: Iterable[StreamItem | SnapshotKeys]) -> None:
+        """Drop the bytes of `items`, which were sent and are too large to keep: they can only come anew."""
+        for item in items:
+            before = item.size
+            item.release()
+            self.size += item.size - before
+
+    def drop_unfinished(self) -> bool:
+        """Drop the beginning of what the source did not finish; True if part of it was handed out already."""
+        handed = False
+        while self._items and _goes_on(self._items[-1]):
+            item = self._items.pop()
+            self.size -= item.size + ITEM_OVERHEAD
+            if self._handed > len(self._items):
+                self._handed = len(self._items)
+                handed = True
+        return handed
+
     def discard_waiting(self) -> None:
         """Drop what was not handed out: the source begins anew."""
         while len(self._items) > self._handed:
@@ -111,6 +131,12 @@ class Window:
         checkpoint says is no boundary of what is kept, so the target lost or gained something that the window does
         not know; the caller has to go on from the checkpoint alone.
         """
+        aligned = self._align(checkpoint, same_server_run)
+        return aligned and not any(
+            isinstance(item, StreamItem | SnapshotKeys) and item.released for item in self._items
+        )
+
+    def _align(self, checkpoint: Checkpoint | None, same_server_run: bool) -> bool:
         here = position_of(checkpoint)
         if here is None:
             return False
@@ -120,7 +146,7 @@ class Window:
             self._handed = 0
             return True
         for index, item in enumerate(self._items):
-            if item.position == here:
+            if item.position == here and not _goes_on(item):
                 self.answered(index + 1)
                 self._handed = 0
                 return True
@@ -153,6 +179,11 @@ class Window:
                 self._handed = 0
                 return True
         return False
+
+
+def _goes_on(item: Item) -> bool:
+    """Whether `item` is only a beginning: the target stands at its position with a later one."""
+    return item.batch.more if isinstance(item, StreamItem) else isinstance(item, SnapshotKeys) and item.more
 
 
 def position_of(checkpoint: Checkpoint | None) -> Position | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shaker.codec.crc64 import crc64
-from shaker.codec.rdb import Entry
+from shaker.codec.rdb_events import Entry, LargeEntry
 from shaker.transform.commands import RESERVED
 
 
@@ -42,6 +42,27 @@ def restore_requests(entries: list[Entry]) -> tuple[bytes, int, list[bytes]]:
                 )
             )  # fmt: skip
     return b"".join(out), len(out), skipped
+
+
+def large_restore(entry: LargeEntry) -> tuple[bytes, bytes]:
+    """Return what comes before and behind the payload of a value that passes in pieces: one RESTORE request."""
+    number = b"%d" % max(entry.expires_at_ms, 0)
+    if entry.expires_at_ms == 0:
+        number = b"1"
+    arguments = [b"REPLACE", b"ABSTTL"]
+    if entry.idle_seconds >= 0:
+        arguments += [b"IDLETIME", b"%d" % entry.idle_seconds]
+    elif entry.frequency >= 0:
+        arguments += [b"FREQ", b"%d" % entry.frequency]
+    head = b"*%d\r\n$7\r\nRESTORE\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n" % (
+        4 + len(arguments),
+        len(entry.key),
+        entry.key,
+        len(number),
+        number,
+        entry.size,
+    )
+    return head, b"\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(text), text) for text in arguments)
 
 
 def functions_payload(libraries: list[bytes]) -> bytes:

@@ -1,0 +1,71 @@
+"""What a snapshot consists of: immutable nouns, no behaviour."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """One key of the snapshot: its value as a whole DUMP payload, its expiry, its use.
+
+    `expires_at_ms` is an absolute Unix time in milliseconds; there and in the others, -1 stands for none.
+    """
+
+    key: bytes
+    payload: bytes
+    expires_at_ms: int
+    idle_seconds: int
+    frequency: int
+
+
+class Entries(NamedTuple):
+    """Consecutive keys of one database."""
+
+    database: int
+    entries: list[Entry]
+
+
+class Aux(NamedTuple):
+    """A field about the snapshot, such as repl-stream-db; integers as decimal text.
+
+    `module-aux` stands for data of a module that belong to no key, its value is the module's type name: they cannot
+    be transferred by any command, so the caller has to report them.
+    """
+
+    name: bytes
+    value: bytes
+
+
+class Library(NamedTuple):
+    """The code of one function library."""
+
+    code: bytes
+
+
+class Resize(NamedTuple):
+    """How many keys the database holds, and how many of them expire, by the source's own count."""
+
+    database: int
+    keys: int
+    expires: int
+
+
+class LargeEntry(NamedTuple):
+    """A key whose payload follows in pieces; `size` is the payload's length in bytes."""
+
+    database: int
+    key: bytes
+    size: int
+    expires_at_ms: int
+    idle_seconds: int
+    frequency: int
+
+
+class LargePiece(NamedTuple):
+    """The next bytes of the payload of the LargeEntry before it."""
+
+    data: bytes
+    last: bool
+
+
+Event = Entries | Aux | Library | Resize | LargeEntry | LargePiece

@@ -1,0 +1,218 @@
+"""What was sent to the target and is not answered yet, and how its replies are read; one step after the other."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from shaker.codec.resp import MAX_ERRORS, ReplyScanner
+from shaker.errors import LinkError, UnfaithfulError
+from shaker.replica.events import Part
+from shaker.target.items import Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.target.records import Checkpoint
+from shaker.target.rejections import (
+    Walk,
+    describe,
+    is_passing,
+    passing_error,
+    refused_request,
+    rejection_of,
+    without,
+)
+from shaker.target.window import Window
+from shaker.transform.commands import CommandTable
+
+OK: Final = b"+OK\r\n"
+QUEUED: Final = b"+QUEUED\r\n"
+
+
+@dataclass(slots=True)
+class Transaction:
+    """MULTI … EXEC: what is in it, and how far its replies are."""
+
+    items: list[StreamItem | SnapshotStart | SnapshotFinish] = field(default_factory=list)
+    layout: list[tuple[StreamItem | None, Part | None, int]] = field(default_factory=list)
+    size: int = 0  # bytes of commands
+    database: int = 0  # selected by what was sent of it
+    sealed: bool = False  # takes no more items
+    unfinished: bool = False  # its last item goes on in the next one
+    checkpoint: Checkpoint | None = None  # what its end writes; None while it is open
+    commands: int = 0  # requests sent between MULTI and EXEC
+    opened: bool = False  # MULTI was answered
+    queued: int = 0  # of them answered +QUEUED
+    results: int = -1  # replies of EXEC still to come, -1 before its header
+    rejections: list[Rejection] = field(default_factory=list)  # commands that failed inside EXEC
+    walk: Walk | None = None  # finds them
+
+    def add(self, item: StreamItem | None, part: Part | None, commands: int) -> None:
+        """Note `commands` requests that were sent: a run of an item, or without one the worker's own."""
+        self.layout.append((item, part, commands))
+        self.commands += commands
+
+    def release(self) -> None:
+        """Forget the bytes of its commands: those that fail are told by number only."""
+        self.layout = [
+            (
+                item,
+                None if part is None else Part(part.database, b"", commands, part.label or (b"?", None)),
+                commands,
+            )
+            for item, part, commands in self.layout
+        ]
+
+
+@dataclass(slots=True)
+class Requests:
+    """Requests outside transactions, those of a snapshot: each to be answered by +OK, the last by a number."""
+
+    items: list[SnapshotKeys]
+    left: int
+
+
+@dataclass(slots=True)
+class Probe:
+    """SELECT n and back, outside transactions: proves that the database is there for this connection."""
+
+    database: int
+    left: int = 2
+
+
+Step = Transaction | Requests | Probe
+
+
+class ReplyReader:
+    """Matches replies to the steps in `expected`; a step leaves it when it is answered whole."""
+
+    def __init__(self, expected: deque[Step], window: Window, table: CommandTable) -> None:
+        self._expected = expected
+        self._window = window
+        self._table = table
+        self._replies = ReplyScanner()
+
+    def receive(self, data: bytes) -> Iterator[Step]:
+        """Take bytes of the target's replies; yield each step that is answered whole, in order.
+
+        Raises UnfaithfulError for data that the target cannot take, LinkError and its kinds where a new connection
+        helps; nothing can be read after any of them.
+        """
+        self._replies.feed(data)
+        while self._expected:
+            step = self._expected[0]
+            if isinstance(step, Transaction):
+                done = self._transaction(step)
+            elif isinstance(step, Requests):
+                done = self._requests(step)
+            else:
+                done = self._probe(step)
+            if not done:
+                return
+            self._expected.popleft()
+            self._replies.clear_errors()
+            yield step
+        if self._replies.pending:
+            raise LinkError("the target sent a reply that nothing asked for", kind="protocol")
+
+    def _probe(self, probe: Probe) -> bool:
+        probe.left -= self._replies.skip(probe.left)
+        for _, text in self._replies.errors:
+            if is_passing(text):
+                raise passing_error(text)
+            raise UnfaithfulError(
+                f"the source uses database {probe.database}, which the target does not have: {text}",
+                hint="give the target as many databases as the source (its setting `databases`)",
+                kind="database",
+            )
+        return probe.left == 0
+
+    def _requests(self, step: Requests) -> bool:
+        # The HSET at the end answers an integer, all before it +OK.
+        step.left -= self._replies.skip_same(OK, step.left - 1)
+        step.left -= self._replies.skip(step.left)
+        for position, text in self._replies.errors:
+            if is_passing(text):
+                raise passing_error(text)
+            raise refused_request(step.items[-1], position, text)
+        return step.left == 0
+
+    def _transaction(self, transaction: Transaction) -> bool:
+        replies = self._replies
+        if not transaction.opened:
+            if not replies.skip(1):
+                return False
+            if replies.errors:
+                text = replies.errors[0][1]
+                raise passing_error(text) if is_passing(text) else LinkError(f"the target refuses MULTI: {text}")
+            transaction.opened = True
+            replies.clear_errors()
+        while transaction.queued < transaction.commands:
+            left = transaction.commands - transaction.queued
+            got = replies.skip_same(QUEUED, left) or replies.skip(1)
+            transaction.queued += got
+            if replies.error_count:
+                self._check_queued(transaction)
+            if not got:
+                return False
+        if transaction.checkpoint is None:
+            return False
+        return self._results(transaction)
+
+    def _results(self, transaction: Transaction) -> bool:
+        replies = self._replies
+        if transaction.results < 0:
+            replies.clear_errors()
+            header = replies.array_header()
+            if header is None:
+                return False
+            if header != transaction.commands:
+                text = replies.errors[0][1] if replies.errors else f"{header} results"
+                if is_passing(text):
+                    raise passing_error(text)
+                raise LinkError(f"the target did not execute a transaction: {text}", kind="aborted")
+            transaction.results = header
+            replies.clear_errors()
+        while transaction.results:
+            got = replies.skip(min(transaction.results, MAX_ERRORS))
+            if replies.errors:
+                self._reject_results(transaction, transaction.commands - transaction.results)
+            transaction.results -= got
+            replies.clear_errors()
+            if not got:
+                return False
+        return True
+
+    def _check_queued(self, transaction: Transaction) -> None:
+        """Raise for an error that the target gave instead of +QUEUED: the whole transaction is void."""
+        for _, text in self._replies.errors:
+            if is_passing(text):
+                raise passing_error(text)
+            item, part, index, arguments = Walk(transaction.layout).command(transaction.queued - 1)
+            if item is None or part is None:
+                raise LinkError(f"the target refuses the worker's own request: {text}", kind="refused")
+            if part.label is not None:
+                raise UnfaithfulError(
+                    f"the target rejects a command too large to hold: {rejection_of(part.label, text).summary}",
+                    hint="see proto-max-bulk-len and client-query-buffer-limit of the target",
+                    kind="rejected_command",
+                )
+            rejection = describe(arguments, text, self._table)
+            self._window.replace(item, without(item, part, index, rejection))
+            raise LinkError(f"the target rejects a command before it is executed: {text}", kind="rejected")
+
+    def _reject_results(self, transaction: Transaction, read: int) -> None:
+        """Note the commands that failed inside EXEC; `read` results came before those at hand."""
+        if transaction.walk is None:
+            transaction.walk = Walk(transaction.layout)
+        for position, text in self._replies.errors:
+            item, part, _, arguments = transaction.walk.command(read + position)
+            if item is None or part is None:
+                raise UnfaithfulError(
+                    f"the target refuses the worker's own request inside a transaction: {text}",
+                    hint="is something else writing keys under shaker: on the target?",
+                    kind="records",
+                )
+            rejection = (
+                describe(arguments, text, self._table) if part.label is None else rejection_of(part.label, text)
+            )
+            transaction.rejections.append(rejection)
