@@ -54,7 +54,7 @@ class SnapshotReader:
     key or any other value of more than `max_value` bytes raises UnfaithfulError; one takes twice its size.
     """
 
-    def __init__(self, *, max_value: int = 256 * 1024 * 1024, large_above: int = 1 << 64) -> None:
+    def __init__(self, *, max_value: int = 256 * 1024 * 1024, large_above: int | None = None) -> None:
         self.consumed = 0
         self.done = False
         self.magic = b""
@@ -255,7 +255,8 @@ class SnapshotReader:
     def _is_large(self) -> bool:
         size = self._collected + self._skipper.remaining
         return (
-            size > self._large_above
+            self._large_above is not None
+            and size > self._large_above
             and self._skipper.remaining > 0
             and self._key is not None
             and self._dialect.is_string[self._opcode]

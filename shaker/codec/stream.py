@@ -72,7 +72,7 @@ class StreamReader:
         special: frozenset[bytes],
         marker: bytes,
         max_command: int,
-        fragment_above: int = 1 << 64,
+        fragment_above: int | None = None,
     ) -> None:
         self.offset = offset
         self._special = special
@@ -230,7 +230,7 @@ class StreamReader:
         if left > 0:
             least = max(least, (need - start if need else self._resume) + (left - (need > 0)) * MIN_ARGUMENT)
         self._need = least if self._held > PATIENT else need - start
-        if least > self._fragment_above:
+        if self._fragment_above is not None and least > self._fragment_above:
             fragment = self._begin_passing(rest, need - start - self._held if need else 0)
             if fragment is not None:
                 out.append(fragment)

@@ -40,7 +40,7 @@ class StreamAssembler:
         database: int,
         table: CommandTable,
         max_transaction: int,
-        pass_above: int = 1 << 64,
+        pass_above: int | None = None,
     ) -> None:
         self.replid = replid
         self.database = database
@@ -106,7 +106,8 @@ class StreamAssembler:
         transaction = self._transaction
         if transaction is None or not transaction.parts:
             return
-        if transaction.size > self._pass_above or transaction.unfinished or transaction.spilled:
+        large = self._pass_above is not None and transaction.size > self._pass_above
+        if large or transaction.unfinished or transaction.spilled:
             self._out.append(self._batch(transaction, self._offset, self.database, more=True))
             transaction.spill()
 

@@ -100,7 +100,7 @@ class ReplicaSession:
     """
 
     def __init__(
-        self, *, username: str | None, password: str | None, max_value: int, pass_above: int = 1 << 64
+        self, *, username: str | None, password: str | None, max_value: int, pass_above: int | None = None
     ) -> None:
         self.state = ReplicaState.NEW
         self._username = username
