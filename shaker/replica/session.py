@@ -355,6 +355,8 @@ class ReplicaSession:
 
 def refusal(side: str, text: str, doing: str) -> LinkError:
     """Return the error for what a server of `side` refused: `text` is its error line, `doing` what was tried."""
+    # A server that knows no AUTH quotes its arguments: the password.
+    text = text.partition(", with args beginning with")[0]
     code = text.split(" ", 1)[0]
     upper = side.upper()
     if code in ("WRONGPASS", "NOAUTH") or "invalid password" in text or "without any password" in text:

@@ -14,6 +14,12 @@ from tests.transform.conftest import exchange
 
 
 @pytest.fixture(scope="session")
-def table(shared: Callable[[str], Server]) -> Callable[[str], CommandTable]:
+def table() -> Callable[[str], CommandTable]:
     """A function from a server's name to the table of its commands."""
-    return cache(lambda name: CommandTable.from_reply(exchange(shared(name), encode("COMMAND"), 1)[0]))
+
+    @cache
+    def ask(name: str) -> CommandTable:
+        with Server(name) as server:
+            return CommandTable.from_reply(exchange(server, encode("COMMAND"), 1)[0])
+
+    return ask
