@@ -393,9 +393,8 @@ class SnapshotReader:
         if self._dialect.patterns[self._opcode] is None:
             return self._unknown()
         part = "key" if self._key is None and self._opcode < FIRST_OPCODE else "value"
-        size = self._collected + self._skipper.remaining
         return UnfaithfulError(
-            f"a {part} of at least {size} bytes, {self._collected} read, is above snapshot.max_value, "
-            f"{self._max_value} bytes: {self._where(position)}",
+            f"a {part} of at least {self._collected + self._skipper.remaining} bytes, {self._collected} read, "
+            f"is above snapshot.max_value, {self._max_value} bytes: {self._where(position)}",
             hint=RAISE_LIMIT,
         )
