@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import os
 import sys
 from collections.abc import Sequence
 
@@ -12,8 +11,6 @@ from collections.abc import Sequence
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (without the program's name) and return the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["run"]:
-        _end_at_sigterm()
     if arguments[:1] == ["healthcheck"]:
         # Before anything else is imported: it must answer in a fraction of a second.
         from shaker.healthcheck import main as healthcheck
@@ -21,23 +18,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return healthcheck(arguments[1:])
     if arguments[:1] == ["run"]:
         # Until the worker listens for it itself: nothing is begun yet, and the code says that it was not complete.
+        # Without a handler the kernel keeps SIGTERM from process 1, which the worker is in a container.
         signal.signal(signal.SIGTERM, lambda *_: os._exit(75))
     from shaker.cli import main as command_line
 
     return command_line(arguments)
-
-
-def _end_at_sigterm() -> None:
-    """End at once with 75 at SIGTERM, until the worker installs its own handler: nothing has been done yet.
-
-    Without a handler the kernel keeps SIGTERM from process 1, which the worker is in a container: a stop during
-    the start would wait in vain until the runtime kills.
-    """
-    import signal
-
-    from shaker.errors import EXIT_INCOMPLETE
-
-    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(EXIT_INCOMPLETE))
 
 
 if __name__ == "__main__":
