@@ -1,1 +1,1 @@
-"""What an enemy, or an operator's mistake, can do to a worker: certificates, passwords, hostile servers and clients."""
+"""What an enemy or an operator's mistake can do to a worker: certificates, passwords, hostile peers."""

@@ -158,7 +158,7 @@ def test_an_encrypted_port_is_no_plain_one(pair: Sides, authority: Authority) ->
 
 
 def test_replaced_files_are_used_by_the_next_connection(pair: Sides, authority: Authority, tmp_path: Path) -> None:
-    """Server and worker move to another authority; files are copied over the old ones, as certificates are renewed."""
+    """Server and worker move to another authority; files are replaced in place."""
     client = authority.issue("client")
     both = pair(authority.issue("server"), clients="yes")
     files = both.tls(ca_file=authority.file, cert_file=client[0], key_file=client[1])
