@@ -135,7 +135,7 @@ class Writer:
         self.wire = Wire(self.server)
         self._wires.append(self.wire)
         registered: Registered = finish(
-            register(self.wire, self.settings, self.replication, self.identity, first=self.first)  # type: ignore[arg-type]
+            register(self.wire, self.settings, self.replication, self.identity)  # type: ignore[arg-type]
         )
         self.registered = registered
         kept = self.replication.registered(

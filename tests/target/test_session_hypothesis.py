@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 import redis
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from shaker.codec.resp import encode
@@ -20,7 +21,7 @@ from shaker.target import session as session_module
 from shaker.target.items import SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.target.records import checkpoint_key, fence_key
 from tests.servers import Server, wait_until
-from tests.target.driver import REPLID, Writer, checkpoint_of, fence_of
+from tests.target.driver import REPLID, Wire, Writer, checkpoint_of, fence_of
 
 Command = tuple[bytes | str | int, ...]
 START = 5000
@@ -58,7 +59,7 @@ transactions = st.lists(
 ).map(lambda inside: [("MULTI",), *inside, ("EXEC",)])
 streams = st.lists(
     st.one_of(changes.map(lambda one: [one]), steering.map(lambda one: [one]), transactions),
-    min_size=1,
+    min_size=8,
     max_size=40,
 ).map(lambda groups: [command for group in groups for command in group])
 
@@ -81,6 +82,7 @@ steps = st.lists(
         st.tuples(st.just("save"), st.just(0)),
         st.tuples(st.just("lose"), amounts),
     ),
+    min_size=12,  # the lists drawn are some 25 long: faults meet work that was done before them
     max_size=40,
 )
 
@@ -155,11 +157,14 @@ class Replicating:
             snapshot = f"{self._snapshots}"
             # A full resync replaces what is there; a sweep does that in the product.
             self._pending.append(SnapshotStart(snapshot, REPLID, START, flush=True))
-            for number, (database, payloads) in enumerate(self.source.snapshot.items(), 1):
-                data = b"".join(
-                    encode("RESTORE", key, 0, payload, "REPLACE", "ABSTTL") for key, payload in payloads.items()
-                )
-                self._pending.append(SnapshotKeys(snapshot, number, database, data, len(payloads), len(data)))
+            restored = [
+                (database, key, payload)
+                for database, payloads in self.source.snapshot.items()
+                for key, payload in payloads.items()
+            ]
+            for number, (database, key, payload) in enumerate(restored, 1):
+                data = encode("RESTORE", key, 0, payload, "REPLACE", "ABSTTL")
+                self._pending.append(SnapshotKeys(snapshot, number, database, data, 1, len(data)))
             self._pending.append(SnapshotFinish(REPLID, START, 0))
             offset, database = START, 0
         else:
@@ -204,17 +209,27 @@ class Replicating:
             self.writer.cut()
             self.register()
 
-    def cut_after_sending(self, size: int, *, stall: bool) -> None:
-        """Send only so many bytes of what is to be sent; then lose the connection, or leave it half open."""
+    def send_part(self, size: int) -> tuple[Wire, bytes]:
+        """Send only so many bytes of what is to be sent; return the connection and what was kept back."""
         self.faults += 1
-        data = self.writer.data_to_send()
-        try:
-            self.writer.wire.send(data[: size % (len(data) + 1)])
-        except LinkError:
-            stall = False
-        if not stall:
-            self.writer.cut()
+        data, wire = self.writer.data_to_send(), self.writer.wire
+        size %= len(data) + 1
+        with suppress(LinkError):
+            wire.send(data[:size])
+        return wire, data[size:]
+
+    def cut_after_sending(self, size: int) -> None:
+        """Lose the connection in the middle of what is to be sent."""
+        wire, _ = self.send_part(size)
+        wire.close()
         self.register()
+
+    def stall_after_sending(self, size: int) -> None:
+        """Register anew while the old connection is half open; what was kept back arrives there all the same."""
+        wire, kept_back = self.send_part(size)
+        self.register()
+        with suppress(LinkError):
+            wire.send(kept_back)
 
     def cut_after_receiving(self, size: int) -> None:
         """Receive up to so many bytes and lose the connection."""
@@ -224,11 +239,11 @@ class Replicating:
         self.register()
 
     def new_worker(self, size: int) -> None:
-        """A new process takes over, while the old one is in the middle of something."""
-        self.faults += 1
-        data = self.writer.data_to_send()
-        self.writer.wire.send(data[: size % (len(data) + 1)])
+        """A new process takes over, while the old one stands still in the middle of something, and then goes on."""
+        wire, kept_back = self.send_part(size)
         self.start()
+        with suppress(LinkError):
+            wire.send(kept_back)
 
     def fail(self) -> None:
         """The target takes no writes from now on."""
@@ -249,10 +264,8 @@ class Replicating:
         """The target loses what it did since the last save, and every connection, as in a failover."""
         if not self.saved:
             return
-        self.faults += 1
-        data = self.writer.data_to_send()
-        self.writer.wire.send(data[: size % (len(data) + 1)])
-        self.writer.cut()
+        wire, _ = self.send_part(size)
+        wire.close()
         own = str(self.writer.registered.fence.connection)
         wait_until(lambda: own not in {c["id"] for c in self.admin.client_list()}, "the connection to be gone")
         if self.outage:
@@ -263,22 +276,20 @@ class Replicating:
     def do(self, step: tuple[str, int]) -> None:
         """Carry out one drawn step."""
         name, size = step
-        if name == "persist":
-            self.writer.session.persist()
-        elif name in ("cut after sending", "stall after sending"):
-            self.cut_after_sending(size, stall=name.startswith("stall"))
-        else:
-            {
-                "read": lambda: self.read(size),
-                "send": self.send,
-                "receive": lambda: self.receive(size),
-                "cut after receiving": lambda: self.cut_after_receiving(size),
-                "new worker": lambda: self.new_worker(size),
-                "outage": self.fail,
-                "recovery": self.recover,
-                "save": self.save,
-                "lose": lambda: self.lose(size),
-            }[name]()
+        {
+            "read": lambda: self.read(size),
+            "send": self.send,
+            "receive": lambda: self.receive(size),
+            "persist": lambda: self.writer.session.persist(),
+            "cut after sending": lambda: self.cut_after_sending(size),
+            "stall after sending": lambda: self.stall_after_sending(size),
+            "cut after receiving": lambda: self.cut_after_receiving(size),
+            "new worker": lambda: self.new_worker(size),
+            "outage": self.fail,
+            "recovery": self.recover,
+            "save": self.save,
+            "lose": lambda: self.lose(size),
+        }[name]()
 
     def complete(self) -> None:
         """Go on without faults until the source has nothing more and the checkpoint lacks nothing."""
@@ -356,7 +367,10 @@ def reference_of(source: Source, reference: Server) -> None:
 
 
 @settings(
-    max_examples=400,
+    max_examples=200,
+    # A failure is reported as it was drawn: to make it smaller takes longer than a test may.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    report_multiple_bugs=False,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -397,7 +411,7 @@ def test_each_command_takes_effect_once(
         assert (checkpoint.phase, checkpoint.replid) == ("stream", REPLID)
         assert checkpoint.offset == checkpoint.confirmed == source.end
         assert fence == worker.writer.registered.fence
-        assert (checkpoint.epoch, checkpoint.connection) == (fence.epoch, fence.connection)
+        assert 0 < checkpoint.epoch <= fence.epoch
         # What is left out before it is executed commits with its count; what is rejected inside EXEC is known
         # only from the answer, which a cut can take away.
         assert source.unknown <= checkpoint.rejected <= source.rejected
