@@ -12,6 +12,7 @@ import redis
 from shaker.codec.resp import encode
 from shaker.errors import AccessError, CorruptError, ServerBusyError
 from shaker.replica.events import (
+    Batch,
     Continued,
     FullSync,
     Introduced,
@@ -527,6 +528,11 @@ def test_a_follower_becomes_equal(
     replies = exchange(target, requests, 2 * len(commands))
     assert [reply for reply in replies if isinstance(reply, Exception)] == []
     assert compare.differences(source, target) == []
+    # The table of the source's commands tells what is a record of a worker.
+    batches = [event for event in conversation.events if isinstance(event, Batch)]
+    assert sum(batch.skipped for batch in batches) == 2
+    assert [batch.rejected for batch in batches if batch.rejected] == []
+    assert target.client().exists("shaker:checkpoint:upstream", "by-script:0") == 0
     assert client.get("counter") == target.client().get("counter") == b"30"
 
 
@@ -541,6 +547,8 @@ def work(server: Server) -> None:
             "redis.call('incr', KEYS[1]) redis.call('SeT', KEYS[2], 'x')", 2, "counter", f"by-script:{number}"
         )
         other.hset("hash", f"f{number}", "v" * 3000)
+    client.hset("shaker:checkpoint:upstream", "offset", 1)
+    client.delete("shaker:checkpoint:upstream", "by-script:0")
     client.publish("news", "x")
     client.set("short", 1, px=5)
     client.set("long", 1)

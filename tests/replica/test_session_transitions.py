@@ -229,15 +229,27 @@ def test_handshake_events() -> None:
         assert found.state is S.READY
 
 
-def test_snapshot_that_asks_for_more_than_was_announced() -> None:
+@pytest.mark.parametrize(
+    "end",
+    [
+        b"\x00" + string(b"key") + length(1000) + b"value",  # in a value
+        b"\x00" + string(b"key") + b"\x80\x00",  # in the length of a value
+        b"\x00" + length(1000) + b"key",
+        b"\xff" + bytes(7),
+        b"\xfa",
+        b"",
+    ],
+)
+def test_snapshot_that_asks_for_more_than_was_announced(end: bytes) -> None:
     """A length that was damaged is noticed where the snapshot ends, not when the stream has fed it."""
-    body = b"\x00" + string(b"key") + length(1000) + b"value"
-    data = b"REDIS0011" + body + b"\xff" + bytes(8)
-    found = reach(S.PREPARING)
-    found.receive_data(b"$%d\r\n" % len(data))
-    found.receive_data(data[:-1])
-    with pytest.raises(CorruptError, match=f"does not end within the {len(data)} bytes"):
-        found.receive_data(data[-1:])
+    data = b"REDIS0011" + end
+    for pieces in every_cut(data):
+        found = reach(S.PREPARING)
+        found.receive_data(b"$%d\r\n" % len(data))
+        for piece in pieces[:-1]:
+            found.receive_data(piece)
+        with pytest.raises(CorruptError, match=f"does not end within the {len(data)} bytes"):
+            found.receive_data(pieces[-1])
 
 
 @pytest.mark.parametrize("by", [-1, 1])
