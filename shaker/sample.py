@@ -104,7 +104,7 @@ class Sampler:
             [(b"SET", string, value(100))],
             [(b"SET", string, value(20), b"PX", shortest + number(5000))],
             [(b"SETEX", string, 1 + shortest // 1000 + number(600), value(50))],
-            [(b"GETEX", string, b"EX", 100 + number(600))],
+            [(b"GETEX", string, b"EX", max(100, shortest // 1000) + number(600))],
             [(b"APPEND", string, value(8))],
             [(b"SETRANGE", string, number(200), value(8))],
             [(b"INCR", counter)],

@@ -27,11 +27,20 @@ class LoadProcess:
     `stop` ends it and fills `operations`, `refused` and `lost_connections`.
     """
 
-    def __init__(self, server: Server, *, seed: int = 1, rate: float | None = None, keys: int = 500) -> None:
+    def __init__(
+        self,
+        server: Server,
+        *,
+        seed: int = 1,
+        rate: float | None = None,
+        keys: int = 500,
+        shortest_expiry: int = 50,
+    ) -> None:
         self.operations = 0
         self.refused = 0
         self.lost_connections = 0
         self._command = [sys.executable, "-m", "tests.load", server.url, f"--seed={seed}", f"--keys={keys}"]
+        self._command.append(f"--shortest-expiry={shortest_expiry}")
         if rate is not None:
             self._command.append(f"--rate={rate:g}")
         self._process: subprocess.Popen[str] | None = None
@@ -73,11 +82,18 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keys", type=int, default=500)
     parser.add_argument("--rate", type=float, default=None)
+    parser.add_argument("--shortest-expiry", type=int, default=50)
     arguments = parser.parse_args()
     ended = threading.Event()
     threading.Thread(target=lambda: (os.read(0, 1), ended.set()), daemon=True).start()
     with redis.Redis.from_url(arguments.url, socket_timeout=10) as client:
-        with Load(client, seed=arguments.seed, rate=arguments.rate, keys=arguments.keys) as load:
+        with Load(
+            client,
+            seed=arguments.seed,
+            rate=arguments.rate,
+            keys=arguments.keys,
+            shortest_expiry=arguments.shortest_expiry,
+        ) as load:
             wait_until(lambda: load.operations or load.failure, "the first operations")
             sys.stdout.write("writing\n")
             sys.stdout.flush()

@@ -1,0 +1,106 @@
+"""Runs load and random faults for as long as asked, heals everything, and compares: exit 1 on any difference."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.compare import differences
+from tests.load import LoadProcess
+from tests.soak.faults import FAULTS, FULL_SYNC_FAULTS
+from tests.soak.witness import Verdict, Witness
+from tests.soak.world import World
+
+# Renewed expiries shorter than the longest standstill are the subject of other tests.
+SHORTEST_EXPIRY = 300_000
+LONGEST_PAUSE = 2.0  # seconds between two faults
+SHOWN = 10
+
+
+def main() -> int:
+    """Run; return 0 when both sides are equal and nothing was lost, doubled or complained about."""
+    parser = argparse.ArgumentParser(prog="tests.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--seed", type=int, default=None, help="draw the same faults again")
+    parser.add_argument("--rate", type=float, default=1000.0, help="operations per second of the load")
+    parser.add_argument("--only", action="append", help="this fault alone; may be repeated")
+    parser.add_argument("--full-syncs", action="store_true", help="faults that end in a full sync, too")
+    parser.add_argument("--log", type=Path, default=None, help="write the log of the last worker there if it fails")
+    given = parser.parse_args()
+    seed = given.seed if given.seed is not None else random.randrange(1 << 31)
+    console = Console(highlight=False, width=110)
+    console.print(f"seed {seed}, {given.minutes:g} minutes", style="bold")
+    faults = FAULTS | (FULL_SYNC_FAULTS if given.full_syncs else {})
+    if given.only:
+        faults = {name: (FAULTS | FULL_SYNC_FAULTS)[name] for name in given.only}
+    draw = random.Random(seed)
+    made: Counter[str] = Counter()
+    started = time.monotonic()
+    with World(full=given.full_syncs) as world, Witness(world.source) as witness:
+        worker = world.worker
+        assert worker is not None
+        worker.wait_state("streaming")
+        load = LoadProcess(world.source, seed=seed, rate=given.rate, keys=300, shortest_expiry=SHORTEST_EXPIRY)
+        with load:
+            while time.monotonic() < started + given.minutes * 60 and not world.complaints:
+                name = draw.choice(list(faults))
+                console.print(f"{time.monotonic() - started:7.1f} s  {name}")
+                faults[name](world, draw)
+                made[name] += 1
+                world.heal()
+                time.sleep(draw.uniform(0, LONGEST_PAUSE))
+        witness.stop()
+        found, verdict = _outcome(world, witness)
+        console.print(_table(world, made, verdict, load.operations, time.monotonic() - started))
+        for line in [*found, *world.complaints]:
+            console.print(line, style="red", markup=False)
+        failed = bool(found or world.complaints or verdict.lost or verdict.doubled)
+        if failed and given.log is not None and world.worker is not None:
+            given.log.write_text("\n".join(world.worker.output))
+    console.print("FAILED" if failed else "equal, nothing lost, nothing doubled", style="bold")
+    return int(failed)
+
+
+def _outcome(world: World, witness: Witness) -> tuple[list[str], Verdict]:
+    """Heal everything, wait until all is applied, and compare."""
+    world.heal()
+    try:
+        world.settle()
+    except AssertionError as error:
+        world.complain(str(error))
+    if world.worker is not None:
+        world.check_log(world.worker)
+    return differences(world.source, world.target)[:SHOWN], witness.verdict(world.target)
+
+
+def _table(world: World, made: Counter[str], verdict: Verdict, operations: int, seconds: float) -> Table:
+    table = Table("figure", "value")
+    table.columns[1].justify = "right"
+    for name, count in sorted(made.items()):
+        table.add_row(f"fault: {name}", f"{count:,}")
+    least, median, most = world.memory()
+    for name, value in (
+        ("faults", f"{made.total():,}"),
+        ("minutes", f"{seconds / 60:.1f}"),
+        ("full syncs", f"{world.total('full_syncs'):,}"),
+        ("partial syncs", f"{world.total('partial_syncs'):,}"),
+        ("operations of the load", f"{operations:,}"),
+        ("commands applied", f"{world.total('stream', 'commands_applied'):,}"),
+        ("witnessed writes", f"{verdict.written:,}"),
+        ("lost", f"{verdict.lost:,}"),
+        ("doubled", f"{verdict.doubled:,}"),
+        ("memory of the worker, MiB", f"{least:.0f} / {median:.0f} / {most:.0f} (least, median, most)"),
+    ):
+        table.add_row(name, value)
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

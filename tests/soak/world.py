@@ -1,0 +1,182 @@
+"""What the long run is made of: two servers, a proxy before each, the worker, and what is noted of it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import statistics
+import threading
+import time
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from tests.proxy import Proxy
+from tests.servers import Server
+from tests.worker import Worker
+
+POLL_SECONDS = 0.2
+# A silent link counts as lost after this: the run is to see many losses, not to wait for few.
+TIMEOUT_SECONDS = 4
+RESIDENT_LIMIT = 250 * 1024 * 1024
+
+
+class World:
+    """Servers, proxies and worker of one run. A context manager.
+
+    `complaints` collects what must never happen: a traceback, an unexpected end, a worker that is not alive.
+    """
+
+    def __init__(self, *, full: bool) -> None:
+        self._stack = ExitStack()
+        backlog = "256mb"
+        # Acknowledged is durable on both sides: what is lost is then the worker's doing.
+        durable = {"appendonly": "yes", "appendfsync": "always"}
+        self.source = Server(repl_backlog_size=backlog, **(durable if full else {}))
+        self.target = Server(busy_reply_threshold=100, **durable)
+        self.source_proxy = Proxy(self.source)
+        self.target_proxy = Proxy(self.target)
+        self._settings = {
+            "SHAKER_SOURCE__TIMEOUT_SECONDS": str(TIMEOUT_SECONDS),
+            "SHAKER_TARGET__TIMEOUT_SECONDS": str(TIMEOUT_SECONDS),
+            "SHAKER_SOURCE__CONNECT_TIMEOUT_SECONDS": "1",
+            "SHAKER_TARGET__CONNECT_TIMEOUT_SECONDS": "1",
+            "SHAKER_RETRY__MAX_SECONDS": "1",
+            "SHAKER_RETRY__ACCESS_SECONDS": "1",
+            "SHAKER_DRAIN_TIMEOUT_SECONDS": "5",
+            # Until keys that the source lost meanwhile are swept, only a flush makes a full sync exact.
+            "SHAKER_TARGET__STALE_KEYS": "flush" if full else "sweep",
+        }
+        self.worker: Worker | None = None
+        self.complaints: list[str] = []
+        self.resident: list[int] = []
+        self.paused = False
+        self._last: dict[int, dict[str, Any]] = {}
+        self._ended = threading.Event()
+        self._poller = threading.Thread(target=self._poll, name="poller", daemon=True)
+
+    def __enter__(self) -> Self:
+        for each in (self.source, self.target, self.source_proxy, self.target_proxy):
+            self._stack.enter_context(each)
+        self.start_worker()
+        self._poller.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        if self._poller.is_alive():
+            self._poller.join()
+        if self.worker is not None:
+            self.worker.close()
+        self._stack.close()
+
+    def start_worker(self) -> Worker:
+        """Start a worker, the newest one of its name from now on."""
+        worker = Worker(self.source_proxy.url, self.target_proxy.url, **self._settings)
+        self.worker = worker.start()
+        return worker
+
+    def end_worker(self, number: int, codes: tuple[int, ...]) -> None:
+        """End the worker by a signal; its code must be one of `codes`."""
+        worker, self.worker = self.worker, None
+        assert worker is not None
+        self.expect_end(worker, number, codes)
+
+    def expect_end(self, worker: Worker, number: int | None, codes: tuple[int, ...]) -> None:
+        """Wait for the end of a worker that is told to, by a signal or by a newer one."""
+        assert worker.process is not None
+        if number is not None:
+            worker.process.send_signal(number)
+        try:
+            code = worker.wait_ended(30)
+        except AssertionError as error:
+            self.complain(f"a worker did not end: {error}")
+            worker.process.send_signal(signal.SIGKILL)
+            code = worker.wait_ended()
+        if code not in codes:
+            self.complain(f"a worker ended with {code} instead of {codes}:\n" + "\n".join(worker.output[-20:]))
+        self.check_log(worker)
+
+    def check_log(self, worker: Worker) -> None:
+        """Complain about what no log may hold."""
+        if any("Traceback" in line or '"exception"' in line for line in worker.output):
+            self.complain("a traceback in the log:\n" + "\n".join(worker.output[-30:]))
+
+    def complain(self, what: str) -> None:
+        """Note what must never happen."""
+        self.complaints.append(what)
+
+    def _poll(self) -> None:
+        """Read status and memory of the worker until the end."""
+        while not self._ended.wait(POLL_SECONDS):
+            worker, paused = self.worker, self.paused
+            if worker is None or paused:
+                continue
+            if worker.returncode is not None and self.worker is worker:
+                self.worker = None
+                self.complain(f"the worker ended by itself with {worker.returncode}:\n" + worker.describe())
+                continue
+            try:
+                status = self._document(worker, "/status")
+                self._last[worker.pid] = status
+                self.resident.append(resident_bytes(worker.pid))
+                if self.resident[-1] > RESIDENT_LIMIT:
+                    self.complain(f"the worker has {self.resident[-1] >> 20} MiB")
+            except (OSError, ValueError, AssertionError, StopIteration):
+                continue  # it starts, or it was just killed
+            self._check_alive(worker)
+
+    def _document(self, worker: Worker, path: str) -> dict[str, Any]:
+        port = next(int(event["port"]) for event in worker.events("health server started"))
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
+            document: dict[str, Any] = json.loads(answer.read())
+            return document
+
+    def _check_alive(self, worker: Worker) -> None:
+        try:
+            code, body = worker.get("/livez", 2)
+        except (OSError, AssertionError):
+            if worker is self.worker and not self.paused and worker.returncode is None:
+                time.sleep(0.5)  # a processor that is busy elsewhere is no fault of the worker
+                return
+            return
+        if code != 200 and worker is self.worker and not self.paused:
+            self.complain(f"not alive: {body}")
+
+    def total(self, *path: str) -> int:
+        """Return the sum of a number of the status over all workers of the run, as last seen of each."""
+        found = 0
+        for document in list(self._last.values()):
+            value: Any = document
+            for name in path:
+                value = value[name]
+            found += int(value)
+        return found
+
+    def heal(self) -> None:
+        """End every fault."""
+        self.source_proxy.heal()
+        self.target_proxy.heal()
+        if self.worker is None:
+            self.start_worker()
+
+    def memory(self) -> tuple[float, float, float]:
+        """Return the least, the median and the largest resident set seen, in MiB."""
+        seen = self.resident or [0]
+        return min(seen) / 2**20, statistics.median(seen) / 2**20, max(seen) / 2**20
+
+    def settle(self, seconds: float = 180.0) -> None:
+        """Wait until all that the source has is applied and the worker is ready."""
+        worker = self.worker
+        assert worker is not None
+        worker.wait_applied(self.source, seconds)
+        worker.wait(lambda: worker.get("/readyz")[0] == 200, "readiness", seconds)
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident set of a living process, in bytes."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError(f"process {pid} tells no VmRSS")
