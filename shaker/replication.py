@@ -69,6 +69,7 @@ class Replication:
         self.ack_wanted: int | None = None
         self.finished = anyio.Event()  # the work of a one-off mode is complete
         self.loading = False  # a snapshot is being received, or its end is not applied yet
+        self.caught_up_at = 0  # where the source stood when the stream began or went on: not ready before
         self.draining = False
         self.drained = anyio.Event()
         self.final: State | None = None
@@ -162,6 +163,8 @@ class Replication:
             return State.CONNECTING
         if self.loading or self.phase != "stream":
             return State.SNAPSHOT
+        if status.stream.applied_offset < self.caught_up_at:
+            return State.CATCHING_UP
         if status.state is not State.STREAMING and status.lag_seconds > 1.0:
             return State.CATCHING_UP
         return State.STREAMING

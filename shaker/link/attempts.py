@@ -16,6 +16,10 @@ from shaker.link.sentinel import resolve
 from shaker.link.tls import tls_context
 from shaker.watch.status import Status
 
+# How long a link has to last before its loss is a first one again: one that works and ends at once, time after
+# time, must not be made anew hundreds of times a second (each full synchronisation forks the source).
+STEADY_SECONDS = 1.0
+
 
 class Attempts:
     """What is remembered from one attempt of a side to the next."""
@@ -30,6 +34,8 @@ class Attempts:
         self._connected_before = False
         self._fresh = False
         self._began = 0.0
+        self._works_since: float | None = None
+        self._waited = 0.0
         self._backoff = Backoff(initial=settings.retry.initial_seconds, maximum=settings.retry.max_seconds)
 
     def begin(self) -> None:
@@ -39,7 +45,7 @@ class Attempts:
         self._began = self.status.clock()
 
     def succeeded(self) -> None:
-        """Tell that the connection does its work: the next failure is a first one again."""
+        """Tell that the connection does its work: if it lasts, the next failure is a first one again."""
         if not self._fresh:
             return
         self._fresh = False
@@ -47,7 +53,7 @@ class Attempts:
             self.status.reconnects[self.side] += 1
         self._connected_before = True
         self.number = 0
-        self._backoff.reset()
+        self._works_since = self.status.clock()
 
     async def failed(self, error: LinkError, *, give_up: Callable[[], bool]) -> bool:
         """Count and log a failure and wait before the next attempt; False when there is to be none.
@@ -59,9 +65,13 @@ class Attempts:
         self.status.count_error(self.side, error.kind, str(error))
         if isinstance(error, AccessError) and self._settings.mode != "follow":
             raise error
+        since, self._works_since = self._works_since, None
+        if since is not None and self.status.clock() - since >= max(STEADY_SECONDS, self._waited):
+            self._backoff.reset()
         seconds = 0.0 if error.kind == "rejected" else self._backoff.next()
         if isinstance(error, AccessError):
             seconds = self._settings.retry.access_seconds
+        self._waited = seconds
         self.log.warning(
             "link failed",
             side=self.side,
@@ -89,7 +99,8 @@ async def open_connection(endpoint: Endpoint, side: str, attempts: Attempts) -> 
     """Open a connection to `endpoint`, with each attempt and its outcome logged."""
     status = attempts.status
     attempts.begin()
-    status.beat(side, within=endpoint.connect_timeout_seconds + 60.0)
+    # Whatever the limits are set to: a server that does not answer is no reason to restart the worker.
+    status.beat(side, within=endpoint.connect_timeout_seconds + endpoint.timeout_seconds + 60.0)
     started = status.clock()
     attempts.log.info("connecting", side=side, address=endpoint.address.text, attempt=attempts.number)
     address = await resolve(endpoint)

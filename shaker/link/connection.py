@@ -33,13 +33,15 @@ class Connection:
         self._side = side
         self.address = address
         self._timeout = timeout
+        self._sending = anyio.Lock(fast_acquire=True)  # two tasks may acknowledge; a stream takes one at a time
         self._reader = hiredis.Reader(replyError=ReplyError, notEnoughData=_MISSING)
 
     async def send(self, data: bytes) -> None:
         """Send bytes; raises LinkError when the server does not take them in time or is gone."""
         try:
             with anyio.fail_after(self._timeout):
-                await self._stream.send(data)
+                async with self._sending:
+                    await self._stream.send(data)
         except TimeoutError as error:
             raise self._lost(f"did not take data for {self._timeout:g} s", "timeout") from error
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
@@ -73,7 +75,15 @@ class Connection:
         await self.send(b"".join(encode(*arguments) for arguments in requests))
         replies: list[Any] = []
         while len(replies) < len(requests):
-            reply = self._reader.gets()
+            try:
+                reply = self._reader.gets()
+            except hiredis.ProtocolError:
+                # Its own text quotes the bytes.
+                raise LinkError(
+                    f"the {self._side} {self.address.text} does not answer as a Redis does",
+                    hint=f"is {self._side}.url the address of a Redis or Valkey, with or without TLS as it says?",
+                    kind="protocol",
+                ) from None
             if reply is _MISSING:
                 self._reader.feed(await self.receive())
             else:

@@ -29,7 +29,7 @@ class SourceMonitor:
         self._settings = settings
         self._replication = replication
         self._status = replication.status
-        self._settle_at: int | None = None
+        self._settle_at: tuple[str, int] | None = None  # history and offset
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -79,16 +79,20 @@ class SourceMonitor:
             status.reasons["failover"] = (
                 f"the source is in a failover ({failover}); if it waits for this worker, end it by FAILOVER ABORT"
             )
-        if replication.phase != "stream" or status.stream.replid != info.get("master_replid"):
+        if status.stream.replid != info.get("master_replid"):
             return
+        # During a snapshot, too: what is written meanwhile is how far behind the stream begins.
         status.observe_source_offset(max(int(offset), status.stream.received_offset))
-        if self._settings.mode == "migrate":
+        if replication.phase != "stream" or replication.loading:
+            self._settle_at = None  # offsets of the history before say nothing about this one
+        elif self._settings.mode == "migrate":
             self._settle(int(offset))
 
     def _settle(self, offset: int) -> None:
         """Finish once all that the source had written when it was first asked in the stream is applied."""
-        if self._settle_at is None:
-            self._settle_at = offset
+        replid = self._status.stream.replid
+        if self._settle_at is None or self._settle_at[0] != replid:
+            self._settle_at = (replid, offset)
             log.info("settling", offset=offset)
-        if self._status.stream.applied_offset >= self._settle_at:
+        if self._status.stream.applied_offset >= self._settle_at[1]:
             self._replication.finished.set()

@@ -11,6 +11,7 @@ from shaker.config import Settings
 from shaker.errors import LinkError, RefusedError, ServerBusyError
 from shaker.link.attempts import credentials
 from shaker.link.connection import Connection, ReplyError
+from shaker.link.distinct import refuse_one_dataset
 from shaker.link.servers import server_name
 from shaker.replica.session import parse_info
 from shaker.replication import Replication, SourceIdentity
@@ -40,12 +41,12 @@ class Registered:
 
 
 async def register(
-    connection: Connection, settings: Settings, replication: Replication, identity: Identity, *, first: bool
+    connection: Connection, settings: Settings, replication: Replication, identity: Identity
 ) -> Registered:
     """Make `connection` the one that writes; `identity` gets the epoch that it registered with.
 
-    Raises FencedError when a newer worker owns the target, RefusedError (on the `first` registration, before
-    anything is written) for a target that is not fit, LinkError where waiting or a new connection helps.
+    Raises FencedError when a newer worker owns the target, RefusedError, before anything is written, for a target
+    that is not fit, LinkError where waiting or a new connection helps.
     """
     try:
         await connection.authenticate(*credentials(settings.target))
@@ -57,8 +58,8 @@ async def register(
         replication.table = CommandTable.from_reply(await connection.call("COMMAND"))
         await connection.call("CLIENT", "SETNAME", writer_name(settings.name, identity.token))
         own = int(await connection.call("CLIENT", "ID"))
-        if first:
-            await _check_contents(connection, settings, source, info)
+        # At every connect: an address can lead to another server than before, and to keys that are not ours.
+        await _check_contents(connection, settings, source, info)
         for _ in range(ATTEMPTS):
             registered = await _attempt(connection, settings.name, identity, own, info.get("run_id", ""))
             if registered is not None:
@@ -77,8 +78,9 @@ async def _attempt(
     """Try once; None when another registration came between."""
     await connection.call("WATCH", fence_key(name))
     seen = Fence.parse(_record(await connection.call("HGETALL", fence_key(name))))
+    written = _record(await connection.call("HGETALL", checkpoint_key(name))).get("epoch", "")
     clients = (await connection.call("CLIENT", "LIST")).decode("utf-8", "replace")
-    fence = Fence(next_epoch(identity, seen), identity.token, own, run_id)
+    fence = Fence(next_epoch(identity, seen, int(written) if written.isdigit() else 0), identity.token, own, run_id)
     kill = connections_to_kill(clients, name=name, own=own, fence=seen, run_id=run_id)
     requests: list[tuple[bytes | str | int, ...]] = [("MULTI",), fence.arguments(name)]
     requests += [("CLIENT", "KILL", "ID", ident) for ident in kill]
@@ -115,13 +117,7 @@ def _check_server(settings: Settings, source: SourceIdentity, info: dict[str, st
             f"the target {address} has cluster mode enabled",
             hint="a transaction with its checkpoint cannot span slots; take a target without cluster mode",
         )
-    if info.get("run_id") == source.run_id:
-        raise RefusedError("source and target are the same server", hint="check source.url and target.url")
-    if info.get("master_replid") in source.replids:
-        raise RefusedError(
-            "source and target replicate one another already",
-            hint="stop it on the target first with REPLICAOF NO ONE",
-        )
+    refuse_one_dataset(source, info)
     if info.get("role") == "slave":
         raise ServerBusyError(
             f"the target {address} is a replica and takes no writes",

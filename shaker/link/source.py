@@ -14,6 +14,7 @@ from shaker.config import Settings
 from shaker.errors import LinkError, RefusedError, ServerBusyError
 from shaker.link.attempts import Attempts, credentials, open_connection
 from shaker.link.connection import Connection
+from shaker.link.distinct import check_distinct
 from shaker.link.sentinel import follow
 from shaker.link.servers import server_name
 from shaker.link.tasks import together
@@ -176,6 +177,12 @@ class _Conversation:
             self._settings.source.address.text, info.get("run_id", ""), frozenset(replids)
         )
         replication.source_known.set()
+        resume = replication.resume
+        if replication.target_registered and (
+            info.get("role") == "slave" or resume is None or resume.replid not in replids
+        ):
+            # Not who it was: an address can move to the target, and a source be made its replica.
+            await check_distinct(self._settings, replication.source)
 
     async def request(self) -> None:
         """Ask for the stream where the target stands, or for a snapshot, once the target is known."""
@@ -183,6 +190,9 @@ class _Conversation:
         await replication.target_ready.wait()
         if replication.window.drop_unfinished():
             await replication.restart_target()
+        # Asked now, the source would begin a snapshot or fill its buffers for a reader that cannot read.
+        while replication.window.full:
+            await replication.space.wait()
         self.restarts = replication.source_restarts
         resume = replication.resume
         if resume is not None:
@@ -274,6 +284,7 @@ class _Conversation:
         status.stream.received_offset = event.offset
         status.observe_source_offset(event.offset)
         replication.loading = True
+        replication.caught_up_at = 0
         self._snapshot = secrets.token_hex(8)
         replication.window.discard_waiting()
         replication.resume = None
@@ -342,6 +353,13 @@ class _Conversation:
         resume = replication.resume
         assert resume is not None  # only a request with an offset is continued
         log.info("partial sync", replid=event.replid, offset=resume.offset)
+        offset = self._info.get("master_repl_offset", "")
+        replication.caught_up_at = 0
+        if self._info.get("master_replid") == event.replid and offset.isdigit():
+            # How old what is behind us is, nobody knows: no sample of the lag is older than this worker.
+            replication.caught_up_at = int(offset)
+            self._status.observe_source_offset(max(int(offset), resume.offset))
+        replication.refresh_state()
         if event.replid != resume.replid:
             # The new id must reach the target at once: a second failover would make the old one unknown.
             batch = Batch((), 0, 0, event.replid, resume.offset, resume.database, persist=True)

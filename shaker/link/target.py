@@ -51,9 +51,7 @@ class TargetLink:
         while not self._replication.drained.is_set():
             try:
                 async with open_connection(self._settings.target, "target", self._attempts) as connection:
-                    registered = await register(
-                        connection, self._settings, self._replication, self._identity, first=self._first
-                    )
+                    registered = await register(connection, self._settings, self._replication, self._identity)
                     await self._write(connection, registered)
             except LinkError as error:
                 self._status.target.connected = False
@@ -165,7 +163,10 @@ class TargetLink:
             self._replication.finished.set()
         status.snapshot.finished = status.clock()
         status.observe_applied(item.offset, 0, None)
-        status.observe_source_offset(max(item.offset, status.stream.received_offset))
+        offset = max(item.offset, status.stream.received_offset, status.stream.source_offset)
+        self._replication.caught_up_at = offset
+        status.observe_source_offset(offset)
+        self._replication.refresh_state()
         log.info("snapshot applied", offset=item.offset, keys=status.snapshot.keys_done)
 
     async def _tend(self, session: TargetSession) -> None:

@@ -27,23 +27,31 @@ class Identity:
         return cls(secrets.token_hex(8))
 
 
-def next_epoch(mine: Identity, fence: Fence | None) -> int:
+def next_epoch(mine: Identity, fence: Fence | None, written: int = 0) -> int:
     """Return the epoch to register with, for the fence as it stands in the target (None: there is none).
+
+    `written` is the epoch of the checkpoint, 0 without one: it still tells of a worker whose fence was deleted.
 
     A new worker always takes over. A registered one goes on with its own token; over an older epoch it was the
     newest on a history that the target lost, so it registers anew. Raises FencedError when another worker's
     registration is as new or newer.
     """
-    if fence is None:
-        return mine.epoch + 1
     if mine.epoch == 0:
-        return fence.epoch + 1
+        return max(written, 0 if fence is None else fence.epoch) + 1
+    if fence is None:
+        if written > mine.epoch:
+            raise _fenced(written, mine)
+        return mine.epoch + 1
     if fence.token == mine.token:
         return max(mine.epoch, fence.epoch)
     if fence.epoch < mine.epoch:
         return mine.epoch + 1
-    raise FencedError(
-        f"a newer worker of this name registered with the target (epoch {fence.epoch}, mine was {mine.epoch})",
+    raise _fenced(fence.epoch, mine)
+
+
+def _fenced(epoch: int, mine: Identity) -> FencedError:
+    return FencedError(
+        f"a newer worker of this name registered with the target (epoch {epoch}, mine was {mine.epoch})",
         hint="only one worker of a name writes; give each replication its own name (SHAKER_NAME)",
     )
 

@@ -203,7 +203,8 @@ class TargetSession:
     def _fill_stream(self, item: StreamItem, out: list[bytes]) -> bool:
         batch = item.batch
         transaction = self._open
-        if not batch.parts and not item.rejections and not batch.persist and transaction is None:
+        moves = batch.persist or batch.database != self.checkpoint.database  # what only a checkpoint carries
+        if not batch.parts and not item.rejections and not moves and transaction is None:
             if self._expected:
                 return False
             self._window.take()

@@ -198,7 +198,9 @@ class ReplyReader:
                 )
             rejection = describe(arguments, text, self._table)
             self._window.replace(item, without(item, part, index, rejection))
-            raise LinkError(f"the target rejects a command before it is executed: {text}", kind="rejected")
+            raise LinkError(
+                f"the target rejects {rejection.command} before it is executed: {rejection.error}", kind="rejected"
+            )
 
     def _reject_results(self, transaction: Transaction, read: int) -> None:
         """Note the commands that failed inside EXEC; `read` results came before those at hand."""

@@ -6,7 +6,7 @@ from collections import deque
 
 
 class LagClock:
-    """A bounded ring of (time, source offset) samples.
+    """A bounded row of (time, source offset) samples, coarser the longer it has to reach back.
 
     `observe` takes what the source's offset was at a time; `seconds` answers how long the oldest offset beyond
     `applied` has been waiting. 0 when all is applied; rising when the source cannot be reached, because a
@@ -15,7 +15,8 @@ class LagClock:
     """
 
     def __init__(self, samples: int = 7200, unreachable_after: float = 3.0) -> None:
-        self._samples: deque[tuple[float, int]] = deque(maxlen=samples)
+        self._samples: deque[tuple[float, int]] = deque()
+        self._limit = samples
         self._unreachable_after = unreachable_after
         self._seen: float | None = None
 
@@ -25,7 +26,15 @@ class LagClock:
         if self._samples and source_offset < self._samples[-1][1]:
             self._samples.clear()  # another history: old offsets say nothing about it
         if not self._samples or source_offset > self._samples[-1][1]:
+            if len(self._samples) == self._limit:
+                self._thin()
             self._samples.append((now, source_offset))
+
+    def _thin(self) -> None:
+        """Make one of each two samples, of the earlier time and the later offset: none gets younger by it."""
+        samples = tuple(self._samples)
+        pairs = zip(samples[::2], (*samples[1::2], samples[-1]), strict=False)
+        self._samples = deque((time, offset) for (time, _), (_, offset) in pairs)
 
     def reset(self) -> None:
         """Forget all samples: a new replication history begins."""

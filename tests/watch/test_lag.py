@@ -59,8 +59,18 @@ def test_the_ring_is_bounded() -> None:
     for second in range(1000):
         lag.observe(float(second), second)
 
-    # The oldest that is still known: the age is a lower bound then.
-    assert lag.seconds(1000.0, 0) == 10.0
+    assert len(lag._samples) <= 10
+
+
+def test_a_full_ring_forgets_the_order_of_neighbours_and_never_the_oldest_time() -> None:
+    lag = LagClock(samples=10)
+    for second in range(1, 1001):
+        lag.observe(float(second), second)
+
+    assert lag.seconds(1001.0, 0) == 1000.0
+    # An offset never looks younger than it is, and all of them applied is no lag.
+    assert all(1001.0 - (applied + 1) <= lag.seconds(1001.0, applied) <= 1000.0 for applied in range(1000))
+    assert lag.seconds(1001.0, 1000) == 0.0
 
 
 def test_another_history_forgets_the_offsets_of_the_old_one() -> None:
