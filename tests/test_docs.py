@@ -1,0 +1,130 @@
+"""The documents say what the code says: parts of them are made from it, the rest is compared."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from shaker import errors
+from shaker.cli import COMMANDS
+from shaker.layers import SETTINGS
+from shaker.replica.session import TRANSITIONS, WAITING, ReplicaState
+from shaker.target.records import Checkpoint, Fence
+from shaker.target.rejections import PASSING
+from shaker.watch.health import PAGE, HealthServer
+from shaker.watch.metrics import StatusCollector
+from shaker.watch.status import State, Status
+from tests.worker import ROOT
+
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.glob("*.md")])
+
+
+def _make_states() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_states", DOCS / "make_states.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _table(page: Path, heading: str) -> Iterator[list[str]]:
+    """Yield the rows of the first table behind `heading`, cells without blanks and code marks."""
+    text = page.read_text().partition(f"{heading}\n")[2]
+    assert text, f"{page.name} has no {heading!r}"
+    table = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert table is not None, f"{page.name} has no table behind {heading!r}"
+    for line in table[0].splitlines()[2:]:
+        yield [cell.strip().strip("`") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def test_the_diagram_is_that_of_the_table() -> None:
+    """After a change of TRANSITIONS, docs/make_states.py has to be run."""
+    page = (DOCS / "states.md").read_text()
+
+    assert _make_states().with_diagram(page) == page
+    assert page.count(" --> ") >= len(TRANSITIONS)
+
+
+def test_each_state_is_explained() -> None:
+    """Those of the conversation and those of the worker."""
+    conversation = [row[0] for row in _table(DOCS / "states.md", "<!-- end -->")]
+    worker = [row[0] for row in _table(DOCS / "states.md", "## The worker")]
+
+    assert conversation == [str(state.value) for state in ReplicaState]
+    assert sorted(worker) == sorted(map(str, State))
+
+
+def test_each_field_of_the_records_is_explained() -> None:
+    """docs/exactly-once.md shows what stands in the target."""
+    found = [row[0] for row in _table(DOCS / "exactly-once.md", "### `shaker:fence:<name>`")]
+    assert found == [field.name for field in fields(Fence)]
+
+    found = [row[0] for row in _table(DOCS / "exactly-once.md", "### `shaker:checkpoint:<name>`")]
+    assert found == [field.name for field in fields(Checkpoint)]
+
+
+def test_the_commands_are_those_of_the_program() -> None:
+    """The table in the README."""
+    found = [row[0].removeprefix("shaker ") for row in _table(ROOT / "README.md", "## Commands")]
+
+    assert found == list(COMMANDS)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "operations.md"])
+def test_the_exit_codes_are_those_of_the_program(page: Path) -> None:
+    """Each one that `shaker.errors` spells."""
+    found = {int(row[0]) for row in _table(page, "## Exit codes")}
+
+    assert found == {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
+
+
+def test_the_paths_are_those_of_the_health_server() -> None:
+    """All but the files of the page."""
+    found = {row[0] for row in _table(ROOT / "README.md", "## HTTP")}
+    server = HealthServer(Status(), host="127.0.0.1", port=0, ready_max_lag_seconds=30)
+
+    assert found == set(server.handlers) - set(PAGE) | {"/"}
+
+
+def test_each_metric_is_explained() -> None:
+    """By the name that a scrape shows."""
+    found = {row[0].partition("{")[0] for row in _table(DOCS / "operations.md", "## Metrics")}
+    collector = StatusCollector(Status(), ready_max_lag_seconds=30)
+    suffix = {"counter": "_total", "info": "_info"}
+
+    assert found == {f"{family.name}{suffix.get(family.type, '')}" for family in collector.collect()}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_names_exists(page: Path) -> None:
+    """Links, environment variables, and files of the project in backquotes."""
+    text = page.read_text()
+    variables = {f"SHAKER_{name.replace('.', '__').upper()}" for name in SETTINGS}
+    variables |= {"SHAKER_CONFIG", "SHAKER_SECRETS_DIR", "SHAKER_BUILD_COMPILED"}
+
+    links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+    named = re.findall(r"`((?:shaker|tests|docs|config|helm|\.ci)/[\w./-]+)`", text)
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    assert sorted(set(re.findall(r"\bSHAKER_[A-Z_]*[A-Z]\b", text)) - variables) == []
+
+
+def test_each_kind_of_error_is_explained() -> None:
+    """By the names that stand in logs and in shaker_errors_total."""
+    rows = _table(DOCS / "operations.md", "## Errors")
+    found = {kind for row in rows for kind in re.findall(r"[a-z_]+", row[0])}
+    sources = "".join(path.read_text() for path in (ROOT / "shaker").rglob("*.py"))
+    named = set(re.findall(r"\bkind ?= ?\"([a-z_]+)\"", sources))
+
+    assert (
+        named | {code.lower() for code in PASSING | set(WAITING)} - {"noperm", "noauth"} | {"timeout", "lost"}
+        == found
+    )
