@@ -30,6 +30,7 @@ class Connection:
 
     def __init__(self, stream: ByteStream, *, side: str, address: Address, timeout: float) -> None:
         self._stream = stream
+        self._heard = not address.tls  # a client's certificate is refused behind the handshake (RFC 8446, 4.4.2)
         self._side = side
         self.address = address
         self._timeout = timeout
@@ -52,7 +53,9 @@ class Connection:
         limit = self._timeout if timeout is None else timeout
         try:
             with anyio.fail_after(limit):
-                return await self._stream.receive(READ_SIZE)
+                data = await self._stream.receive(READ_SIZE)
+                self._heard = True
+                return data
         except TimeoutError as error:
             raise self._lost(f"sent nothing for {limit:g} s", "timeout") from error
         except anyio.EndOfStream as error:
@@ -100,6 +103,12 @@ class Connection:
             raise refusal(self._side, str(error), "authenticating") from error
 
     def _lost(self, what: str, kind: str) -> LinkError:
+        if kind == "lost" and not self._heard:
+            return LinkError(
+                f"the {self._side} {self.address.text} {what} right behind the TLS handshake",
+                hint=f"does it want a certificate? set {self._side}.tls.cert_file and {self._side}.tls.key_file",
+                kind="tls",
+            )
         return LinkError(f"the {self._side} {self.address.text} {what}", kind=kind)
 
 
@@ -118,13 +127,15 @@ async def connect(
         with anyio.fail_after(connect_timeout):
             stream = await _open(address, tls)
     except TimeoutError as error:
+        # A server without TLS waits for the end of a line that a TLS client never sends.
+        hint = f"does the server speak TLS on this port, as {side}.url says?" if tls is not None else ""
         raise LinkError(
-            f"no connection to the {side} {address.text} within {connect_timeout:g} s", kind="connect"
+            f"no connection to the {side} {address.text} within {connect_timeout:g} s", hint=hint, kind="connect"
         ) from error
     except ssl.SSLCertVerificationError as error:
         raise LinkError(
             f"the certificate of the {side} {address.text} is not accepted: {error.verify_message}",
-            hint=f"set {side}.tls.ca_file to the authority that signed it; it must name the host {address.host}",
+            hint=_mend(error, side, address.host),
             kind="tls",
         ) from error
     except ssl.SSLError as error:
@@ -158,6 +169,15 @@ async def _open(address: Address, tls: ssl.SSLContext | None) -> ByteStream:
     raw = stream.extra(SocketAttribute.raw_socket)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     return stream
+
+
+def _mend(error: ssl.SSLCertVerificationError, side: str, host: str) -> str:
+    """Return what to do about a certificate that is not accepted (codes: OpenSSL, x509_vfy.h)."""
+    if error.verify_code in (9, 10):  # not yet valid, expired
+        return f"renew it on the server, and check the clocks; with {side}.tls.verify none out of its time is taken"
+    if error.verify_code in (62, 63, 64):  # another host, e-mail, IP address
+        return f"have it name {host}, or have {side}.url name a host that it names; {side}.tls.verify checks that"
+    return f"set {side}.tls.ca_file to the authority that signed it"
 
 
 def _reason(error: OSError) -> str:
