@@ -23,6 +23,7 @@ log = structlog.get_logger("shaker")
 
 TICK_SECONDS = 0.2
 PROGRESS_SECONDS = 5.0
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # The window holds what is received and not yet answered; the rest of the memory limit is for one value or command
 # in assembly and for the copies that sending makes.
 WINDOW_SHARE = 4
@@ -147,13 +148,18 @@ class Worker:
         await self._stop.wait()
 
     async def _signals(self, scope: anyio.CancelScope) -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
-            async for number in received:
-                log.info("signal", name=number.name)
-                if self._stop.is_set():
-                    scope.cancel()
-                    return
-                self._stop.set()
+        try:
+            with anyio.open_signal_receiver(*SIGNALS) as received:
+                async for number in received:
+                    log.info("signal", name=number.name)
+                    if self._stop.is_set():
+                        scope.cancel()
+                        return
+                    self._stop.set()
+        finally:
+            # The receiver leaves the default behind: a signal during the last moments would replace the exit code.
+            for number in SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
 
     async def _finish(self) -> None:
         await self._replication.finished.wait()

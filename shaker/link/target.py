@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import anyio
@@ -16,7 +17,7 @@ from shaker.link.register import Registered, register
 from shaker.link.sentinel import follow
 from shaker.link.tasks import together
 from shaker.replication import Replication
-from shaker.target.items import Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.target.items import Item, Rejection, SnapshotFinish, SnapshotKeys, StreamItem
 from shaker.target.records import Checkpoint
 from shaker.target.registration import Identity
 from shaker.target.session import TargetSession
@@ -98,6 +99,8 @@ class TargetLink:
             max_transaction=registered.max_transaction,
         )
         self._recall_rejections(session)
+        # What took effect although its answer was lost with the connection counts like everything else.
+        self._count(replication.window.covered, session)
         status.target.connected = True
         status.target.last_error = ""
         self._answered_at = status.clock()
@@ -133,28 +136,35 @@ class TargetLink:
             # An idle target is silent for as long as it likes; `_tend` watches one that owes an answer.
             data = await connection.receive(timeout=math.inf)
             self._answered_at = self._status.clock()
-            session.receive_data(data)
-            self._idle = session.idle
-            self._report(session)
+            try:
+                session.receive_data(data)
+            finally:
+                # An error is about what comes behind: what was answered before it has taken effect.
+                self._idle = session.idle
+                self._report(session)
             self._replication.work.set()
 
     def _report(self, session: TargetSession) -> None:
         """Count what was answered for."""
-        status = self._status
         for progress in session.progress():
             self._attempts.succeeded()
-            for item in progress.items:
-                if isinstance(item, StreamItem):
-                    latency = status.clock() - item.received_at if item.batch.commands else None
-                    status.observe_applied(item.batch.end_offset, item.batch.commands, latency)
-                elif isinstance(item, SnapshotKeys):
-                    status.snapshot.keys_done += item.requests
-                elif isinstance(item, SnapshotFinish):
-                    self._snapshot_finished(item)
-                elif isinstance(item, SnapshotStart):
-                    self._recall_rejections(session)
+            self._count(progress.items, session)
             self._replication.answered(session.checkpoint)
         self._check_drained(session)
+
+    def _count(self, items: Sequence[Item], session: TargetSession) -> None:
+        """Count items that have taken effect, in order."""
+        status = self._status
+        for item in items:
+            if isinstance(item, StreamItem):
+                latency = status.clock() - item.received_at if item.batch.commands else None
+                status.observe_applied(item.batch.end_offset, item.batch.commands, latency)
+            elif isinstance(item, SnapshotKeys):
+                status.snapshot.keys_done += item.requests
+            elif isinstance(item, SnapshotFinish):
+                self._snapshot_finished(item)
+            else:
+                self._recall_rejections(session)
 
     def _snapshot_finished(self, item: SnapshotFinish) -> None:
         status = self._status

@@ -38,6 +38,7 @@ class Window:
         # items without effect that followed it and were not written.
         self._base: list[Position] = []
         self.databases: set[int] = set()  # to be proven by each connection before anything else
+        self.covered: tuple[Item, ...] = ()  # what the last `recover` found to have taken effect, its answer lost
         self.counted: Counted | None = None  # what the last answered transaction told, known before it is written
 
     def __len__(self) -> int:
@@ -137,6 +138,7 @@ class Window:
         )
 
     def _align(self, checkpoint: Checkpoint | None, same_server_run: bool) -> bool:
+        self.covered = ()
         here = position_of(checkpoint)
         if here is None:
             return False
@@ -147,6 +149,7 @@ class Window:
             return True
         for index, item in enumerate(self._items):
             if item.position == here and not _goes_on(item):
+                self.covered = tuple(islice(self._items, index + 1))
                 self.answered(index + 1)
                 self._handed = 0
                 return True

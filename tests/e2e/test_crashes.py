@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tests.compare import differences
 from tests.e2e.writes import Writes, checkpoint, syncs
+from tests.proxy import Proxy
 from tests.servers import Server, wait_until
 from tests.worker import Worker
 
@@ -211,4 +212,20 @@ def test_the_source_is_stopped_for_a_while(source: Server, target: Server, worke
         running.wait_applied(source)
 
     assert differences(source, target) == []
+    assert syncs(source) == (1, 0)
+
+
+def test_the_answer_to_the_end_of_the_snapshot_is_lost(source: Server, target: Server, worker: Workers) -> None:
+    """It has taken effect: the worker finds that in the checkpoint and streams."""
+    source.client().set("key", 1)
+    with Proxy(target) as proxy:
+        proxy.set("down", latency=0.15)
+        running = worker(source, proxy.url, **FAST)
+        wait_until(lambda: checkpoint(target).get("phase") == "stream", "the end of the snapshot")
+        proxy.reset()
+        proxy.heal()
+        running.wait(lambda: len(running.events("registered")) == 2, "the new registration")
+        status = running.wait_state("streaming")
+    assert status["snapshot"]["keys_done"] == 1
+    assert len(running.events("snapshot applied")) == 1
     assert syncs(source) == (1, 0)
