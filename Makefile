@@ -3,13 +3,22 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
-.PHONY: demo test lint types format bench lock clean
+.PHONY: demo test deploy-test deploy-renew image-test lint types format bench lock clean
 
 demo: .venv/run.stamp ## two private servers, live load, a kill, the proof: nothing to configure
 	$(BIN)/shaker demo
 
 test: lint types ## lint, types, then all tests against real servers (.ci/redis-servers unpacks them)
 	$(BIN)/pytest
+
+deploy-test: .venv/deploy.stamp ## image recipe, chart, alerts, recipes and rendered pods; tools by .ci/deploy-tools
+	$(BIN)/pytest tests/deploy
+
+deploy-renew: .venv/deploy.stamp ## write anew what is made from chart and settings: renders, manifests, tables
+	$(BIN)/python -m tests.deploy.renew
+
+image-test: .venv/deploy.stamp ## build the image and run it; as root, with mmdebstrap, buildah and podman
+	$(BIN)/pytest tests/image
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
@@ -28,6 +37,8 @@ bench: .venv/dev.stamp ## shaker beside native replication; ARGS="--rounds 3 --k
 lock: ## pin all dependencies anew, with hashes; needs uv
 	uv pip compile --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml --extra demo -o requirements.lock
 	uv pip compile --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml --extra demo --group dev -o requirements-dev.lock
+	for group in build deploy; do uv pip compile --universal --generate-hashes --no-header --python-version 3.11 \
+	  --constraint requirements-dev.lock --group $$group -o requirements-$$group.lock; done
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -46,4 +57,8 @@ clean:
 .venv/dev.stamp: requirements-dev.lock pyproject.toml | .venv/bin/python
 	$(PIP) --require-hashes -r requirements-dev.lock
 	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/deploy.stamp: requirements-deploy.lock .venv/dev.stamp
+	$(PIP) --require-hashes -r requirements-deploy.lock
 	@touch $@

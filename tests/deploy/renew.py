@@ -1,7 +1,7 @@
 """Writes anew what is made from something else: `python -m tests.deploy.renew`. Tests tell when it is to be run.
 
-Made are the `config` part of the chart's schema (from the settings), the table in the chart's README (from
-values.yaml), the golden renders, config/kubernetes/ and the alerts and dashboard of config/compose/ (from the chart).
+Made are the `config` part of the chart's schema (from the settings), the table in the chart's README (from its
+values.yaml), and from the chart the golden renders, config/kubernetes/, alerts and dashboard of config/compose/.
 """
 
 from __future__ import annotations
@@ -137,12 +137,11 @@ class _Lines(yaml.SafeDumper):
     """Writes texts of several lines as such."""
 
 
-_Lines.add_representer(
-    str,
-    lambda dumper, text: dumper.represent_scalar(
-        "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
-    ),
-)
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Lines.add_representer(str, _text)
 
 
 def alerts() -> str:

@@ -88,9 +88,9 @@ labels:
 {{- $bytes := include "shaker.bytes" (dict "size" $limit "kubernetes" true "name" "resources.limits.memory") | int64 -}}
 {{- $window := include "shaker.bytes" (dict "size" (dig "memory_limit" "64MiB" .Values.config) "kubernetes" false "name" "config.memory_limit") | int64 -}}
 {{- $value := include "shaker.bytes" (dict "size" (dig "snapshot" "max_value" "256MiB" .Values.config) "kubernetes" false "name" "config.snapshot.max_value") | int64 -}}
-{{- $needed := add 100663296 $window $value -}}
+{{- $needed := add 100663296 $window (mul 2 $value) -}}
 {{- if lt $bytes $needed -}}
-{{- fail (printf "resources.limits.memory is %v, but the worker may take %dMi: 96Mi for itself, config.memory_limit and config.snapshot.max_value; raise the limit or lower those settings" $limit (div (add $needed 1048575) 1048576)) -}}
+{{- fail (printf "resources.limits.memory is %v, but the worker may take %dMi: 96Mi for itself, config.memory_limit and twice config.snapshot.max_value; raise the limit or lower those settings" $limit (div (add $needed 1048575) 1048576)) -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
