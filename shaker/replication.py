@@ -95,7 +95,9 @@ class Replication:
 
     def put_batch(self, batch: Batch, item: StreamItem) -> None:
         """Append a batch of the stream."""
-        self.resume = Resume(batch.replid, batch.end_offset, batch.database)
+        if not batch.more:
+            # Inside of what is not whole yet, another database can be selected than where it begins.
+            self.resume = Resume(batch.replid, batch.end_offset, batch.database)
         self.put(item)
 
     def answered(self, checkpoint: Checkpoint) -> None:

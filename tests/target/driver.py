@@ -5,6 +5,7 @@ Registration, window, replication state and session are the product's own; only 
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Coroutine
 from dataclasses import replace
@@ -90,6 +91,11 @@ class Wire:
         if not data:
             raise LinkError("lost")
         return data
+
+    @property
+    def readable(self) -> bool:
+        """Whether there is something to receive now."""
+        return bool(select.select([self.socket], [], [], 0)[0])
 
     def close(self) -> None:
         """Close the socket."""
@@ -187,10 +193,16 @@ class Writer:
     def step(self, size: int = CHUNK) -> bool:
         """Send, then receive once; False when there was nothing to wait for."""
         self.send()
-        if self.session.idle:
+        if self.session.idle or (self.unfinished and not self.wire.readable):
             return False
         self.receive(size)
         return True
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the target waits for the rest of a transaction that the source has not sent whole."""
+        last = self.replication.window.last
+        return isinstance(last, StreamItem) and last.batch.more and self.replication.window.peek() is None
 
     def run(self) -> None:
         """Go on until all in the window is answered and the checkpoint lacks nothing."""

@@ -250,12 +250,12 @@ def test_walk_and_without(stream: Stream) -> None:
     assert [owner is item for owner, *_ in found] == [True, False, True, True, True]
 
     rejection = Rejection("D", "", "no")
-    changed = without(item, item.batch.parts[1], 1, rejection)
+    changed = without(item, [(item.batch.parts[1], 1, rejection)])
     assert changed.rejections == (rejection,)
     assert [(part.database, part.commands) for part in changed.batch.parts] == [(0, 2), (1, 1), (0, 1)]
     assert changed.batch.commands == 4
     assert changed.batch.persist
     assert changed.size == changed.batch.size == sum(len(part.data) for part in changed.batch.parts)
-    emptied = without(item, item.batch.parts[2], 0, rejection)
+    emptied = without(item, [(item.batch.parts[2], 0, rejection)])
     assert [(part.database, part.commands) for part in emptied.batch.parts] == [(0, 2), (1, 2)]
     assert emptied.position == item.position

@@ -501,6 +501,24 @@ def test_batches_without_effect_cost_no_transaction(sliced: Writer, stream: Stre
     assert not sliced.session.unpersisted
 
 
+def test_a_database_that_was_selected_and_not_used(sliced: Writer, stream: Stream, target: Server) -> None:
+    """An offset behind a SELECT is never written without the database that is selected there."""
+    sliced.put(stream.batch(("INCR", "a")))
+    sliced.run()
+    sliced.put(stream.batch(database=3))
+    sliced.run()
+    sliced.put(stream.ping())
+    sliced.run()
+
+    checkpoint = checkpoint_of(target)
+    assert checkpoint is not None
+    # The last batch is a PING for which the stream stands in database 0 again.
+    assert (checkpoint.offset, checkpoint.database) == (stream.offset, 0)
+    sliced.put(stream.batch(database=3))
+    sliced.run()
+    assert checkpoint_of(target).database == 3  # type: ignore[union-attr]
+
+
 def test_a_batch_without_effect_waits_for_what_is_on_the_wire(sliced: Writer, stream: Stream) -> None:
     """The applied offset does not pass a transaction that is not answered."""
     sliced.put(stream.batch(("INCR", "a")))

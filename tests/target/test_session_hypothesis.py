@@ -17,7 +17,9 @@ from shaker.codec.resp import encode
 from shaker.errors import LinkError, ServerBusyError
 from shaker.replica.assembler import StreamAssembler
 from shaker.replica.events import Batch
+from shaker.replication import Resume
 from shaker.target import session as session_module
+from shaker.target import window as window_module
 from shaker.target.items import SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.target.records import checkpoint_key, fence_key
 from tests.servers import Server, wait_until
@@ -76,6 +78,7 @@ steps = st.lists(
         st.tuples(st.just("cut after sending"), amounts),
         st.tuples(st.just("stall after sending"), amounts),
         st.tuples(st.just("cut after receiving"), amounts),
+        st.tuples(st.just("cut source"), st.just(0)),
         st.tuples(st.just("new worker"), amounts),
         st.tuples(st.just("outage"), st.just(0)),
         st.tuples(st.just("recovery"), st.just(0)),
@@ -87,6 +90,11 @@ steps = st.lists(
 )
 
 
+def is_unknown(command: Command) -> bool:
+    """Whether the target rejects a command before it executes it."""
+    return command[0] in ("NOSUCH", "OTHER") or command == ("INCR",)
+
+
 @dataclass
 class Source:
     """A replication history: what a source sends from any offset on, and the snapshot at its beginning."""
@@ -95,6 +103,7 @@ class Source:
     snapshot: dict[int, dict[str, bytes]]
     data: bytes = b""
     applied: list[tuple[int, Command]] = field(default_factory=list)  # with the database, without MULTI and EXEC
+    database: int = 0  # selected at the end
     rejected: int = 0  # how many of them a server does not take; known once they were applied to the reference
 
     def __post_init__(self) -> None:
@@ -106,6 +115,7 @@ class Source:
                 database = int(command[1])
             elif name not in ("PING", "REPLCONF", "MULTI", "EXEC"):
                 self.applied.append((database, command))
+        self.database = database
 
     @property
     def end(self) -> int:
@@ -115,18 +125,18 @@ class Source:
     @property
     def unknown(self) -> int:
         """How many commands the target cannot know."""
-        return sum(command[0] in ("NOSUCH", "OTHER") or command == ("INCR",) for _, command in self.applied)
+        return sum(is_unknown(command) for _, command in self.applied)
 
 
 class Replicating:
     """A worker between a `Source` and a target, driven from outside; it reads what a source would send it."""
 
-    def __init__(self, source: Source, target: Server, *, window_limit: int) -> None:
-        self.source, self.target, self._limit = source, target, window_limit
+    def __init__(self, source: Source, target: Server, *, window_limit: int, pass_above: int | None = None) -> None:
+        self.source, self.target, self._limit, self._pass_above = source, target, window_limit, pass_above
         self.admin = target.client()
         self.writers: list[Writer] = []
         self._snapshots = 0
-        self._pending: list[Any] = []
+        self.pending: list[Any] = []
         self.outage = self.saved = False
         self.faults = 0
 
@@ -151,12 +161,13 @@ class Replicating:
     def _request(self) -> None:
         """Ask the source: it goes on behind the checkpoint, or begins with a snapshot."""
         resume = self.writer.replication.resume
-        self._pending = []
+        self.pending = []
         if resume is None:
+            self.writer.replication.window.discard_waiting()
             self._snapshots += 1
             snapshot = f"{self._snapshots}"
             # A full resync replaces what is there; a sweep does that in the product.
-            self._pending.append(SnapshotStart(snapshot, REPLID, START, flush=True))
+            self.pending.append(SnapshotStart(snapshot, REPLID, START, flush=True))
             restored = [
                 (database, key, payload)
                 for database, payloads in self.source.snapshot.items()
@@ -164,8 +175,8 @@ class Replicating:
             ]
             for number, (database, key, payload) in enumerate(restored, 1):
                 data = encode("RESTORE", key, 0, payload, "REPLACE", "ABSTTL")
-                self._pending.append(SnapshotKeys(snapshot, number, database, data, 1, len(data)))
-            self._pending.append(SnapshotFinish(REPLID, START, 0))
+                self.pending.append(SnapshotKeys(snapshot, number, database, data, 1, len(data)))
+            self.pending.append(SnapshotFinish(REPLID, START, 0))
             offset, database = START, 0
         else:
             assert resume.replid == REPLID
@@ -177,13 +188,17 @@ class Replicating:
             database=database,
             table=self.writer.replication.table,
             max_transaction=1 << 20,
+            pass_above=self._pass_above,
         )
 
     def read(self, size: int) -> None:
         """Read bytes of the source into the window, as far as it has room."""
-        if self._pending:
-            for _ in range(min(len(self._pending), 1 + size % 4)):
-                self.writer.put(self._pending.pop(0))
+        if self.pending:
+            for _ in range(min(len(self.pending), 1 + size % 4)):
+                item = self.pending.pop(0)
+                self.writer.put(item)
+                if isinstance(item, SnapshotFinish):
+                    self.writer.replication.resume = Resume(item.replid, item.offset, item.database)
             return
         if self.writer.replication.window.full:
             return
@@ -192,6 +207,14 @@ class Replicating:
         for event in self._assembler.feed(data):
             if isinstance(event, Batch):
                 self.writer.replication.put_batch(event, StreamItem(event, 0.0))
+
+    def cut_source(self) -> None:
+        """Lose the connection to the source and ask it anew, as `shaker.link.source` does."""
+        self.faults += 1
+        if self.writer.replication.window.drop_unfinished():
+            self.writer.cut()
+            self.register()
+        self._request()
 
     def send(self) -> None:
         """Send what may be sent."""
@@ -212,7 +235,9 @@ class Replicating:
     def send_part(self, size: int) -> tuple[Wire, bytes]:
         """Send only so many bytes of what is to be sent; return the connection and what was kept back."""
         self.faults += 1
-        data, wire = self.writer.data_to_send(), self.writer.wire
+        data, wire = b"", self.writer.wire
+        with suppress(LinkError):
+            data = self.writer.data_to_send()
         size %= len(data) + 1
         with suppress(LinkError):
             wire.send(data[:size])
@@ -284,6 +309,7 @@ class Replicating:
             "cut after sending": lambda: self.cut_after_sending(size),
             "stall after sending": lambda: self.stall_after_sending(size),
             "cut after receiving": lambda: self.cut_after_receiving(size),
+            "cut source": self.cut_source,
             "new worker": lambda: self.new_worker(size),
             "outage": self.fail,
             "recovery": self.recover,
@@ -297,7 +323,7 @@ class Replicating:
         for _ in range(10_000):
             self.read(1 << 16)
             self._attempt(self.writer.run)
-            done = self._read == len(self.source.data) and not self._pending
+            done = self._read == len(self.source.data) and not self.pending
             if done and self.writer.session.idle and not self.writer.session.behind:
                 return
         raise AssertionError("the worker does not come to an end")
@@ -380,6 +406,7 @@ def reference_of(source: Source, reference: Server) -> None:
     window_limit=st.sampled_from([1, 2000, 1 << 24]),
     transaction_bytes=st.sampled_from([60, 512 * 1024]),
     slice_bytes=st.sampled_from([1, 7, 1 << 16]),
+    pass_above=st.sampled_from([None, None, 60, 150]),
 )
 def test_each_command_takes_effect_once(
     servers: tuple[Server, Server],
@@ -389,15 +416,24 @@ def test_each_command_takes_effect_once(
     window_limit: int,
     transaction_bytes: int,
     slice_bytes: int,
+    pass_above: int | None,
 ) -> None:
     """The target equals a server to which each command was applied once, wherever connections were cut."""
     target, reference = servers
     target.client().flushall()
+    overhead = window_module.ITEM_OVERHEAD
+    if pass_above is not None:
+        # What is passed on in pieces cannot be left out of its transaction: an unknown command there is an end.
+        commands = [command for command in commands if not is_unknown(command)]
+        overhead, window_limit = 0, 4 * pass_above
     source = Source(commands, {0: payloads, 2: {"l:a": payloads["l:a"]}})
     reference_of(source, reference)
-    worker = Replicating(source, target, window_limit=window_limit)
+    worker = Replicating(source, target, window_limit=window_limit, pass_above=pass_above)
     try:
-        with patch.object(session_module, "TRANSACTION_BYTES", transaction_bytes):
+        with (
+            patch.object(session_module, "TRANSACTION_BYTES", transaction_bytes),
+            patch.object(window_module, "ITEM_OVERHEAD", overhead),
+        ):
             worker.start()
             for step in happenings:
                 worker.writer.slice = slice_bytes
@@ -408,8 +444,10 @@ def test_each_command_takes_effect_once(
         assert contents(target) == contents(reference)
         checkpoint, fence = checkpoint_of(target), fence_of(target)
         assert checkpoint is not None
+        assert fence is not None
         assert (checkpoint.phase, checkpoint.replid) == ("stream", REPLID)
         assert checkpoint.offset == checkpoint.confirmed == source.end
+        assert checkpoint.database == source.database
         assert fence == worker.writer.registered.fence
         assert 0 < checkpoint.epoch <= fence.epoch
         # What is left out before it is executed commits with its count; what is rejected inside EXEC is known
@@ -423,3 +461,47 @@ def test_each_command_takes_effect_once(
             assert target.client(db=database).exists(fence_key("default"), checkpoint_key("default")) == 0
     finally:
         worker.close()
+
+
+HUGE: Command = ("SETRANGE", "s:a", 0, b"x" * 300)
+BEFORE: list[Command] = [("INCR", "n:a"), ("SELECT", 1)]
+BEHIND: list[Command] = [("INCR", "n:a")]
+BEGIN: list[Command] = [("MULTI",)]
+END: list[Command] = [("EXEC",)]
+
+
+@pytest.mark.parametrize("sent", [False, True])
+@pytest.mark.parametrize(
+    "commands",
+    [
+        [*BEFORE, HUGE, *BEHIND],
+        [*BEGIN, *BEFORE, HUGE, *END, *BEHIND],
+        [*BEGIN, *BEFORE, *[("APPEND", "s:a", "x" * 50)] * 5, *END, *BEHIND],
+    ],
+    ids=["huge command", "huge command in a transaction", "huge transaction"],
+)
+def test_a_source_lost_inside_something_huge(
+    servers: tuple[Server, Server], payloads: dict[str, bytes], commands: list[Command], sent: bool
+) -> None:
+    """What was begun before the cut comes again from its beginning, in the databases that were selected there."""
+    target, reference = servers
+    target.client().flushall()
+    source = Source(commands, {0: payloads})
+    reference_of(source, reference)
+    whole = len(source.data)
+    for cut in range(0, whole, 7):
+        target.client().flushall()
+        worker = Replicating(source, target, window_limit=1 << 20, pass_above=60)
+        try:
+            worker.start()
+            while worker.pending:
+                worker.read(0)
+                worker.receive(1 << 16)
+            worker.read(cut)
+            if sent:
+                worker.send()
+            worker.cut_source()
+            worker.complete()
+            assert contents(target) == contents(reference), f"cut after {cut} of {whole} bytes"
+        finally:
+            worker.close()
