@@ -80,6 +80,11 @@ class Replication:
         return self.checkpoint.phase if self.checkpoint is not None else ""
 
     @property
+    def unapplied(self) -> bool:
+        """Whether something was read and is not applied: in the window or in the spool."""
+        return len(self.window) > 0 or self.status.spool_bytes > 0
+
+    @property
     def acknowledged_offset(self) -> int:
         """The offset to acknowledge to the source: what is applied, 0 until the stream begins on the target."""
         base = self.window.base

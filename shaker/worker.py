@@ -135,7 +135,7 @@ class Worker:
         if replication.phase != "stream":
             return  # a snapshot cut short starts over: nothing is gained by waiting
         with anyio.move_on_after(self._settings.drain_timeout_seconds):
-            if self._status.target.connected or len(replication.window):
+            if self._status.target.connected or replication.unapplied:
                 await replication.drained.wait()
             else:
                 replication.drained.set()

@@ -9,7 +9,7 @@ from shaker.config import Settings
 from shaker.errors import LinkError
 from shaker.link.attempts import credentials
 from shaker.link.backoff import Backoff
-from shaker.link.connection import ReplyError, connect
+from shaker.link.connection import Connection, ReplyError, connect
 from shaker.link.sentinel import resolve
 from shaker.link.tls import tls_context
 from shaker.replica.session import parse_info, refusal
@@ -20,6 +20,10 @@ log = structlog.get_logger("shaker.source")
 POLL_SECONDS = 1.0
 # The answer is read within this time or the connection is made anew: lag must not hang on one lost packet.
 TIMEOUT_SECONDS = 5.0
+# Of the source's output buffer limits for replicas (hard, soft in bytes; seconds): what servers come with, and the
+# share of the lower one from which on it is worth a warning.
+DEFAULT_BUFFER_LIMITS = (256 * 1024 * 1024, 64 * 1024 * 1024, 60)
+BUFFER_SHARE = 0.5
 
 
 class SourceMonitor:
@@ -30,6 +34,7 @@ class SourceMonitor:
         self._replication = replication
         self._status = replication.status
         self._settle_at: tuple[str, int] | None = None  # history and offset
+        self._buffer_limits = DEFAULT_BUFFER_LIMITS
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -55,6 +60,7 @@ class SourceMonitor:
             timeout=TIMEOUT_SECONDS,
         ) as connection:
             await connection.authenticate(*credentials(endpoint))
+            await self._read_buffer_limits(connection)
             while True:
                 try:
                     info = parse_info(await connection.call("INFO"))
@@ -72,6 +78,7 @@ class SourceMonitor:
         # Behind a balancer or after a failover this connection can reach another server than the stream.
         if source is None or info.get("run_id") != source.run_id or not offset.isdigit():
             return
+        self._watch_buffer(info, int(offset))
         failover = info.get("master_failover_state", "no-failover")
         if failover == "no-failover":
             status.reasons.pop("failover", None)
@@ -87,6 +94,43 @@ class SourceMonitor:
             self._settle_at = None  # offsets of the history before say nothing about this one
         elif self._settings.mode == "migrate":
             self._settle(int(offset))
+
+    def _watch_buffer(self, info: dict[str, str], offset: int) -> None:
+        """Tell before the source's buffer for this worker overflows: the source would then drop the connection."""
+        status = self._status
+        if not status.source.connected or info.get("master_replid") != status.stream.replid:
+            return
+        waiting = offset - status.stream.received_offset - status.spool_bytes
+        hard, soft, seconds = self._buffer_limits
+        limit = min(bound for bound in (hard, soft, 1 << 62) if bound)
+        if waiting <= limit * BUFFER_SHARE:
+            status.reasons.pop("source_buffer", None)
+            return
+        told = "source_buffer" in status.reasons
+        status.reasons["source_buffer"] = (
+            f"about {waiting >> 20} MiB wait in the source for this worker; above its client-output-buffer-limit "
+            f"replica {hard} {soft} {seconds} (hard, soft, seconds) it drops the connection"
+        )
+        if not told:
+            log.warning(
+                "source buffer grows",
+                waiting_bytes=waiting,
+                hard_limit_bytes=hard,
+                soft_limit_bytes=soft,
+                soft_seconds=seconds,
+                hint="raise client-output-buffer-limit replica and repl-backlog-size there, or set spool.dir",
+            )
+
+    async def _read_buffer_limits(self, connection: Connection) -> None:
+        """Ask for the limits of the source's output buffer; a user who may not ask gets the servers' defaults."""
+        self._buffer_limits = DEFAULT_BUFFER_LIMITS
+        try:
+            reply = await connection.call("CONFIG", "GET", "client-output-buffer-limit")
+            words = reply[1].decode().split()
+            at = next(index for index, word in enumerate(words) if word in ("slave", "replica"))
+            self._buffer_limits = (int(words[at + 1]), int(words[at + 2]), int(words[at + 3]))
+        except (ReplyError, IndexError, ValueError, StopIteration):
+            log.debug("output buffer limits not told")
 
     def _settle(self, offset: int) -> None:
         """Finish once all that the source had written when it was first asked in the stream is applied."""

@@ -64,7 +64,7 @@ class TargetLink:
 
     def _give_up(self) -> bool:
         """While draining, with nothing left to write, a lost target is no reason to wait for it."""
-        return self._replication.draining and len(self._replication.window) == 0
+        return self._replication.draining and not self._replication.unapplied
 
     async def _write(self, connection: Connection, registered: Registered) -> None:
         replication, status = self._replication, self._status
@@ -207,7 +207,7 @@ class TargetLink:
             session.halt()
             if session.halted:
                 raise self._stop_error
-        if self._replication.draining and session.idle and len(self._replication.window) == 0:
+        if self._replication.draining and session.idle and not self._replication.unapplied:
             if session.behind:
                 session.persist()
                 self._replication.work.set()

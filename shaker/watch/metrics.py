@@ -64,6 +64,7 @@ class StatusCollector(Collector):
             ("shaker_commands_per_second", "Commands applied over the last second.", status.commands_per_second),
             ("shaker_rejected_commands", "Recorded commands that the target rejected.", status.rejected_commands),
             ("shaker_window_bytes", "Bytes held between source and target.", status.window_bytes),
+            ("shaker_spool_bytes", "Bytes held on disk while the target is behind.", status.spool_bytes),
             ("shaker_snapshot_expected_keys", "Keys of the snapshot; 0: not known.", snapshot.keys_total),
             ("shaker_snapshot_expected_bytes", "Bytes of the snapshot; 0: not known.", snapshot.bytes_total),
             (

@@ -99,6 +99,7 @@ class Status:
     received_bytes: int = 0
     sent_bytes: int = 0
     window_bytes: int = 0
+    spool_bytes: int = 0
     last_applied: float = 0.0
     latency_counts: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BUCKETS) + 1))
     latency_sum: float = 0.0
@@ -229,6 +230,7 @@ class Status:
             "errors": {f"{side}:{kind}": count for (side, kind), count in tuple(self.errors.items())},
             "rejected_commands": self.rejected_commands,
             "unconfirmed_bytes": self.unconfirmed_bytes,
+            "spool_bytes": self.spool_bytes,
             "reserved_keys_skipped": self.reserved_keys_skipped,
         }
 

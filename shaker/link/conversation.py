@@ -1,0 +1,354 @@
+"""One conversation with the source: what is missing is asked for, read into the window and acknowledged."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+import anyio
+import structlog
+
+from shaker.codec.rdb_events import LargeEntry, LargePiece
+from shaker.config import Settings
+from shaker.errors import RefusedError, ServerBusyError
+from shaker.link.attempts import Attempts
+from shaker.link.connection import READ_SIZE, Connection
+from shaker.link.distinct import check_distinct
+from shaker.link.servers import server_name
+from shaker.link.spool import Spool
+from shaker.replica.events import (
+    AckRequested,
+    Batch,
+    Continued,
+    Event,
+    FullSync,
+    Introduced,
+    KeyCount,
+    SnapshotEnd,
+    SnapshotEntries,
+    SnapshotLibrary,
+    SnapshotLoss,
+    SnapshotSize,
+)
+from shaker.replica.session import ReplicaSession, ReplicaState
+from shaker.replication import Replication, Resume, Signal, SourceIdentity
+from shaker.target.items import Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.transform.commands import RESERVED
+from shaker.transform.restore import functions_payload, large_restore, restore_requests
+
+log = structlog.get_logger("shaker.source")
+
+ACK_SECONDS = 1.0
+# A diskless source holds its stream back until the first acknowledgement behind the snapshot, and can overlook
+# one that comes right away: for a second they come this often.
+EAGER_ACK_SECONDS = 0.05
+EAGER_ACKS = 20
+# Attempts for which a source that lags behind what is already received is waited for, some 30 s in all.
+BEHIND_ATTEMPTS = 10
+
+
+class Conversation:
+    """One connection's worth of replication: reads events of a `ReplicaSession` into the window."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        replication: Replication,
+        connection: Connection,
+        session: ReplicaSession,
+        attempts: Attempts,
+    ) -> None:
+        self._settings = settings
+        self._replication = replication
+        self._status = replication.status
+        self._connection = connection
+        self._session = session
+        self._attempts = attempts
+        self.restarts = replication.source_restarts
+        self._info: dict[str, str] = {}
+        self._batches = 0
+        self._snapshot = ""
+        self._spooled = Signal()  # the spool changed
+        self._feeding = False  # bytes from the spool are on their way into the window
+        self._large: LargeEntry | None = None
+        self._tail = b""
+        self._eager_acks = 0
+        self._libraries: list[bytes] = []
+        self._losses: list[Rejection] = []
+        self._keep_libraries = settings.target.on_existing == "merge" or settings.target.stale_keys == "keep"
+
+    async def introduce(self) -> None:
+        """Shake hands, find out who the source is, and check that it can be one."""
+        session = self._session
+        session.start()
+        while True:
+            await self._connection.send(session.data_to_send())
+            events = session.receive_data(await self._connection.receive())
+            introduced = next((event for event in events if isinstance(event, Introduced)), None)
+            if introduced is not None:
+                break
+        self._info = info = introduced.info
+        self._status.source.server = server_name(info)
+        if info.get("cluster_enabled") == "1":
+            raise RefusedError(
+                f"the source {self._status.source.address} has cluster mode enabled",
+                hint="replication from a cluster is not built yet: one shard at a time cannot be told apart",
+            )
+        if info.get("role") == "slave" and info.get("master_link_status") != "up":
+            raise ServerBusyError("the source is a replica that has lost its own primary", kind="masterdown")
+        replication = self._replication
+        replids = {info.get("master_replid", ""), info.get("master_replid2", "")} - {"", "0" * 40}
+        replication.source = SourceIdentity(
+            self._settings.source.address.text, info.get("run_id", ""), frozenset(replids)
+        )
+        replication.source_known.set()
+        resume = replication.resume
+        if replication.target_registered and (
+            info.get("role") == "slave" or resume is None or resume.replid not in replids
+        ):
+            # Not who it was: an address can move to the target, and a source be made its replica.
+            await check_distinct(self._settings, replication.source)
+
+    async def request(self) -> None:
+        """Ask for the stream where the target stands, or for a snapshot, once the target is known."""
+        replication = self._replication
+        await replication.target_ready.wait()
+        if replication.window.drop_unfinished():
+            await replication.restart_target()
+        # Asked now, the source would begin a snapshot or fill its buffers for a reader that cannot read.
+        while replication.window.full:
+            await replication.space.wait()
+        self.restarts = replication.source_restarts
+        resume = replication.resume
+        if resume is not None:
+            self._check_not_behind(resume)
+        replid, offset, database = resume if resume is not None else (None, 0, 0)
+        log.info("psync", replid=replid or "?", offset=offset + 1 if replid else -1)
+        self._session.request(replid, offset, database, table=replication.table)
+        await self._connection.send(self._session.data_to_send())
+
+    def _check_not_behind(self, resume: Resume) -> None:
+        """Wait for a lagging replica of the same history: asked now, it would answer with a needless snapshot."""
+        offset = self._info.get("master_repl_offset", "")
+        if self._info.get("master_replid") == resume.replid and offset.isdigit() and int(offset) < resume.offset:
+            self._attempts.behind += 1
+            if self._attempts.behind <= BEHIND_ATTEMPTS:
+                raise ServerBusyError(
+                    f"the source is at offset {offset}, behind what is already received ({resume.offset})",
+                    kind="behind",
+                )
+        self._attempts.behind = 0
+
+    async def read(self) -> None:
+        """Read snapshot and stream into the window, no faster than the target empties it."""
+        while self._going_on:
+            while self._replication.window.full:
+                await self._replication.space.wait()
+            self._take(await self._receive())
+
+    async def spool(self, spool: Spool) -> None:
+        """Read what comes into the window, or into the spool while the target is behind."""
+        while self._going_on:
+            while spool.full:
+                await self._spooled.wait()
+            data = await self._receive()
+            if spool.size == 0 and not self._feeding and not self._replication.window.full:
+                self._take(data)
+            else:
+                await spool.put(data)
+                self._status.spool_bytes = spool.size
+                self._spooled.set()
+
+    async def feed(self, spool: Spool) -> None:
+        """Move what is in the spool into the window, as the target empties it."""
+        while True:
+            while spool.size == 0:
+                self._feeding = False
+                await self._spooled.wait()
+            while self._replication.window.full:
+                await self._replication.space.wait()
+            self._feeding = True
+            self._take(await spool.get(READ_SIZE))
+            self._status.spool_bytes = spool.size
+            self._spooled.set()
+
+    @property
+    def _going_on(self) -> bool:
+        """Whether there is more to read: not where the window was emptied, nor behind the one wanted snapshot."""
+        if self._replication.source_restarts != self.restarts:
+            return False
+        return not (self._snapshot and self._replication.resume is not None and self._settings.mode == "snapshot")
+
+    async def _receive(self) -> bytes:
+        data = await self._connection.receive(timeout=self._settings.source.timeout_seconds)
+        self._status.received_bytes += len(data)
+        return data
+
+    def _take(self, data: bytes) -> None:
+        """Take bytes of the source, in order."""
+        if not self._going_on:
+            return  # what comes now does not follow what the window holds
+        status, session = self._status, self._session
+        for event in session.receive_data(data):
+            self._handle(event)
+        if session.state is ReplicaState.LOADING:
+            status.snapshot.bytes_done = session.snapshot_bytes
+        elif (received := session.received_offset) is not None:
+            status.stream.received_offset = received
+            if received > status.stream.source_offset:
+                status.observe_source_offset(received)
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, Batch):
+            rejections = tuple(
+                Rejection(name.decode("ascii", "replace"), "", "it would write to records of shaker itself")
+                for name in event.rejected
+            )
+            self._status.reserved_keys_skipped += event.skipped
+            self._replication.put_batch(event, StreamItem(event, time.monotonic(), rejections))
+        elif isinstance(event, SnapshotEntries):
+            self._put_keys(event)
+        elif isinstance(event, LargeEntry):
+            self._large = event
+            head, self._tail = large_restore(event)
+            self._put_piece(head, last=False)
+        elif isinstance(event, LargePiece):
+            self._put_piece(event.data, last=event.last)
+        elif isinstance(event, AckRequested):
+            self._replication.ack_wanted = event.offset
+            self._replication.ack.set()
+        elif isinstance(event, SnapshotSize):
+            self._status.snapshot.bytes_total = event.size
+        elif isinstance(event, KeyCount):
+            self._status.snapshot.keys_total += event.keys
+        elif isinstance(event, SnapshotLibrary):
+            self._libraries.append(event.code)
+        elif isinstance(event, SnapshotLoss):
+            self._losses.append(Rejection(event.kind, event.name, "no command carries data of modules beside keys"))
+        elif isinstance(event, FullSync):
+            self._begin_snapshot(event)
+        elif isinstance(event, SnapshotEnd):
+            self._end_snapshot(event)
+        elif isinstance(event, Continued):
+            self._continue(event)
+
+    def _begin_snapshot(self, event: FullSync) -> None:
+        replication, status = self._replication, self._status
+        self._connected()
+        status.full_syncs += 1
+        status.snapshot = type(status.snapshot)(started=status.clock())
+        status.lag.reset()
+        status.stream.replid = event.replid
+        status.stream.applied_offset = 0
+        status.stream.received_offset = event.offset
+        status.observe_source_offset(event.offset)
+        replication.loading = True
+        replication.caught_up_at = 0
+        self._snapshot = secrets.token_hex(8)
+        replication.window.discard_waiting()
+        replication.resume = None
+        target = self._settings.target
+        flush = target.stale_keys == "flush"
+        if replication.checkpoint is None:
+            flush = target.on_existing == "flush"
+        log.warning("full sync", replid=event.replid, offset=event.offset, flush=flush)
+        replication.put(SnapshotStart(self._snapshot, event.replid, event.offset, flush=flush))
+
+    def _put_keys(self, event: SnapshotEntries) -> None:
+        data, requests, skipped = restore_requests(event.entries)
+        self._status.reserved_keys_skipped += len(skipped)
+        if requests:
+            self._batches += 1
+            self._replication.put(
+                SnapshotKeys(self._snapshot, self._batches, event.database, data, requests, len(data))
+            )
+
+    def _put_piece(self, data: bytes, *, last: bool) -> None:
+        """Append a piece of a value too large to hold: together they are one RESTORE."""
+        entry = self._large
+        assert entry is not None  # pieces follow their entry
+        if entry.key.startswith(RESERVED):
+            self._status.reserved_keys_skipped += last
+            return
+        self._batches += last
+        if last:
+            data += self._tail
+        self._replication.put(
+            SnapshotKeys(
+                self._snapshot,
+                self._batches,
+                entry.database,
+                data,
+                int(last),
+                len(data),
+                label=entry.key,
+                more=not last,
+            )
+        )
+
+    def _end_snapshot(self, event: SnapshotEnd) -> None:
+        replication = self._replication
+        replication.resume = Resume(event.replid, event.offset, event.database)
+        replication.put(
+            SnapshotFinish(
+                event.replid,
+                event.offset,
+                event.database,
+                functions_payload(self._libraries),
+                keep_libraries=self._keep_libraries,
+                rejections=tuple(self._losses),
+            )
+        )
+        self._libraries = []
+        self._eager_acks = EAGER_ACKS
+        replication.ack.set()
+        self._status.snapshot.bytes_done = self._session.snapshot_bytes
+        log.info("snapshot received", offset=event.offset, bytes=self._session.snapshot_bytes)
+
+    def _continue(self, event: Continued) -> None:
+        replication = self._replication
+        self._connected()
+        self._status.partial_syncs += 1
+        resume = replication.resume
+        assert resume is not None  # only a request with an offset is continued
+        log.info("partial sync", replid=event.replid, offset=resume.offset)
+        offset = self._info.get("master_repl_offset", "")
+        replication.caught_up_at = 0
+        if self._info.get("master_replid") == event.replid and offset.isdigit():
+            # How old what is behind us is, nobody knows: no sample of the lag is older than this worker.
+            replication.caught_up_at = int(offset)
+            self._status.observe_source_offset(max(int(offset), resume.offset))
+        replication.refresh_state()
+        if event.replid != resume.replid:
+            # The new id must reach the target at once: a second failover would make the old one unknown.
+            batch = Batch((), 0, 0, event.replid, resume.offset, resume.database, persist=True)
+            replication.put_batch(batch, StreamItem(batch, time.monotonic()))
+
+    def _connected(self) -> None:
+        self._status.source.connected = True
+        self._status.source.last_error = ""
+        self._attempts.succeeded()
+
+    async def acknowledge_forever(self) -> None:
+        """Acknowledge every second, and at once when asked and when what was asked for is applied."""
+        while True:
+            eager = self._eager_acks > 0 and self._session.state is ReplicaState.STREAMING
+            self._eager_acks -= eager
+            with anyio.move_on_after(EAGER_ACK_SECONDS if eager else ACK_SECONDS):
+                await self._replication.ack.wait()
+            self._status.beat("source")
+            await self.acknowledge()
+
+    async def acknowledge(self) -> None:
+        """Tell the source what is applied on the target; while a snapshot is loaded, that the worker is alive."""
+        state = self._session.state
+        if state in (ReplicaState.PREPARING, ReplicaState.LOADING, ReplicaState.MARK):
+            await self._connection.send(b"\n")
+        elif state is ReplicaState.STREAMING:
+            await self._connection.send(ack(self._replication.acknowledged_offset))
+
+
+def ack(offset: int) -> bytes:
+    """Return the request by which a replica acknowledges `offset`."""
+    number = b"%d" % offset
+    return b"*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n$%d\r\n%b\r\n" % (len(number), number)
