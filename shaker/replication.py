@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import anyio
 
 from shaker.replica.events import Batch
-from shaker.target.items import Item, StreamItem
+from shaker.target.items import Hold, Item, StreamItem
 from shaker.target.records import Checkpoint
 from shaker.target.window import Window, position_of
 from shaker.transform.commands import CommandTable
@@ -66,6 +67,11 @@ class Replication:
         self.target_restart = Signal()
         self.handshaking = False
         self.target_registered = False
+        self.cut: Callable[[Hold], None] | None = (
+            None  # holds the stream at an offset; only while there is a stream
+        )
+        self._gate = anyio.Event()  # set while what the source sends may be taken
+        self._gate.set()
         self.ack_wanted: int | None = None
         self.finished = anyio.Event()  # the work of a one-off mode is complete
         self.loading = False  # a snapshot is being received, or its end is not applied yet
@@ -119,6 +125,19 @@ class Replication:
             self.ack_wanted = None
             self.ack.set()
 
+    def close_gate(self) -> None:
+        """Take nothing more of what the source sends, until `open_gate`."""
+        self._gate = anyio.Event()
+
+    def open_gate(self) -> None:
+        """Go on taking what the source sends."""
+        self._gate.set()
+
+    async def pass_gate(self) -> None:
+        """Return when what the source sent may be taken."""
+        while not self._gate.is_set():
+            await self._gate.wait()
+
     async def restart_target(self) -> None:
         """Have the target link drop its connection, with what it began there, and wait until it is back."""
         self.target_ready = anyio.Event()
@@ -127,6 +146,7 @@ class Replication:
 
     def registered(self, checkpoint: Checkpoint | None, *, same_server_run: bool, first: bool) -> bool:
         """Line up with the checkpoint read at a registration; False when the source had to be restarted."""
+        self.window.sweep = checkpoint.sweep if checkpoint is not None else ""
         self.checkpoint = checkpoint
         kept = not first and self.window.recover(checkpoint, same_server_run=same_server_run)
         if not kept:

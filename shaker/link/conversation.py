@@ -20,6 +20,7 @@ from shaker.replica.events import (
     AckRequested,
     Batch,
     Continued,
+    CutReached,
     Event,
     FullSync,
     Introduced,
@@ -32,7 +33,7 @@ from shaker.replica.events import (
 )
 from shaker.replica.session import ReplicaSession, ReplicaState
 from shaker.replication import Replication, Resume, Signal, SourceIdentity
-from shaker.target.items import Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.target.items import Hold, Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.transform.commands import RESERVED
 from shaker.transform.restore import functions_payload, large_restore, restore_requests
 
@@ -70,6 +71,7 @@ class Conversation:
         self._snapshot = ""
         self._spooled = Signal()  # the spool changed
         self._feeding = False  # bytes from the spool are on their way into the window
+        self._hold: Hold | None = None
         self._large: LargeEntry | None = None
         self._tail = b""
         self._eager_acks = 0
@@ -144,7 +146,9 @@ class Conversation:
         while self._going_on:
             while self._replication.window.full:
                 await self._replication.space.wait()
-            self._take(await self._receive())
+            data = await self._receive()
+            await self._replication.pass_gate()
+            self._take(data)
 
     async def spool(self, spool: Spool) -> None:
         """Read what comes into the window, or into the spool while the target is behind."""
@@ -152,6 +156,7 @@ class Conversation:
             while spool.full:
                 await self._spooled.wait()
             data = await self._receive()
+            await self._replication.pass_gate()
             if spool.size == 0 and not self._feeding and not self._replication.window.full:
                 self._take(data)
             else:
@@ -168,7 +173,9 @@ class Conversation:
             while self._replication.window.full:
                 await self._replication.space.wait()
             self._feeding = True
-            self._take(await spool.get(READ_SIZE))
+            data = await spool.get(READ_SIZE)
+            await self._replication.pass_gate()
+            self._take(data)
             self._status.spool_bytes = spool.size
             self._spooled.set()
 
@@ -214,6 +221,8 @@ class Conversation:
             self._put_piece(head, last=False)
         elif isinstance(event, LargePiece):
             self._put_piece(event.data, last=event.last)
+        elif isinstance(event, CutReached):
+            self._reach(event)
         elif isinstance(event, AckRequested):
             self._replication.ack_wanted = event.offset
             self._replication.ack.set()
@@ -251,8 +260,10 @@ class Conversation:
         flush = target.stale_keys == "flush"
         if replication.checkpoint is None:
             flush = target.on_existing == "flush"
-        log.warning("full sync", replid=event.replid, offset=event.offset, flush=flush)
-        replication.put(SnapshotStart(self._snapshot, event.replid, event.offset, flush=flush))
+        # What an earlier snapshot or stream of ours left, a snapshot cut short too, may be gone on the source.
+        sweep = target.stale_keys == "sweep" and replication.checkpoint is not None and not flush
+        log.warning("full sync", replid=event.replid, offset=event.offset, flush=flush, sweep=sweep)
+        replication.put(SnapshotStart(self._snapshot, event.replid, event.offset, flush=flush, sweep=sweep))
 
     def _put_keys(self, event: SnapshotEntries) -> None:
         data, requests, skipped = restore_requests(event.entries)
@@ -262,6 +273,29 @@ class Conversation:
             self._replication.put(
                 SnapshotKeys(self._snapshot, self._batches, event.database, data, requests, len(data))
             )
+
+    def cut(self, hold: Hold) -> None:
+        """Have the target held where the stream stands at the hold's offset; the hold ends at once if it cannot."""
+        self.end_hold()
+        self._hold = hold
+        for event in self._session.cut(hold.offset):
+            self._handle(event)
+
+    def end_hold(self) -> None:
+        """Give up a hold that the stream has not reached."""
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            hold.ended(False)
+
+    def _reach(self, event: CutReached) -> None:
+        hold = self._hold
+        if hold is None or hold.offset != event.offset:
+            return
+        if not event.clean or not self._going_on:
+            self.end_hold()
+            return
+        self._hold = None
+        self._replication.put(hold)
 
     def _put_piece(self, data: bytes, *, last: bool) -> None:
         """Append a piece of a value too large to hold: together they are one RESTORE."""

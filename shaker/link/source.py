@@ -83,6 +83,7 @@ class SourceLink:
                 await conversation.introduce()
                 await conversation.request()
                 self._replication.handshaking = False
+                self._replication.cut = conversation.cut
                 await (conversation.read() if spool is None else conversation.spool(spool))
             if session.state is ReplicaState.STREAMING:
                 await self._replication.drained.wait()
@@ -102,6 +103,8 @@ class SourceLink:
         try:
             await together(*tasks)
         finally:
+            self._replication.cut = None
+            conversation.end_hold()
             if spool is not None:
                 spool.close()
                 self._status.spool_bytes = 0

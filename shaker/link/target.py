@@ -192,7 +192,7 @@ class TargetLink:
                 self._attempts.succeeded()
             else:
                 idle_since = None
-                if now - self._answered_at > limit:
+                if session.waiting and now - self._answered_at > limit:
                     raise LinkError(f"the target did not answer for {limit:g} s", kind="timeout")
                 continue
             idle_since = now if idle_since is None else idle_since

@@ -65,6 +65,16 @@ class StreamAssembler:
         """Replication offset behind the last whole command received."""
         return self._reader.offset
 
+    @property
+    def received(self) -> int:
+        """Replication offset behind the last byte received."""
+        return self._reader.offset + self._reader.held
+
+    @property
+    def between(self) -> bool:
+        """Whether the last byte received ends a command outside of transactions."""
+        return self._reader.held == 0 and self._transaction is None
+
     def feed(self, data: bytes) -> list[Batch | AckRequested]:
         """Take bytes of the stream; return the batches that are whole by now."""
         for piece in self._reader.feed(data):

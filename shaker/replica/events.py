@@ -112,6 +112,13 @@ class AckRequested(NamedTuple):
     offset: int
 
 
+class CutReached(NamedTuple):
+    """The stream stands where it was to be cut; not `clean`: in the middle of a command or transaction there."""
+
+    offset: int
+    clean: bool
+
+
 class Introduced(NamedTuple):
     """The source has answered the handshake; `info` is its INFO, parsed. PSYNC comes next."""
 
@@ -131,5 +138,6 @@ Event = (
     | SnapshotLoss
     | SnapshotEnd
     | AckRequested
+    | CutReached
     | Introduced
 )

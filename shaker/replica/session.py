@@ -17,6 +17,7 @@ from shaker.errors import AccessError, CorruptError, LinkError, RefusedError, Se
 from shaker.replica.assembler import StreamAssembler
 from shaker.replica.events import (
     Continued,
+    CutReached,
     Event,
     FullSync,
     Introduced,
@@ -118,6 +119,7 @@ class ReplicaSession:
         self._size = 0  # bytes of the snapshot, in the form with a length
         self._loaded = 0  # bytes fed since the snapshot began
         self._mark = b""
+        self._cut: int | None = None
         self._snapshot: SnapshotReader | None = None
         self._assembler: StreamAssembler | None = None
 
@@ -168,7 +170,7 @@ class ReplicaSession:
         AccessError and ServerBusyError for what the source refuses, LinkError for what is no handshake.
         """
         if self._assembler is not None:
-            return [*self._assembler.feed(data)]
+            return self._stream(self._assembler, data)
         events: list[Event] = []
         if self.state is ReplicaState.LOADING:
             self._load(data, events)
@@ -177,6 +179,26 @@ class ReplicaSession:
         while self._buffer and self._assembler is None and self._step(events):
             pass
         return events
+
+    def cut(self, offset: int) -> list[Event]:
+        """Give out `CutReached` where the stream stands at `offset`, at once if it does already; one cut at a time.
+
+        Only in the stream. An offset that was passed already can never be reached: its cut comes at once, not clean.
+        """
+        assembler = self._assembler
+        if assembler is None or assembler.received > offset:
+            return [CutReached(offset, clean=False)]
+        self._cut = offset
+        return self._stream(assembler, b"")
+
+    def _stream(self, assembler: StreamAssembler, data: bytes) -> list[Event]:
+        cut = self._cut
+        if cut is None or assembler.received + len(data) < cut:
+            return [*assembler.feed(data)]
+        self._cut = None
+        here = cut - assembler.received
+        events: list[Event] = [*assembler.feed(data[:here]), CutReached(cut, clean=assembler.between)]
+        return events + [*assembler.feed(data[here:])]
 
     def _step(self, events: list[Event]) -> bool:
         """Handle one piece of the buffer outside snapshot and stream; False when it is not whole yet."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from shaker.replica.events import Batch
+from shaker.replica.events import Batch, Part
 
 
 class Rejection(NamedTuple):
@@ -59,12 +60,13 @@ class StreamItem:
 
 @dataclass(slots=True)
 class SnapshotStart:
-    """The beginning of a snapshot: `flush` empties the target first."""
+    """The beginning of a snapshot: `flush` empties the target first, `sweep` removes stale keys after it."""
 
     snapshot: str
     replid: str
     offset: int
     flush: bool
+    sweep: bool = False
     size: int = 0
 
     @property
@@ -124,4 +126,34 @@ class SnapshotFinish:
         return Position("stream", self.replid, self.offset)
 
 
-Item = StreamItem | SnapshotStart | SnapshotKeys | SnapshotFinish
+@dataclass(slots=True, eq=False)
+class Hold:
+    """A point of the stream where the target is held until its owner lets it go on, perhaps with writes of his own.
+
+    `reached` is called when everything before has taken effect and nothing behind; then `go_on` may give `parts`,
+    which are applied there in one transaction. `ended` is called with True when that is done, with False when the
+    hold was given up because a link was lost: then nothing or all of the parts took effect.
+    """
+
+    replid: str
+    offset: int
+    database: int
+    reached: Callable[[], None]
+    ended: Callable[[bool], None]
+    parts: tuple[Part, ...] = ()
+    held: bool = True
+    told: bool = False
+    size: int = 0
+
+    def go_on(self, parts: tuple[Part, ...] = ()) -> None:
+        """Let the stream go on behind `parts`."""
+        self.parts = parts
+        self.held = False
+
+    @property
+    def position(self) -> Position:
+        """Where the checkpoint stands with it."""
+        return Position("stream", self.replid, self.offset)
+
+
+Item = Hold | StreamItem | SnapshotStart | SnapshotKeys | SnapshotFinish

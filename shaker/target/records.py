@@ -70,7 +70,8 @@ class Checkpoint:
     `phase` is `snapshot` or `stream`. In the stream everything up to `offset` of `replid` has taken effect and
     `database` was selected there; replies were read up to `confirmed`. In a snapshot `snapshot` is its random id
     and `snapshot_batch` the number of its last batch; the offset is where the stream will begin.
-    `rejected` counts commands that the target rejected, `rejected_last` names the last of them.
+    `sweep` is how far stale keys were removed since the last full synchronisation: `<database>:<cursor>` of SCAN,
+    empty when all were. `rejected` counts commands that the target rejected, `rejected_last` names the last of them.
     """
 
     phase: str = ""
@@ -82,6 +83,7 @@ class Checkpoint:
     snapshot_batch: int = 0
     rejected: int = 0
     rejected_last: str = ""
+    sweep: str = ""
     source: str = ""
     source_run_id: str = ""
     epoch: int = 0

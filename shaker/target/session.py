@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from shaker.codec.resp import encode
 from shaker.errors import LinkError, UnfaithfulError
 from shaker.replica.events import Batch
-from shaker.target.items import Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.target.items import Hold, Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.target.records import Checkpoint, Fence, checkpoint_key, fence_key
 from shaker.target.steps import Probe, ReplyReader, Requests, Step, Transaction
 from shaker.target.window import Counted, Window, position_of
@@ -25,6 +25,7 @@ from shaker.transform.commands import CommandTable
 MULTI: Final = encode("MULTI")
 EXEC: Final = encode("EXEC")
 SELECT_0: Final = encode("SELECT", 0)
+FIRST_KEYS: Final = "0:0"  # where a sweep of all databases begins
 
 # Bytes of commands after which a transaction takes no more: bounds how long the target is busy with one EXEC.
 TRANSACTION_BYTES: Final = 512 * 1024
@@ -35,7 +36,7 @@ PIPELINE_BYTES: Final = 8 * 1024 * 1024
 class Progress(NamedTuple):
     """What the target has answered for: counts since the last report, and the item it reached."""
 
-    items: tuple[StreamItem | SnapshotStart | SnapshotKeys | SnapshotFinish, ...]
+    items: tuple[Hold | StreamItem | SnapshotStart | SnapshotKeys | SnapshotFinish, ...]
     commands: int
     written: bool
 
@@ -99,11 +100,17 @@ class TargetSession:
         return not self._expected and self._window.peek() is None
 
     @property
+    def waiting(self) -> bool:
+        """Whether the target owes an answer."""
+        return bool(self._expected)
+
+    @property
     def behind(self) -> bool:
         """Whether the checkpoint lacks something that the worker knows: an offset, replies read, a rejection."""
         checkpoint = self.checkpoint
         return checkpoint.phase == "stream" and (
-            checkpoint.offset != self._applied
+            checkpoint.sweep != self._window.sweep
+            or checkpoint.offset != self._applied
             or checkpoint.confirmed != self._applied
             or checkpoint.rejected != self._rejected
         )
@@ -174,6 +181,8 @@ class TargetSession:
             return self._fill_stream(item, out)
         if isinstance(item, SnapshotKeys):
             return self._fill_keys(item, out)
+        if isinstance(item, Hold):
+            return self._fill_hold(item, out)
         if self._expected:
             return False  # the beginning and the end of a snapshot wait for all before them
         self._window.take()
@@ -224,6 +233,32 @@ class TargetSession:
                 return False
         self._window.take()
         self._send_batch(item, transaction, out)
+        return True
+
+    def _fill_hold(self, item: Hold, out: list[bytes]) -> bool:
+        if self._expected:
+            return False  # everything before has to take effect first
+        if not item.told:
+            item.told = True
+            item.reached()
+        if item.held:
+            return False
+        unproven = next((part.database for part in item.parts if part.database not in self._proven), None)
+        if unproven is not None:
+            self._probe(unproven, out)
+            return False
+        self._window.take()
+        if not item.parts:
+            self._window.answered(1, written=False)
+            item.ended(True)
+            return True
+        transaction = self._begin(out)
+        transaction.items.append(item)
+        transaction.sealed = True
+        for part in item.parts:
+            self._select(transaction, part.database, out)
+            out.append(part.data)
+            transaction.add(None, None, part.commands)
         return True
 
     def _prove(self, batch: Batch, transaction: Transaction | None, out: list[bytes]) -> bool:
@@ -317,7 +352,7 @@ class TargetSession:
     def _end(self, transaction: Transaction, out: list[bytes]) -> None:
         """Send the end of the open transaction: everything before it is answered."""
         for item in transaction.items:
-            if not isinstance(item, SnapshotStart):
+            if not isinstance(item, SnapshotStart | Hold):
                 for rejection in item.rejections:
                     self._reject(rejection)
         checkpoint = replace(
@@ -328,6 +363,7 @@ class TargetSession:
             confirmed=self._applied,
             rejected=self._rejected,
             rejected_last=self._rejected_last,
+            sweep=self._window.sweep,
         )
         for item in transaction.items:
             checkpoint = self._advance(checkpoint, item)
@@ -337,15 +373,21 @@ class TargetSession:
         out.append(EXEC)
         self._open = None
 
-    def _advance(self, checkpoint: Checkpoint, item: StreamItem | SnapshotStart | SnapshotFinish) -> Checkpoint:
+    def _advance(
+        self, checkpoint: Checkpoint, item: Hold | StreamItem | SnapshotStart | SnapshotFinish
+    ) -> Checkpoint:
         if isinstance(item, StreamItem):
             batch = item.batch
             return replace(
                 checkpoint, phase="stream", replid=batch.replid, offset=batch.end_offset, database=batch.database
             )
+        if isinstance(item, Hold):
+            return checkpoint
         if isinstance(item, SnapshotStart):
+            self._window.sweep = FIRST_KEYS if item.sweep else ""
             return replace(
-                checkpoint, phase="snapshot", snapshot=item.snapshot, snapshot_batch=0,
+                checkpoint,
+                sweep=self._window.sweep, phase="snapshot", snapshot=item.snapshot, snapshot_batch=0,
                 replid=item.replid, offset=item.offset, confirmed=item.offset, rejected=0, rejected_last="",
             )  # fmt: skip
         return replace(
@@ -389,6 +431,9 @@ class TargetSession:
             self._applied = checkpoint.offset
         self._window.answered(len(transaction.items))
         self._window.written()
+        for item in transaction.items:
+            if isinstance(item, Hold):
+                item.ended(True)
         self._window.counted = Counted(position_of(checkpoint), self._rejected, self._rejected_last)
         self._progress.append(Progress(tuple(transaction.items), commands, written=True))
         if self._rejected != checkpoint.rejected:

@@ -10,7 +10,7 @@ from typing import Final
 from shaker.codec.resp import MAX_ERRORS, ReplyScanner
 from shaker.errors import LinkError, UnfaithfulError
 from shaker.replica.events import Part
-from shaker.target.items import Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.target.items import Hold, Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.target.records import Checkpoint
 from shaker.target.rejections import (
     Walk,
@@ -32,7 +32,7 @@ QUEUED: Final = b"+QUEUED\r\n"
 class Transaction:
     """MULTI … EXEC: what is in it, and how far its replies are."""
 
-    items: list[StreamItem | SnapshotStart | SnapshotFinish] = field(default_factory=list)
+    items: list[Hold | StreamItem | SnapshotStart | SnapshotFinish] = field(default_factory=list)
     layout: list[tuple[StreamItem | None, Part | None, int]] = field(default_factory=list)
     size: int = 0  # bytes of commands
     database: int = 0  # selected by what was sent of it

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple
 
-from shaker.target.items import Item, Position, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.target.items import Hold, Item, Position, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.target.records import Checkpoint
 
 # What an item costs beyond its bytes: a stream of tiny batches may not grow the window without bound.
@@ -39,6 +39,7 @@ class Window:
         self._base: list[Position] = []
         self.databases: set[int] = set()  # to be proven by each connection before anything else
         self.covered: tuple[Item, ...] = ()  # what the last `recover` found to have taken effect, its answer lost
+        self.sweep = ""  # where the sweep of stale keys stands, as the checkpoint has it; empty when none is to do
         self.counted: Counted | None = None  # what the last answered transaction told, known before it is written
 
     def __len__(self) -> int:
@@ -104,6 +105,7 @@ class Window:
 
     def drop_unfinished(self) -> bool:
         """Drop the beginning of what the source did not finish; True if part of it was handed out already."""
+        self.end_holds()
         handed = False
         while self._items and _goes_on(self._items[-1]):
             item = self._items.pop()
@@ -113,14 +115,26 @@ class Window:
                 handed = True
         return handed
 
+    def end_holds(self) -> None:
+        """Give up every hold: a link was lost, and where the stream goes on it is not held any more."""
+        for index in range(len(self._items) - 1, -1, -1):
+            item = self._items[index]
+            if isinstance(item, Hold):
+                del self._items[index]
+                self.size -= ITEM_OVERHEAD
+                self._handed -= index < self._handed
+                item.ended(False)
+
     def discard_waiting(self) -> None:
         """Drop what was not handed out: the source begins anew."""
+        self.end_holds()
         while len(self._items) > self._handed:
             item = self._items.pop()
             self.size -= item.size + ITEM_OVERHEAD
 
     def clear(self, base: Position | None) -> None:
         """Drop everything; the target stands at `base`."""
+        self.end_holds()
         self._items.clear()
         self.size = self._handed = 0
         self._base = [base] if base else []
@@ -132,6 +146,7 @@ class Window:
         checkpoint says is no boundary of what is kept, so the target lost or gained something that the window does
         not know; the caller has to go on from the checkpoint alone.
         """
+        self.end_holds()
         aligned = self._align(checkpoint, same_server_run)
         return aligned and not any(
             isinstance(item, StreamItem | SnapshotKeys) and item.released for item in self._items
