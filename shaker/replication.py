@@ -171,8 +171,15 @@ class Replication:
         return kept or first
 
     def refresh_state(self) -> None:
-        """Derive the public state from what is known."""
-        self.status.state = self._state()
+        """Derive the public state from what is known, and whether stale keys keep the worker from being ready."""
+        status = self.status
+        status.state = self._state()
+        if self.window.sweep:
+            status.reasons["sweep"] = (
+                f"stale keys are being removed: {status.sweep_scanned} looked at, {status.sweep_deleted} deleted"
+            )
+        else:
+            status.reasons.pop("sweep", None)
 
     def _state(self) -> State:
         status = self.status

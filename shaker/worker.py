@@ -12,8 +12,10 @@ from shaker import __version__
 from shaker.build import codec_kind
 from shaker.config import Settings
 from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_UNFAITHFUL, FencedError, RefusedError, ShakerError
+from shaker.link.barrier import Barriers
 from shaker.link.monitor import SourceMonitor
 from shaker.link.source import SourceLink
+from shaker.link.sweep import Sweeper
 from shaker.link.target import TargetLink
 from shaker.replication import Replication
 from shaker.watch.health import HealthServer
@@ -78,6 +80,7 @@ class Worker:
         self._source = SourceLink(settings, self._replication)
         self._target = TargetLink(settings, self._replication)
         self._monitor = SourceMonitor(settings, self._replication)
+        self._sweeper = Sweeper(settings, self._replication, Barriers(self._replication))
         self._stop = anyio.Event()  # drain now: a signal came, or the work of a one-off mode is complete
         self._error: ShakerError | None = None
 
@@ -103,11 +106,12 @@ class Worker:
                 links.start_soon(self._guard, self._source.run, links.cancel_scope)
                 links.start_soon(self._guard, self._target.run, links.cancel_scope)
                 links.start_soon(self._monitor.run)
+                links.start_soon(self._guard, self._sweeper.run, links.cancel_scope)
                 await self._stop.wait()
                 await self._drain()
                 links.cancel_scope.cancel()
         finally:
-            for task in ("source", "target", "monitor"):
+            for task in ("source", "target", "monitor", "sweep"):
                 self._status.retire(task)
             self._replication.final = State.STOPPED
             if self._error is not None:

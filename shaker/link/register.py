@@ -140,7 +140,7 @@ async def _check_contents(
     checkpoint = Checkpoint.parse(_record(await connection.call("HGETALL", checkpoint_key(name))))
     if checkpoint is None:
         own = int(await connection.call("EXISTS", fence_key(name)))
-        keys = sum(_keys(value) for field, value in info.items() if field.startswith("db")) - own
+        keys = sum(keyspace(info).values()) - own
         if keys > 0 and settings.target.on_existing == "refuse":
             raise RefusedError(
                 f"the target {settings.target.address.text} holds {keys} keys and no checkpoint of {name!r}",
@@ -159,10 +159,14 @@ async def _check_contents(
         )
 
 
-def _keys(value: str) -> int:
-    """Return the number of keys of a line of INFO keyspace (`keys=1,expires=0,…`), 0 for other lines."""
-    first = value.partition(",")[0]
-    return int(first[5:]) if first.startswith("keys=") and first[5:].isdigit() else 0
+def keyspace(info: dict[str, str]) -> dict[int, int]:
+    """Return the number of keys in each database that holds any, from INFO (`db0:keys=1,expires=0,…`)."""
+    keys = {}
+    for name, value in info.items():
+        count = value.partition(",")[0].removeprefix("keys=")
+        if name.startswith("db") and name[2:].isdigit() and count.isdigit():
+            keys[int(name[2:])] = int(count)
+    return keys
 
 
 def _record(reply: Any) -> dict[str, str]:

@@ -181,9 +181,9 @@ class ReplicaSession:
         return events
 
     def cut(self, offset: int) -> list[Event]:
-        """Give out `CutReached` where the stream stands at `offset`, at once if it does already; one cut at a time.
+        """Give out `CutReached` where the stream stands at `offset`, at once if it does; one cut at a time.
 
-        Only in the stream. An offset that was passed already can never be reached: its cut comes at once, not clean.
+        Outside the stream, or with an offset that was passed already, it comes at once and is not clean.
         """
         assembler = self._assembler
         if assembler is None or assembler.received > offset:
@@ -198,7 +198,7 @@ class ReplicaSession:
         self._cut = None
         here = cut - assembler.received
         events: list[Event] = [*assembler.feed(data[:here]), CutReached(cut, clean=assembler.between)]
-        return events + [*assembler.feed(data[here:])]
+        return [*events, *assembler.feed(data[here:])]
 
     def _step(self, events: list[Event]) -> bool:
         """Handle one piece of the buffer outside snapshot and stream; False when it is not whole yet."""

@@ -137,7 +137,6 @@ class Hold:
 
     replid: str
     offset: int
-    database: int
     reached: Callable[[], None]
     ended: Callable[[bool], None]
     parts: tuple[Part, ...] = ()

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from shaker.codec.resp import encode
 from shaker.errors import LinkError, UnfaithfulError
 from shaker.replica.events import Batch
+from shaker.target.advance import FIRST_KEYS, advanced, library_request
 from shaker.target.items import Hold, Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.target.records import Checkpoint, Fence, checkpoint_key, fence_key
 from shaker.target.steps import Probe, ReplyReader, Requests, Step, Transaction
@@ -25,7 +26,6 @@ from shaker.transform.commands import CommandTable
 MULTI: Final = encode("MULTI")
 EXEC: Final = encode("EXEC")
 SELECT_0: Final = encode("SELECT", 0)
-FIRST_KEYS: Final = "0:0"  # where a sweep of all databases begins
 
 # Bytes of commands after which a transaction takes no more: bounds how long the target is busy with one EXEC.
 TRANSACTION_BYTES: Final = 512 * 1024
@@ -189,25 +189,16 @@ class TargetSession:
         transaction = self._begin(out)
         transaction.items.append(item)
         transaction.sealed = True
+        if isinstance(item, SnapshotStart):
+            self._window.sweep = FIRST_KEYS if item.sweep else ""
         if isinstance(item, SnapshotStart) and item.flush:
             self._request(transaction, encode("FLUSHALL"), out)
             self._request(transaction, self._fence.command(self._name), out)
         elif isinstance(item, SnapshotFinish):
-            self._load_libraries(item, transaction, out)
+            request = library_request(item, self._table)
+            if request:
+                self._request(transaction, request, out)
         return True
-
-    def _load_libraries(self, item: SnapshotFinish, transaction: Transaction, out: list[bytes]) -> None:
-        if item.libraries:
-            if "function" not in self._table:
-                raise UnfaithfulError(
-                    "the source has function libraries, the target knows no functions",
-                    hint="take a target of Redis 7.0 or newer, or delete the libraries on the source",
-                    kind="function",
-                )
-            policy = "REPLACE" if item.keep_libraries else "FLUSH"
-            self._request(transaction, encode("FUNCTION", "RESTORE", item.libraries, policy), out)
-        elif "function" in self._table and not item.keep_libraries:
-            self._request(transaction, encode("FUNCTION", "FLUSH"), out)
 
     def _fill_stream(self, item: StreamItem, out: list[bytes]) -> bool:
         batch = item.batch
@@ -366,34 +357,12 @@ class TargetSession:
             sweep=self._window.sweep,
         )
         for item in transaction.items:
-            checkpoint = self._advance(checkpoint, item)
+            checkpoint = advanced(checkpoint, item)
         transaction.checkpoint = checkpoint
         self._select(transaction, 0, out)
         self._request(transaction, checkpoint.command(self._name), out)
         out.append(EXEC)
         self._open = None
-
-    def _advance(
-        self, checkpoint: Checkpoint, item: Hold | StreamItem | SnapshotStart | SnapshotFinish
-    ) -> Checkpoint:
-        if isinstance(item, StreamItem):
-            batch = item.batch
-            return replace(
-                checkpoint, phase="stream", replid=batch.replid, offset=batch.end_offset, database=batch.database
-            )
-        if isinstance(item, Hold):
-            return checkpoint
-        if isinstance(item, SnapshotStart):
-            self._window.sweep = FIRST_KEYS if item.sweep else ""
-            return replace(
-                checkpoint,
-                sweep=self._window.sweep, phase="snapshot", snapshot=item.snapshot, snapshot_batch=0,
-                replid=item.replid, offset=item.offset, confirmed=item.offset, rejected=0, rejected_last="",
-            )  # fmt: skip
-        return replace(
-            checkpoint, phase="stream", replid=item.replid, offset=item.offset, confirmed=item.offset,
-            database=item.database, snapshot="", snapshot_batch=0,
-        )  # fmt: skip
 
     # --- in ---
 

@@ -100,6 +100,8 @@ class Status:
     sent_bytes: int = 0
     window_bytes: int = 0
     spool_bytes: int = 0
+    sweep_scanned: int = 0
+    sweep_deleted: int = 0
     last_applied: float = 0.0
     latency_counts: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BUCKETS) + 1))
     latency_sum: float = 0.0
@@ -231,6 +233,7 @@ class Status:
             "rejected_commands": self.rejected_commands,
             "unconfirmed_bytes": self.unconfirmed_bytes,
             "spool_bytes": self.spool_bytes,
+            "sweep": {"keys_scanned": self.sweep_scanned, "keys_deleted": self.sweep_deleted},
             "reserved_keys_skipped": self.reserved_keys_skipped,
         }
 

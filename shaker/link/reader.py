@@ -1,0 +1,56 @@
+"""Connections that only read: whatever is written to a target goes through its one registered connection."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from shaker.config import Endpoint
+from shaker.link.attempts import credentials
+from shaker.link.connection import Connection, ReplyError, connect
+from shaker.link.sentinel import resolve
+from shaker.link.tls import tls_context
+
+# A reader's answer comes within this time or its connection is given up.
+TIMEOUT_SECONDS: Final = 5.0
+READING: Final = frozenset(
+    ("DBSIZE", "EXEC", "EXISTS", "INFO", "MULTI", "PEXPIRETIME", "PTTL", "SCAN", "SELECT", "TIME", "TYPE")
+)
+
+Request = tuple[bytes | str | int, ...]
+
+
+class Reader:
+    """Requests that change nothing; any other command is a ValueError."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def call(self, *arguments: bytes | str | int) -> Any:
+        """Send one request and return its reply; raises ReplyError for an error reply, LinkError."""
+        replies = await self.pipeline([arguments])
+        if isinstance(replies[0], ReplyError):
+            raise replies[0]
+        return replies[0]
+
+    async def pipeline(self, requests: Sequence[Request]) -> list[Any]:
+        """Send requests at once and return their replies; an error reply is a ReplyError in its place."""
+        for request in requests:
+            if request[0] not in READING:
+                raise ValueError(f"{request[0]!r} is not a command that only reads")
+        return await self._connection.pipeline(list(requests))
+
+
+@asynccontextmanager
+async def open_reader(endpoint: Endpoint) -> AsyncIterator[Reader]:
+    """Open a reading connection to `endpoint`; raises LinkError."""
+    async with connect(
+        await resolve(endpoint),
+        side=endpoint.side,
+        tls=tls_context(endpoint),
+        connect_timeout=endpoint.connect_timeout_seconds,
+        timeout=TIMEOUT_SECONDS,
+    ) as connection:
+        await connection.authenticate(*credentials(endpoint))
+        yield Reader(connection)

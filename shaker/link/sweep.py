@@ -1,0 +1,119 @@
+"""The sweep: after a full synchronisation onto earlier data, every key that the source does not have goes.
+
+The target is scanned, the source is asked in bulk which keys it has, and those that it lacks are asked for again
+and deleted at a barrier: a key that the source writes meanwhile is never deleted. How far it came stands in the
+checkpoint, so that a new worker goes on there.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import anyio
+import structlog
+
+from shaker.codec.resp import encode
+from shaker.config import Settings
+from shaker.errors import LinkError
+from shaker.link.barrier import Barriers
+from shaker.link.connection import ReplyError
+from shaker.link.reader import Reader, Request, open_reader
+from shaker.link.register import keyspace
+from shaker.replica.events import Part
+from shaker.replica.session import parse_info
+from shaker.replication import Replication
+from shaker.transform.commands import RESERVED
+from shaker.watch.status import State
+
+log = structlog.get_logger("shaker.sweep")
+
+SCAN_KEYS: Final = 1000  # keys asked for at a time; a barrier holds at most so many
+IDLE_SECONDS: Final = 0.5  # between looks whether there is something to sweep
+# The sweep rests as long as it works: half of what the servers have is for their own work.
+REST_SHARE: Final = 1.0
+
+
+class Sweeper:
+    """Removes stale keys whenever the checkpoint says that there may be some."""
+
+    def __init__(self, settings: Settings, replication: Replication, barriers: Barriers) -> None:
+        self._settings = settings
+        self._replication = replication
+        self._status = replication.status
+        self._barriers = barriers
+
+    async def run(self) -> None:
+        """Sweep until cancelled; a failure is logged and the sweep goes on from where it was."""
+        while True:
+            self._status.beat("sweep", within=120.0)
+            if self._replication.window.sweep and self._may_run:
+                try:
+                    await self._sweep()
+                except (LinkError, ReplyError) as error:
+                    log.warning("sweep interrupted", at=self._replication.window.sweep, error=str(error))
+            await anyio.sleep(IDLE_SECONDS)
+
+    @property
+    def _may_run(self) -> bool:
+        return self._status.state in (State.STREAMING, State.CATCHING_UP) and self._status.lag_seconds < 2.0
+
+    async def _sweep(self) -> None:
+        settings, window = self._settings, self._replication.window
+        async with open_reader(settings.source) as source, open_reader(settings.target) as target:
+            log.info("sweep begins", at=window.sweep)
+            databases = keyspace(parse_info(await target.call("INFO", "keyspace")))
+            while window.sweep and self._may_run:
+                database, cursor = (int(part) for part in window.sweep.split(":"))
+                if database not in databases:
+                    following = min((number for number in databases if number > database), default=None)
+                    window.sweep = "" if following is None else f"{following}:0"
+                    continue
+                began = self._status.clock()
+                cursor = await self._chunk(source, target, database, cursor)
+                window.sweep = f"{database}:{cursor}" if cursor else f"{database + 1}:0"
+                self._status.beat("sweep", within=120.0)
+                await anyio.sleep((self._status.clock() - began) * REST_SHARE)
+        if not window.sweep:
+            self._replication.work.set()
+            log.info("sweep ends", scanned=self._status.sweep_scanned, deleted=self._status.sweep_deleted)
+
+    async def _chunk(self, source: Reader, target: Reader, database: int, cursor: int) -> int:
+        """Sweep one step of the scan; return the cursor of the next one, 0 at the end of the database."""
+        _, (reply_cursor, found) = await target.pipeline(
+            [("SELECT", database), ("SCAN", cursor, "COUNT", SCAN_KEYS)]
+        )
+        keys = [key for key in found if not key.startswith(RESERVED)]
+        self._status.sweep_scanned += len(keys)
+        selected, *there = await source.pipeline([("SELECT", database), *(("EXISTS", key) for key in keys)])
+        if isinstance(selected, ReplyError):
+            # A database that the source does not have never held anything of it.
+            return 0
+        absent = [key for key, exists in zip(keys, there, strict=True) if exists == 0]
+        if absent:
+            await self._delete(source, target, database, absent)
+        return int(reply_cursor)
+
+    async def _delete(self, source: Reader, target: Reader, database: int, keys: list[bytes]) -> None:
+        requests: list[Request] = [("SELECT", database), *(("EXISTS", key) for key in keys)]
+        async with self._barriers.at(source, requests) as held:
+            gone = [key for key, exists in zip(keys, held.replies[1:], strict=True) if exists == 0]
+            if held.replica and gone:
+                gone = await self._not_expiring(target, gone, held.source_ms)
+            if gone:
+                held.apply(Part(database, encode("UNLINK", *gone), 1))
+        self._status.sweep_deleted += len(gone)
+
+    async def _not_expiring(self, target: Reader, keys: list[bytes], source_ms: int) -> list[bytes]:
+        """Return the keys whose absence on a replica means that they are gone.
+
+        A replica hides a key from its expiry on, before its primary has deleted or renewed it. The stream tells
+        which, so such keys are left to it.
+        """
+        lives = await target.pipeline([("PTTL", key) for key in keys])
+        now, *_ = await target.pipeline([("TIME",)])
+        target_ms = int(now[0]) * 1000 + int(now[1]) // 1000
+        return [
+            key
+            for key, left in zip(keys, lives, strict=True)
+            if isinstance(left, int) and (left < 0 or target_ms + left > source_ms)
+        ]

@@ -1,0 +1,53 @@
+"""What an item makes of the checkpoint, and the end of a snapshot of the function libraries."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from shaker.codec.resp import encode
+from shaker.errors import UnfaithfulError
+from shaker.target.items import Hold, SnapshotFinish, SnapshotStart, StreamItem
+from shaker.target.records import Checkpoint
+from shaker.transform.commands import CommandTable
+
+FIRST_KEYS: Final = "0:0"  # where a sweep of all databases begins
+
+
+def advanced(checkpoint: Checkpoint, item: Hold | StreamItem | SnapshotStart | SnapshotFinish) -> Checkpoint:
+    """Return the checkpoint as it stands once `item` has taken effect."""
+    if isinstance(item, Hold):
+        return checkpoint
+    if isinstance(item, StreamItem):
+        batch = item.batch
+        return replace(
+            checkpoint, phase="stream", replid=batch.replid, offset=batch.end_offset, database=batch.database
+        )
+    if isinstance(item, SnapshotStart):
+        return replace(
+            checkpoint, phase="snapshot", snapshot=item.snapshot, snapshot_batch=0,
+            replid=item.replid, offset=item.offset, confirmed=item.offset, rejected=0, rejected_last="",
+            sweep=FIRST_KEYS if item.sweep else "",
+        )  # fmt: skip
+    return replace(
+        checkpoint, phase="stream", replid=item.replid, offset=item.offset, confirmed=item.offset,
+        database=item.database, snapshot="", snapshot_batch=0,
+    )  # fmt: skip
+
+
+def library_request(item: SnapshotFinish, table: CommandTable) -> bytes:
+    """Return the request that makes the target's function libraries those of the snapshot, empty for none.
+
+    Raises UnfaithfulError where the target, by its command `table`, knows no functions and the source has some.
+    """
+    if item.libraries:
+        if "function" not in table:
+            raise UnfaithfulError(
+                "the source has function libraries, the target knows no functions",
+                hint="take a target of Redis 7.0 or newer, or delete the libraries on the source",
+                kind="function",
+            )
+        return encode("FUNCTION", "RESTORE", item.libraries, "REPLACE" if item.keep_libraries else "FLUSH")
+    if "function" in table and not item.keep_libraries:
+        return encode("FUNCTION", "FLUSH")
+    return b""
