@@ -16,7 +16,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from shaker.address import Address
 from shaker.codec.resp import encode
 from shaker.errors import LinkError
-from shaker.replica.session import refusal
+from shaker.replica.refusals import refusal
 
 READ_SIZE: Final = 256 * 1024
 

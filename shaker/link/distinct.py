@@ -8,7 +8,8 @@ from shaker.link.attempts import credentials
 from shaker.link.connection import ReplyError, connect
 from shaker.link.sentinel import resolve
 from shaker.link.tls import tls_context
-from shaker.replica.session import parse_info, refusal
+from shaker.replica.refusals import refusal
+from shaker.replica.session import parse_info
 from shaker.replication import SourceIdentity
 
 

@@ -12,7 +12,8 @@ from shaker.link.backoff import Backoff
 from shaker.link.connection import Connection, ReplyError, connect
 from shaker.link.sentinel import resolve
 from shaker.link.tls import tls_context
-from shaker.replica.session import parse_info, refusal
+from shaker.replica.refusals import refusal
+from shaker.replica.session import parse_info
 from shaker.replication import Replication
 
 log = structlog.get_logger("shaker.source")

@@ -13,7 +13,7 @@ from typing import Final
 from shaker.codec.rdb import SnapshotReader
 from shaker.codec.rdb_events import Aux, Entries, LargeEntry, LargePiece, Library, Resize
 from shaker.codec.resp import encode
-from shaker.errors import AccessError, CorruptError, LinkError, RefusedError, ServerBusyError
+from shaker.errors import CorruptError, LinkError, RefusedError
 from shaker.replica.assembler import StreamAssembler
 from shaker.replica.events import (
     Continued,
@@ -28,6 +28,7 @@ from shaker.replica.events import (
     SnapshotLoss,
     SnapshotSize,
 )
+from shaker.replica.refusals import refusal
 from shaker.transform.commands import CommandTable
 
 MARK_SIZE: Final = 40  # bytes of the random mark that ends a diskless snapshot (CONFIG_RUN_ID_SIZE)
@@ -86,8 +87,6 @@ TRANSITIONS: Final[dict[tuple[ReplicaState, Input], ReplicaState]] = {
 }
 del S, I
 
-# Errors that go away by waiting: the source loads its dataset, or its own primary is not there.
-WAITING: Final = ("LOADING", "MASTERDOWN", "NOMASTERLINK", "BUSY", "TRYAGAIN")
 _FULLRESYNC = re.compile(rb"\+FULLRESYNC ([0-9a-fA-F]{40}) (\d{1,19})")
 _CONTINUE = re.compile(rb"\+CONTINUE(?: ([0-9a-fA-F]{40}))?\s*")
 
@@ -373,27 +372,6 @@ class ReplicaSession:
 
     def _refused(self, text: str) -> LinkError | RefusedError:
         return refusal("source", text, self.state.value)
-
-
-def refusal(side: str, text: str, doing: str) -> LinkError:
-    """Return the error for what a server of `side` refused: `text` is its error line, `doing` what was tried."""
-    # A server that knows no AUTH quotes its arguments: the password.
-    text = text.partition(", with args beginning with")[0]
-    code = text.split(" ", 1)[0]
-    upper = side.upper()
-    if code in ("WRONGPASS", "NOAUTH") or "invalid password" in text or "without any password" in text:
-        return AccessError(
-            f"the {side} refuses the credentials while {doing}: {text}",
-            hint=f"set {side}.username and {side}.password (SHAKER_{upper}__USERNAME, SHAKER_{upper}__PASSWORD)",
-        )
-    if code == "NOPERM":
-        return AccessError(
-            f"the {side} forbids what the worker needs while {doing}: {text}",
-            hint=f"give the user of {side}.url the ACL rule for it (docs/access.md lists them)",
-        )
-    if code in WAITING:
-        return ServerBusyError(f"the {side} is not ready while {doing}: {text}", kind=code.lower())
-    return ServerBusyError(f"the {side} refuses while {doing}: {text}", kind="refused")
 
 
 def parse_info(info: bytes) -> dict[str, str]:

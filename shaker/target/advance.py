@@ -35,11 +35,14 @@ def advanced(checkpoint: Checkpoint, item: Hold | StreamItem | SnapshotStart | S
     )  # fmt: skip
 
 
-def library_request(item: SnapshotFinish, table: CommandTable) -> bytes:
-    """Return the request that makes the target's function libraries those of the snapshot, empty for none.
+def snapshot_requests(item: SnapshotStart | SnapshotFinish, fence: bytes, table: CommandTable) -> list[bytes]:
+    """Return what begins or ends a snapshot on the target besides the checkpoint.
 
-    Raises UnfaithfulError where the target, by its command `table`, knows no functions and the source has some.
+    `fence` is the request that writes the fence anew, `table` the target's commands. At the end the function
+    libraries become those of the snapshot; raises UnfaithfulError where the target knows no functions.
     """
+    if isinstance(item, SnapshotStart):
+        return [encode("FLUSHALL"), fence] if item.flush else []
     if item.libraries:
         if "function" not in table:
             raise UnfaithfulError(
@@ -47,7 +50,7 @@ def library_request(item: SnapshotFinish, table: CommandTable) -> bytes:
                 hint="take a target of Redis 7.0 or newer, or delete the libraries on the source",
                 kind="function",
             )
-        return encode("FUNCTION", "RESTORE", item.libraries, "REPLACE" if item.keep_libraries else "FLUSH")
+        return [encode("FUNCTION", "RESTORE", item.libraries, "REPLACE" if item.keep_libraries else "FLUSH")]
     if "function" in table and not item.keep_libraries:
-        return encode("FUNCTION", "FLUSH")
-    return b""
+        return [encode("FUNCTION", "FLUSH")]
+    return []

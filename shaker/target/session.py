@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
 
 from shaker.codec.resp import encode
 from shaker.errors import LinkError, UnfaithfulError
 from shaker.replica.events import Batch
-from shaker.target.advance import FIRST_KEYS, advanced, library_request
-from shaker.target.items import Hold, Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.target.advance import FIRST_KEYS, advanced, snapshot_requests
+from shaker.target.items import Hold, Rejection, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.target.records import Checkpoint, Fence, checkpoint_key, fence_key
-from shaker.target.steps import Probe, ReplyReader, Requests, Step, Transaction
+from shaker.target.steps import Probe, Progress, ReplyReader, Requests, Step, Transaction
 from shaker.target.window import Counted, Window, position_of
 from shaker.transform.commands import CommandTable
 
@@ -31,14 +31,6 @@ SELECT_0: Final = encode("SELECT", 0)
 TRANSACTION_BYTES: Final = 512 * 1024
 # Bytes of snapshot requests on the wire unanswered: enough to keep the target busy over a long round trip.
 PIPELINE_BYTES: Final = 8 * 1024 * 1024
-
-
-class Progress(NamedTuple):
-    """What the target has answered for: counts since the last report, and the item it reached."""
-
-    items: tuple[Hold | StreamItem | SnapshotStart | SnapshotKeys | SnapshotFinish, ...]
-    commands: int
-    written: bool
 
 
 class TargetSession:
@@ -140,8 +132,6 @@ class TargetSession:
         out, self._progress = self._progress, []
         return out
 
-    # --- out ---
-
     def data_to_send(self) -> bytes:
         """Return the bytes that can go out now."""
         out: list[bytes] = []
@@ -191,13 +181,8 @@ class TargetSession:
         transaction.sealed = True
         if isinstance(item, SnapshotStart):
             self._window.sweep = FIRST_KEYS if item.sweep else ""
-        if isinstance(item, SnapshotStart) and item.flush:
-            self._request(transaction, encode("FLUSHALL"), out)
-            self._request(transaction, self._fence.command(self._name), out)
-        elif isinstance(item, SnapshotFinish):
-            request = library_request(item, self._table)
-            if request:
-                self._request(transaction, request, out)
+        for request in snapshot_requests(item, self._fence.command(self._name), self._table):
+            self._request(transaction, request, out)
         return True
 
     def _fill_stream(self, item: StreamItem, out: list[bytes]) -> bool:
@@ -363,8 +348,6 @@ class TargetSession:
         self._request(transaction, checkpoint.command(self._name), out)
         out.append(EXEC)
         self._open = None
-
-    # --- in ---
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes of the target's replies.

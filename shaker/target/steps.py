@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from shaker.codec.resp import MAX_ERRORS, ReplyScanner
 from shaker.errors import LinkError, UnfaithfulError
@@ -77,6 +77,14 @@ class Probe:
 
     database: int
     left: int = 2
+
+
+class Progress(NamedTuple):
+    """What the target has answered for: counts since the last report, and the item it reached."""
+
+    items: tuple[Hold | StreamItem | SnapshotStart | SnapshotKeys | SnapshotFinish, ...]
+    commands: int
+    written: bool
 
 
 Step = Transaction | Requests | Probe

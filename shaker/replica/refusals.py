@@ -1,0 +1,31 @@
+"""What an error reply of a server means while a connection is being made."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shaker.errors import AccessError, LinkError, ServerBusyError
+
+# Errors that go away by waiting: the source loads its dataset, or its own primary is not there.
+WAITING: Final = ("LOADING", "MASTERDOWN", "NOMASTERLINK", "BUSY", "TRYAGAIN")
+
+
+def refusal(side: str, text: str, doing: str) -> LinkError:
+    """Return the error for what a server of `side` refused: `text` is its error line, `doing` what was tried."""
+    # A server that knows no AUTH quotes its arguments: the password.
+    text = text.partition(", with args beginning with")[0]
+    code = text.split(" ", 1)[0]
+    upper = side.upper()
+    if code in ("WRONGPASS", "NOAUTH") or "invalid password" in text or "without any password" in text:
+        return AccessError(
+            f"the {side} refuses the credentials while {doing}: {text}",
+            hint=f"set {side}.username and {side}.password (SHAKER_{upper}__USERNAME, SHAKER_{upper}__PASSWORD)",
+        )
+    if code == "NOPERM":
+        return AccessError(
+            f"the {side} forbids what the worker needs while {doing}: {text}",
+            hint=f"give the user of {side}.url the ACL rule for it (docs/access.md lists them)",
+        )
+    if code in WAITING:
+        return ServerBusyError(f"the {side} is not ready while {doing}: {text}", kind=code.lower())
+    return ServerBusyError(f"the {side} refuses while {doing}: {text}", kind="refused")
