@@ -1,0 +1,31 @@
+"""Expiries of hash fields come with the snapshot and with the stream, from every server that has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.compare import differences
+from tests.servers import Server
+from tests.worker import Worker
+
+FAR = 4_102_444_800_000  # the year 2100, in milliseconds
+
+
+@pytest.mark.parametrize("name", ["redis-8.0", "valkey-9.1"])
+def test_expiries_of_fields(name: str, server: Callable[..., Server], worker: Callable[..., Worker]) -> None:
+    source, target = server(name), server(name)
+    client = source.client()
+    client.hset("snapshot", mapping={f"field:{number}": "x" * 70 for number in range(20)})
+    client.execute_command("HPEXPIREAT", "snapshot", FAR, "FIELDS", 1, "field:3")
+
+    running = worker(source, target)
+    running.wait_state("streaming")
+    client.hset("stream", mapping={"one": 1, "two": 2})
+    client.execute_command("HPEXPIREAT", "stream", FAR, "FIELDS", 1, "two")
+    running.wait_applied(source)
+
+    assert differences(source, target) == []
+    for key, field in (("snapshot", "field:3"), ("stream", "two")):
+        assert target.client().execute_command("HPEXPIRETIME", key, "FIELDS", 1, field) == [FAR]
