@@ -63,7 +63,7 @@ class Window:
     def put(self, item: Item) -> None:
         """Append an item; the caller looks at `full` before."""
         self._items.append(item)
-        self.size += item.size + ITEM_OVERHEAD
+        self.size += _cost(item)
 
     def peek(self) -> Item | None:
         """Return the next item that was not handed out."""
@@ -79,7 +79,7 @@ class Window:
         """Drop the first `count` items: they took effect. `written` tells whether the checkpoint was, too."""
         for _ in range(count):
             item = self._items.popleft()
-            self.size -= item.size + ITEM_OVERHEAD
+            self.size -= _cost(item)
             if written:
                 self._base = [item.position]
             else:
@@ -99,9 +99,9 @@ class Window:
     def release(self, items: Iterable[StreamItem | SnapshotKeys]) -> None:
         """Drop the bytes of `items`, which were sent and are too large to keep: they can only come anew."""
         for item in items:
-            before = item.size
+            before = _cost(item)
             item.release()
-            self.size += item.size - before
+            self.size += _cost(item) - before
 
     def drop_unfinished(self) -> bool:
         """Drop the beginning of what the source did not finish; True if part of it was handed out already."""
@@ -109,7 +109,7 @@ class Window:
         handed = False
         while self._items and _goes_on(self._items[-1]):
             item = self._items.pop()
-            self.size -= item.size + ITEM_OVERHEAD
+            self.size -= _cost(item)
             if self._handed > len(self._items):
                 self._handed = len(self._items)
                 handed = True
@@ -130,7 +130,7 @@ class Window:
         self.end_holds()
         while len(self._items) > self._handed:
             item = self._items.pop()
-            self.size -= item.size + ITEM_OVERHEAD
+            self.size -= _cost(item)
 
     def clear(self, base: Position | None) -> None:
         """Drop everything; the target stands at `base`."""
@@ -193,10 +193,20 @@ class Window:
             if isinstance(item, SnapshotStart):
                 for _ in range(index):
                     dropped = self._items.popleft()
-                    self.size -= dropped.size + ITEM_OVERHEAD
+                    self.size -= _cost(dropped)
                 self._handed = 0
                 return True
         return False
+
+
+def _cost(item: Item) -> int:
+    """Return what an item takes of the window.
+
+    One whose bytes were dropped takes nothing: it leaves only with the rest of what it belongs to, which may come
+    in any number of pieces, and must find room.
+    """
+    released = isinstance(item, StreamItem | SnapshotKeys) and item.released
+    return 0 if released else item.size + ITEM_OVERHEAD
 
 
 def _goes_on(item: Item) -> bool:

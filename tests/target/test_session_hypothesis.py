@@ -505,3 +505,21 @@ def test_a_source_lost_inside_something_huge(
             assert contents(target) == contents(reference), f"cut after {cut} of {whole} bytes"
         finally:
             worker.close()
+
+
+def test_a_huge_transaction_in_any_number_of_pieces(servers: tuple[Server, Server]) -> None:
+    """What was sent of it and dropped takes no room in the window: the rest of it must find some."""
+    target, reference = servers
+    target.client().flushall()
+    source = Source([*BEGIN, *[("APPEND", "s:a", "x" * 50)] * 300, *END], {})
+    reference_of(source, reference)
+    worker = Replicating(source, target, window_limit=64 * window_module.ITEM_OVERHEAD, pass_above=1 << 12)
+    try:
+        worker.start()
+        for _ in range(len(source.data) // 60 + 10):
+            worker.read(60)
+            worker.receive(1 << 16)
+        worker.complete()
+        assert contents(target) == contents(reference)
+    finally:
+        worker.close()
