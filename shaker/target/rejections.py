@@ -113,22 +113,33 @@ class Walk:
         return self._item, part, number - self._first, split(part.data[self._start : end])
 
 
-def without(item: StreamItem, run: Part, index: int, rejection: Rejection) -> StreamItem:
-    """Return `item` without command number `index` of its run `run`, and with its rejection to be counted."""
+def without(item: StreamItem, refused: list[tuple[Part, int, Rejection]]) -> StreamItem:
+    """Return `item` without the `refused` commands (run, number in it; in order), and with their rejections."""
     batch = item.batch
+    left_out: dict[int, list[int]] = {}
+    for run, index, _ in refused:
+        left_out.setdefault(id(run), []).append(index)
     parts = []
     for part in batch.parts:
-        if part is run:
-            start = 0
-            for _ in range(index):
+        indexes = left_out.get(id(part), [])
+        kept: list[bytes] = []
+        number = copied = start = 0
+        for index in indexes:
+            while number < index:
                 start = command_end(part.data, start)
-            data = part.data[:start] + part.data[command_end(part.data, start) :]
-            part = Part(part.database, data, part.commands - 1)
+                number += 1
+            kept.append(part.data[copied:start])
+            copied = start = command_end(part.data, start)
+            number += 1
+        if indexes:
+            kept.append(part.data[copied:])
+            part = Part(part.database, b"".join(kept), part.commands - len(indexes))
         if part.commands:
             parts.append(part)
     size = sum(len(part.data) for part in parts)
-    batch = batch._replace(parts=tuple(parts), commands=batch.commands - 1, size=size, persist=True)
-    return StreamItem(batch, item.received_at, (*item.rejections, rejection))
+    commands = batch.commands - len(refused)
+    batch = batch._replace(parts=tuple(parts), commands=commands, size=size, persist=True)
+    return StreamItem(batch, item.received_at, (*item.rejections, *(rejection for _, _, rejection in refused)))
 
 
 def command_end(data: bytes, start: int) -> int:

@@ -26,6 +26,8 @@ from shaker.transform.commands import CommandTable
 
 OK: Final = b"+OK\r\n"
 QUEUED: Final = b"+QUEUED\r\n"
+# Replies compared at a time once one is an error: others follow, and each comparison builds what it compares.
+MIXED: Final = 16
 
 
 @dataclass(slots=True)
@@ -41,7 +43,8 @@ class Transaction:
     checkpoint: Checkpoint | None = None  # what its end writes; None while it is open
     commands: int = 0  # requests sent between MULTI and EXEC
     opened: bool = False  # MULTI was answered
-    queued: int = 0  # of them answered +QUEUED
+    queued: int = 0  # of them answered +QUEUED or refused
+    refused: list[tuple[int, str]] = field(default_factory=list)  # numbers and errors of those refused
     results: int = -1  # replies of EXEC still to come, -1 before its header
     rejections: list[Rejection] = field(default_factory=list)  # commands that failed inside EXEC
     walk: Walk | None = None  # finds them
@@ -156,12 +159,19 @@ class ReplyReader:
             replies.clear_errors()
         while transaction.queued < transaction.commands:
             left = transaction.commands - transaction.queued
+            if transaction.refused:
+                left = min(left, MIXED)
             got = replies.skip_same(QUEUED, left) or replies.skip(1)
             transaction.queued += got
-            if replies.error_count:
-                self._check_queued(transaction)
+            for _, text in replies.errors:
+                if is_passing(text):
+                    raise passing_error(text)
+                transaction.refused.append((transaction.queued - 1, text))
+            replies.clear_errors()
             if not got:
                 return False
+        if transaction.refused:
+            self._leave_out(transaction)
         if transaction.checkpoint is None:
             return False
         return self._results(transaction)
@@ -190,12 +200,15 @@ class ReplyReader:
                 return False
         return True
 
-    def _check_queued(self, transaction: Transaction) -> None:
-        """Raise for an error that the target gave instead of +QUEUED: the whole transaction is void."""
-        for _, text in self._replies.errors:
-            if is_passing(text):
-                raise passing_error(text)
-            item, part, index, arguments = Walk(transaction.layout).command(transaction.queued - 1)
+    def _leave_out(self, transaction: Transaction) -> None:
+        """Take the commands that the target did not queue out of the window, and raise: the transaction is void.
+
+        All of them at once: each time costs a new connection.
+        """
+        walk = Walk(transaction.layout)
+        found: dict[int, tuple[StreamItem, list[tuple[Part, int, Rejection]]]] = {}
+        for number, text in transaction.refused:
+            item, part, index, arguments = walk.command(number)
             if item is None or part is None:
                 raise LinkError(f"the target refuses the worker's own request: {text}", kind="refused")
             if part.label is not None:
@@ -205,10 +218,14 @@ class ReplyReader:
                     kind="rejected_command",
                 )
             rejection = describe(arguments, text, self._table)
-            self._window.replace(item, without(item, part, index, rejection))
-            raise LinkError(
-                f"the target rejects {rejection.command} before it is executed: {rejection.error}", kind="rejected"
-            )
+            found.setdefault(id(item), (item, []))[1].append((part, index, rejection))
+        for item, refused in found.values():
+            self._window.replace(item, without(item, refused))
+        raise LinkError(
+            f"the target rejects {rejection.command} before it is executed: {rejection.error} "
+            f"({len(transaction.refused)} commands in all)",
+            kind="rejected",
+        )
 
     def _reject_results(self, transaction: Transaction, read: int) -> None:
         """Note the commands that failed inside EXEC; `read` results came before those at hand."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.compare import differences
 from tests.proxy import Proxy
 from tests.servers import Server, wait_until
 from tests.worker import Worker
@@ -182,3 +184,45 @@ def test_sigterm_at_any_time_of_the_start(server: Servers, worker: Workers) -> N
         running.terminate()
         codes.append(running.wait_ended())
     assert set(codes) <= {0, 75}, codes
+
+
+def test_many_commands_that_the_target_does_not_know(server: Servers, worker: Workers) -> None:
+    """Thousands of unknown commands among others are left out together, not at the cost of a connection each."""
+    source, target = server(), server(rename_command='SET ""')
+    running = worker(source, target)
+    running.wait_state("streaming")
+    commands = source.client().pipeline(transaction=False)
+    for number in range(3000):
+        commands.set(f"key:{number}", "value")
+        commands.incr("counter")
+    commands.execute()
+    running.wait_applied(source, 20)
+    assert (
+        running.wait_status(lambda s: s["rejected_commands"] >= 3000, "all to be counted")["rejected_commands"]
+        == 3000
+    )
+    assert target.client().get("counter") == b"3000"
+    assert target.client().dbsize() == 3  # the counter and the two records
+    assert target.info("stats")["total_connections_received"] < 60
+
+
+def test_target_gone_in_the_middle_of_a_snapshot(server: Servers, worker: Workers) -> None:
+    """A target that is killed and loads its AOF, stalls and loses its link within a snapshot gets all of it."""
+    source, target = server(), server(appendonly="yes")
+    commands = source.client().pipeline(transaction=False)
+    for number in range(40_000):
+        commands.set(f"key:{number}", os.urandom(300))
+    commands.execute()
+    with Proxy(target) as proxy:
+        proxy.set("up", bandwidth=6_000_000)
+        running = worker(source, proxy.url)
+        running.wait_status(lambda s: s["snapshot"]["keys_done"] > 3000, "some keys")
+        target.restart(kill=True)
+        running.wait_status(lambda s: s["full_syncs"] > 1 and s["snapshot"]["keys_done"] > 3000, "some keys anew")
+        target.pause()
+        source.client().incr("counter")
+        target.resume()
+        proxy.reset()
+        proxy.heal()
+        running.wait_applied(source)
+    assert differences(source, target) == []
