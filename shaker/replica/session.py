@@ -31,6 +31,9 @@ from shaker.replica.events import (
 from shaker.replica.refusals import refusal
 from shaker.transform.commands import CommandTable
 
+# The newest Valkey whose snapshots are known. Valkey 9 and later write for the version that a replica announces, and
+# fail at what that one cannot hold, such as expiries of hash fields (server file src/replication.c, REPLCONF version).
+KNOWN_VALKEY: Final = "9.0.0"
 MARK_SIZE: Final = 40  # bytes of the random mark that ends a diskless snapshot (CONFIG_RUN_ID_SIZE)
 MAX_LINE: Final = 64 * 1024
 MAX_INFO: Final = 1024 * 1024  # INFO of a busy server is about 10 KB
@@ -232,7 +235,8 @@ class ReplicaSession:
             self._info_left = int(length) + 2
         elif state is ReplicaState.ANNOUNCING:
             self._move(self._accept(line))
-            self._out += encode("REPLCONF", "capa", "eof", "capa", "psync2")
+            version = ["version", KNOWN_VALKEY] if "valkey_version" in parse_info(self._info) else []
+            self._out += encode("REPLCONF", "capa", "eof", "capa", "psync2", *version)
         elif state is ReplicaState.OFFERING:
             self._move(self._accept(line))
             events.append(Introduced(parse_info(self._info)))
