@@ -41,15 +41,15 @@ class Held:
     `source_ms` is the source's clock at that point, Unix time in milliseconds.
     """
 
-    def __init__(self, hold: Hold, replies: list[Any], info: dict[str, str], source_ms: int) -> None:
+    def __init__(self, replies: list[Any], info: dict[str, str], source_ms: int) -> None:
         self.replies = replies
         self.replica = info.get("role") == "slave"
         self.source_ms = source_ms
-        self._hold = hold
+        self.parts: tuple[Part, ...] = ()
 
     def apply(self, *parts: Part) -> None:
         """Have `parts` applied at this point; the stream goes on behind them."""
-        self._hold.parts = tuple(part for part in parts if part.commands)
+        self.parts = tuple(part for part in parts if part.commands)
 
 
 class Barriers:
@@ -83,6 +83,7 @@ class Barriers:
                 hold = self._cut(info, reached.set, end)
             finally:
                 replication.open_gate()
+            parts: tuple[Part, ...] = ()
             try:
                 with anyio.move_on_after(REACH_SECONDS):
                     await reached.wait()
@@ -92,9 +93,12 @@ class Barriers:
                     )
                 if outcome:
                     raise BarrierError(f"the stream could not be held at offset {hold.offset}")
-                yield Held(hold, replies, info, source_ms)
+                held = Held(replies, info, source_ms)
+                yield held
+                parts = held.parts
             finally:
-                hold.go_on(hold.parts if reached.is_set() and not outcome else ())
+                # Whatever happened in the block: the stream goes on, and without writes if it did not end well.
+                hold.go_on(parts)
                 replication.work.set()
             with anyio.move_on_after(REACH_SECONDS):
                 await ended.wait()
