@@ -36,11 +36,16 @@ def _kind(setting: str, info: FieldInfo) -> dict[str, Any]:
     elif takes(setting, bool):
         schema = {"type": "boolean"}
     elif takes(setting, float):
-        schema = {"type": "number"}
+        # `helm --set` takes a number with a point for a text; the worker takes both.
+        schema = {"type": ["number", "string"], "pattern": r"^[0-9]+(\.[0-9]+)?$"}
     elif takes(setting, int):
         # Sizes have a lower bound of a mebibyte and may be written with a unit.
         is_size = any(getattr(each, "ge", None) == 1024 * 1024 for each in info.metadata)
-        schema = {"type": ["integer", "string"]} if is_size else {"type": "integer"}
+        schema = (
+            {"type": ["integer", "string"], "pattern": "^ *[0-9]+ *[A-Za-z]{0,3} *$"}
+            if is_size
+            else {"type": "integer"}
+        )
     else:
         schema = {"type": "string"}
     for each in info.metadata:
@@ -109,7 +114,7 @@ def readme() -> str:
 
 
 def _tidy(text: str) -> str:
-    return "\n".join(line for line in (each.rstrip() for each in text.splitlines()) if line) + "\n"
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 
 def golden(example: Path, mode: str) -> str:

@@ -26,8 +26,9 @@ HINT = "install the tools with .ci/deploy-tools"
 
 def tool(name: str) -> str:
     """Return the program `name`, from the tools' directory or from PATH."""
-    found = TOOLS / name / "helm" if name in HELMS else Path(shutil.which(name) or "-")
-    if not found.exists():
+    own = TOOLS / name / ("helm" if name in HELMS else name)
+    found = own if own.exists() else None if name in HELMS else shutil.which(name)
+    if found is None:
         raise FileNotFoundError(f"{name} is missing; {HINT}")
     return str(found)
 
@@ -38,16 +39,16 @@ def run(*command: str, **options: Any) -> subprocess.CompletedProcess[str]:
 
 
 def helm_template(
-    *arguments: str, helm: str = "helm3", release: str = "shaker", namespace: str = "apps"
+    *arguments: str, helm: str = "helm3", namespace: str = "apps", kubernetes: str = KUBERNETES
 ) -> subprocess.CompletedProcess[str]:
     """Run `helm template` of the chart with more `arguments`."""
-    base = ("template", release, str(CHART), "--namespace", namespace, "--kube-version", KUBERNETES)
+    base = ("template", "shaker", str(CHART), "--namespace", namespace, "--kube-version", kubernetes)
     return run(tool(helm), *base, *arguments)
 
 
-def render(*arguments: str, helm: str = "helm3", release: str = "shaker") -> list[dict[str, Any]]:
+def render(*arguments: str, helm: str = "helm3", kubernetes: str = KUBERNETES) -> list[dict[str, Any]]:
     """Return the manifests of `helm template`; AssertionError with Helm's words where it fails."""
-    done = helm_template(*arguments, helm=helm, release=release)
+    done = helm_template(*arguments, helm=helm, kubernetes=kubernetes)
     assert done.returncode == 0, done.stderr
     return parse(done.stdout)
 
