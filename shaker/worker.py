@@ -6,6 +6,7 @@ import gc
 import signal
 
 import anyio
+import anyio.lowlevel
 import structlog
 
 from shaker import __version__
@@ -139,12 +140,20 @@ class Worker:
         if replication.phase != "stream":
             return  # a snapshot cut short starts over: nothing is gained by waiting
         with anyio.move_on_after(self._settings.drain_timeout_seconds):
+            await self._drop_unfinished()
             if self._status.target.connected or replication.unapplied:
                 await replication.drained.wait()
             else:
                 replication.drained.set()
             if self._status.source.connected:
                 await self._source.ended.wait()
+
+    async def _drop_unfinished(self) -> None:
+        """Give up what the source has sent half of: its end is not read any more, the next run reads it anew."""
+        await anyio.lowlevel.checkpoint()  # the reader has stopped
+        replication = self._replication
+        if self._status.spool_bytes == 0 and replication.window.drop_unfinished():
+            await replication.restart_target()
 
     async def _wait_fenced(self) -> None:
         """Stay alive and not ready until stopped: a supervisor would only start this worker again."""

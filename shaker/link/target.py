@@ -56,7 +56,9 @@ class TargetLink:
                     await self._write(connection, registered)
             except LinkError as error:
                 self._status.target.connected = False
-                if not await self._attempts.failed(error, give_up=self._give_up):
+                # A connection dropped on purpose is made anew: what it wrote last is not saved yet.
+                give_up = self._give_up if error.kind != "rejected" else bool
+                if not await self._attempts.failed(error, give_up=give_up):
                     self._replication.drained.set()
             finally:
                 self._status.target.connected = False

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import redis
 
+from tests.proxy import Proxy
 from tests.servers import Server, wait_until
 from tests.worker import Worker, peak_bytes
 
@@ -107,3 +108,27 @@ def test_the_spool_takes_the_stream_while_the_target_stands(source: Server, targ
         assert worker.status()["full_syncs"] == 1
         assert worker.status()["spool_bytes"] == 0
         assert list(tmp_path.iterdir()) == []
+
+
+def test_half_of_a_huge_command_is_given_up_when_the_worker_is_stopped(source: Server, target: Server) -> None:
+    client, copy = free(source), target.client()
+    with Proxy(source) as proxy, Worker(proxy.url, target) as worker:
+        worker.wait_state("streaming")
+        client.incr("count")
+        worker.wait_applied(source)
+        proxy.set("down", bandwidth=5_000_000)
+        client.set("value", os.urandom(1000) * 60_000)
+        passed = proxy.bytes["down"]
+        wait_until(lambda: proxy.bytes["down"] > passed + 15_000_000, "half of the value to come")
+        worker.terminate()
+        worker.wait_ended(15)
+
+        assert worker.returncode == 0
+        assert copy.get("count") == b"1"
+        assert copy.exists("value") == 0
+        proxy.heal()
+        worker.start()
+        worker.wait_state("streaming")
+        worker.wait_applied(source)
+        assert digests(target, "value") == digests(source, "value")
+        assert worker.status()["partial_syncs"] == 1
