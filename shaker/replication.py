@@ -24,11 +24,11 @@ class Resume(NamedTuple):
 
 
 class SourceIdentity(NamedTuple):
-    """Who the source is, from its own INFO on the replication connection."""
+    """Who the source is, by INFO on the replication connection; `replids` are its present id, then older ones."""
 
     address: str
     run_id: str
-    replids: frozenset[str]
+    replids: tuple[str, ...]
 
 
 class Signal:

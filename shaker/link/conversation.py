@@ -99,9 +99,10 @@ class Conversation:
         if info.get("role") == "slave" and info.get("master_link_status") != "up":
             raise ServerBusyError("the source is a replica that has lost its own primary", kind="masterdown")
         replication = self._replication
-        replids = {info.get("master_replid", ""), info.get("master_replid2", "")} - {"", "0" * 40}
+        known = (info.get("master_replid", ""), info.get("master_replid2", ""))
+        replids = tuple(replid for replid in known if replid.strip("0"))
         replication.source = SourceIdentity(
-            self._settings.source.address.text, info.get("run_id", ""), frozenset(replids)
+            self._settings.source.address.text, info.get("run_id", ""), replids
         )
         replication.source_known.set()
         resume = replication.resume

@@ -17,7 +17,8 @@ def refuse_one_dataset(source: SourceIdentity, target: dict[str, str]) -> None:
     """Raise RefusedError where `target`, an INFO, is of the source itself or of its replica or primary."""
     if target.get("run_id") == source.run_id:
         raise RefusedError("source and target are the same server", hint="check source.url and target.url")
-    if target.get("master_replid") in source.replids:
+    # Only the present history: after a cutover back, the new target's is one that the source once had.
+    if target.get("master_replid") in source.replids[:1]:
         raise RefusedError(
             "source and target replicate one another already",
             hint="stop it with REPLICAOF NO ONE on the one that is the replica",

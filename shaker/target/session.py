@@ -52,7 +52,8 @@ class TargetSession:
         on_rejected: Callable[[Rejection], None],
         max_transaction: int = 1 << 62,
     ) -> None:
-        self.checkpoint = checkpoint  # the newest one that the target answered for
+        # The newest one that the target answered for, by whom the next one is written.
+        self.checkpoint = replace(checkpoint, epoch=fence.epoch, connection=fence.connection)
         self._name = name
         self._window = window
         self._fence = fence
@@ -308,7 +309,8 @@ class TargetSession:
         if item.database:
             out.append(SELECT_0)
             requests += 2
-        out.append(encode("HSET", checkpoint_key(self._name), "snapshot_batch", item.number))
+        # The whole record: one that was deleted meanwhile must not come back as a stump.
+        out.append(replace(self.checkpoint, snapshot_batch=item.number).command(self._name))
         self._pipelined += item.size
         self._expected.append(Requests(self._pieces, requests))
         self._pieces = []
@@ -333,8 +335,6 @@ class TargetSession:
                     self._reject(rejection)
         checkpoint = replace(
             self.checkpoint,
-            epoch=self._fence.epoch,
-            connection=self._fence.connection,
             offset=self._applied if self.checkpoint.phase == "stream" else self.checkpoint.offset,
             confirmed=self._applied,
             rejected=self._rejected,

@@ -28,7 +28,7 @@ from shaker.watch.status import Status
 from tests.servers import Server
 
 REPLID = "a" * 40
-SOURCE = SourceIdentity("source:6379", "b" * 40, frozenset((REPLID,)))
+SOURCE = SourceIdentity("source:6379", "b" * 40, (REPLID,))
 CHUNK = 64 * 1024
 
 
