@@ -14,7 +14,8 @@ import pytest
 from shaker import errors
 from shaker.cli import COMMANDS
 from shaker.layers import SETTINGS
-from shaker.replica.session import TRANSITIONS, WAITING, ReplicaState
+from shaker.replica.refusals import WAITING
+from shaker.replica.session import TRANSITIONS, ReplicaState
 from shaker.target.records import Checkpoint, Fence
 from shaker.target.rejections import PASSING
 from shaker.watch.health import PAGE, HealthServer

@@ -18,6 +18,11 @@ from tests.worker import ROOT, Worker
 LIBRARY = "#!lua name={0}\nredis.register_function('{0}', function() return 1 end)"
 # Rules that take away, or change nothing where a user is made anew.
 NOT_GRANTS = ("resetkeys", "resetchannels", "-@all", "-migrate")
+# Rules for the sweep, which begins after a full resync only.
+SWEEP = {
+    *(("source", rule) for rule in ("~*", "+select", "+multi", "+exec", "+exists", "+time")),
+    *(("target", rule) for rule in ("+scan", "+pttl", "+time")),
+}
 
 
 def printed(user: str) -> list[str]:
@@ -84,7 +89,7 @@ def _exercise(source: Server) -> None:
     [("redis-7.0", "redis-7.0"), ("redis-6.2", "redis-6.2"), ("redis-7.0", "valkey-9.1")],
 )
 def test_the_printed_rules_are_enough(source_name: str, target_name: str) -> None:
-    """Snapshot, stream, kill and resume, migrate."""
+    """Snapshot, stream, kill and resume, sweep, migrate."""
     with ExitStack() as stack:
         servers = Pair(*(stack.enter_context(Server(name)) for name in (source_name, target_name)))
         source, target = servers
@@ -100,13 +105,23 @@ def test_the_printed_rules_are_enough(source_name: str, target_name: str) -> Non
             worker.wait_applied(source)
             worker.kill()
             source.client().incr("counter")
+            source.client(db=5).set("stale", 1)
             worker.start()
             worker.wait_applied(source)
             status = worker.wait_state("streaming")
             worker.terminate()
-
             assert worker.wait_ended() == 0
             assert (status["full_syncs"], status["partial_syncs"], status["errors"]) == (0, 1, {})
+            assert differences(source, target) == []
+
+            source.client().delete("counter")
+            source.client(db=5).delete("stale")
+            source.client().execute_command("DEBUG", "CHANGE-REPL-ID")
+            worker.start()
+            status = worker.wait_status(lambda document: document["ready"], "the end of the sweep")
+            worker.terminate()
+            assert worker.wait_ended() == 0
+            assert status["sweep"]["keys_deleted"] == 2
             assert differences(source, target) == []
         with servers.worker(SHAKER_MODE="migrate") as worker:
             assert worker.wait_ended() == 0
@@ -191,4 +206,4 @@ def test_no_printed_rule_is_untested() -> None:
 
     granted = {("source", rule) for rule in SOURCE} | {("target", rule) for rule in TARGET}
 
-    assert tested | stream == {(side, rule) for side, rule in granted if rule not in NOT_GRANTS}
+    assert tested | stream | SWEEP == {(side, rule) for side, rule in granted if rule not in NOT_GRANTS}
