@@ -6,8 +6,10 @@ import time
 
 import pytest
 
+from shaker.codec import resp
 from shaker.errors import AccessError, LinkError, ServerBusyError
 from shaker.replica.events import Part
+from shaker.target import steps
 from shaker.target.items import Rejection, SnapshotKeys
 from shaker.target.rejections import Walk, describe, is_passing, passing_error, refused_request, without
 from shaker.transform.commands import CommandTable
@@ -148,8 +150,13 @@ def test_a_count_on_the_wire_is_not_counted_twice(
     assert checkpoint_of(target).rejected == (1 if executed else 2)  # type: ignore[union-attr]
 
 
-def test_thousands_of_rejections_are_all_counted(writer: Writer, stream: Stream, target: Server) -> None:
-    """Every one is counted and named, in a time that does not grow with their square."""
+@pytest.mark.parametrize("kept", [resp.MAX_ERRORS, 10])
+def test_thousands_of_rejections_are_all_counted(
+    writer: Writer, stream: Stream, target: Server, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    """Every one is counted and named, however many come at once, in a time that does not grow with their square."""
+    for module in (resp, steps):
+        monkeypatch.setattr(module, "MAX_ERRORS", kept)
     writer.put(stream.batch(("SET", "s", "text")))
     writer.put(
         stream.parts((0, tuple(("LPUSH", "s", n) for n in range(4000))), (1, (("SET", "l", 1), ("LPUSH", "l", 1))))

@@ -65,29 +65,32 @@ streams = st.lists(
     max_size=40,
 ).map(lambda groups: [command for group in groups for command in group])
 
-# What happens in between. Numbers of bytes are drawn on the scale of the data and of the worker's own requests.
+# What happens in between. Most of it is work, so that faults meet something to spoil; numbers of bytes are drawn on
+# the scale of one command, and of the worker's own requests.
 amounts = st.one_of(st.integers(0, 40), st.integers(0, 2500))
-steps = st.lists(
-    st.one_of(
-        st.tuples(st.just("read"), amounts),
-        st.tuples(st.just("read"), amounts),
-        st.tuples(st.just("send"), st.just(0)),
-        st.tuples(st.just("receive"), amounts),
-        st.tuples(st.just("receive"), amounts),
-        st.tuples(st.just("persist"), st.just(0)),
-        st.tuples(st.just("cut after sending"), amounts),
-        st.tuples(st.just("stall after sending"), amounts),
-        st.tuples(st.just("cut after receiving"), amounts),
-        st.tuples(st.just("cut source"), st.just(0)),
-        st.tuples(st.just("new worker"), amounts),
-        st.tuples(st.just("outage"), st.just(0)),
-        st.tuples(st.just("recovery"), st.just(0)),
-        st.tuples(st.just("save"), st.just(0)),
-        st.tuples(st.just("lose"), amounts),
-    ),
-    min_size=12,  # the lists drawn are some 25 long: faults meet work that was done before them
-    max_size=40,
+work = st.one_of(
+    st.tuples(st.just("read"), st.integers(0, 150)),
+    st.tuples(st.just("read"), st.integers(0, 150)),
+    st.tuples(st.just("read and receive"), st.integers(0, 150)),
+    st.tuples(st.just("receive"), amounts),
+    st.tuples(st.just("send"), st.just(0)),
 )
+trouble = st.one_of(
+    st.tuples(st.just("persist"), st.just(0)),
+    st.tuples(st.just("cut after sending"), amounts),
+    st.tuples(st.just("cut after sending all"), st.just(0)),
+    st.tuples(st.just("stall after sending"), amounts),
+    st.tuples(st.just("stall after sending"), amounts),
+    st.tuples(st.just("cut after receiving"), amounts),
+    st.tuples(st.just("cut source"), st.just(0)),
+    st.tuples(st.just("new worker"), amounts),
+    st.tuples(st.just("outage"), st.just(0)),
+    st.tuples(st.just("recovery"), st.just(0)),
+    st.tuples(st.just("save"), st.just(0)),
+    st.tuples(st.just("lose"), amounts),
+    st.tuples(st.just("lose"), amounts),
+)
+steps = st.lists(st.one_of(work, work, trouble), min_size=15, max_size=40)
 
 
 def is_unknown(command: Command) -> bool:
@@ -208,6 +211,12 @@ class Replicating:
             if isinstance(event, Batch):
                 self.writer.replication.put_batch(event, StreamItem(event, 0.0))
 
+    def load(self) -> None:
+        """Bring the snapshot to its end."""
+        while self.pending or not self.writer.session.idle:
+            self.read(0)
+            self.receive(1 << 16)
+
     def cut_source(self) -> None:
         """Lose the connection to the source and ask it anew, as `shaker.link.source` does."""
         self.faults += 1
@@ -308,6 +317,8 @@ class Replicating:
             "persist": lambda: self.writer.session.persist(),
             "cut after sending": lambda: self.cut_after_sending(size),
             "stall after sending": lambda: self.stall_after_sending(size),
+            "cut after sending all": lambda: self.cut_after_sending(-1),
+            "read and receive": lambda: (self.read(size), self.receive(1 << 16)),
             "cut after receiving": lambda: self.cut_after_receiving(size),
             "cut source": self.cut_source,
             "new worker": lambda: self.new_worker(size),
@@ -407,6 +418,7 @@ def reference_of(source: Source, reference: Server) -> None:
     transaction_bytes=st.sampled_from([60, 512 * 1024]),
     slice_bytes=st.sampled_from([1, 7, 1 << 16]),
     pass_above=st.sampled_from([None, None, 60, 150]),
+    in_snapshot=st.sampled_from([True, False, False]),
 )
 def test_each_command_takes_effect_once(
     servers: tuple[Server, Server],
@@ -417,6 +429,7 @@ def test_each_command_takes_effect_once(
     transaction_bytes: int,
     slice_bytes: int,
     pass_above: int | None,
+    in_snapshot: bool,
 ) -> None:
     """The target equals a server to which each command was applied once, wherever connections were cut."""
     target, reference = servers
@@ -435,6 +448,9 @@ def test_each_command_takes_effect_once(
             patch.object(window_module, "ITEM_OVERHEAD", overhead),
         ):
             worker.start()
+            if not in_snapshot:
+                worker.load()
+                worker.save()
             for step in happenings:
                 worker.writer.slice = slice_bytes
                 worker.do(step)
@@ -494,9 +510,7 @@ def test_a_source_lost_inside_something_huge(
         worker = Replicating(source, target, window_limit=1 << 20, pass_above=60)
         try:
             worker.start()
-            while worker.pending:
-                worker.read(0)
-                worker.receive(1 << 16)
+            worker.load()
             worker.read(cut)
             if sent:
                 worker.send()
