@@ -36,3 +36,27 @@ def writer(make_writer: Callable[..., Writer], target: Server, stream: Stream) -
     writer.register()
     start_stream(writer, stream)
     return writer
+
+
+@pytest.fixture(params=[1 << 16, 1], ids=["whole", "byte by byte"])
+def sliced(request: pytest.FixtureRequest, writer: Writer) -> Writer:
+    """A writer in the stream that gets its replies whole, or in slices of one byte."""
+    writer.slice = request.param
+    return writer
+
+
+@pytest.fixture
+def forgetful(server: Callable[..., Server], make_writer: Callable[..., Writer], stream: Stream) -> Writer:
+    """A writer in the stream on a target that keeps what SAVE has saved."""
+    writer = make_writer(server(save="3600 1000000"))
+    writer.register()
+    start_stream(writer, stream)
+    return writer
+
+
+@pytest.fixture
+def fresh(make_writer: Callable[..., Writer], target: Server) -> Writer:
+    """A registered writer on an empty target."""
+    writer = make_writer(target)
+    writer.register()
+    return writer

@@ -25,7 +25,7 @@ from shaker.target.records import Checkpoint, Fence, checkpoint_key, fence_key
 from shaker.target.registration import Identity
 from shaker.target.session import EXEC, Progress, TargetSession
 from shaker.watch.status import Status
-from tests.servers import Server
+from tests.servers import Server, wait_until
 
 REPLID = "a" * 40
 SOURCE = SourceIdentity("source:6379", "b" * 40, (REPLID,))
@@ -307,3 +307,42 @@ def fence_of(server: Server, name: str = "default", database: int = 0) -> Fence 
     """Return the fence as it stands in a server."""
     with server.client(db=database, decode_responses=True) as client:
         return Fence.parse(client.hgetall(fence_key(name)))  # type: ignore[arg-type]
+
+
+def keys_of(server: Server, database: int = 0) -> set[bytes]:
+    """Return the keys of a database."""
+    with server.client(db=database) as client:
+        return set(client.keys())  # type: ignore[arg-type]
+
+
+def wait_replies(writer: Writer, at_least: int) -> None:
+    """Wait until replies of so many bytes lie in the socket, unread."""
+
+    def there() -> bool:
+        writer.wire.socket.settimeout(10)
+        return len(writer.wire.socket.recv(1 << 20, socket.MSG_PEEK)) >= at_least
+
+    wait_until(there, f"{at_least} bytes of replies")
+
+
+def lose_since_save(target: Server, writer: Writer) -> None:
+    """Make the target lose what it did since its last SAVE, as a failover or a crash does."""
+    writer.cut()
+    target.restart(kill=True)
+    target.wait_loaded()
+
+
+def dump_of(server: Server, value: str) -> bytes:
+    """Return the payload of a string."""
+    with server.client(db=0) as client:
+        client.set("dumped", value)
+        payload = client.dump("dumped")
+        client.delete("dumped")
+    assert isinstance(payload, bytes)
+    return payload
+
+
+def keys_item(snapshot: str, number: int, database: int, payloads: dict[str, bytes]) -> SnapshotKeys:
+    """Return RESTORE requests of a snapshot."""
+    data = b"".join(encode("RESTORE", key, 0, payload, "REPLACE", "ABSTTL") for key, payload in payloads.items())
+    return SnapshotKeys(snapshot, number, database, data, len(payloads), len(data))

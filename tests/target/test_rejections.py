@@ -17,13 +17,6 @@ from tests.servers import Server
 from tests.target.driver import Stream, Writer, checkpoint_of
 
 
-@pytest.fixture(params=[1 << 16, 1], ids=["whole", "byte by byte"])
-def sliced(request: pytest.FixtureRequest, writer: Writer) -> Writer:
-    """A writer in the stream that gets its replies whole, or in slices of one byte."""
-    writer.slice = request.param
-    return writer
-
-
 def test_a_command_that_fails_inside_exec(sliced: Writer, stream: Stream, target: Server) -> None:
     """The rest of the batch takes effect, and the checkpoint gets the count, with command and key."""
     sliced.put(
