@@ -11,6 +11,7 @@ from shaker.link.attempts import credentials
 from shaker.link.connection import Connection, ReplyError, connect
 from shaker.link.sentinel import resolve
 from shaker.link.tls import tls_context
+from shaker.replica.refusals import refusal
 
 # A reader's answer comes within this time or its connection is given up.
 TIMEOUT_SECONDS: Final = 5.0
@@ -24,8 +25,9 @@ Request = tuple[bytes | str | int, ...]
 class Reader:
     """Requests that change nothing; any other command is a ValueError."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, side: str) -> None:
         self._connection = connection
+        self._side = side
 
     async def call(self, *arguments: bytes | str | int) -> Any:
         """Send one request and return its reply; raises ReplyError for an error reply, LinkError."""
@@ -33,6 +35,14 @@ class Reader:
         if isinstance(replies[0], ReplyError):
             raise replies[0]
         return replies[0]
+
+    async def results(self, requests: Sequence[Request], doing: str) -> list[Any]:
+        """Send requests at once and return their replies; raises what an error reply means while `doing` that."""
+        replies = await self.pipeline(requests)
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                raise refusal(self._side, str(reply), doing) from reply
+        return replies
 
     async def pipeline(self, requests: Sequence[Request]) -> list[Any]:
         """Send requests at once and return their replies; an error reply is a ReplyError in its place."""
@@ -53,4 +63,4 @@ async def open_reader(endpoint: Endpoint) -> AsyncIterator[Reader]:
         timeout=TIMEOUT_SECONDS,
     ) as connection:
         await connection.authenticate(*credentials(endpoint))
-        yield Reader(connection)
+        yield Reader(connection, endpoint.side)

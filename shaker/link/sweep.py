@@ -7,6 +7,7 @@ checkpoint, so that a new worker goes on there.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import anyio
@@ -20,6 +21,7 @@ from shaker.link.connection import ReplyError
 from shaker.link.reader import Reader, Request, open_reader
 from shaker.link.register import keyspace
 from shaker.replica.events import Part
+from shaker.replica.refusals import refusal
 from shaker.replica.session import parse_info
 from shaker.replication import Replication
 from shaker.transform.commands import RESERVED
@@ -29,6 +31,9 @@ log = structlog.get_logger("shaker.sweep")
 
 SCAN_KEYS: Final = 1000  # keys asked for at a time; a barrier holds at most so many
 IDLE_SECONDS: Final = 0.5  # between looks whether there is something to sweep
+FAILED_SECONDS: Final = 5.0  # before a sweep that failed goes on
+# What servers answer to SELECT of a database that they do not have; any other error is a failure.
+OUT_OF_RANGE: Final = re.compile("out of range|invalid DB index|not allowed in cluster mode")
 # The sweep rests as long as it works: half of what the servers have is for their own work.
 REST_SHARE: Final = 1.0
 
@@ -51,6 +56,7 @@ class Sweeper:
                     await self._sweep()
                 except (LinkError, ReplyError) as error:
                     log.warning("sweep interrupted", at=self._replication.window.sweep, error=str(error))
+                    await anyio.sleep(FAILED_SECONDS)
             await anyio.sleep(IDLE_SECONDS)
 
     @property
@@ -79,15 +85,18 @@ class Sweeper:
 
     async def _chunk(self, source: Reader, target: Reader, database: int, cursor: int) -> int:
         """Sweep one step of the scan; return the cursor of the next one, 0 at the end of the database."""
-        _, (reply_cursor, found) = await target.pipeline(
-            [("SELECT", database), ("SCAN", cursor, "COUNT", SCAN_KEYS)]
+        _, (reply_cursor, found) = await target.results(
+            [("SELECT", database), ("SCAN", cursor, "COUNT", SCAN_KEYS)], "scanning for stale keys"
         )
         keys = [key for key in found if not key.startswith(RESERVED)]
         self._status.sweep_scanned += len(keys)
-        selected, *there = await source.pipeline([("SELECT", database), *(("EXISTS", key) for key in keys)])
-        if isinstance(selected, ReplyError):
-            # A database that the source does not have never held anything of it.
-            return 0
+        try:
+            await source.call("SELECT", database)
+        except ReplyError as error:
+            if not OUT_OF_RANGE.search(str(error)):
+                raise refusal("source", str(error), "looking for stale keys") from error
+            return 0  # a database that the source does not have never held anything of it
+        there = await source.results([("EXISTS", key) for key in keys], "looking for stale keys")
         absent = [key for key, exists in zip(keys, there, strict=True) if exists == 0]
         if absent:
             await self._delete(source, target, database, absent)
@@ -109,8 +118,7 @@ class Sweeper:
         A replica hides a key from its expiry on, before its primary has deleted or renewed it. The stream tells
         which, so such keys are left to it.
         """
-        lives = await target.pipeline([("PTTL", key) for key in keys])
-        now, *_ = await target.pipeline([("TIME",)])
+        *lives, now = await target.results([*(("PTTL", key) for key in keys), ("TIME",)], "reading expiries")
         target_ms = int(now[0]) * 1000 + int(now[1]) // 1000
         return [
             key
