@@ -183,15 +183,18 @@ def test_the_source_begins_a_new_history(source: Server, target: Server, worker:
 def test_the_backlog_of_the_source_is_too_short(server: Servers, target: Server, worker: Workers) -> None:
     """After a pause longer than the backlog the worker takes a full sync, and the target ends as the source."""
     source = server(repl_backlog_size=16384)
+    client = source.client()
+    client.set("deleted meanwhile", 1)
     running = worker(source, target, **FAST)
     running.wait_state("streaming")
     running.kill()
-    client = source.client()
+    client.delete("deleted meanwhile")
     for number in range(100):
         client.set("large", b"x" * 1000 + b"%d" % number)
         client.incr("counter")
     running.start()
     running.wait_applied(source)
+    running.wait_status(lambda status: status["ready"], "the worker to be ready")
 
     assert differences(source, target) == []
     assert syncs(source)[0] == 2

@@ -60,7 +60,7 @@ def test_flush(source: Server, target: Server, worker: Workers) -> None:
     assert syncs(source) == (1, 1)
 
 
-@pytest.mark.parametrize("stale_keys", ["flush", "keep"])
+@pytest.mark.parametrize("stale_keys", ["sweep", "flush", "keep"])
 def test_keys_that_the_source_has_no_more(source: Server, target: Server, worker: Workers, stale_keys: str) -> None:
     """After a full resync they go or stay as asked; the fence stays the worker's own."""
     source.client().mset({"stays": 1, "goes": 1})
@@ -70,8 +70,8 @@ def test_keys_that_the_source_has_no_more(source: Server, target: Server, worker
     source.restart(kill=True)
     source.client().set("stays", 2)
     running.wait_status(lambda status: status["full_syncs"] == 2, "the full resync")
-    running.wait_state("streaming")
     running.wait_applied(source)
+    running.wait_status(lambda status: status["ready"], "the worker to be ready")
 
     kept = stale_keys == "keep"
     assert target.client().get("stays") == b"2"
