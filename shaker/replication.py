@@ -146,7 +146,7 @@ class Replication:
 
     def registered(self, checkpoint: Checkpoint | None, *, same_server_run: bool, first: bool) -> bool:
         """Line up with the checkpoint read at a registration; False when the source had to be restarted."""
-        self.window.sweep = checkpoint.sweep if checkpoint is not None else ""
+        self.window.begin_sweep(checkpoint.sweep if checkpoint is not None else "")
         self.checkpoint = checkpoint
         kept = not first and self.window.recover(checkpoint, same_server_run=same_server_run)
         if not kept:

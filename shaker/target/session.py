@@ -181,7 +181,7 @@ class TargetSession:
         transaction.items.append(item)
         transaction.sealed = True
         if isinstance(item, SnapshotStart):
-            self._window.sweep = FIRST_KEYS if item.sweep else ""
+            self._window.begin_sweep(FIRST_KEYS if item.sweep else "")
         for request in snapshot_requests(item, self._fence.command(self._name), self._table):
             self._request(transaction, request, out)
         return True

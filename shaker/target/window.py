@@ -40,6 +40,7 @@ class Window:
         self.databases: set[int] = set()  # to be proven by each connection before anything else
         self.covered: tuple[Item, ...] = ()  # what the last `recover` found to have taken effect, its answer lost
         self.sweep = ""  # where the sweep of stale keys stands, as the checkpoint has it; empty when none is to do
+        self.sweeps = 0  # how often that was set from outside the sweep: what it did before says nothing any more
         self.counted: Counted | None = None  # what the last answered transaction told, known before it is written
 
     def __len__(self) -> int:
@@ -96,6 +97,11 @@ class Window:
         self._items[index] = new
         self.size += new.size - old.size
 
+    def begin_sweep(self, at: str) -> None:
+        """Have stale keys removed from `at` on (see `Checkpoint.sweep`); empty: there are none."""
+        self.sweep = at
+        self.sweeps += 1
+
     def release(self, items: Iterable[StreamItem | SnapshotKeys]) -> None:
         """Drop the bytes of `items`, which were sent and are too large to keep: they can only come anew."""
         for item in items:
@@ -105,7 +111,7 @@ class Window:
 
     def drop_unfinished(self) -> bool:
         """Drop the beginning of what the source did not finish; True if part of it was handed out already."""
-        self.end_holds()
+        self._end_holds(self._handed)
         handed = False
         while self._items and _goes_on(self._items[-1]):
             item = self._items.pop()
@@ -116,8 +122,12 @@ class Window:
         return handed
 
     def end_holds(self) -> None:
-        """Give up every hold: a link was lost, and where the stream goes on it is not held any more."""
-        for index in range(len(self._items) - 1, -1, -1):
+        """Give up every hold: the target link was lost, and where the stream goes on it is not held any more."""
+        self._end_holds(0)
+
+    def _end_holds(self, first: int) -> None:
+        """Give up the holds from the item number `first` on: those handed out are still to be answered."""
+        for index in range(len(self._items) - 1, first - 1, -1):
             item = self._items[index]
             if isinstance(item, Hold):
                 del self._items[index]
@@ -127,7 +137,7 @@ class Window:
 
     def discard_waiting(self) -> None:
         """Drop what was not handed out: the source begins anew."""
-        self.end_holds()
+        self._end_holds(self._handed)
         while len(self._items) > self._handed:
             item = self._items.pop()
             self.size -= _cost(item)
