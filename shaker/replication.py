@@ -59,6 +59,7 @@ class Replication:
         self.source: SourceIdentity | None = None
         self.source_known = anyio.Event()
         self.table = CommandTable({})
+        self.target_run_id = ""  # of the server that the registered connection writes to
         self.checkpoint: Checkpoint | None = None  # the newest that the target is known to hold
         self.resume: Resume | None = None
         self.target_ready = anyio.Event()  # registered, and `resume` is true
@@ -177,7 +178,7 @@ class Replication:
         if self.window.sweep:
             status.reasons["sweep"] = (
                 f"stale keys are being removed: {status.sweep_scanned} looked at, {status.sweep_deleted} deleted"
-            )
+            ) + (f"; interrupted: {status.sweep_error}" if status.sweep_error else "")
         else:
             status.reasons.pop("sweep", None)
 

@@ -139,5 +139,6 @@ class SourceMonitor:
         if self._settle_at is None or self._settle_at[0] != replid:
             self._settle_at = (replid, offset)
             log.info("settling", offset=offset)
-        if self._status.stream.applied_offset >= self._settle_at[1]:
+        # The copy is not complete while it holds keys that the source does not have.
+        if self._status.stream.applied_offset >= self._settle_at[1] and not self._replication.window.sweep:
             self._replication.finished.set()

@@ -8,15 +8,15 @@ checkpoint, so that a new worker goes on there.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NamedTuple, Self
 
 import anyio
 import structlog
 
 from shaker.codec.resp import encode
 from shaker.config import Settings
-from shaker.errors import LinkError
-from shaker.link.barrier import Barriers
+from shaker.errors import AccessError, LinkError
+from shaker.link.barrier import BarrierError, Barriers
 from shaker.link.connection import ReplyError
 from shaker.link.reader import Reader, Request, open_reader
 from shaker.link.register import keyspace
@@ -38,6 +38,26 @@ OUT_OF_RANGE: Final = re.compile("out of range|invalid DB index|not allowed in c
 REST_SHARE: Final = 1.0
 
 
+class Place(NamedTuple):
+    """How far the sweep is: a cursor of SCAN in a database, given by the run `run_id` of the target."""
+
+    database: int
+    cursor: int
+    run_id: str
+
+    @classmethod
+    def parse(cls, text: str, run_id: str) -> Self:
+        """Return the place that a checkpoint tells, for the run `run_id`.
+
+        Another run, or another server, keeps its keys in another order: its cursors mean nothing here.
+        """
+        database, cursor, given_by = (*text.split(":"), "", "")[:3]
+        return cls(int(database), int(cursor) if given_by == run_id else 0, run_id)
+
+    def __str__(self) -> str:
+        return f"{self.database}:{self.cursor}:{self.run_id}"
+
+
 class Sweeper:
     """Removes stale keys whenever the checkpoint says that there may be some."""
 
@@ -48,13 +68,19 @@ class Sweeper:
         self._barriers = barriers
 
     async def run(self) -> None:
-        """Sweep until cancelled; a failure is logged and the sweep goes on from where it was."""
+        """Sweep until cancelled; a failure is logged and the sweep goes on from where it was.
+
+        Raises AccessError outside of follow mode: nobody is there to grant what is missing.
+        """
         while True:
             self._status.beat("sweep", within=120.0)
             if self._replication.window.sweep and self._may_run:
                 try:
                     await self._sweep()
                 except (LinkError, ReplyError) as error:
+                    if isinstance(error, AccessError) and self._settings.mode != "follow":
+                        raise
+                    self._status.sweep_error = str(error)
                     log.warning("sweep interrupted", at=self._replication.window.sweep, error=str(error))
                     await anyio.sleep(FAILED_SECONDS)
             await anyio.sleep(IDLE_SECONDS)
@@ -64,21 +90,33 @@ class Sweeper:
         return self._status.state in (State.STREAMING, State.CATCHING_UP) and self._status.lag_seconds < 2.0
 
     async def _sweep(self) -> None:
-        settings, window = self._settings, self._replication.window
+        settings, replication, window = self._settings, self._replication, self._replication.window
+        begun = window.sweeps
         async with open_reader(settings.source) as source, open_reader(settings.target) as target:
+            info = parse_info(await target.call("INFO"))
+            asked = parse_info(await source.call("INFO", "server"))
+            if info.get("run_id") != replication.target_run_id:
+                raise BarrierError("another server answers for the target than the one that is written to")
+            if replication.source is None or asked.get("run_id") != replication.source.run_id:
+                raise BarrierError("another server answers for the source than the one that streams")
             log.info("sweep begins", at=window.sweep)
-            databases = keyspace(parse_info(await target.call("INFO", "keyspace")))
+            databases = keyspace(info)
             while window.sweep and self._may_run:
-                database, cursor = (int(part) for part in window.sweep.split(":"))
-                if database not in databases:
-                    following = min((number for number in databases if number > database), default=None)
-                    window.sweep = "" if following is None else f"{following}:0"
+                place = Place.parse(window.sweep, replication.target_run_id)
+                if place.database not in databases:
+                    following = min((number for number in databases if number > place.database), default=None)
+                    window.sweep = "" if following is None else str(Place(following, 0, place.run_id))
                     continue
                 began = self._status.clock()
-                cursor = await self._chunk(source, target, database, cursor)
-                window.sweep = f"{database}:{cursor}" if cursor else f"{database + 1}:0"
+                cursor = await self._chunk(source, target, place.database, place.cursor)
+                if window.sweeps != begun:
+                    return  # set anew meanwhile: by another full synchronisation, a reconnect, a SWAPDB
+                window.sweep = str(Place(place.database + (cursor == 0), cursor, place.run_id))
+                self._status.sweep_error = ""
                 self._status.beat("sweep", within=120.0)
                 await anyio.sleep((self._status.clock() - began) * REST_SHARE)
+                if window.sweeps != begun:
+                    return
         if not window.sweep:
             self._replication.work.set()
             log.info("sweep ends", scanned=self._status.sweep_scanned, deleted=self._status.sweep_deleted)
@@ -116,12 +154,12 @@ class Sweeper:
         """Return the keys whose absence on a replica means that they are gone.
 
         A replica hides a key from its expiry on, before its primary has deleted or renewed it. The stream tells
-        which, so such keys are left to it.
+        which, so such keys are left to it, and so is one that is gone from the target by now (PTTL -2).
         """
         *lives, now = await target.results([*(("PTTL", key) for key in keys), ("TIME",)], "reading expiries")
         target_ms = int(now[0]) * 1000 + int(now[1]) // 1000
         return [
             key
             for key, left in zip(keys, lives, strict=True)
-            if isinstance(left, int) and (left < 0 or target_ms + left > source_ms)
+            if left == -1 or (left >= 0 and target_ms + left > source_ms)
         ]

@@ -74,7 +74,7 @@ class TargetLink:
         kept = replication.registered(
             checkpoint, same_server_run=registered.run_id == self._run_id, first=self._first
         )
-        self._run_id = registered.run_id
+        self._run_id = replication.target_run_id = registered.run_id
         log.info(
             "registered",
             epoch=self._identity.epoch,

@@ -21,8 +21,9 @@ def advanced(checkpoint: Checkpoint, item: Hold | StreamItem | SnapshotStart | S
     if isinstance(item, StreamItem):
         batch = item.batch
         return replace(
-            checkpoint, phase="stream", replid=batch.replid, offset=batch.end_offset, database=batch.database
-        )
+            checkpoint, phase="stream", replid=batch.replid, offset=batch.end_offset, database=batch.database,
+            sweep=FIRST_KEYS if batch.swapped and checkpoint.sweep else checkpoint.sweep,
+        )  # fmt: skip
     if isinstance(item, SnapshotStart):
         return replace(
             checkpoint, phase="snapshot", snapshot=item.snapshot, snapshot_batch=0,

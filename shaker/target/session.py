@@ -386,6 +386,8 @@ class TargetSession:
         for item in transaction.items:
             if isinstance(item, Hold):
                 item.ended(True)
+            elif isinstance(item, StreamItem) and item.batch.swapped and self._window.sweep:
+                self._window.begin_sweep(FIRST_KEYS)
         self._window.counted = Counted(position_of(checkpoint), self._rejected, self._rejected_last)
         self._progress.append(Progress(tuple(transaction.items), commands, written=True))
         if self._rejected != checkpoint.rejected:

@@ -102,6 +102,7 @@ class Status:
     spool_bytes: int = 0
     sweep_scanned: int = 0
     sweep_deleted: int = 0
+    sweep_error: str = ""  # what interrupted the sweep last, empty once it goes on
     last_applied: float = 0.0
     latency_counts: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BUCKETS) + 1))
     latency_sum: float = 0.0
