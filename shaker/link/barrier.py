@@ -18,6 +18,7 @@ import anyio
 from shaker.errors import LinkError
 from shaker.link.connection import ReplyError
 from shaker.link.reader import Reader, Request
+from shaker.link.replies import array, blob, number
 from shaker.replica.events import Part
 from shaker.replica.session import parse_info
 from shaker.replication import Replication
@@ -115,8 +116,9 @@ class Barriers:
         results = replies[-1]
         if isinstance(results, ReplyError) or results is None:
             raise BarrierError(f"the source refuses the barrier's transaction: {results}")
-        seconds, microseconds = (int(part) for part in results[-3])
-        info = parse_info(results[-2]) | parse_info(results[-1])
+        array(results, len(requests) + len(own))
+        seconds, microseconds = map(number, array(results[-3], 2))
+        info = parse_info(blob(results[-2])) | parse_info(blob(results[-1]))
         return results[: -len(own)], info, seconds * 1000 + microseconds // 1000
 
     def _cut(self, info: dict[str, str], reached: Any, ended: Any) -> Hold:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import anyio
-import hiredis
 from anyio.abc import ByteStream, SocketAttribute
 
 from shaker.address import Address
+from shaker.codec.replies import ReplyReader
 from shaker.codec.resp import encode
-from shaker.errors import LinkError
+from shaker.errors import CorruptError, LinkError
 from shaker.replica.refusals import refusal
 
 READ_SIZE: Final = 256 * 1024
@@ -35,7 +35,7 @@ class Connection:
         self.address = address
         self._timeout = timeout
         self._sending = anyio.Lock(fast_acquire=True)  # two tasks may acknowledge; a stream takes one at a time
-        self._reader = hiredis.Reader(replyError=ReplyError, notEnoughData=_MISSING)
+        self._reader = ReplyReader(ReplyError)
 
     async def send(self, data: bytes) -> None:
         """Send bytes; raises LinkError when the server does not take them in time or is gone."""
@@ -79,19 +79,27 @@ class Connection:
         replies: list[Any] = []
         while len(replies) < len(requests):
             try:
-                reply = self._reader.gets()
-            except hiredis.ProtocolError:
-                # Its own text quotes the bytes.
+                reply = self._reader.read()
+            except CorruptError as error:
                 raise LinkError(
                     f"the {self._side} {self.address.text} does not answer as a Redis does",
                     hint=f"is {self._side}.url the address of a Redis or Valkey, with or without TLS as it says?",
                     kind="protocol",
-                ) from None
-            if reply is _MISSING:
+                ) from error
+            if reply is None:
                 self._reader.feed(await self.receive())
             else:
-                replies.append(reply)
+                replies += reply
         return replies
+
+    @contextmanager
+    def deadline(self, doing: str) -> Iterator[None]:
+        """Bound the whole of what is done inside, where bytes that trickle in keep every single wait alive."""
+        try:
+            with anyio.fail_after(self._timeout):
+                yield
+        except TimeoutError as error:
+            raise self._lost(f"was not done with {doing} within {self._timeout:g} s", "timeout") from error
 
     async def authenticate(self, username: str | None, password: str | None) -> None:
         """Log in; without a password nothing is sent."""
@@ -110,9 +118,6 @@ class Connection:
                 kind="tls",
             )
         return LinkError(f"the {self._side} {self.address.text} {what}", kind=kind)
-
-
-_MISSING: Final = object()
 
 
 @asynccontextmanager
@@ -144,7 +149,7 @@ async def connect(
             hint="does the server speak TLS on this port, and does it want a client certificate?",
             kind="tls",
         ) from error
-    except OSError as error:
+    except (OSError, UnicodeError, OverflowError) as error:  # the latter two for what is no host and no port
         raise LinkError(
             f"no connection to the {side} {address.text}: {_reason(error)}",
             hint=f"is the server up, and is {side}.url right?",
@@ -180,7 +185,7 @@ def _mend(error: ssl.SSLCertVerificationError, side: str, host: str) -> str:
     return f"set {side}.tls.ca_file to the authority that signed it"
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: Exception) -> str:
     """Return what happened, without the library's own wording around it."""
     causes = (
         error.__cause__.exceptions if isinstance(error.__cause__, ExceptionGroup) else (error.__cause__ or error,)

@@ -10,7 +10,7 @@ import structlog
 
 from shaker.codec.rdb_events import LargeEntry, LargePiece
 from shaker.config import Settings
-from shaker.errors import RefusedError, ServerBusyError
+from shaker.errors import RefusedError, ServerBusyError, UnfaithfulError
 from shaker.link.attempts import Attempts
 from shaker.link.connection import READ_SIZE, Connection
 from shaker.link.distinct import check_distinct
@@ -39,6 +39,8 @@ from shaker.transform.restore import functions_payload, large_restore, restore_r
 
 log = structlog.get_logger("shaker.source")
 
+# A server has a handful of modules, and each writes its data at most twice.
+MAX_LOSSES = 1000
 ACK_SECONDS = 1.0
 # A diskless source holds its stream back until the first acknowledgement behind the snapshot, and can overlook
 # one that comes right away: for a second they come this often.
@@ -83,12 +85,13 @@ class Conversation:
         """Shake hands, find out who the source is, and check that it can be one."""
         session = self._session
         session.start()
-        while True:
-            await self._connection.send(session.data_to_send())
-            events = session.receive_data(await self._connection.receive())
-            introduced = next((event for event in events if isinstance(event, Introduced)), None)
-            if introduced is not None:
-                break
+        with self._connection.deadline("the handshake"):
+            while True:
+                await self._connection.send(session.data_to_send())
+                events = session.receive_data(await self._connection.receive())
+                introduced = next((event for event in events if isinstance(event, Introduced)), None)
+                if introduced is not None:
+                    break
         self._info = info = introduced.info
         self._status.source.server = server_name(info)
         if info.get("cluster_enabled") == "1":
@@ -101,9 +104,7 @@ class Conversation:
         replication = self._replication
         known = (info.get("master_replid", ""), info.get("master_replid2", ""))
         replids = tuple(replid for replid in known if replid.strip("0"))
-        replication.source = SourceIdentity(
-            self._settings.source.address.text, info.get("run_id", ""), replids
-        )
+        replication.source = SourceIdentity(self._settings.source.address.text, info.get("run_id", ""), replids)
         replication.source_known.set()
         resume = replication.resume
         if replication.target_registered and (
@@ -231,16 +232,25 @@ class Conversation:
             self._status.snapshot.bytes_total = event.size
         elif isinstance(event, KeyCount):
             self._status.snapshot.keys_total += event.keys
-        elif isinstance(event, SnapshotLibrary):
-            self._libraries.append(event.code)
-        elif isinstance(event, SnapshotLoss):
-            self._losses.append(Rejection(event.kind, event.name, "no command carries data of modules beside keys"))
+        elif isinstance(event, SnapshotLibrary | SnapshotLoss):
+            self._keep(event)
         elif isinstance(event, FullSync):
             self._begin_snapshot(event)
         elif isinstance(event, SnapshotEnd):
             self._end_snapshot(event)
         elif isinstance(event, Continued):
             self._continue(event)
+
+    def _keep(self, event: SnapshotLibrary | SnapshotLoss) -> None:
+        """Keep for the end of the snapshot what is in it beside keys."""
+        if isinstance(event, SnapshotLibrary):
+            self._libraries.append(event.code)
+        else:
+            self._losses.append(Rejection(event.kind, event.name, "no command carries data of modules beside keys"))
+        if len(self._losses) > MAX_LOSSES or sum(map(len, self._libraries)) > self._settings.memory_limit:
+            raise UnfaithfulError(
+                "libraries of functions or data of modules beyond memory_limit (SHAKER_MEMORY_LIMIT): raise it"
+            )
 
     def _begin_snapshot(self, event: FullSync) -> None:
         replication, status = self._replication, self._status

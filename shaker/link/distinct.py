@@ -6,6 +6,7 @@ from shaker.config import Settings
 from shaker.errors import RefusedError
 from shaker.link.attempts import credentials
 from shaker.link.connection import ReplyError, connect
+from shaker.link.replies import blob
 from shaker.link.sentinel import resolve
 from shaker.link.tls import tls_context
 from shaker.replica.refusals import refusal
@@ -40,7 +41,7 @@ async def check_distinct(settings: Settings, source: SourceIdentity) -> None:
     ) as connection:
         try:
             await connection.authenticate(*credentials(endpoint))
-            info = parse_info(await connection.call("INFO"))
+            info = parse_info(blob(await connection.call("INFO")))
         except ReplyError as error:
             raise refusal("target", str(error), "asking INFO") from error
     refuse_one_dataset(source, info)

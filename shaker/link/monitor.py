@@ -10,6 +10,7 @@ from shaker.errors import LinkError
 from shaker.link.attempts import credentials
 from shaker.link.backoff import Backoff
 from shaker.link.connection import Connection, ReplyError, connect
+from shaker.link.replies import array, blob
 from shaker.link.sentinel import resolve
 from shaker.link.tls import tls_context
 from shaker.replica.refusals import refusal
@@ -64,7 +65,7 @@ class SourceMonitor:
             await self._read_buffer_limits(connection)
             while True:
                 try:
-                    info = parse_info(await connection.call("INFO"))
+                    info = parse_info(blob(await connection.call("INFO")))
                 except ReplyError as error:
                     raise refusal("source", str(error), "asking INFO") from error
                 backoff.reset()
@@ -126,8 +127,8 @@ class SourceMonitor:
         """Ask for the limits of the source's output buffer; a user who may not ask gets the servers' defaults."""
         self._buffer_limits = DEFAULT_BUFFER_LIMITS
         try:
-            reply = await connection.call("CONFIG", "GET", "client-output-buffer-limit")
-            words = reply[1].decode().split()
+            reply = array(await connection.call("CONFIG", "GET", "client-output-buffer-limit"))
+            words = blob(reply[1]).decode("ascii", "replace").split()
             at = next(index for index, word in enumerate(words) if word in ("slave", "replica"))
             self._buffer_limits = (int(words[at + 1]), int(words[at + 2]), int(words[at + 3]))
         except (ReplyError, IndexError, ValueError, StopIteration):

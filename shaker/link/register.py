@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import structlog
 
@@ -12,6 +11,7 @@ from shaker.errors import LinkError, RefusedError, ServerBusyError
 from shaker.link.attempts import credentials
 from shaker.link.connection import Connection, ReplyError
 from shaker.link.distinct import refuse_one_dataset
+from shaker.link.replies import array, blob, number, record
 from shaker.link.servers import server_name
 from shaker.replica.session import parse_info
 from shaker.replication import Replication, SourceIdentity
@@ -50,14 +50,14 @@ async def register(
     """
     try:
         await connection.authenticate(*credentials(settings.target))
-        info = parse_info(await connection.call("INFO"))
+        info = parse_info(blob(await connection.call("INFO")))
         replication.status.target.server = server_name(info)
         source = replication.source
         assert source is not None  # registrations wait for the source's introduction
         _check_server(settings, source, info)
-        replication.table = CommandTable.from_reply(await connection.call("COMMAND"))
+        replication.table = CommandTable.from_reply(array(await connection.call("COMMAND")))
         await connection.call("CLIENT", "SETNAME", writer_name(settings.name, identity.token))
-        own = int(await connection.call("CLIENT", "ID"))
+        own = number(await connection.call("CLIENT", "ID"))
         # At every connect: an address can lead to another server than before, and to keys that are not ours.
         await _check_contents(connection, settings, source, info)
         for _ in range(ATTEMPTS):
@@ -77,9 +77,9 @@ async def _attempt(
 ) -> Registered | None:
     """Try once; None when another registration came between."""
     await connection.call("WATCH", fence_key(name))
-    seen = Fence.parse(_record(await connection.call("HGETALL", fence_key(name))))
-    written = _record(await connection.call("HGETALL", checkpoint_key(name))).get("epoch", "")
-    clients = (await connection.call("CLIENT", "LIST")).decode("utf-8", "replace")
+    seen = Fence.parse(record(await connection.call("HGETALL", fence_key(name))))
+    written = record(await connection.call("HGETALL", checkpoint_key(name))).get("epoch", "")
+    clients = blob(await connection.call("CLIENT", "LIST")).decode("utf-8", "replace")
     fence = Fence(next_epoch(identity, seen, int(written) if written.isdigit() else 0), identity.token, own, run_id)
     kill = connections_to_kill(clients, name=name, own=own, fence=seen, run_id=run_id)
     requests: list[tuple[bytes | str | int, ...]] = [("MULTI",), fence.arguments(name)]
@@ -89,22 +89,22 @@ async def _attempt(
     refused = next((reply for reply in replies if isinstance(reply, ReplyError)), None)
     if refused is not None:
         raise refused
-    results = replies[-1]
-    if results is None:
+    if replies[-1] is None:
         return None
+    results = array(replies[-1])
     refused = next((result for result in results if isinstance(result, ReplyError)), None)
     if refused is not None:
         raise refused
     identity.epoch = fence.epoch
-    return Registered(fence, Checkpoint.parse(_record(results[-1])), run_id, len(kill), 0)
+    return Registered(fence, Checkpoint.parse(record(results[-1] if results else None)), run_id, len(kill), 0)
 
 
 async def _max_transaction(connection: Connection) -> int:
     """Return how many bytes a transaction may have: Valkey 9 counts queued commands to the query buffer's limit."""
     try:
-        reply = await connection.call("CONFIG", "GET", "client-query-buffer-limit")
-        limit = int(reply[1])
-    except (ReplyError, IndexError, ValueError):
+        reply = array(await connection.call("CONFIG", "GET", "client-query-buffer-limit"))
+        limit = number(reply[-1]) if reply else DEFAULT_QUERY_BUFFER
+    except ReplyError:
         limit = DEFAULT_QUERY_BUFFER  # not allowed to ask: what servers come with
     return int(limit * QUERY_BUFFER_SHARE)
 
@@ -137,9 +137,9 @@ async def _check_contents(
 ) -> None:
     """Refuse to write over what is not ours to replace."""
     name = settings.name
-    checkpoint = Checkpoint.parse(_record(await connection.call("HGETALL", checkpoint_key(name))))
+    checkpoint = Checkpoint.parse(record(await connection.call("HGETALL", checkpoint_key(name))))
     if checkpoint is None:
-        own = int(await connection.call("EXISTS", fence_key(name)))
+        own = number(await connection.call("EXISTS", fence_key(name)))
         keys = sum(keyspace(info).values()) - own
         if keys > 0 and settings.target.on_existing == "refuse":
             raise RefusedError(
@@ -167,9 +167,3 @@ def keyspace(info: dict[str, str]) -> dict[int, int]:
         if name.startswith("db") and name[2:].isdigit() and count.isdigit():
             keys[int(name[2:])] = int(count)
     return keys
-
-
-def _record(reply: Any) -> dict[str, str]:
-    """Return a HGETALL reply as text."""
-    texts = [part.decode("utf-8", "replace") for part in reply]
-    return dict(zip(texts[::2], texts[1::2], strict=True))

@@ -9,6 +9,7 @@ from shaker.address import SENTINEL_SCHEMES, Address
 from shaker.config import Endpoint
 from shaker.errors import AccessError, LinkError
 from shaker.link.connection import ReplyError, connect
+from shaker.link.replies import array, blob, number
 from shaker.link.tls import tls_context
 
 log = structlog.get_logger("shaker.sentinel")
@@ -63,7 +64,8 @@ async def _ask(node: Address, endpoint: Endpoint) -> Address:
             f"the Sentinel {node.text} knows no service {service!r}",
             hint=f"is the name in {endpoint.side}.url right?",
         )
-    return _plain(endpoint.address, reply[0].decode(), int(reply[1]))
+    host, port = array(reply, 2)
+    return _plain(endpoint.address, blob(host).decode("utf-8", "replace"), number(port))
 
 
 def _plain(address: Address, host: str, port: int) -> Address:

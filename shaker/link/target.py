@@ -10,7 +10,7 @@ import anyio
 import structlog
 
 from shaker.config import Settings
-from shaker.errors import LinkError, UnfaithfulError
+from shaker.errors import CorruptError, LinkError, UnfaithfulError
 from shaker.link.attempts import Attempts, open_connection
 from shaker.link.connection import Connection
 from shaker.link.register import Registered, register
@@ -52,7 +52,8 @@ class TargetLink:
         while not self._replication.drained.is_set():
             try:
                 async with open_connection(self._settings.target, "target", self._attempts) as connection:
-                    registered = await register(connection, self._settings, self._replication, self._identity)
+                    with connection.deadline("the registration"):
+                        registered = await register(connection, self._settings, self._replication, self._identity)
                     await self._write(connection, registered)
             except LinkError as error:
                 self._status.target.connected = False
@@ -140,6 +141,9 @@ class TargetLink:
             self._answered_at = self._status.clock()
             try:
                 session.receive_data(data)
+            except CorruptError as error:
+                # The data are whole, the connection is not: what it has done the checkpoint tells the next one.
+                raise LinkError(error.what, kind="protocol") from error
             finally:
                 # An error is about what comes behind: what was answered before it has taken effect.
                 self._idle = session.idle

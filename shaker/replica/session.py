@@ -31,12 +31,14 @@ from shaker.replica.events import (
 from shaker.replica.refusals import refusal
 from shaker.transform.commands import CommandTable
 
-# The newest Valkey whose snapshots are known. Valkey 9 and later write for the version that a replica announces, and
-# fail at what that one cannot hold, such as expiries of hash fields (server file src/replication.c, REPLCONF version).
+# The newest Valkey whose snapshots are known. From 9 on Valkey writes for the version that a replica announces, and
+# fails at what that one cannot hold: expiries of hash fields (server file src/replication.c, REPLCONF version).
 KNOWN_VALKEY: Final = "9.0.0"
 MARK_SIZE: Final = 40  # bytes of the random mark that ends a diskless snapshot (CONFIG_RUN_ID_SIZE)
 MAX_LINE: Final = 64 * 1024
 MAX_INFO: Final = 1024 * 1024  # INFO of a busy server is about 10 KB
+MAX_INFO_VALUE: Final = 8192  # the longest is a path
+MAX_DIGITS: Final = 19  # offsets have 63 bits
 
 
 class ReplicaState(Enum):
@@ -270,7 +272,7 @@ class ReplicaSession:
             self._replid, self._offset = full[1].decode(), int(full[2])
             self._database = 0  # what was selected where the request stood says nothing about the new history
             events.append(FullSync(self._replid, self._offset))
-        elif going_on := _CONTINUE.fullmatch(line):
+        elif self._replid and (going_on := _CONTINUE.fullmatch(line)):  # only where the request named a history
             self._move(Input.CONTINUE)
             if going_on[1]:
                 self._replid = going_on[1].decode()
@@ -379,10 +381,11 @@ class ReplicaSession:
 
 
 def parse_info(info: bytes) -> dict[str, str]:
-    """Return the fields of an INFO reply."""
+    """Return the fields of an INFO reply, without what no server says: numbers that are none, values beyond use."""
     fields = {}
-    for line in info.decode("utf-8", "replace").splitlines():
+    # Servers write ASCII; the digits of other scripts would pass for numbers.
+    for line in info.decode("ascii", "replace").splitlines():
         name, colon, value = line.partition(":")
-        if colon and not line.startswith("#"):
+        if colon and not line.startswith("#") and len(value) <= (MAX_DIGITS if value.isdigit() else MAX_INFO_VALUE):
             fields[name] = value
     return fields

@@ -45,8 +45,6 @@ class World:
             "SHAKER_RETRY__MAX_SECONDS": "1",
             "SHAKER_RETRY__ACCESS_SECONDS": "1",
             "SHAKER_DRAIN_TIMEOUT_SECONDS": "5",
-            # Until keys that the source lost meanwhile are swept, only a flush makes a full sync exact.
-            "SHAKER_TARGET__STALE_KEYS": "flush" if full else "sweep",
         }
         self.worker: Worker | None = None
         self.complaints: list[str] = []

@@ -1,0 +1,47 @@
+"""What a reply has to be before anything is made of it: what stands at an address may answer anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shaker.errors import LinkError
+
+
+def blob(reply: Any) -> bytes:
+    """Return a reply that is a string; LinkError for any other."""
+    if not isinstance(reply, bytes):
+        raise _strange("a string", reply)
+    return reply
+
+
+def number(reply: Any) -> int:
+    """Return a reply that is a number, or a string of digits; LinkError for any other."""
+    if isinstance(reply, bytes) and reply.isdigit() and len(reply) < 20:
+        return int(reply)
+    if not isinstance(reply, int):
+        raise _strange("a number", reply)
+    return reply
+
+
+def array(reply: Any, length: int | None = None) -> list[Any]:
+    """Return a reply that is an array, of `length` if that is given; LinkError for any other."""
+    if not isinstance(reply, list) or (length is not None and len(reply) != length):
+        raise _strange("an array" if length is None else f"an array of {length}", reply)
+    return reply
+
+
+def record(reply: Any) -> dict[str, str]:
+    """Return a reply of HGETALL as text; LinkError for any other."""
+    texts = [blob(part).decode("utf-8", "replace") for part in array(reply)]
+    if len(texts) % 2:
+        raise _strange("pairs", reply)
+    return dict(zip(texts[::2], texts[1::2], strict=True))
+
+
+def _strange(expected: str, reply: Any) -> LinkError:
+    # The kind, never the reply: it may hold a value.
+    return LinkError(
+        f"a reply is {type(reply).__name__} where {expected} has to be",
+        hint="is there something other than a Redis or Valkey at the address?",
+        kind="protocol",
+    )

@@ -1,0 +1,169 @@
+"""Servers that mean harm: what a worker connects to, and what is answered there."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Self
+
+from tests.codec.rdb_bytes import rdb, string
+
+RUN_ID = b"a" * 40
+REPLID = b"b" * 40
+INFO = b"\r\n".join(
+    (
+        b"redis_version:7.0.15",
+        b"run_id:" + RUN_ID,
+        b"cluster_enabled:0",
+        b"role:master",
+        b"master_failover_state:no-failover",
+        b"master_replid:" + REPLID,
+        b"master_replid2:" + b"0" * 40,
+        b"master_repl_offset:1000",
+        b"",
+    )
+)
+FULLRESYNC = b"+FULLRESYNC " + REPLID + b" 1000\r\n"
+MARK = b"m" * 40
+SMALL = rdb(b"".join(b"\x00" + string(b"key:%d" % number) + string(b"value") for number in range(50)))
+
+Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
+
+
+def bulk(data: bytes) -> bytes:
+    """A bulk string of the protocol."""
+    return b"$%d\r\n%b\r\n" % (len(data), data)
+
+
+def sized(snapshot: bytes) -> bytes:
+    """The answer to PSYNC with a snapshot whose size is announced."""
+    return FULLRESYNC + b"$%d\r\n" % len(snapshot) + snapshot
+
+
+def at_once(data: bytes) -> Answer:
+    """An answer that is sent whole, and nothing behind it."""
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
+        await writer.drain()
+
+    return answer
+
+
+def then_ends(data: bytes) -> Answer:
+    """An answer that is followed by the end of the connection."""
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
+        await writer.drain()
+        writer.close()
+
+    return answer
+
+
+def for_ever(begin: bytes, piece: bytes, pause: float = 0.0) -> Answer:
+    """An answer without an end, as fast as it is read or with a pause, in seconds, between two pieces."""
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(begin)
+        while True:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(pause)
+
+    return answer
+
+
+class HostilePeer:
+    """Listens at `port` of 127.0.0.1 in a thread of its own and answers requests. A context manager.
+
+    `replies` are what single commands, in upper case, are answered by in place of +OK; `psync` answers PSYNC, and
+    `first`, if given, the connection itself: then no request is read at all.
+    """
+
+    def __init__(
+        self, *, replies: dict[bytes, bytes] | None = None, psync: Answer | None = None, first: Answer | None = None
+    ) -> None:
+        self.port = 0
+        self.connections = 0
+        self._replies = {b"INFO": bulk(INFO), **(replies or {})}
+        self._psync = psync
+        self._first = first
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="hostile peer", daemon=True)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """The address of the peer."""
+        return f"redis://127.0.0.1:{self.port}"
+
+    async def _start(self) -> asyncio.Server:
+        listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = listener.sockets[0].getsockname()[1]
+        return listener
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.connections += 1
+        drain: asyncio.Task[None] | None = None
+        try:
+            if self._first is not None:
+                drain = asyncio.create_task(_read_away(reader))
+                await self._first(writer)
+                await drain
+            while True:
+                arguments = await _request(reader)
+                name = arguments[0].upper()
+                if name == b"PSYNC" and self._psync is not None:
+                    drain = asyncio.create_task(_read_away(reader))
+                    await self._psync(writer)
+                    await drain
+                    return
+                writer.write(self._replies.get(name, b"+OK\r\n"))
+                await writer.drain()
+        except (OSError, EOFError, ValueError, asyncio.CancelledError):
+            pass  # the worker went away, or the test ended
+        finally:
+            if drain is not None:
+                drain.cancel()
+            self._tasks.discard(task)
+            writer.transport.abort()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._listener = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    async def _close(self) -> None:
+        self._listener.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)
+
+
+async def _read_away(reader: asyncio.StreamReader) -> None:
+    """Read acknowledgements until the worker hangs up."""
+    while await reader.read(1 << 16):
+        pass
+
+
+async def _request(reader: asyncio.StreamReader) -> list[bytes]:
+    """Read one request."""
+    count = int((await reader.readuntil(b"\r\n"))[1:])
+    arguments = []
+    for _ in range(count):
+        size = int((await reader.readuntil(b"\r\n"))[1:])
+        arguments.append((await reader.readexactly(size + 2))[:-2])
+    return arguments
