@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from random import Random
+from statistics import median
 
 import pytest
 
@@ -41,20 +42,23 @@ def test_an_idle_source_sees_a_replica_that_is_up_to_date(server: Servers, targe
     running = worker(source, target)
     running.wait_state("streaming")
     source.client().set("key", 1)
-    offsets = set()
+    offsets, lags = set(), []
 
     def pinged() -> bool:
         info = source.info()
         replica = info["slave0"]
         assert info["connected_slaves"] == 1
         if replica["state"] == "online":
-            assert int(replica["lag"]) <= 1
+            lags.append(replica["lag"])
             assert replica["port"] == 0
             if replica["offset"] == info["master_repl_offset"]:
                 offsets.add(replica["offset"])
         return len(offsets) > 3
 
     wait_until(pinged, "the acknowledged offset to follow some pings")
+    # In whole seconds: as with a native replica, the moment before an acknowledgement can look like one more.
+    assert median(lags) <= 1
+    assert max(lags) <= 2
     assert running.wait_applied(source)["stream"]["lag_bytes"] == 0
     assert max(offsets) - min(offsets) >= 3 * 14  # bytes of a PING
 
@@ -69,7 +73,7 @@ def test_a_slow_target_during_the_snapshot(
     """
     source = server(repl_timeout=2)
     client, random = source.client(), Random(1)
-    for number in range(300):
+    for number in range(250):
         client.set(f"key:{number}", random.randbytes(10_000))
     with Proxy(target) as proxy, Writes(source, pause=0.02) as writes:
         proxy.set("up", bandwidth=500_000)
@@ -86,7 +90,7 @@ def test_a_slow_target_during_the_snapshot(
             return False
 
         running.wait(applied, "the snapshot to be applied", 60)
-        assert time.monotonic() > begin + 4
+        assert time.monotonic() > begin + 3.5
         assert acknowledged == {0}
         proxy.heal()
         writes.stop()

@@ -57,7 +57,7 @@ def test_migrate_that_is_killed_goes_on(source: Server, target: Server, worker: 
         running = worker(source, proxy.url, **MIGRATE)
         running.wait(lambda: running.events("snapshot applied"), "the snapshot to be applied")
         # From here on it is kept from settling.
-        proxy.set("up", bandwidth=20_000)
+        proxy.set("up", bandwidth=100_000)
         for number in range(100):
             client.set(f"key:{number}", random.randbytes(10_000))
         running.close()
