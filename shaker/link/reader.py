@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from shaker.config import Endpoint
+from shaker.errors import LinkError
 from shaker.link.attempts import credentials
 from shaker.link.connection import Connection, ReplyError, connect
 from shaker.link.sentinel import resolve
@@ -28,6 +29,7 @@ class Reader:
     def __init__(self, connection: Connection, side: str) -> None:
         self._connection = connection
         self._side = side
+        self._unanswered = False
 
     async def call(self, *arguments: bytes | str | int) -> Any:
         """Send one request and return its reply; raises ReplyError for an error reply, LinkError."""
@@ -45,11 +47,19 @@ class Reader:
         return replies
 
     async def pipeline(self, requests: Sequence[Request]) -> list[Any]:
-        """Send requests at once and return their replies; an error reply is a ReplyError in its place."""
+        """Send requests at once and return their replies; an error reply is a ReplyError in its place.
+
+        Raises LinkError, also where an earlier call was given up: its replies would be taken for those of this one.
+        """
         for request in requests:
             if request[0] not in READING:
                 raise ValueError(f"{request[0]!r} is not a command that only reads")
-        return await self._connection.pipeline(list(requests))
+        if self._unanswered:
+            raise LinkError(f"the {self._side} has not answered an earlier request on this connection")
+        self._unanswered = True
+        replies = await self._connection.pipeline(list(requests))
+        self._unanswered = False
+        return replies
 
 
 @asynccontextmanager
