@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,28 +71,35 @@ class Images:
 
 
 @pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
+def images() -> Iterator[Images]:
     """The image, built once."""
-    room = tmp_path_factory.mktemp("image")
+    # Not pytest's own directory: it keeps those of the last runs, and a store of images takes gigabytes.
+    room = Path(tempfile.mkdtemp(prefix="shaker-image-"))
     images = Images(room)
-    base = room / "base.tar"
+    try:
+        _make_base(images, room / "base.tar")
+        built = images.build(ROOT, IMAGE)
+        assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
+        yield images
+        images.podman("rm", "--all", "--force")
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def _make_base(images: Images, archive: Path) -> None:
+    """Make a Debian with its own Python, as small as that goes, the image that BASE names."""
     made = subprocess.run(
-        ["mmdebstrap", "--quiet", "--variant=minbase", "--include=python3,ca-certificates", SUITE, str(base)],
+        ["mmdebstrap", "--quiet", "--variant=minbase", "--include=python3,ca-certificates", SUITE, str(archive)],
         text=True,
         capture_output=True,
         check=False,
     )
     assert made.returncode == 0, made.stderr
     container = images.buildah("from", "scratch").stdout.strip()
-    added = images.buildah("add", container, str(base), "/")
+    added = images.buildah("add", container, str(archive), "/")
     assert added.returncode == 0, added.stderr
     images.buildah("commit", "--rm", container, BASE)
-    base.unlink()
-    built = images.build(ROOT, IMAGE)
-    assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
-    yield images
-    images.podman("rm", "--all", "--force")
-    shutil.rmtree(room, ignore_errors=True)
+    archive.unlink()
 
 
 def test_the_codec_is_compiled(images: Images) -> None:
