@@ -7,7 +7,7 @@ import structlog
 
 from shaker.address import SENTINEL_SCHEMES, Address
 from shaker.config import Endpoint
-from shaker.errors import AccessError, LinkError
+from shaker.errors import AccessError, LinkError, SettingsError
 from shaker.link.connection import ReplyError, connect
 from shaker.link.replies import array, blob, number
 from shaker.link.tls import tls_context
@@ -49,14 +49,22 @@ async def resolve(endpoint: Endpoint) -> Address:
 async def _ask(node: Address, endpoint: Endpoint) -> Address:
     service = endpoint.address.service
     async with connect(
-        node, side="sentinel", tls=tls_context(endpoint), connect_timeout=TIMEOUT_SECONDS, timeout=TIMEOUT_SECONDS
+        # The settings that an error names are those of the side: the Sentinels share its TLS.
+        node,
+        side=endpoint.side,
+        tls=tls_context(endpoint),
+        connect_timeout=TIMEOUT_SECONDS,
+        timeout=TIMEOUT_SECONDS,
     ) as connection:
         try:
-            await connection.authenticate(*endpoint.sentinel_credentials())
+            username, password = _credentials(endpoint)
+            if password is not None:
+                await connection.call("AUTH", *([username] if username else []), password)
             reply = await connection.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
         except ReplyError as error:
             raise AccessError(
-                f"the Sentinel {node.text} refuses: {error}",
+                # Where AUTH is not known its arguments are quoted.
+                f"the Sentinel {node.text} refuses: {str(error).partition(', with args')[0]}",
                 hint=f"set {endpoint.side}.sentinel.username and {endpoint.side}.sentinel.password",
             ) from error
     if reply is None:
@@ -66,6 +74,14 @@ async def _ask(node: Address, endpoint: Endpoint) -> Address:
         )
     host, port = array(reply, 2)
     return _plain(endpoint.address, blob(host).decode("utf-8", "replace"), number(port))
+
+
+def _credentials(endpoint: Endpoint) -> tuple[str | None, str | None]:
+    """Return username and password for the Sentinels; raises AccessError for a file that cannot be read."""
+    try:
+        return endpoint.sentinel_credentials()
+    except SettingsError as error:
+        raise AccessError(error.what, hint=error.hint) from error
 
 
 def _plain(address: Address, host: str, port: int) -> Address:
