@@ -3,13 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
-.PHONY: demo test deploy-test deploy-renew image-test lint types format bench lock clean
+.PHONY: demo test test-compiled deploy-test deploy-renew image-test lint types format bench lock clean
 
 demo: .venv/run.stamp ## two private servers, live load, a kill, the proof: nothing to configure
 	$(BIN)/shaker demo
 
 test: lint types ## lint, types, then all tests against real servers (.ci/redis-servers unpacks them)
 	$(BIN)/pytest
+
+test-compiled: .venv/dev.stamp ## the tests of the codec once more, against a compiled copy of it; needs a C compiler
+	$(BIN)/python -m tests.compiled $(ARGS)
 
 deploy-test: .venv/deploy.stamp ## image recipe, chart, alerts, recipes and rendered pods; tools by .ci/deploy-tools
 	$(BIN)/pytest tests/deploy

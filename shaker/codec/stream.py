@@ -261,7 +261,7 @@ class StreamReader:
         have = buffer[position : position + MAX_HEADER]
         if not have:
             return
-        digits = have[1:-1] if have[-1] == 13 else have[1:]
+        digits = have[1:].removesuffix(b"\r")  # not have[1:-1]: mypyc fails at a slice that ends before it begins
         if have[0] != kind or len(have) == MAX_HEADER or (digits and not digits.isdigit()):
             raise self._corrupt(buffer, position)
 

@@ -249,7 +249,7 @@ def test_array_header(data: bytes, header: int, errors: list[tuple[int, str]]) -
         assert scanner.pending == 0
 
 
-@pytest.mark.parametrize("data", [b"+QUEUED\r\n", b":1\r\n", b"$1\r\na\r\n", b"\xff\r\n"])
+@pytest.mark.parametrize("data", [b"+QUEUED\r\n", b":1\r\n", b"$1\r\na\r\n", b"\xff\r\n", b"\r\n"])
 def test_array_header_refuses_another_reply(data: bytes) -> None:
     """What answers EXEC is an array or an error."""
     scanner = ReplyScanner()

@@ -1,0 +1,65 @@
+"""The project with its codec compiled, in a copy: `python -m tests.compiled` runs the codec's tests there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.worker import ROOT
+
+COPIED = ("shaker", "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+# The rooms that call the codec's every function, and what tells which build runs.
+TESTS = ("tests/codec", "tests/transform", "tests/replica", "tests/test_build.py")
+ARTEFACTS = shutil.ignore_patterns("__pycache__", "*.so", "build")
+
+
+def build(directory: Path) -> Path:
+    """Copy the project into `directory`, compile the codec in the copy, and return the copy.
+
+    What runs with the copy as its working directory, or first on PYTHONPATH, uses the compiled codec. Raises
+    RuntimeError with the compiler's last words where it cannot be built.
+    """
+    copy = directory / "compiled"
+    copy.mkdir()
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, copy / name, ignore=ARTEFACTS)
+        else:
+            shutil.copy2(ROOT / name, copy / name)
+    done = _run(copy, "setup.py", "build_ext", "--inplace", SHAKER_BUILD_COMPILED="1")
+    if done.returncode:
+        raise RuntimeError(f"the codec cannot be compiled (is there a C compiler?):\n{done.stdout[-4000:]}")
+    version = _run(copy, "-m", "shaker", "--version").stdout
+    if "codec compiled" not in version:
+        raise RuntimeError(f"what was built is not what runs: {version}")
+    return copy
+
+
+def _run(directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=directory,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def main() -> int:
+    """Build, and run pytest there with the arguments given, or the tests of TESTS."""
+    with tempfile.TemporaryDirectory(prefix="shaker-compiled-") as name:
+        copy = build(Path(name))
+        # What pytest finds of the project is the copy: `-m` puts the working directory first.
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *(sys.argv[1:] or TESTS)]
+        return subprocess.run(command, cwd=copy, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
