@@ -34,7 +34,7 @@ format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/dev.stamp ## shaker beside native replication; ARGS="--rounds 3 --keys 100000"
+bench: .venv/dev.stamp ## both builds of shaker beside native replication; ARGS="--rounds 3 --keys 100000"
 	$(BIN)/python -m tests.bench $(ARGS)
 
 lock: ## pin all dependencies anew, with hashes; needs uv

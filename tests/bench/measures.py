@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import statistics
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,47 +14,22 @@ from pathlib import Path
 import redis
 
 from shaker.sample import pack
+from tests.bench.loads import LAST, VALUE_BYTES
 from tests.servers import Server, wait_until
 from tests.worker import Worker, peak_bytes, processor_seconds
 
 LIMIT = 600.0  # seconds that one measure may take
-VALUE_BYTES = 100
+RECORDS = 2  # keys of the worker's own on the target: fence and checkpoint
+TICK_SECONDS = 0.001  # between the writes of a steady load
 
 # Name of a figure → its value; the unit is the last word of the name.
 Figures = dict[str, float]
 
 
-def write_restores(source: Server, path: Path) -> None:
-    """Write the keys of `source` as RESTORE commands to `path`, for `redis-cli --pipe`."""
-    client = source.client(protocol=2)
-    with path.open("wb") as file:
-        cursor = 0
-        while True:
-            cursor, keys = client.scan(cursor, count=1000)
-            pipeline = client.pipeline(transaction=False)
-            for key in keys:
-                pipeline.dump(key)
-                pipeline.pexpiretime(key)
-            replies = pipeline.execute()
-            commands = [
-                (b"RESTORE", key, max(0, expiry), payload, b"REPLACE", b"ABSTTL")
-                for key, payload, expiry in zip(keys, replies[::2], replies[1::2], strict=True)
-                if payload is not None
-            ]
-            file.write(pack(commands))
-            if cursor == 0:
-                return
-
-
-def write_sets(path: Path, count: int) -> None:
-    """Write `count` SET commands of VALUE_BYTES each to `path`; the last one sets the key `last`."""
-    value = b"x" * VALUE_BYTES
-    with path.open("wb") as file:
-        for start in range(0, count, 10_000):
-            file.write(
-                pack((b"SET", b"key:%d" % number, value) for number in range(start, min(count, start + 10_000)))
-            )
-        file.write(pack([(b"SET", b"last", value)]))
+def start_worker(source: Server, target: Server, tree: Path) -> Worker:
+    """Return the worker, not started, that runs the code below `tree`."""
+    # Without the first, `-m` would put the working directory before the second.
+    return Worker(source, target, PYTHONSAFEPATH="1", PYTHONPATH=str(tree), PYTHONDONTWRITEBYTECODE="1")
 
 
 def pipe(server: Server, path: Path) -> None:
@@ -63,93 +40,129 @@ def pipe(server: Server, path: Path) -> None:
     assert "errors: 0" in done.stdout, done.stdout
 
 
+def _keys(client: redis.Redis) -> int:
+    """Return the number of keys, 0 while a replica cannot tell because it loads."""
+    try:
+        return int(client.dbsize())
+    except redis.exceptions.BusyLoadingError:
+        return 0
+
+
 def _complete(source: Server, target: Server, own: int) -> Callable[[], bool]:
-    """Return what tells whether the target has as many keys as the source and its `own`."""
-    one, other = source.client(), target.client()
-
-    def complete() -> bool:
-        try:
-            return int(other.dbsize()) >= int(one.dbsize()) + own
-        except redis.exceptions.BusyLoadingError:
-            return False
-
-    return complete
+    """Return what tells whether the target has as many keys as the source, which has no writes, and its `own`."""
+    expected, client = _keys(source.client()) + own, target.client()
+    return lambda: _keys(client) >= expected
 
 
 def native_full_sync(source: Server, target: Server) -> Figures:
     """A replica from nothing to all keys."""
+    complete = _complete(source, target, 0)
     started = time.monotonic()
     target.client().replicaof("127.0.0.1", str(source.port))
-    wait_until(_complete(source, target, 0), "all keys on the replica", LIMIT)
-    return {"full sync s": time.monotonic() - started}
+    wait_until(complete, "all keys on the replica", LIMIT)
+    return {"s": time.monotonic() - started}
 
 
-def piped_full_sync(target: Server, restores: Path) -> Figures:
-    """What the target can take at most: the same keys as RESTORE commands from a file."""
+def piped(server: Server, commands: Path) -> Figures:
+    """What one server alone can take at most: the commands of a file."""
     started = time.monotonic()
-    pipe(target, restores)
-    return {"full sync s": time.monotonic() - started}
+    pipe(server, commands)
+    return {"s": time.monotonic() - started}
 
 
-def worker_full_sync(source: Server, target: Server) -> Figures:
-    """The worker from the start of its process to all keys; then what it took."""
-    records = 2  # fence and checkpoint
+def worker_full_sync(source: Server, target: Server, tree: Path) -> Figures:
+    """The worker from the start of its process to the first key and to all keys; then what it took."""
+    complete, client = _complete(source, target, RECORDS), target.client()
     started = time.monotonic()
-    with Worker(source, target) as worker:
-        worker.wait(_complete(source, target, records), "all keys on the target", LIMIT)
-        seconds = time.monotonic() - started
-        return {"full sync s": seconds, **_cost(worker, "full sync")}
+    with start_worker(source, target, tree) as worker:
+        worker.wait(lambda: _keys(client) > RECORDS, "the first key on the target", LIMIT)
+        first = time.monotonic() - started
+        worker.wait(complete, "all keys on the target", LIMIT)
+        return {"s": time.monotonic() - started, "to the first key s": first, **_cost(worker)}
 
 
-def _cost(worker: Worker, of: str) -> Figures:
-    return {f"{of} memory MiB": peak_bytes(worker.pid) / 2**20, f"{of} processor s": processor_seconds(worker.pid)}
+def _cost(worker: Worker) -> Figures:
+    return {"memory MiB": peak_bytes(worker.pid) / 2**20, "processor s": processor_seconds(worker.pid)}
+
+
+def _stream(source: Server, target: Server, commands: Path) -> float:
+    """Return the seconds from the start of the load until its last key is on the target."""
+    client = target.client()
+    started = time.monotonic()
+    pipe(source, commands)
+    wait_until(lambda: client.exists(LAST), "the last key on the target", LIMIT)
+    return time.monotonic() - started
+
+
+def native_stream(source: Server, target: Server, commands: Path) -> Figures:
+    """The stream to a native replica."""
+    target.replicate(source)
+    return {"s": _stream(source, target, commands)}
+
+
+def worker_stream(source: Server, target: Server, commands: Path, tree: Path) -> Figures:
+    """The stream through the worker; then what it took."""
+    with start_worker(source, target, tree) as worker:
+        worker.wait_state("streaming")
+        before = processor_seconds(worker.pid)
+        seconds = _stream(source, target, commands)
+        cost = _cost(worker)
+        return {"s": seconds, **cost, "processor s": cost["processor s"] - before}
 
 
 @contextmanager
-def native(source: Server, target: Server) -> Iterator[None]:
-    """Let the target be a native replica."""
-    target.replicate(source)
-    yield
+def steady(server: Server, rate: float) -> Iterator[None]:
+    """Write `rate` SET commands of 100 bytes a second, in small portions, without reading replies; 0 for none."""
+    stopped = threading.Event()
+    value = b"x" * VALUE_BYTES
+    command = pack([(b"SET", b"steady", value)])
+
+    def write() -> None:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=LIMIT) as link:
+            link.sendall(pack([(b"CLIENT", b"REPLY", b"OFF")]))
+            started, sent = time.monotonic(), 0
+            while not stopped.wait(TICK_SECONDS):
+                due = int((time.monotonic() - started) * rate) - sent
+                link.sendall(command * due)
+                sent += due
+
+    thread = threading.Thread(target=write, name="steady load", daemon=True)
+    if rate:
+        thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        if rate:
+            thread.join()
 
 
-def stream(source: Server, target: Server, sets: Path) -> Figures:
-    """From the start of the load until its last key is on the target."""
-    client = target.client()
-    started = time.monotonic()
-    pipe(source, sets)
-    wait_until(lambda: client.exists("last"), "the last key on the target", LIMIT)
-    return {"stream s": time.monotonic() - started}
-
-
-def latency(source: Server, target: Server, samples: int) -> Figures:
+def _latency(source: Server, target: Server, samples: int, rate: float) -> Figures:
     """From a write that was answered by the source until a read of the target sees it."""
     writer, reader = source.client(), target.client()
     seconds = []
-    for number in range(samples):
-        expected = b"%d" % number
-        writer.set("latency", expected)
-        answered = time.perf_counter()
-        while reader.get("latency") != expected:
-            assert time.perf_counter() - answered < 10, "a write did not become visible"
-        seconds.append(time.perf_counter() - answered)
+    with steady(source, rate):
+        for number in range(samples):
+            expected = b"%d" % number
+            writer.set("latency", expected)
+            answered = time.perf_counter()
+            while reader.get("latency") != expected:
+                assert time.perf_counter() - answered < LIMIT, "a write did not become visible"
+            seconds.append(time.perf_counter() - answered)
     return {
-        "latency median ms": statistics.median(seconds) * 1000,
-        "latency p99 ms": statistics.quantiles(seconds, n=100)[98] * 1000,
+        "median ms": statistics.median(seconds) * 1000,
+        "p99 ms": statistics.quantiles(seconds, n=100)[98] * 1000,
     }
 
 
-def native_stream(source: Server, target: Server, sets: Path, samples: int) -> Figures:
-    """Latency and stream of a native replica."""
-    with native(source, target):
-        return latency(source, target, samples) | stream(source, target, sets)
+def native_latency(source: Server, target: Server, samples: int, rate: float) -> Figures:
+    """Latency of a native replica while the source gets `rate` more commands a second."""
+    target.replicate(source)
+    return _latency(source, target, samples, rate)
 
 
-def worker_stream(source: Server, target: Server, sets: Path, samples: int) -> Figures:
-    """Latency and stream of the worker; then what it took for both."""
-    with Worker(source, target) as worker:
+def worker_latency(source: Server, target: Server, samples: int, rate: float, tree: Path) -> Figures:
+    """Latency of the worker while the source gets `rate` more commands a second; what it took."""
+    with start_worker(source, target, tree) as worker:
         worker.wait_state("streaming")
-        figures = latency(source, target, samples)
-        before = processor_seconds(worker.pid)
-        figures |= stream(source, target, sets)
-        cost = _cost(worker, "stream")
-        return figures | cost | {"stream processor s": cost["stream processor s"] - before}
+        return _latency(source, target, samples, rate) | _cost(worker)
