@@ -66,9 +66,11 @@ def _add_rows(rows: dict[str, KeyPositions], reply: Iterable[object]) -> None:
     for row in reply:
         if isinstance(row, list) and len(row) >= 6:
             name, _, flags, first, last, step = row[:6]
-            movable = any(_text(flag) == "movablekeys" for flag in flags)
-            rows[_text(name).lower()] = KeyPositions(int(first), int(last), int(step), movable)
-            if len(row) > SUBCOMMANDS:
+            # A row of another shape tells nothing, as one that is missing.
+            if isinstance(flags, Iterable) and all(isinstance(each, int) for each in (first, last, step)):
+                movable = any(_text(flag) == "movablekeys" for flag in flags)
+                rows[_text(name).lower()] = KeyPositions(int(first), int(last), int(step), movable)
+            if len(row) > SUBCOMMANDS and isinstance(row[SUBCOMMANDS], Iterable):
                 _add_rows(rows, row[SUBCOMMANDS])
 
 

@@ -13,7 +13,7 @@ from typing import Final
 import redis
 
 from tests.proxy import Direction, Proxy
-from tests.servers import Server
+from tests.servers import Server, wait_until
 from tests.soak.world import World
 
 Fault = Callable[[World, random.Random], None]
@@ -236,16 +236,20 @@ def source_restarted(world: World, draw: random.Random) -> None:
 
 
 def backlog_lost(world: World, draw: random.Random) -> None:
-    """Let the source forget its backlog while the worker is away: a full sync follows."""
+    """Keep the worker away until the source has freed its backlog: a full sync follows.
+
+    Without replicas that happens after `repl-backlog-ttl`; a small `repl-backlog-size` would still leave the last
+    of its blocks, a sixteenth of the old size.
+    """
     client = world.source.client()
+    client.config_set("repl-backlog-ttl", 1)
     world.source_proxy.refuse()
     world.source_proxy.reset()
     try:
-        client.config_set("repl-backlog-size", 16384)
-        _hold(draw, 2)
-        client.config_set("repl-backlog-size", 256 * 1024 * 1024)
+        wait_until(lambda: world.source.info()["repl_backlog_active"] == 0, "the backlog to be freed", 10)
     finally:
         world.source_proxy.accept()
+        client.config_set("repl-backlog-ttl", 3600)
     _hold(draw, 4)
 
 
