@@ -71,8 +71,8 @@ class Checkpoint:
     `database` was selected there; replies were read up to `confirmed`. In a snapshot `snapshot` is its random id
     and `snapshot_batch` the number of its last batch; the offset is where the stream will begin.
     `sweep` is how far stale keys were removed since the last full synchronisation: `<database>:<cursor>:<run id>`,
-    with the cursor of SCAN on that run of the server; empty when all were. `rejected` counts commands that the target
-    rejected, `rejected_last` names the last one.
+    with the cursor of SCAN on that run of the server; empty when all were. `rejected` counts commands that the
+    target rejected, `rejected_last` names the last one.
     """
 
     phase: str = ""
