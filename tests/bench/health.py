@@ -11,15 +11,18 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from tests.bench import measures
+from tests.bench.loads import LAST, write_load
+from tests.bench.measures import LIMIT, pipe
 from tests.security.floods import bursts, holding, probe_seconds
-from tests.servers import Server
+from tests.servers import Server, wait_until
 from tests.worker import Worker
 
-FLOODS = {
+Flood = Callable[[int], AbstractContextManager[object]]
+FLOODS: dict[str, Flood] = {
     "none": lambda port: nullcontext(),
     "200 held clients": holding,
     "headers of 1 MB": lambda port: bursts(port, 1, huge_headers=True),
@@ -28,35 +31,45 @@ FLOODS = {
 
 
 def main() -> None:
-    """Measure each flood in turn, several rounds, and print medians and the ratio to none."""
+    """Measure each flood in turn, at the worker and at a bystander, and print medians and their ratio."""
     parser = argparse.ArgumentParser(prog="tests.bench.health", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--sets", type=int, default=300_000)
+    parser.add_argument("--sets", type=int, default=1_000_000)
     given = parser.parse_args()
-    seconds: dict[str, list[float]] = {name: [] for name in FLOODS}
-    probes: dict[str, list[float]] = {name: [] for name in FLOODS}
+    figures: dict[tuple[str, bool], list[tuple[float, list[float]]]] = {}
     with tempfile.TemporaryDirectory(prefix="shaker-bench-") as directory:
         sets = Path(directory) / "sets"
-        measures.write_sets(sets, given.sets)
+        write_load(sets, "SET 100 B", given.sets)
         for _ in range(given.rounds):
             for name, flood in FLOODS.items():
-                took, probed = _measure(flood, sets)
-                seconds[name].append(took)
-                probes[name] += probed
-    base = statistics.median(seconds["none"])
-    for name, values in seconds.items():
-        slowest = sorted(probes[name])[int(len(probes[name]) * 0.99)] * 1000
-        ratio = statistics.median(values) / base
+                for bystander in (False, True):
+                    figures.setdefault((name, bystander), []).append(_measure(flood, sets, bystander=bystander))
+    for (name, bystander), found in figures.items():
+        took = statistics.median(seconds for seconds, _ in found)
+        control = statistics.median(seconds for seconds, _ in figures[name, True])
+        probes = sorted(probe for _, each in found for probe in each)
+        p50, p99 = (probes[len(probes) * percent // 100] * 1000 for percent in (50, 99))
+        place = "a bystander" if bystander else "the worker"
         sys.stdout.write(
-            f"{name:20} stream {statistics.median(values):6.2f} s  {ratio:5.2f} x  "
-            f"probe median {statistics.median(probes[name]) * 1000:6.1f} ms  p99 {slowest:6.1f} ms\n"
+            f"{name:18} at {place:11}  stream {took:6.2f} s {took / control:5.2f} x  "
+            f"probe median {p50:6.1f} ms, p99 {p99:6.1f} ms\n"
         )
 
 
-def _measure(flood: object, sets: Path) -> tuple[float, list[float]]:
-    """Return the seconds that the stream took, and those of the probes sent meanwhile."""
+def _measure(flood: Flood, sets: Path, *, bystander: bool) -> tuple[float, list[float]]:
+    """Return the seconds that the stream took, and those of the probes of the worker sent meanwhile.
+
+    The clients of a flood need processors themselves: those at a `bystander`, another worker without work, tell how
+    much of the loss is theirs.
+    """
     probes: list[float] = []
-    with Server() as source, Server() as target, Worker(source, target) as worker:
+    with (
+        Server() as source,
+        Server() as target,
+        Worker(source, target) as worker,
+        # Its source refuses it, so that it has nothing to do but to answer.
+        Worker("redis://127.0.0.1:1", target, SHAKER_NAME="bystander") as other,
+    ):
         worker.wait_state("streaming")
         port, ended = worker.port, threading.Event()
 
@@ -68,11 +81,13 @@ def _measure(flood: object, sets: Path) -> tuple[float, list[float]]:
                     probes.append(5.0)  # not answered
 
         thread = threading.Thread(target=probe)
-        context: AbstractContextManager[object] = flood(port)  # type: ignore[operator]
-        with context:
+        with flood(other.port if bystander else port):
             time.sleep(0.5)
             thread.start()
-            took = measures.stream(source, target, sets)["stream s"]
+            began, client = time.monotonic(), target.client()
+            pipe(source, sets)
+            wait_until(lambda: client.exists(LAST), "the last key on the target", LIMIT)
+            took = time.monotonic() - began
             ended.set()
             thread.join()
     return took, probes or [0.0]

@@ -32,6 +32,10 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=1000.0, help="operations per second of the load")
     parser.add_argument("--only", action="append", help="this fault alone; may be repeated")
     parser.add_argument("--full-syncs", action="store_true", help="faults that end in a full sync, too")
+    # By `sweep` a stale key that the source makes anew before the sweep was there keeps its old value.
+    parser.add_argument(
+        "--stale-keys", choices=("flush", "sweep"), default="flush", help="what full syncs do to them"
+    )
     parser.add_argument("--log", type=Path, default=None, help="write the log of the last worker there if it fails")
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else random.randrange(1 << 31)
@@ -43,7 +47,7 @@ def main() -> int:
     draw = random.Random(seed)
     made: Counter[str] = Counter()
     started = time.monotonic()
-    with World(full=given.full_syncs) as world, Witness(world.source) as witness:
+    with World(full=given.full_syncs, stale_keys=given.stale_keys) as world, Witness(world.source) as witness:
         worker = world.worker
         assert worker is not None
         worker.wait_state("streaming")

@@ -28,7 +28,7 @@ class World:
     `complaints` collects what must never happen: a traceback, an unexpected end, a worker that is not alive.
     """
 
-    def __init__(self, *, full: bool) -> None:
+    def __init__(self, *, full: bool, stale_keys: str) -> None:
         self._stack = ExitStack()
         backlog = "256mb"
         # Acknowledged is durable on both sides: what is lost is then the worker's doing.
@@ -45,6 +45,7 @@ class World:
             "SHAKER_RETRY__MAX_SECONDS": "1",
             "SHAKER_RETRY__ACCESS_SECONDS": "1",
             "SHAKER_DRAIN_TIMEOUT_SECONDS": "5",
+            "SHAKER_TARGET__STALE_KEYS": stale_keys,
         }
         self.worker: Worker | None = None
         self.complaints: list[str] = []
