@@ -18,6 +18,7 @@ from shaker.link.monitor import SourceMonitor
 from shaker.link.source import SourceLink
 from shaker.link.sweep import Sweeper
 from shaker.link.target import TargetLink
+from shaker.link.target_monitor import TargetMonitor
 from shaker.replication import Replication
 from shaker.watch.health import HealthServer
 from shaker.watch.status import State, Status
@@ -81,6 +82,7 @@ class Worker:
         self._source = SourceLink(settings, self._replication)
         self._target = TargetLink(settings, self._replication)
         self._monitor = SourceMonitor(settings, self._replication)
+        self._target_monitor = TargetMonitor(settings, self._replication)
         self._sweeper = Sweeper(settings, self._replication, Barriers(self._replication))
         self._stop = anyio.Event()  # drain now: a signal came, or the work of a one-off mode is complete
         self._error: ShakerError | None = None
@@ -107,12 +109,13 @@ class Worker:
                 links.start_soon(self._guard, self._source.run, links.cancel_scope)
                 links.start_soon(self._guard, self._target.run, links.cancel_scope)
                 links.start_soon(self._monitor.run)
+                links.start_soon(self._target_monitor.run)
                 links.start_soon(self._guard, self._sweeper.run, links.cancel_scope)
                 await self._stop.wait()
                 await self._drain()
                 links.cancel_scope.cancel()
         finally:
-            for task in ("source", "target", "monitor", "sweep"):
+            for task in ("source", "target", "monitor", "target_monitor", "sweep"):
                 self._status.retire(task)
             self._replication.final = State.STOPPED
             if self._error is not None:

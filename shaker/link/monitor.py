@@ -9,6 +9,7 @@ from shaker.config import Settings
 from shaker.errors import LinkError
 from shaker.link.attempts import credentials
 from shaker.link.backoff import Backoff
+from shaker.link.clock import ServerClock
 from shaker.link.connection import Connection, ReplyError, connect
 from shaker.link.replies import array, blob
 from shaker.link.sentinel import resolve
@@ -63,6 +64,7 @@ class SourceMonitor:
         ) as connection:
             await connection.authenticate(*credentials(endpoint))
             await self._read_buffer_limits(connection)
+            clock = ServerClock(connection, self._status.clock)
             while True:
                 try:
                     info = parse_info(blob(await connection.call("INFO")))
@@ -71,6 +73,7 @@ class SourceMonitor:
                 backoff.reset()
                 self._status.beat("monitor", within=60.0)
                 self._observe(info)
+                await self._read_clock(clock, info)
                 await anyio.sleep(POLL_SECONDS)
 
     def _observe(self, info: dict[str, str]) -> None:
@@ -133,6 +136,11 @@ class SourceMonitor:
             self._buffer_limits = (int(words[at + 1]), int(words[at + 2]), int(words[at + 3]))
         except (ReplyError, IndexError, ValueError, StopIteration):
             log.debug("output buffer limits not told")
+
+    async def _read_clock(self, clock: ServerClock, info: dict[str, str]) -> None:
+        source = self._replication.source
+        if source is not None and info.get("run_id") == source.run_id:
+            self._status.clock_offsets["source"] = await clock.offset()
 
     def _settle(self, offset: int) -> None:
         """Finish once all that the source had written when it was first asked in the stream is applied."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -54,6 +55,7 @@ class StatusCollector(Collector):
 
     def _offsets(self) -> Iterator[Family]:
         status, stream, snapshot = self._status, self._status.stream, self._status.snapshot
+        skew = status.clock_skew_seconds
         for name, text, value in (
             ("shaker_source_offset_bytes", "Replication offset of the source.", stream.source_offset),
             ("shaker_received_offset_bytes", "Offset that the worker has read up to.", stream.received_offset),
@@ -67,6 +69,11 @@ class StatusCollector(Collector):
             ("shaker_spool_bytes", "Bytes held on disk while the target is behind.", status.spool_bytes),
             ("shaker_snapshot_expected_keys", "Keys of the snapshot; 0: not known.", snapshot.keys_total),
             ("shaker_snapshot_expected_bytes", "Bytes of the snapshot; 0: not known.", snapshot.bytes_total),
+            (
+                "shaker_clock_skew_seconds",
+                "How far the target's clock is ahead of the source's; NaN: not known.",
+                math.nan if skew is None else skew,
+            ),
             (
                 "shaker_last_applied_timestamp_seconds",
                 "When a command was last applied; 0: never.",
@@ -89,6 +96,9 @@ class StatusCollector(Collector):
             ("shaker_sent_bytes", "Bytes sent to the target.", status.sent_bytes),
             ("shaker_full_syncs", "Full synchronizations begun.", status.full_syncs),
             ("shaker_partial_syncs", "Partial synchronizations begun.", status.partial_syncs),
+            ("shaker_sweep_scanned_keys", "Keys of the target that the sweep looked at.", status.sweep_scanned),
+            ("shaker_sweep_deleted_keys", "Stale keys that the sweep removed.", status.sweep_deleted),
+            ("shaker_evicted_keys", "Keys that the target evicted.", status.evicted_keys),
             (
                 "shaker_reserved_keys_skipped",
                 "Keys and commands under shaker: left out.",

@@ -102,10 +102,13 @@ class Status:
     spool_bytes: int = 0
     sweep_scanned: int = 0
     sweep_deleted: int = 0
+    evicted_keys: int = 0  # that the target evicted since the worker began
     sweep_error: str = ""  # what interrupted the sweep last, empty once it goes on
     last_applied: float = 0.0
     latency_counts: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BUCKETS) + 1))
     latency_sum: float = 0.0
+    # Unix time by the clock of a side minus `clock`, in seconds; None where it is not told.
+    clock_offsets: dict[str, float | None] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     heartbeats: dict[str, tuple[float, float]] = field(default_factory=dict)
     lag: LagClock = field(default_factory=LagClock)
@@ -170,6 +173,12 @@ class Status:
         """Age in seconds of the oldest source offset that is not applied."""
         return self.lag.seconds(self.clock(), self.stream.applied_offset)
 
+    @property
+    def clock_skew_seconds(self) -> float | None:
+        """How far the target's clock is ahead of the source's; negative where it is behind, None if unknown."""
+        source, target = self.clock_offsets.get("source"), self.clock_offsets.get("target")
+        return None if source is None or target is None else target - source
+
     def eta_seconds(self) -> float | None:
         """Return the seconds that the snapshot will still take at its rate so far, None if unknown."""
         progress = self.snapshot
@@ -198,7 +207,7 @@ class Status:
     def document(self, *, max_lag_seconds: float | None) -> dict[str, Any]:
         """Return the body of `/status`, schema version 1."""
         reasons = self.not_ready(max_lag_seconds=max_lag_seconds)
-        snapshot, stream = self.snapshot, self.stream
+        snapshot, stream, skew = self.snapshot, self.stream, self.clock_skew_seconds
         return {
             "version": SCHEMA_VERSION,
             "name": self.name,
@@ -234,6 +243,8 @@ class Status:
             "rejected_commands": self.rejected_commands,
             "unconfirmed_bytes": self.unconfirmed_bytes,
             "spool_bytes": self.spool_bytes,
+            "evicted_keys": self.evicted_keys,
+            "clock_skew_seconds": None if skew is None else round(skew, 3),
             "sweep": {"keys_scanned": self.sweep_scanned, "keys_deleted": self.sweep_deleted},
             "reserved_keys_skipped": self.reserved_keys_skipped,
         }

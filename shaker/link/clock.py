@@ -1,0 +1,46 @@
+"""How far a server's clock is from the worker's own, which never jumps; two servers' clocks are compared so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from shaker.link.connection import ReplyError
+
+# An answer that took longer tells too little: the clock was read anywhere in between.
+MAX_ROUND_TRIP_SECONDS: Final = 1.0
+
+
+class Caller(Protocol):
+    """What can send one request."""
+
+    async def call(self, *arguments: bytes | str | int) -> Any:
+        """Send it and return its reply."""
+
+
+class ServerClock:
+    """The clock at the other end of a connection. `own` is the worker's, in seconds."""
+
+    def __init__(self, server: Caller, own: Callable[[], float]) -> None:
+        self._server = server
+        self._own = own
+        self._refused = False
+
+    async def offset(self) -> float | None:
+        """Return the server's Unix time minus the worker's clock, in seconds, within half a round trip.
+
+        None where the server does not tell: its user may not ask, which is then not tried again, or the answer
+        took too long. Raises LinkError.
+        """
+        if self._refused:
+            return None
+        before = self._own()
+        try:
+            seconds, microseconds = await self._server.call("TIME")
+        except ReplyError:
+            self._refused = True  # once more would only fill the server's ACL LOG
+            return None
+        after = self._own()
+        if after - before > MAX_ROUND_TRIP_SECONDS:
+            return None
+        return int(seconds) + int(microseconds) / 1e6 - (before + after) / 2

@@ -1,0 +1,118 @@
+"""Asks the target every few seconds whether it evicts keys, and what its clock says."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import anyio
+import structlog
+
+from shaker.config import Settings
+from shaker.errors import LinkError
+from shaker.link.backoff import Backoff
+from shaker.link.clock import ServerClock
+from shaker.link.connection import ReplyError
+from shaker.link.reader import open_reader
+from shaker.replica.refusals import refusal
+from shaker.replica.session import parse_info
+from shaker.replication import Replication
+
+log = structlog.get_logger("shaker.target")
+
+POLL_SECONDS: Final = 5.0
+# Policies that may delete keys of the replication (server file src/config.c, maxmemory_policy_enum).
+EVICTING: Final = ("volatile-", "allkeys-")
+
+
+class TargetMonitor:
+    """Polls INFO and TIME on a connection that only reads. Its failures are the target link's to report."""
+
+    def __init__(self, settings: Settings, replication: Replication) -> None:
+        self._settings = settings
+        self._status = replication.status
+        self._replication = replication
+        self._policy = ""
+        self._seen: int | None = None  # evicted_keys as the target told last
+        self._full_syncs = 0
+        self._cleared = 0  # of the evicted keys counted, those that a full synchronisation brought back
+        self._skewed = False
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        retry = self._settings.retry
+        backoff = Backoff(initial=retry.initial_seconds, maximum=max(retry.max_seconds, POLL_SECONDS))
+        await self._replication.target_ready.wait()
+        while True:
+            try:
+                await self._poll(backoff)
+            except LinkError as error:
+                log.debug("target not asked", kind=error.kind, error=error.what)
+                seconds = backoff.next()
+                self._status.beat("target_monitor", within=seconds + 60.0)
+                await anyio.sleep(seconds)
+
+    async def _poll(self, backoff: Backoff) -> None:
+        async with open_reader(self._settings.target) as target:
+            clock = ServerClock(target, self._status.clock)
+            while True:
+                try:
+                    info = parse_info(await target.call("INFO"))
+                except ReplyError as error:
+                    raise refusal("target", str(error), "asking INFO") from error
+                # Behind a balancer or after a failover this connection can reach another server than the writes.
+                if info.get("run_id") == self._replication.target_run_id:
+                    self._observe(info)
+                    self._status.clock_offsets["target"] = await clock.offset()
+                    self._watch_clocks()
+                backoff.reset()
+                self._status.beat("target_monitor", within=60.0)
+                await anyio.sleep(POLL_SECONDS)
+
+    def _observe(self, info: dict[str, str]) -> None:
+        status = self._status
+        policy, evicted = info.get("maxmemory_policy", ""), info.get("evicted_keys", "")
+        if policy != self._policy:
+            self._policy = policy
+            if policy.startswith(EVICTING):
+                log.warning(
+                    "target may evict keys",
+                    policy=policy,
+                    maxmemory_bytes=info.get("maxmemory", ""),
+                    hint="set maxmemory-policy noeviction there: what it evicts is missing until a full resync",
+                )
+        if not evicted.isdigit():
+            return
+        now, before = int(evicted), self._seen
+        self._seen = now
+        if status.full_syncs != self._full_syncs:
+            # Whatever was evicted before has come again; what was since the last look may have been after it.
+            self._full_syncs = status.full_syncs
+            self._cleared = status.evicted_keys
+        if before is not None:
+            # Below what it was, it counts from 0 again: CONFIG RESETSTAT, or a new run.
+            status.evicted_keys += now - before if now >= before else now
+        gone = status.evicted_keys - self._cleared
+        if gone:
+            status.reasons["eviction"] = (
+                f"the target has evicted {gone} keys since this worker began (maxmemory-policy {policy}): "
+                "they are missing there"
+            )
+        else:
+            status.reasons.pop("eviction", None)
+
+    def _watch_clocks(self) -> None:
+        """Warn once for each time that the clocks come to differ by more than the setting allows."""
+        skew, limit = self._status.clock_skew_seconds, self._settings.expiry.max_clock_skew_seconds
+        if skew is None:
+            return
+        skewed = abs(skew) > limit
+        if skewed and not self._skewed:
+            log.warning(
+                "clocks differ",
+                clock_skew_seconds=round(skew, 3),
+                max_clock_skew_seconds=limit,
+                effect="the target expires keys by its own clock: too early where it is ahead of the source's, "
+                "too late where it is behind",
+                hint="keep the clocks of both servers in step",
+            )
+        self._skewed = skewed

@@ -1,0 +1,108 @@
+"""What the worker sees of its servers beside the replication: eviction, clocks, the source's buffer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from tests.servers import Server, wait_until
+from tests.worker import Worker
+
+Servers = Callable[..., Server]
+Workers = Callable[..., Worker]
+MIB = 1024 * 1024
+
+
+def ready(running: Worker) -> None:
+    """Wait until the worker is ready."""
+    running.wait_status(lambda document: document["ready"], "readiness")
+
+
+@pytest.mark.parametrize("name", ["redis-6.2", "redis-7.0", "valkey-9.1"])
+def test_eviction_is_named(name: str, source: Server, server: Servers, worker: Workers) -> None:
+    """The policy at the start, the keys once there are some; a full resync brings them back."""
+    target = server(name, maxmemory_policy="volatile-lru")
+    if name == "redis-6.2":
+        source = server(name)
+    client, copy = source.client(), target.client()
+    for number in range(3000):
+        client.set(f"key:{number}", b"x" * 1000, ex=10_000)
+    running = worker(source, target)
+    ready(running)
+    (event,) = running.wait(lambda: running.events("target may evict keys"), "the warning")
+    assert (event["level"], event["policy"]) == ("warning", "volatile-lru")
+    assert running.status()["evicted_keys"] == 0
+
+    copy.config_set("maxmemory", copy.info("memory")["used_memory"] - MIB)
+    client.set("one", "more", ex=10_000)
+    wait_until(lambda: "the target has evicted" in running.get("/readyz")[1], "the eviction at /readyz")
+    evicted = copy.info("stats")["evicted_keys"]
+    running.wait_status(lambda document: document["evicted_keys"] == evicted > 0, "the number of evicted keys")
+    assert f"shaker_evicted_keys_total {evicted:.1f}" in running.get("/metrics")[1]
+
+    copy.config_set("maxmemory", 0)
+    copy.config_resetstat()
+    client.execute_command("DEBUG", "CHANGE-REPL-ID")
+    client.client_kill_filter(_type="replica")
+    ready(running)
+    assert copy.dbsize() == client.dbsize() + 2
+    assert running.status()["evicted_keys"] == evicted
+
+
+def test_a_target_that_does_not_evict_is_not_named(source: Server, target: Server, worker: Workers) -> None:
+    running = worker(source, target)
+    ready(running)
+    running.wait_status(lambda document: document["clock_skew_seconds"] is not None, "a look at the target")
+
+    assert running.events("target may evict keys") == []
+
+
+def test_the_clocks_are_compared(source: Server, target: Server, worker: Workers) -> None:
+    """Two servers of one machine: less than a tenth of a second apart, and still above a limit of none."""
+    with Worker(source, target) as running:
+        status = running.wait_status(lambda document: document["clock_skew_seconds"] is not None, "the skew")
+        assert abs(status["clock_skew_seconds"]) < 0.1
+        assert running.events("clocks differ") == []
+        metric = re.search(r"^shaker_clock_skew_seconds (\S+)$", running.get("/metrics")[1], re.MULTILINE)
+        assert metric is not None
+        assert abs(float(metric[1])) < 0.1
+    running = worker(source, target, SHAKER_EXPIRY__MAX_CLOCK_SKEW_SECONDS="0")
+    (event,) = running.wait(lambda: running.events("clocks differ"), "the warning")
+    assert (event["level"], event["max_clock_skew_seconds"]) == ("warning", 0)
+    ready(running)
+
+
+def test_clocks_that_may_not_be_read_are_not_known(source: Server, target: Server, worker: Workers) -> None:
+    """Nothing else depends on them."""
+    source.client().execute_command("ACL", "SETUSER", "default", "-time")
+    running = worker(source, target)
+    ready(running)
+    source.client().incr("counter")
+    running.wait_applied(source)
+
+    assert running.status()["clock_skew_seconds"] is None
+    assert "shaker_clock_skew_seconds NaN" in running.get("/metrics")[1]
+
+
+def test_a_buffer_of_the_source_that_grows_is_named(server: Servers, target: Server, worker: Workers) -> None:
+    """Before it overflows and the link is lost; not any more once it is empty."""
+    source = server(client_output_buffer_limit="replica 80mb 40mb 600", repl_backlog_size="200mb")
+    running = worker(source, target, SHAKER_MEMORY_LIMIT="4MiB")
+    ready(running)
+    target.pause()
+    client = source.client()
+    for number in range(350):
+        client.set(f"key:{number}", b"x" * 100_000)
+    running.wait(
+        lambda: "client-output-buffer-limit replica 83886080 41943040 600" in running.get("/readyz")[1],
+        "the source's buffer at /readyz",
+    )
+    (event,) = running.events("source buffer grows")
+    assert event["soft_limit_bytes"] == 40 * MIB
+    assert 20 * MIB < event["waiting_bytes"] < 40 * MIB
+    target.resume()
+    ready(running)
+    assert running.status()["reconnects"] == {}
+    assert len(running.events("source buffer grows")) == 1
