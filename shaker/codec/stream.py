@@ -140,12 +140,24 @@ class StreamReader:
                         raise self._corrupt(buffer, position)
                     position = end + 2
             while left:
-                end = buffer.find(b"\r\n", position, position + MAX_HEADER)
-                if end < 0:
-                    self._check_header(buffer, position, 36)
-                    break
-                if buffer[position] != 36:
-                    raise self._corrupt(buffer, position)
+                # Up to three digits, the CRLF is looked for where it must be: a search costs more than all the rest.
+                if position + 6 > size:
+                    end = -1
+                elif buffer[position + 2] == 13:
+                    end = position + 2
+                elif buffer[position + 3] == 13:
+                    end = position + 3
+                elif buffer[position + 4] == 13:
+                    end = position + 4
+                else:
+                    end = -1
+                if end < 0 or buffer[end + 1] != 10 or buffer[position] != 36:
+                    end = buffer.find(b"\r\n", position, position + MAX_HEADER)
+                    if end < 0:
+                        self._check_header(buffer, position, 36)
+                        break
+                    if buffer[position] != 36:
+                        raise self._corrupt(buffer, position)
                 text = buffer[position + 1 : end]
                 length = lengths.get(text, -1)
                 after = end + 4 + (length if length >= 0 else self._number(buffer, position + 1, end))
@@ -160,8 +172,8 @@ class StreamReader:
                 raise self._corrupt(buffer, position - 2)
             if known is None:
                 # The name: the first argument, behind `*n\r\n$m\r\n`.
-                count_end = buffer.find(b"\r", start)
-                length_end = buffer.find(b"\r", count_end + 2)
+                count_end = _line_end(buffer, start)
+                length_end = _line_end(buffer, count_end + 2)
                 name_end = length_end + 2 + int(buffer[count_end + 3 : length_end])
                 name = buffer[length_end + 2 : name_end]
                 known = names.get(name)
@@ -271,6 +283,14 @@ class StreamReader:
             f"byte {buffer[position] if position < len(buffer) else -1}",
             hint="is something other than a Redis or Valkey between the worker and the source?",
         )
+
+
+def _line_end(buffer: bytes, position: int) -> int:
+    """Return where the CRLF of the whole `*n` or `$n` line at `position` is."""
+    end = position + 2
+    while buffer[end] != 13:
+        end += 1
+    return end
 
 
 def split(command: bytes) -> list[bytes]:
