@@ -191,7 +191,7 @@ class ReplyReader:
             transaction.results = header
             replies.clear_errors()
         while transaction.results:
-            got = replies.skip(min(transaction.results, MAX_ERRORS))
+            got = replies.skip_same(OK, transaction.results) or replies.skip(min(transaction.results, MAX_ERRORS))
             if replies.errors:
                 self._reject_results(transaction, transaction.commands - transaction.results)
             transaction.results -= got
