@@ -140,7 +140,7 @@ class StreamReader:
                         raise self._corrupt(buffer, position)
                     position = end + 2
             while left:
-                # Up to three digits, the CRLF is looked for where it must be: a search costs more than all the rest.
+                # Up to three digits, the CRLF is looked for where it must be: a search costs more than the rest.
                 if position + 6 > size:
                     end = -1
                 elif buffer[position + 2] == 13:
