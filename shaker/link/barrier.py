@@ -20,6 +20,7 @@ from shaker.link.connection import ReplyError
 from shaker.link.reader import Reader, Request
 from shaker.link.replies import array, blob, number
 from shaker.replica.events import Part
+from shaker.replica.refusals import refusal
 from shaker.replica.session import parse_info
 from shaker.replication import Replication
 from shaker.target.items import Hold
@@ -65,8 +66,8 @@ class Barriers:
         """Read `requests` on the source and hold the target at the offset they are true at, for the block's time.
 
         What the block gives to `Held.apply` has taken effect when this returns. Raises BarrierError when the source
-        does not answer, is not the one that streams, or the stream does not come to the offset in time; LinkError
-        when a link is lost meanwhile.
+        does not answer, is not the one that streams, or the stream does not come to the offset in time; AccessError
+        when it forbids the reading, LinkError when a link is lost meanwhile.
         """
         replication = self._replication
         async with self._lock:
@@ -113,9 +114,14 @@ class Barriers:
                 replies = await source.pipeline([("MULTI",), *requests, *own, ("EXEC",)])
         except TimeoutError as error:
             raise BarrierError(f"the source did not answer within {READ_SECONDS:g} s") from error
+        # The first one tells why; EXEC only that there was one.
+        refused = next((reply for reply in replies if isinstance(reply, ReplyError)), None)
+        if refused is not None:
+            text = str(refused)
+            if "NOPERM" in text:  # a forbidden EXEC is an EXECABORT that quotes it
+                raise refusal("source", text[text.index("NOPERM") :], "making a barrier") from refused
+            raise BarrierError(f"the source refuses the barrier's transaction: {text}")
         results = replies[-1]
-        if isinstance(results, ReplyError) or results is None:
-            raise BarrierError(f"the source refuses the barrier's transaction: {results}")
         array(results, len(requests) + len(own))
         seconds, microseconds = map(number, array(results[-3], 2))
         info = parse_info(blob(results[-2])) | parse_info(blob(results[-1]))

@@ -368,16 +368,18 @@ def test_a_missing_right_is_named_and_waited_for(source: Server, target: Server,
     assert differences(source, target) == []
 
 
-def test_a_missing_right_ends_a_migration(source: Server, target: Server) -> None:
+@pytest.mark.parametrize("command", ["select", "exists", "multi", "exec", "time"])
+def test_a_missing_right_ends_a_migration(command: str, source: Server, target: Server) -> None:
     """Nobody is there to grant it."""
     fill(source, 300)
     with Worker(source, target, SHAKER_MODE="migrate") as running:
         assert running.wait_ended() == 0
+    remove(source)
     lose_backlog(source)
-    source.client().execute_command("ACL", "SETUSER", "default", "-exists")
+    source.client().execute_command("ACL", "SETUSER", "default", f"-{command}")
     with Worker(source, target, SHAKER_MODE="migrate") as running:
         assert running.wait_ended() == 3
-    assert "'exists'" in running.events("replication ends")[0]["error"]
+    assert f"'{command}'" in running.events("replication ends")[0]["error"]
 
 
 def test_a_replica_as_the_source(server: Servers, target: Server, worker: Workers) -> None:
