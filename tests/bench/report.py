@@ -68,7 +68,7 @@ def draw(values: Values, path: Path) -> None:
     except ImportError as error:
         raise SystemExit("--picture needs matplotlib: .venv/bin/pip install matplotlib") from error
     matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "shaker"  # the same values, the same file
+    matplotlib.rcParams.update({"svg.hashsalt": "shaker", "svg.fonttype": "none"})  # the same values, the same file
     figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
     for variant, pairs in growth(values).items():
         axes.plot(*zip(*pairs, strict=True), marker="o", label=variant)
