@@ -1,6 +1,8 @@
 # What a fresh clone needs is made on the way, in .venv: python3 >= 3.11 with venv is all that must be there.
 PYTHON ?= python3
 BIN := .venv/bin
+# Processes that run tests at a time: many tests wait for servers, so more than cores.
+TESTERS ?= 3
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
 .PHONY: demo test test-compiled deploy-test deploy-renew image-test lint types format bench lock clean
@@ -9,7 +11,7 @@ demo: .venv/run.stamp ## two private servers, live load, a kill, the proof: noth
 	$(BIN)/shaker demo
 
 test: lint types ## lint, types, then all tests against real servers (.ci/redis-servers unpacks them)
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(TESTERS) --dist worksteal
 
 test-compiled: .venv/dev.stamp ## the tests of the codec once more, against a compiled copy of it; needs a C compiler
 	$(BIN)/python -m tests.compiled $(ARGS)

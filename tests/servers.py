@@ -72,7 +72,7 @@ class Server:
         self.port = free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="shaker-test-"))
         self.process: subprocess.Popen[bytes] | None = None
-        self._clients: list[redis.Redis] = []
+        self._clients: dict[tuple[tuple[str, Any], ...], redis.Redis] = {}
         given = {**(config or {}), **{key.replace("_", "-"): value for key, value in settings.items()}}
         self.config: dict[str, Setting] = {**self._defaults(), **given}
         atexit.register(self.close)
@@ -153,11 +153,12 @@ class Server:
         wait_until(lambda: self.info("persistence")["loading"] == 0, f"{self.name} to load", seconds)
 
     def client(self, **options: Any) -> redis.Redis:
-        """Return a new client of this server; it is closed with the server."""
+        """Return a client of this server, the same one for the same options; it is closed with the server."""
         options = {"port": self.port, "password": self.password, "socket_timeout": 30, **options}
-        client = redis.Redis(host="127.0.0.1", **options)
-        self._clients.append(client)
-        return client
+        key = tuple(sorted(options.items()))
+        if key not in self._clients:
+            self._clients[key] = redis.Redis(host="127.0.0.1", **options)
+        return self._clients[key]
 
     def aclient(self, **options: Any) -> redis.asyncio.Redis:
         """Return a new asynchronous client of this server; the caller closes it."""
@@ -236,7 +237,7 @@ class Server:
 
     def close(self) -> None:
         """End the server and remove its directory; a second call does nothing."""
-        for client in self._clients:
+        for client in self._clients.values():
             client.close()
         self._clients.clear()
         self._end(signal.SIGKILL)

@@ -95,7 +95,9 @@ class Wire:
     @property
     def readable(self) -> bool:
         """Whether there is something to receive now."""
-        return bool(select.select([self.socket], [], [], 0)[0])
+        poll = select.poll()  # unlike select() it takes every file descriptor
+        poll.register(self.socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         """Close the socket."""
