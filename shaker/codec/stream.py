@@ -14,6 +14,8 @@ from shaker.errors import CorruptError, UnfaithfulError
 
 # The shortest argument: `$0`, its CRLF and the CRLF behind nothing.
 MIN_ARGUMENT: Final = 6
+# More arguments than this no server takes (server file networking.c, processMultibulkBuffer).
+MAX_ARGUMENTS: Final = (1 << 31) - 1
 # Above so many bytes, a command is looked at only when all its arguments can have come: joining what is held of it
 # anew for each chunk would take a time that grows with its square.
 PATIENT: Final = 64 * 1024
@@ -136,7 +138,7 @@ class StreamReader:
                     if buffer[position] != 42:
                         raise self._corrupt(buffer, position)
                     left = self._number(buffer, position + 1, end)
-                    if left == 0:
+                    if left == 0 or left > MAX_ARGUMENTS:
                         raise self._corrupt(buffer, position)
                     position = end + 2
             while left:

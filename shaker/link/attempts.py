@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -39,7 +40,10 @@ class Attempts:
         self._backoff = Backoff(initial=settings.retry.initial_seconds, maximum=settings.retry.max_seconds)
 
     def begin(self) -> None:
-        """Count an attempt."""
+        """Count an attempt, and let go of what the one before held."""
+        # Its tasks, errors and tracebacks hold one another, and with them up to a window of bytes: few objects, so
+        # that the collector would come to them only after many lost connections.
+        gc.collect()
         self.number += 1
         self._fresh = True
         self._began = self.status.clock()

@@ -25,4 +25,8 @@ async def together(*tasks: Callable[[], Awaitable[None]]) -> None:
         for task in tasks:
             group.start_soon(run, task, group.cancel_scope)
     if errors:
-        raise errors[0]
+        try:
+            raise errors[0]
+        finally:
+            # Its traceback holds this frame: together they would keep all that the tasks held.
+            errors.clear()

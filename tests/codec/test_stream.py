@@ -125,6 +125,7 @@ CORRUPT = [
     (b"PING\r\n", 0),
     (b"*0\r\n", 0),
     (b"*-1\r\n", 1),
+    (b"*2147483648\r\n", 0),
     (b"*x\r\n", 1),
     (b"*\r\n", 1),
     (b"*12345678901234567890123", 0),
@@ -176,7 +177,7 @@ def test_arbitrary_bytes(data: bytes, step: int) -> None:
     "claim",
     [
         b"*2\r\n$3\r\nSET\r\n$9223372036854775807\r\nabc",
-        b"*9223372036854775807\r\n$3\r\nSET\r\n$1\r\na\r\n",
+        b"*2147483647\r\n$3\r\nSET\r\n$1\r\na\r\n",
         b"*1000000\r\n$3\r\nSET\r\n$1\r\na\r\n",
         b"*2\r\n$3\r\nSET\r\n$1000\r\n",
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,19 @@ async def test_reconnects_are_counted_once_for_each_connection() -> None:
         assert side.number == 0
     side.begin()
     assert (side.status.reconnects["target"], side.number) == (2, 1)
+
+
+async def test_an_attempt_lets_go_of_the_one_before() -> None:
+    """What a lost connection holds in circles is freed before the next one holds as much."""
+
+    class Held:
+        def __init__(self) -> None:
+            self.itself = self
+
+    alive = weakref.ref(Held())
+    attempts().begin()
+
+    assert alive() is None
 
 
 async def test_a_password_file_that_is_gone(tmp_path: Path) -> None:
