@@ -5,7 +5,7 @@ BIN := .venv/bin
 TESTERS ?= 3
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
-.PHONY: demo test test-compiled deploy-test deploy-renew image-test lint types format bench lock clean
+.PHONY: demo test test-compiled page-test deploy-test deploy-renew image-test lint types format bench lock clean
 
 demo: .venv/run.stamp ## two private servers, live load, a kill, the proof: nothing to configure
 	$(BIN)/shaker demo
@@ -15,6 +15,9 @@ test: lint types ## lint, types, then all tests against real servers (.ci/redis-
 
 test-compiled: .venv/dev.stamp ## the tests of the codec once more, against a compiled copy of it; needs a C compiler
 	$(BIN)/python -m tests.compiled $(ARGS)
+
+page-test: .venv/deploy.stamp ## the live page in Chromium, with a real worker; needs Debian's package chromium
+	$(BIN)/pytest tests/page
 
 deploy-test: .venv/deploy.stamp ## image recipe, chart, alerts, recipes and rendered pods; tools by .ci/deploy-tools
 	$(BIN)/pytest tests/deploy

@@ -42,6 +42,8 @@ PAGE = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
+    "/curve.js": ("curve.js", "text/javascript"),
+    "/text.js": ("text.js", "text/javascript"),
 }
 
 # Pending connections that the kernel keeps for us: room for a burst while the interpreter is busy.
@@ -67,6 +69,7 @@ class HealthServer:
             "/healthz": self._healthz,
             "/metrics": self._exposition,
             "/status": self._document,
+            "/history": self._history,
             **{path: _static(name, media) for path, (name, media) in PAGE.items()},
         }
 
@@ -141,6 +144,9 @@ class HealthServer:
 
     async def _document(self, request: Request) -> Response:
         return JSONResponse(self._status.document(max_lag_seconds=self._max_lag))
+
+    async def _history(self, request: Request) -> Response:
+        return JSONResponse(self._status.history.document())
 
     def _limits(self, request: Request) -> tuple[float | None, int | None]:
         """Return the lag allowed in (seconds, bytes): those of the request in place of the setting's."""

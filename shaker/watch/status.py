@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from shaker.watch.history import History
 from shaker.watch.lag import LagClock
 
 SCHEMA_VERSION = 1
@@ -45,7 +46,10 @@ class Endpoint:
 
 @dataclass(slots=True)
 class SnapshotProgress:
-    """How far the snapshot is. `bytes_total` and `keys_total` are 0 while the source has not told them."""
+    """How far the snapshot is. `bytes_total` and `keys_total` are 0 while the source has not told them.
+
+    `offset` is where the stream begins behind it.
+    """
 
     bytes_total: int = 0
     bytes_done: int = 0
@@ -53,6 +57,7 @@ class SnapshotProgress:
     keys_done: int = 0
     started: float | None = None
     finished: float | None = None
+    offset: int = 0
 
 
 @dataclass(slots=True)
@@ -112,6 +117,7 @@ class Status:
     reasons: dict[str, str] = field(default_factory=dict)
     heartbeats: dict[str, tuple[float, float]] = field(default_factory=dict)
     lag: LagClock = field(default_factory=LagClock)
+    history: History = field(default_factory=History)
     _rate: tuple[float, int, float] = (0.0, 0, 0.0)
 
     def beat(self, task: str, *, within: float = 30.0) -> None:
@@ -151,8 +157,18 @@ class Status:
             self.latency_counts[bucket] += 1
 
     def sample_rate(self) -> None:
-        """Take the sample from which `commands_per_second` is computed; called about once a second."""
+        """Take the sample for `commands_per_second` and for the history; called about once a second."""
         now, done = self.clock(), self.stream.commands_applied
+        # Before the checkpoint is read nobody knows what is applied: no peak of the whole history for that.
+        known = self.stream.applied_offset or self.snapshot.started is not None
+        self.history.add(
+            now,
+            lag_bytes=self.lag_bytes if known else 0,
+            lag_seconds=self.lag_seconds,
+            commands=done,
+            keys=self.snapshot.keys_done,
+            received=self.received_bytes,
+        )
         at, before, _ = self._rate
         if now > at:
             self._rate = (now, done, (done - before) / (now - at) if at else 0.0)
@@ -164,9 +180,13 @@ class Status:
 
     @property
     def lag_bytes(self) -> int:
-        """Bytes of the source's history that are not applied on the target, those waiting inside the source too."""
+        """Bytes of the source's history that are not applied on the target, those waiting inside the source too.
+
+        What the snapshot stands for is none of them: as long as it is applied they begin behind it.
+        """
         stream = self.stream
-        return max(0, max(stream.source_offset, stream.received_offset) - stream.applied_offset)
+        applied = stream.applied_offset or self.snapshot.offset
+        return max(0, max(stream.source_offset, stream.received_offset) - applied)
 
     @property
     def lag_seconds(self) -> float:
@@ -210,11 +230,13 @@ class Status:
         snapshot, stream, skew = self.snapshot, self.stream, self.clock_skew_seconds
         return {
             "version": SCHEMA_VERSION,
+            "shaker_version": self.version,
             "name": self.name,
             "state": str(self.state),
             "mode": self.mode,
             "ready": not reasons,
             "reasons": reasons,
+            "stalled": self.stalled(),
             "source": _endpoint(self.source),
             "target": _endpoint(self.target),
             "codec": self.codec,

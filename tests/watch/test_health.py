@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import socket
@@ -21,7 +22,12 @@ from shaker.watch import bounded
 from shaker.watch.health import HealthServer
 from shaker.watch.status import State, Status
 
-PATHS = ["/livez", "/startupz", "/readyz", "/healthz", "/metrics", "/status", "/", "/page.css", "/page.js"]
+FILES = ["/page.css", "/page.js", "/curve.js", "/text.js"]
+PATHS = ["/livez", "/startupz", "/readyz", "/healthz", "/metrics", "/status", "/history", "/", *FILES]
+
+
+SIDES = ("source", "target")
+OFFSETS = ("source", "received", "applied", "checkpoint")
 
 
 @pytest.fixture
@@ -159,6 +165,24 @@ def test_status_is_always_200(http: httpx.Client, status: Status) -> None:
     assert answer.json() == json.loads(json.dumps(status.document(max_lag_seconds=30)))
 
 
+def test_history_has_a_column_for_each_figure(http: httpx.Client, status: Status) -> None:
+    now = 1000.0
+    status.clock = lambda: now
+    for _ in range(3):
+        status.sample_rate()
+        status.stream.commands_applied += 10
+        now += 2
+    answer = http.get("/history")
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    document = answer.json()
+    assert document.pop("version") == 1
+    assert document["now"] >= max(document["at"])
+    assert document["commands_per_second"] == [0, 5, 5]
+    assert {len(column) for name, column in document.items() if name != "now"} == {3}
+
+
 def test_metrics_come_in_the_format_asked_for(http: httpx.Client) -> None:
     plain, openmetrics = (
         http.get("/metrics"),
@@ -181,17 +205,24 @@ def test_the_page_loads_nothing_but_its_own_files(http: httpx.Client) -> None:
     assert " style=" not in page.text
     assert " onload=" not in page.text
     assert "://" not in page.text
-    for name, kind in (("page.css", "text/css"), ("page.js", "text/javascript")):
-        assert f'"{name}"' in page.text
+    assert set(re.findall(r'(?:src|href)="([\w.-]+)"', page.text)) >= {"page.css", "page.js"}
+    imported = re.findall(r'from "\./([\w.-]+)"', http.get("/page.js").text)
+    for name in ("page.css", "page.js", *imported):
+        kind = {"css": "text/css", "js": "text/javascript"}[name.rpartition(".")[2]]
         answer = http.get(f"/{name}")
         assert answer.status_code == 200
+        assert "://" not in answer.text.replace("http://www.w3.org/2000/svg", "")  # a name, not an address
         assert answer.headers["content-type"].startswith(kind)
 
 
 def test_the_page_finds_every_place_that_it_draws_into(http: httpx.Client) -> None:
     ids = set(re.findall(r'id="([\w-]+)"', http.get("/").text))
     script = http.get("/page.js").text
-    drawn = set(re.findall(r'(?:put|getElementById)\("([\w-]+)"', script))
+    drawn = set(re.findall(r'\b(?:put|show|curve|element)\("([\w-]+)"', script))
+    drawn |= {f"{name}-{part}" for name, part in itertools.product(SIDES, re.findall(r"\$\{name\}-(\w+)", script))}
+    drawn |= {
+        f"{part}-{name}" for part, name in itertools.product(re.findall(r"`(\w+)-\$\{name\}", script), OFFSETS)
+    }
 
     assert drawn
     assert drawn <= ids

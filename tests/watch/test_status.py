@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from shaker.watch.metrics import Metrics
-from shaker.watch.status import LATENCY_BUCKETS, State, Status
+from shaker.watch.status import LATENCY_BUCKETS, SnapshotProgress, State, Status
 
 
 class Clock:
@@ -80,6 +80,18 @@ def test_lag_counts_what_still_waits_inside_the_source(
     status.stream.applied_offset = applied
 
     assert status.lag_bytes == lag
+
+
+def test_lag_in_a_snapshot_begins_where_the_stream_will(status: Status) -> None:
+    status.observe_source_offset(10_000_500)
+    status.sample_rate()
+    status.snapshot = SnapshotProgress(started=1.0, offset=10_000_000)
+    assert status.lag_bytes == 500
+
+    status.sample_rate()
+    status.observe_applied(10_000_200, 0, None)
+    status.sample_rate()
+    assert status.history.document()["lag_bytes"] == [0, 500, 300]
 
 
 def test_ready_is_streaming_without_a_reason_and_within_the_lag(status: Status, clock: Clock) -> None:

@@ -1,70 +1,233 @@
-"use strict";
+// Draws /status and /history once a second. All text is set as text, never as markup: addresses and errors come from
+// servers. What did not change is not touched, so that nothing flickers and no screen reader repeats itself.
 
-// Draws /status once a second. All text is set as text, never as markup: addresses and errors come from servers.
+import { Curve } from "./curve.js";
+import { bytes, clock, duration, number, rate, seconds } from "./text.js";
 
 const INTERVAL = 1000; // milliseconds
 const DEADLINE = 5000; // milliseconds
 
-const put = (id, text) => { document.getElementById(id).textContent = text; };
-const number = (value) => Number(value).toLocaleString("en");
+// What a state means, and how it is marked: at work, waiting, or at an end that needs somebody.
+const STATES = {
+  starting: ["wait", "The worker has just begun."],
+  connecting: ["wait", "One side is not connected."],
+  handshaking: ["wait", "Source and worker agree on where to go on."],
+  snapshot: ["wait", "The whole dataset is being copied."],
+  catching_up: ["wait", "What was written meanwhile is being applied."],
+  streaming: ["wait", "The target follows the source."],
+  paused: ["wait", "The target cannot be reached or takes no writes; what was read is kept."],
+  draining: ["wait", "The worker is stopping: what it has read is being applied."],
+  stopped: ["wait", "The worker has stopped."],
+  fenced: ["bad", "A newer worker of this name has taken over; this one writes nothing."],
+  failed: ["bad", "An error has ended the replication that trying again does not help."],
+};
 
-function bytes(value) {
-  let left = Number(value);
-  for (const unit of ["B", "KiB", "MiB", "GiB"]) {
-    if (left < 1024) return `${unit === "B" ? left : left.toFixed(1)} ${unit}`;
-    left /= 1024;
-  }
-  return `${left.toFixed(1)} TiB`;
+const element = (id) => document.getElementById(id);
+const put = (id, text) => write(element(id), text);
+const show = (id, shown) => toggle(element(id), shown);
+const curve = (id, options) => new Curve(element(id), options);
+
+function write(place, text) {
+  if (place.textContent !== text) place.textContent = text;
 }
 
-function side(one) {
-  const parts = [one.address || "not known yet", one.server, one.connected ? "connected" : "not connected"];
-  if (one.last_error) parts.push(`last error: ${one.last_error}`);
-  return parts.filter(Boolean).join(" · ");
+function toggle(place, shown) {
+  if (place.hidden === shown) place.hidden = !shown;
 }
 
-function draw(status) {
-  const { snapshot, stream } = status;
-  document.title = `${status.state} · shaker ${status.name}`;
-  put("name", status.name);
-  put("state", status.ready ? `${status.state}, ready` : `${status.state}, not ready`);
-  document.getElementById("state").className = status.ready ? "state ready" : "state";
-  put("source", side(status.source));
-  put("target", side(status.target));
+function mark(place, kind) {
+  if (place.dataset.kind !== kind) place.dataset.kind = kind;
+}
 
-  document.getElementById("reasons").replaceChildren(...status.reasons.map((reason) => {
-    const item = document.createElement("li");
-    item.textContent = reason;
-    return item;
+// Lay `rows`, each an array of texts, into `place` as `outer` elements with one `inner` element for each text.
+function list(place, rows, outer, inner) {
+  const key = JSON.stringify(rows);
+  if (place.dataset.rows === key) return;
+  place.dataset.rows = key;
+  place.replaceChildren(...rows.map((texts) => {
+    const row = document.createElement(outer);
+    if (inner) row.append(...texts.map((text) => Object.assign(document.createElement(inner), { textContent: text })));
+    else row.textContent = texts.join(" ");
+    return row;
   }));
+}
 
+const curves = {
+  lag_bytes: curve("lag-bytes", { title: "Lag in bytes", text: bytes, least: 1024, binary: true }),
+  lag_seconds: curve("lag-seconds", { title: "Lag in seconds", text: seconds, least: 1 }),
+  applied: curve("applied", { title: "Applied per second", text: rate, least: 10 }),
+  received: curve("received", {
+    title: "Received per second", text: (value) => `${bytes(value)}/s`, least: 1024, binary: true,
+  }),
+};
+
+let samples = []; // of this page: the worker's, and what was seen before it was started anew
+let heard = null; // when the worker last answered, by the clock of this page, in milliseconds
+let last = null; // the lag of the last answer: [Unix time, bytes, seconds]
+let behind = 0; // Unix time of the worker minus that of this page, in seconds
+
+function drawState(status) {
+  const [kind, meaning] = STATES[status.state] ?? ["wait", ""];
+  const name = status.state.replaceAll("_", " ");
+  const ready = status.ready ? "ready" : "not ready";
+  const title = `${name}, ${ready} · shaker ${status.name}`;
+  if (document.title !== title) document.title = title;
+  put("name", status.name);
+  put("mode", `mode ${status.mode}`);
+  put("state", name);
+  put("ready", ready);
+  put("meaning", meaning);
+  // That of the state says no more than the state itself.
+  const reasons = status.reasons.filter((reason) => reason !== `state is ${status.state}`);
+  const stalled = status.stalled.map((task) => `${task} does not turn: the worker stands still`);
+  mark(element("verdict"), stalled.length ? "bad" : status.ready ? "good" : kind);
+  list(element("reasons"), [...stalled, ...reasons].map((reason) => [reason]), "li");
+  show("reasons-section", stalled.length + reasons.length > 0);
+}
+
+function drawSide(name, side, reasons) {
+  put(`${name}-address`, side.address || "not known yet");
+  put(`${name}-server`, side.server || "not known yet");
+  put(`${name}-connected`, side.connected ? "connected" : "not connected");
+  mark(element(`${name}-connected`), side.connected ? "good" : "bad");
+  // Once is enough: among the reasons it is more prominent.
+  const error = reasons.includes(side.last_error) ? null : side.last_error;
+  put(`${name}-error`, error ? `Last error: ${error}` : "");
+  show(`${name}-error`, Boolean(error));
+}
+
+function drawSnapshot(status) {
+  const { snapshot } = status;
+  const running = status.state === "snapshot";
+  const begun = snapshot.keys_done > 0 || snapshot.bytes_done > 0;
+  show("snapshot-section", running || begun);
   const total = snapshot.bytes_total || snapshot.keys_total;
   const done = snapshot.bytes_total ? snapshot.bytes_done : snapshot.keys_done;
-  document.getElementById("snapshot-section").hidden = !(total || snapshot.keys_done || snapshot.bytes_done);
-  if (total) document.getElementById("snapshot-progress").value = Math.min(1, done / total);
-  const left = snapshot.eta_seconds === null ? "" : `, ${Math.ceil(snapshot.eta_seconds)} s left`;
-  const ofKeys = snapshot.keys_total ? ` of ${number(snapshot.keys_total)}` : "";
-  const ofBytes = snapshot.bytes_total ? ` of ${bytes(snapshot.bytes_total)}` : "";
-  put("snapshot", `${number(snapshot.keys_done)}${ofKeys} keys, ${bytes(snapshot.bytes_done)}${ofBytes}${left}`);
-
-  put("lag", `${bytes(stream.lag_bytes)}, ${stream.lag_seconds.toFixed(1)} s`);
-  put("commands", `${number(stream.commands_applied)} applied, ${number(stream.commands_per_second)} per second`);
-  for (const name of ["source_offset", "received_offset", "applied_offset", "checkpoint_offset"]) {
-    put(name, number(stream[name]));
-  }
-  put("replid", stream.replid);
-  put("syncs", `${status.full_syncs} full, ${status.partial_syncs} partial`);
+  // While the state is `snapshot` something is left to apply, however much has been read.
+  const share = total ? Math.min(done / total, 0.999) : 0;
+  const bar = element("snapshot-progress");
+  toggle(bar, running);
+  if (running && !share) bar.removeAttribute("value");
+  else bar.value = share;
+  const percent = share ? `${Math.floor(share * 100)} %` : "";
+  put("snapshot-share", !running ? "applied" : begun ? percent : "waiting for the source");
+  const of = (figure) => (figure ? ` of ${figure}` : "");
+  put("snapshot-keys", `${number(snapshot.keys_done)}${of(snapshot.keys_total && number(snapshot.keys_total))} keys`);
+  put("snapshot-bytes", `${bytes(snapshot.bytes_done)}${of(snapshot.bytes_total && bytes(snapshot.bytes_total))}`);
+  const left = snapshot.eta_seconds === null ? "time left not known yet" : `${duration(snapshot.eta_seconds)} left`;
+  put("snapshot-left", running ? left : "");
 }
 
-async function poll() {
+function drawStream(status) {
+  const { stream } = status;
+  for (const name of ["source", "received", "applied", "checkpoint"]) {
+    const offset = stream[`${name}_offset`];
+    put(`offset-${name}`, number(offset));
+    // In a snapshot nothing is applied of a history that may be older than anybody knows.
+    put(`behind-${name}`, status.state === "snapshot" ? "–" : bytes(Math.max(0, stream.source_offset - offset)));
+  }
+  put("replid", stream.replid || "not known yet");
+}
+
+function apart(skew) {
+  const size = Math.abs(skew).toFixed(1);
+  return size === "0.0" ? "in step with the source's" : `${size} s ${skew < 0 ? "behind" : "ahead of"} the source's`;
+}
+
+function drawCounts(status) {
+  const { sweep, reconnects } = status;
+  const skew = status.clock_skew_seconds;
+  list(element("counts"), [
+    ["Commands applied", number(status.stream.commands_applied)],
+    ["Commands rejected", number(status.rejected_commands)],
+    ["Full and partial syncs", `${number(status.full_syncs)} full, ${number(status.partial_syncs)} partial`],
+    ["Reconnects", `${number(reconnects.source ?? 0)} source, ${number(reconnects.target ?? 0)} target`],
+    ["Stale keys removed", `${number(sweep.keys_deleted)} of ${number(sweep.keys_scanned)} looked at`],
+    ["Keys evicted by the target", number(status.evicted_keys)],
+    ["Keys under shaker: left out", number(status.reserved_keys_skipped)],
+    ["In the spool", bytes(status.spool_bytes)],
+    ["Unconfirmed", bytes(status.unconfirmed_bytes)],
+    ["Target's clock", skew === null ? "not known yet" : apart(skew)],
+  ], "div", "span");
+  const errors = Object.entries(status.errors).sort((one, other) => other[1] - one[1]);
+  list(element("errors"), errors.map(([name, count]) => [...name.split(":"), number(count)]), "tr", "td");
+  show("errors-table", errors.length > 0);
+  show("errors-none", errors.length === 0);
+}
+
+function drawCurves(now) {
+  const column = (value) => samples.map((sample) => [sample.at, value(sample)]);
+  // The number beside a curve is as new as the rest of the page, the newest sample is up to a second older.
+  curves.lag_bytes.draw([...column((sample) => sample.lag_bytes), [last[0], last[1]]], now);
+  curves.lag_seconds.draw([...column((sample) => sample.lag_seconds), [last[0], last[2]]], now);
+  curves.applied.draw(column((sample) => sample.commands_per_second + sample.keys_per_second), now);
+  curves.received.draw(column((sample) => sample.received_bytes_per_second), now);
+}
+
+// Take the columns of /history; samples from before the worker's first one are kept.
+function remember(history) {
+  const names = Object.keys(history).filter((name) => Array.isArray(history[name]));
+  const taken = history.at.map((_, place) => Object.fromEntries(names.map((name) => [name, history[name][place]])));
+  const first = taken.length ? taken[0].at : history.now;
+  samples = [...samples.filter((sample) => sample.at < first && history.now - sample.at < 600), ...taken];
+}
+
+function draw(status, history) {
+  heard = Date.now();
+  behind = history.now - heard / 1000;
+  last = [history.now, status.stream.lag_bytes, status.stream.lag_seconds];
+  remember(history);
+  show("gone", false);
+  drawState(status);
+  drawSide("source", status.source, status.reasons);
+  drawSide("target", status.target, status.reasons);
+  drawSnapshot(status);
+  drawStream(status);
+  drawCounts(status);
+  drawCurves(history.now);
+  put("version", `shaker ${status.shaker_version}, codec ${status.codec}`);
+  toggle(document.querySelector("main"), true);
+  delete document.body.dataset.gone;
+}
+
+function drawGone() {
+  document.body.dataset.gone = "";
+  document.title = "no answer · shaker";
+  put("state", "no answer");
+  put("ready", "not known");
+  mark(element("verdict"), "bad");
+  put("meaning", "");
+  put("gone", heard === null
+    ? "The worker does not answer. This page goes on asking."
+    : `The worker does not answer. What stands here is what it said last, at ${clock(heard / 1000)}. This page goes on asking.`);
+  show("gone", true);
+  if (heard !== null) drawCurves(Date.now() / 1000 + behind);
+}
+
+async function read(path, signal) {
+  const response = await fetch(path, { cache: "no-store", signal });
+  if (!response.ok) throw new Error(`${path}: ${response.status}`);
+  return response.json();
+}
+
+let asking = false;
+
+async function ask() {
+  // Nobody looks at a hidden page: it asks again when it is seen.
+  if (asking || document.hidden) return;
+  asking = true;
+  let answers = null;
   try {
-    const response = await fetch("status", { cache: "no-store", signal: AbortSignal.timeout(DEADLINE) });
-    draw(await response.json());
+    const signal = AbortSignal.timeout(DEADLINE);
+    answers = await Promise.all([read("status", signal), read("history", signal)]);
   } catch {
-    put("state", "the worker does not answer");
-    document.getElementById("state").className = "state lost";
+    drawGone();
+  } finally {
+    asking = false;
   }
-  setTimeout(poll, INTERVAL);
+  if (answers) draw(...answers);
 }
 
-poll();
+document.addEventListener("visibilitychange", ask);
+setInterval(ask, INTERVAL);
+ask();
