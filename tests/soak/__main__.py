@@ -14,7 +14,7 @@ from rich.table import Table
 
 from tests.compare import differences
 from tests.load import LoadProcess
-from tests.soak.faults import FAULTS, FULL_SYNC_FAULTS
+from tests.soak.faults import FAULTS, FULL_SYNC_FAULTS, SOURCE_LINK_FAULTS, Fault
 from tests.soak.witness import Verdict, Witness
 from tests.soak.world import World
 
@@ -30,7 +30,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--seed", type=int, default=None, help="draw the same faults again")
     parser.add_argument("--rate", type=float, default=1000.0, help="operations per second of the load")
-    parser.add_argument("--only", action="append", help="this fault alone; may be repeated")
+    parser.add_argument("--only", action="append", help="this fault alone, or all that begin so; may be repeated")
+    parser.add_argument("--every", type=float, default=None, help="seconds from one fault's begin to the next")
     parser.add_argument("--full-syncs", action="store_true", help="faults that end in a full sync, too")
     # By `sweep` a stale key that the source makes anew before the sweep was there keeps its old value.
     parser.add_argument(
@@ -43,7 +44,7 @@ def main() -> int:
     console.print(f"seed {seed}, {given.minutes:g} minutes", style="bold")
     faults = FAULTS | (FULL_SYNC_FAULTS if given.full_syncs else {})
     if given.only:
-        faults = {name: (FAULTS | FULL_SYNC_FAULTS)[name] for name in given.only}
+        faults = _chosen(given.only)
     draw = random.Random(seed)
     made: Counter[str] = Counter()
     started = time.monotonic()
@@ -54,14 +55,24 @@ def main() -> int:
         load = LoadProcess(world.source, seed=seed, rate=given.rate, keys=300, shortest_expiry=SHORTEST_EXPIRY)
         with load:
             while time.monotonic() < started + given.minutes * 60 and not world.complaints:
+                begin = time.monotonic()
                 name = draw.choice(list(faults))
-                console.print(f"{time.monotonic() - started:7.1f} s  {name}")
+                console.print(f"{begin - started:7.1f} s  {name}")
                 faults[name](world, draw)
                 made[name] += 1
-                world.heal()
-                time.sleep(draw.uniform(0, LONGEST_PAUSE))
+                if given.every is None:
+                    world.heal()
+                    time.sleep(draw.uniform(0, LONGEST_PAUSE))
+                else:
+                    # A fault that lasts until it is healed, such as slices, has the whole time; one that takes
+                    # longer itself leaves as much for going on.
+                    spent = time.monotonic() - begin
+                    time.sleep(given.every - spent if spent < given.every else given.every)
+                    world.heal()
         witness.stop()
         found, verdict = _outcome(world, witness)
+        if set(made) <= set(SOURCE_LINK_FAULTS) and (syncs := world.source.info("stats")["sync_full"]) != 1:
+            world.complain(f"{syncs} full syncs, where the backlog held all that was missed")
         console.print(_table(world, made, verdict, load.operations, time.monotonic() - started))
         for line in [*found, *world.complaints]:
             console.print(line, style="red", markup=False)
@@ -70,6 +81,18 @@ def main() -> int:
             given.log.write_text("\n".join(world.worker.output))
     console.print("FAILED" if failed else "equal, nothing lost, nothing doubled", style="bold")
     return int(failed)
+
+
+def _chosen(names: list[str]) -> dict[str, Fault]:
+    """Return the faults of these names, or for what is no name those that begin so."""
+    known = FAULTS | FULL_SYNC_FAULTS | SOURCE_LINK_FAULTS
+    chosen = {}
+    for name in names:
+        found = [name] if name in known else [one for one in known if one.startswith(name)]
+        if not found:
+            raise SystemExit(f"no fault {name!r}; there are: {', '.join(known)}")
+        chosen |= {one: known[one] for one in found}
+    return chosen
 
 
 def _outcome(world: World, witness: Witness) -> tuple[list[str], Verdict]:

@@ -12,9 +12,10 @@ from typing import Final
 
 import redis
 
+from tests.faults.source_link import LOSSES, Loss
 from tests.proxy import Direction, Proxy
 from tests.servers import Server, wait_until
-from tests.soak.world import World
+from tests.soak.world import TIMEOUT_SECONDS, World
 
 Fault = Callable[[World, random.Random], None]
 NOWHERE: Final = 1  # a port that nobody listens at
@@ -193,6 +194,13 @@ def _configured(name: str, value: object, back: object, longest: float) -> Fault
     return fault
 
 
+def _source_link(loss: Loss) -> Fault:
+    def fault(world: World, draw: random.Random) -> None:
+        loss(world.source, world.source_proxy, TIMEOUT_SECONDS)
+
+    return fault
+
+
 def read_only(world: World, draw: random.Random) -> None:
     """Make the target a replica of nobody for a while: it takes no writes."""
     client = world.target.client()
@@ -277,6 +285,10 @@ FAULTS: Final[dict[str, Fault]] = {
     "read only": read_only,
     "busy": busy,
     "two at once": two_at_once,
+}
+# The link to the source alone, lost in one way each, as often as one likes: the backlog holds what is missed.
+SOURCE_LINK_FAULTS: Final[dict[str, Fault]] = {
+    f"source link: {name}": _source_link(loss) for name, loss in LOSSES.items()
 }
 # Faults that end in a full sync.
 FULL_SYNC_FAULTS: Final[dict[str, Fault]] = {"source restarted": source_restarted, "backlog lost": backlog_lost}
