@@ -142,7 +142,14 @@ class _Worker:
         with self._log.open("wb") as log:
             command = [sys.executable, "-m", "shaker", "run"]
             self.process = _start(self._stack, command, stdout=log, stderr=log, env=self._environment)
-        self._port = 0
+
+    def port(self) -> int:
+        """Return the port of page and status, 0 while it is not known."""
+        if self._environment["SHAKER_HEALTH__PORT"] == "0":
+            started = (event["port"] for event in self._events() if event.get("event") == "health server started")
+            # The second start takes the same port: a page that somebody has opened goes on.
+            self._environment["SHAKER_HEALTH__PORT"] = str(next(started, 0))
+        return int(self._environment["SHAKER_HEALTH__PORT"])
 
     def _lines(self) -> list[str]:
         return self._log.read_text(errors="replace").splitlines()
@@ -156,13 +163,10 @@ class _Worker:
         """Return the document of `/status`, None while it cannot be had; LinkError if the process ended."""
         if (code := self.process.poll()) is not None:
             raise LinkError(f"the worker ended with {code}:\n" + "\n".join(self._lines()[-5:]))
-        if not self._port:
-            started = (event["port"] for event in self._events() if event.get("event") == "health server started")
-            self._port = int(next(started, 0))
-        if not self._port:
+        if not (port := self.port()):
             return None
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/status", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=5) as answer:
                 document: dict[str, Any] = json.load(answer)
                 return document
         except OSError:
@@ -192,6 +196,8 @@ class _Demo:
         load = Load(source.client, rate=RATE, shortest_expiry=SHORTEST_EXPIRY)
         with load:
             worker = _Worker(self._stack, directory, source, target)
+            _wait(lambda: worker.status() is not None, "the worker to start")
+            self._say(f"The worker's page, as long as this runs: http://127.0.0.1:{worker.port()}/")
             self._snapshot(worker)
             self._watch(worker, "Streaming")
             self._kill(worker, source)

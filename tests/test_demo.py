@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -45,6 +46,7 @@ def test_it_ends_equal_and_leaves_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert lines[-1].startswith("EQUAL: ")
     assert any("1 full sync and 1 partial sync" in line for line in lines)
+    assert any(re.fullmatch(r"The worker's page, .*: http://127\.0\.0\.1:\d+/", line) for line in lines)
     assert "\x1b" not in done.stdout
     assert list(tmp_path.iterdir()) == []
     assert _left(tmp_path) == []

@@ -19,6 +19,7 @@ from shaker.replica.session import TRANSITIONS, ReplicaState
 from shaker.target.records import Checkpoint, Fence
 from shaker.target.rejections import PASSING
 from shaker.watch.health import PAGE, HealthServer
+from shaker.watch.history import History
 from shaker.watch.metrics import StatusCollector
 from shaker.watch.status import State, Status
 from tests.worker import ROOT
@@ -93,6 +94,25 @@ def test_the_paths_are_those_of_the_health_server() -> None:
     server = HealthServer(Status(), host="127.0.0.1", port=0, ready_max_lag_seconds=30)
 
     assert found == set(server.handlers) - set(PAGE) | {"/"}
+
+
+def test_each_field_of_the_status_is_explained() -> None:
+    """Those within, too, by name."""
+    document = Status().document(max_lag_seconds=30)
+    rows = list(_table(DOCS / "operations.md", "## What `/status` says"))
+    found = {name: row[1] for row in rows for name in re.findall(r"[a-z_]+", row[0])}
+
+    assert set(found) == set(document)
+    for name, value in document.items():
+        if isinstance(value, dict):
+            assert set(value) - set(re.findall(r"[a-z_]+", found[name])) == set(), name
+
+
+def test_the_history_is_explained() -> None:
+    """Each of its columns."""
+    page = (DOCS / "operations.md").read_text()
+
+    assert {name for name in History().document() if f"`{name}`" not in page} == set()
 
 
 def test_each_metric_is_explained() -> None:
