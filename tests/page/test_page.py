@@ -148,6 +148,12 @@ def test_the_page_moves_while_data_moves(server: Servers, target: Server, worker
                 lambda: all(seen.path(figure) not in ("", old) for figure, old in zip(CURVES, paths, strict=True)),
                 "all curves to move",
             )
+            target.pause()
+            seen.wait(lambda: "is behind" in seen.text("#meaning"), "the lag")
+            assert seen.number("#lag-seconds .now") > 5
+            assert seen.number("#lag-bytes .now") > 0
+            target.resume()
+            seen.wait(lambda: "is behind" not in seen.text("#meaning"), "the end of the lag")
             lag = seen.wait(lambda: seen.page.locator("#lag-bytes svg").get_attribute("aria-label"), "a label")
             assert lag.startswith("Lag in bytes, last minute: now ")
         plot = seen.page.locator("#applied .plot")

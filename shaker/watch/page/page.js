@@ -6,6 +6,7 @@ import { bytes, clock, duration, number, rate, seconds } from "./text.js";
 
 const INTERVAL = 1000; // milliseconds
 const DEADLINE = 5000; // milliseconds
+const LATE = 5; // seconds of lag that are worth a word
 
 // What a state means, and how it is marked: at work, waiting, or at an end that needs somebody.
 const STATES = {
@@ -76,7 +77,9 @@ function drawState(status) {
   put("mode", `mode ${status.mode}`);
   put("state", name);
   put("ready", ready);
-  put("meaning", meaning);
+  // No number here: it would be read aloud once a second.
+  const late = status.state === "streaming" && status.stream.lag_seconds > LATE;
+  put("meaning", late ? "The target follows the source, and is behind." : meaning);
   // That of the state says no more than the state itself.
   const reasons = status.reasons.filter((reason) => reason !== `state is ${status.state}`);
   const stalled = status.stalled.map((task) => `${task} does not turn: the worker stands still`);
