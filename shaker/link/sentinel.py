@@ -39,9 +39,10 @@ async def resolve(endpoint: Endpoint) -> Address:
     refused = next((failure for failure in failures if isinstance(failure, AccessError)), None)
     if refused is not None:
         raise refused
+    hints = {failure.hint for failure in failures if failure.kind == "tls"}
     raise LinkError(
         f"no Sentinel names the primary of {address.service!r}: " + "; ".join(failure.what for failure in failures),
-        hint=f"are the Sentinels of {endpoint.side}.url up?",
+        hint=hints.pop() if hints else f"are the Sentinels of {endpoint.side}.url up?",
         kind="sentinel",
     )
 

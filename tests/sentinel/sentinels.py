@@ -21,11 +21,13 @@ DOWN_MILLISECONDS = 1000  # of silence, after which a Sentinel takes a server fo
 class Sentinels:
     """Three Sentinels of the primary `server`. A context manager.
 
-    `password` protects the Sentinels themselves, `user` gives them an ACL user of that name instead.
+    `password` protects the Sentinels themselves, `user` gives them an ACL user of that name instead. Where the
+    server has a `tls-port`, the Sentinels use it, its certificate and nothing but TLS themselves.
     """
 
     def __init__(self, server: Server, *, password: str | None = None, user: str | None = None) -> None:
         self._server = server
+        self._tls = "tls-port" in server.config
         self._password = password
         self._user = user
         self._directory = Path(tempfile.mkdtemp(prefix="shaker-test-"))
@@ -40,7 +42,11 @@ class Sentinels:
     @property
     def url(self) -> str:
         """The address by which a worker finds the primary."""
-        return f"redis+sentinel://{self.nodes}/{SERVICE}"
+        return f"{'rediss' if self._tls else 'redis'}+sentinel://{self.nodes}/{SERVICE}"
+
+    def port_of(self, server: Server) -> int:
+        """Return the port at which the Sentinels know a server."""
+        return int(str(server.config["tls-port"])) if self._tls else server.port
 
     @property
     def logs(self) -> str:
@@ -49,6 +55,9 @@ class Sentinels:
 
     def client(self, index: int = 0) -> redis.Redis:
         """Return a client of one Sentinel."""
+        config = self._server.config
+        files = {"ssl_ca_certs": "ca-cert-file", "ssl_certfile": "cert-file", "ssl_keyfile": "key-file"}
+        tls: dict[str, Any] = {name: config[f"tls-{file}"] for name, file in files.items()} if self._tls else {}
         return redis.Redis(
             host="127.0.0.1",
             port=self.ports[index],
@@ -56,6 +65,8 @@ class Sentinels:
             password=self._password,
             decode_responses=True,
             socket_timeout=10,
+            ssl=self._tls,
+            **tls,
         )
 
     def ask(self, *arguments: str, index: int = 0) -> Any:
@@ -81,7 +92,7 @@ class Sentinels:
     def wait_primary(self, server: Server) -> None:
         """Wait until all Sentinels name `server`, and it is one."""
         wait_until(
-            lambda: all(self.primary_port(index) == server.port for index in range(COUNT)),
+            lambda: all(self.primary_port(index) == self.port_of(server) for index in range(COUNT)),
             "the Sentinels to agree",
             60,
         )
@@ -98,15 +109,19 @@ class Sentinels:
     def _start(self) -> None:
         for index, port in enumerate(self.ports):
             lines = [
-                f"port {port}",
+                f"{'tls-port' if self._tls else 'port'} {port}",
                 "bind 127.0.0.1",
                 f"dir {self._directory}",
                 f"logfile {self._directory}/{index}.log",
-                f"sentinel monitor {SERVICE} 127.0.0.1 {self._server.port} 2",
+                f"sentinel monitor {SERVICE} 127.0.0.1 {self.port_of(self._server)} 2",
                 f"sentinel down-after-milliseconds {SERVICE} {DOWN_MILLISECONDS}",
                 f"sentinel failover-timeout {SERVICE} 6000",
                 f"sentinel parallel-syncs {SERVICE} 1",
             ]
+            if self._tls:
+                files = ("tls-cert-file", "tls-key-file", "tls-ca-cert-file", "tls-auth-clients")
+                lines += ["port 0", "tls-replication yes"]
+                lines += [f"{name} {self._server.config[name]}" for name in files]
             if self._server.password:
                 lines.append(f"sentinel auth-pass {SERVICE} {self._server.password}")
             if self._user:
