@@ -9,7 +9,7 @@ import anyio
 
 from shaker.replica.events import Batch
 from shaker.target.items import Hold, Item, StreamItem
-from shaker.target.records import Checkpoint
+from shaker.target.records import LISTING, Checkpoint
 from shaker.target.window import Window, position_of
 from shaker.transform.commands import CommandTable
 from shaker.watch.status import State, Status
@@ -55,6 +55,7 @@ class Replication:
         self.window = Window(window_limit)
         self.work = Signal()  # for the target's sender: the window or a reply changed
         self.space = Signal()  # for the source's reader: the window has room
+        self.sweep_due = Signal()  # for the sweep: it has to go on before anything else is written
         self.ack = Signal()  # for the source's acknowledgements: the applied offset that was asked for is reached
         self.source: SourceIdentity | None = None
         self.source_known = anyio.Event()
@@ -87,15 +88,28 @@ class Replication:
         return self.checkpoint.phase if self.checkpoint is not None else ""
 
     @property
+    def sweep(self) -> str:
+        """How far the sweep of the newest checkpoint is; empty when there is none."""
+        return self.checkpoint.sweep if self.checkpoint is not None else ""
+
+    @property
+    def listing(self) -> bool:
+        """Whether a snapshot waits until the keys of the target are listed."""
+        return self.phase == "snapshot" and self.sweep == LISTING
+
+    @property
     def unapplied(self) -> bool:
         """Whether something was read and is not applied: in the window or in the spool."""
         return len(self.window) > 0 or self.status.spool_bytes > 0
 
     @property
     def acknowledged_offset(self) -> int:
-        """The offset to acknowledge to the source: what is applied, 0 until the stream begins on the target."""
+        """The offset to acknowledge to the source: what is applied, 0 until the stream begins on the target.
+
+        Deletions before the snapshot are part of what it stands for: they are applied when no stale key is left.
+        """
         base = self.window.base
-        if self.loading or self.phase != "stream" or base is None or base.phase != "stream":
+        if self.loading or self.phase != "stream" or self.sweep or base is None or base.phase != "stream":
             return 0
         return base.number
 
@@ -115,6 +129,8 @@ class Replication:
     def answered(self, checkpoint: Checkpoint) -> None:
         """Take over what the target answered for."""
         self.checkpoint = checkpoint
+        if checkpoint.sweeps_first:
+            self.sweep_due.set()
         status = self.status
         status.window_bytes = self.window.size
         if checkpoint.phase == "stream":
@@ -147,14 +163,13 @@ class Replication:
 
     def registered(self, checkpoint: Checkpoint | None, *, same_server_run: bool, first: bool) -> bool:
         """Line up with the checkpoint read at a registration; False when the source had to be restarted."""
-        self.window.begin_sweep(checkpoint.sweep if checkpoint is not None else "")
         self.checkpoint = checkpoint
         kept = not first and self.window.recover(checkpoint, same_server_run=same_server_run)
         if not kept:
             self.window.clear(position_of(checkpoint))
             self.resume = (
                 Resume(checkpoint.replid, checkpoint.offset, checkpoint.database)
-                if checkpoint is not None and checkpoint.phase == "stream"
+                if checkpoint is not None and checkpoint.resumable
                 else None
             )
             self.loading = self.resume is None
@@ -175,9 +190,11 @@ class Replication:
         """Derive the public state from what is known, and whether stale keys keep the worker from being ready."""
         status = self.status
         status.state = self._state()
-        if self.window.sweep:
+        if self.checkpoint is not None and self.checkpoint.sweeps_first:
             status.reasons["sweep"] = (
-                f"stale keys are being removed: {status.sweep_scanned} looked at, {status.sweep_deleted} deleted"
+                f"the keys of the target are being listed: {status.sweep_listed} so far"
+                if self.listing
+                else f"stale keys are being removed: {status.sweep_deleted} deleted, {status.sweep_stale} left"
             ) + (f"; interrupted: {status.sweep_error}" if status.sweep_error else "")
         else:
             status.reasons.pop("sweep", None)
@@ -198,7 +215,7 @@ class Replication:
             return State.CONNECTING
         if self.loading or self.phase != "stream":
             return State.SNAPSHOT
-        if status.stream.applied_offset < self.caught_up_at:
+        if self.sweep or status.stream.applied_offset < self.caught_up_at:
             return State.CATCHING_UP
         if status.state is not State.STREAMING and status.lag_seconds > 1.0:
             return State.CATCHING_UP

@@ -13,10 +13,8 @@ from shaker import __version__
 from shaker.build import codec_kind
 from shaker.config import Settings
 from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_UNFAITHFUL, FencedError, RefusedError, ShakerError
-from shaker.link.barrier import Barriers
 from shaker.link.monitor import SourceMonitor
 from shaker.link.source import SourceLink
-from shaker.link.sweep import Sweeper
 from shaker.link.target import TargetLink
 from shaker.link.target_monitor import TargetMonitor
 from shaker.replication import Replication
@@ -86,7 +84,6 @@ class Worker:
         self._target = TargetLink(settings, self._replication)
         self._monitor = SourceMonitor(settings, self._replication)
         self._target_monitor = TargetMonitor(settings, self._replication)
-        self._sweeper = Sweeper(settings, self._replication, Barriers(self._replication))
         self._stop = anyio.Event()  # drain now: a signal came, or the work of a one-off mode is complete
         self._error: ShakerError | None = None
 
@@ -114,7 +111,6 @@ class Worker:
                 links.start_soon(self._guard, self._target.run, links.cancel_scope)
                 links.start_soon(self._monitor.run)
                 links.start_soon(self._target_monitor.run)
-                links.start_soon(self._guard, self._sweeper.run, links.cancel_scope)
                 await self._stop.wait()
                 await self._drain()
                 links.cancel_scope.cancel()
@@ -226,4 +222,5 @@ class Worker:
                 return EXIT_INCOMPLETE
             if self._settings.mode == "migrate" and self._status.rejected_commands:
                 return EXIT_UNFAITHFUL
-        return EXIT_OK if replication.phase == "stream" and replication.drained.is_set() else EXIT_INCOMPLETE
+        complete = replication.phase == "stream" and not replication.sweep and replication.drained.is_set()
+        return EXIT_OK if complete else EXIT_INCOMPLETE

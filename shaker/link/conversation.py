@@ -11,6 +11,7 @@ import structlog
 from shaker.codec.rdb_events import LargeEntry, LargePiece
 from shaker.config import Settings
 from shaker.errors import RefusedError, ServerBusyError, UnfaithfulError
+from shaker.link.acknowledgements import Acknowledgements
 from shaker.link.attempts import Attempts
 from shaker.link.connection import READ_SIZE, Connection
 from shaker.link.distinct import check_distinct
@@ -34,6 +35,7 @@ from shaker.replica.events import (
 from shaker.replica.session import ReplicaSession, ReplicaState
 from shaker.replication import Replication, Resume, Signal, SourceIdentity
 from shaker.target.items import Hold, Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.target.stale import restored_keys
 from shaker.transform.commands import RESERVED
 from shaker.transform.restore import functions_payload, large_restore, restore_requests
 
@@ -41,11 +43,11 @@ log = structlog.get_logger("shaker.source")
 
 # A server has a handful of modules, and each writes its data at most twice.
 MAX_LOSSES = 1000
-ACK_SECONDS = 1.0
-# A diskless source holds its stream back until the first acknowledgement behind the snapshot, and can overlook
-# one that comes right away: for a second they come this often.
-EAGER_ACK_SECONDS = 0.05
-EAGER_ACKS = 20
+# While the target's keys are listed before the snapshot, a full window is overfilled, a little at a time: without
+# a disk between, a source drops a replica that has taken nothing for repl-timeout (60 s; server file
+# src/replication.c, replicationCron). Up to so many windows; a longer listing goes on while the source begins anew.
+TRICKLE_SECONDS = 5.0
+TRICKLE_WINDOWS = 2
 # Attempts for which a source that lags behind what is already received is waited for, some 30 s in all.
 BEHIND_ATTEMPTS = 10
 
@@ -76,7 +78,8 @@ class Conversation:
         self._hold: Hold | None = None
         self._large: LargeEntry | None = None
         self._tail = b""
-        self._eager_acks = 0
+        self._sweeps = False  # the snapshot is followed by the removal of stale keys
+        self.acknowledgements = Acknowledgements(replication, connection, session)
         self._libraries: list[bytes] = []
         self._losses: list[Rejection] = []
         self._keep_libraries = settings.target.on_existing == "merge" or settings.target.stale_keys == "keep"
@@ -119,6 +122,9 @@ class Conversation:
         await replication.target_ready.wait()
         if replication.window.drop_unfinished():
             await replication.restart_target()
+        if replication.resume is None:
+            # Nothing more is applied of a snapshot cut short, which fills the window while keys are being listed.
+            replication.window.discard_waiting()
         # Asked now, the source would begin a snapshot or fill its buffers for a reader that cannot read.
         while replication.window.full:
             await replication.space.wait()
@@ -146,11 +152,20 @@ class Conversation:
     async def read(self) -> None:
         """Read snapshot and stream into the window, no faster than the target empties it."""
         while self._going_on:
-            while self._replication.window.full:
-                await self._replication.space.wait()
+            await self._room()
             data = await self._receive()
             await self._replication.pass_gate()
             self._take(data)
+
+    async def _room(self) -> None:
+        """Wait until the window has room for what comes, or until a little has to be read all the same."""
+        window = self._replication.window
+        while window.full:
+            with anyio.move_on_after(TRICKLE_SECONDS) as waited:
+                await self._replication.space.wait()
+            overfilled = window.size >= TRICKLE_WINDOWS * window.limit
+            if waited.cancelled_caught and self._replication.listing and not overfilled:
+                return
 
     async def spool(self, spool: Spool) -> None:
         """Read what comes into the window, or into the spool while the target is behind."""
@@ -272,7 +287,7 @@ class Conversation:
         if replication.checkpoint is None:
             flush = target.on_existing == "flush"
         # What an earlier snapshot or stream of ours left, a snapshot cut short too, may be gone on the source.
-        sweep = target.stale_keys == "sweep" and replication.checkpoint is not None and not flush
+        self._sweeps = sweep = target.stale_keys == "sweep" and replication.checkpoint is not None and not flush
         log.warning("full sync", replid=event.replid, offset=event.offset, flush=flush, sweep=sweep)
         replication.put(SnapshotStart(self._snapshot, event.replid, event.offset, flush=flush, sweep=sweep))
 
@@ -281,9 +296,15 @@ class Conversation:
         self._status.reserved_keys_skipped += len(skipped)
         if requests:
             self._batches += 1
+            beside = self._restored([entry.key for entry in event.entries])
+            data = b"".join((data, *beside))
             self._replication.put(
-                SnapshotKeys(self._snapshot, self._batches, event.database, data, requests, len(data))
+                SnapshotKeys(self._snapshot, self._batches, event.database, data, requests, len(data), len(beside))
             )
+
+    def _restored(self, keys: list[bytes]) -> list[bytes]:
+        """Return the requests that go with those that restore `keys`."""
+        return restored_keys(self._settings.name, keys) if self._sweeps else []
 
     def cut(self, hold: Hold) -> None:
         """Have the target held where the stream stands at the hold's offset; the hold ends at once if it cannot."""
@@ -316,8 +337,9 @@ class Conversation:
             self._status.reserved_keys_skipped += last
             return
         self._batches += last
+        beside = self._restored([entry.key]) if last else []
         if last:
-            data += self._tail
+            data = b"".join((data, self._tail, *beside))
         self._replication.put(
             SnapshotKeys(
                 self._snapshot,
@@ -326,6 +348,7 @@ class Conversation:
                 data,
                 int(last),
                 len(data),
+                len(beside),
                 label=entry.key,
                 more=not last,
             )
@@ -345,8 +368,7 @@ class Conversation:
             )
         )
         self._libraries = []
-        self._eager_acks = EAGER_ACKS
-        replication.ack.set()
+        self.acknowledgements.hurry()
         self._status.snapshot.bytes_done = self._session.snapshot_bytes
         log.info("snapshot received", offset=event.offset, bytes=self._session.snapshot_bytes)
 
@@ -373,27 +395,3 @@ class Conversation:
         self._status.source.connected = True
         self._status.source.last_error = ""
         self._attempts.succeeded()
-
-    async def acknowledge_forever(self) -> None:
-        """Acknowledge every second, and at once when asked and when what was asked for is applied."""
-        while True:
-            eager = self._eager_acks > 0 and self._session.state is ReplicaState.STREAMING
-            self._eager_acks -= eager
-            with anyio.move_on_after(EAGER_ACK_SECONDS if eager else ACK_SECONDS):
-                await self._replication.ack.wait()
-            self._status.beat("source")
-            await self.acknowledge()
-
-    async def acknowledge(self) -> None:
-        """Tell the source what is applied on the target; while a snapshot is loaded, that the worker is alive."""
-        state = self._session.state
-        if state in (ReplicaState.PREPARING, ReplicaState.LOADING, ReplicaState.MARK):
-            await self._connection.send(b"\n")
-        elif state is ReplicaState.STREAMING:
-            await self._connection.send(ack(self._replication.acknowledged_offset))
-
-
-def ack(offset: int) -> bytes:
-    """Return the request by which a replica acknowledges `offset`."""
-    number = b"%d" % offset
-    return b"*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n$%d\r\n%b\r\n" % (len(number), number)

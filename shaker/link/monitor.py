@@ -149,5 +149,5 @@ class SourceMonitor:
             self._settle_at = (replid, offset)
             log.info("settling", offset=offset)
         # The copy is not complete while it holds keys that the source does not have.
-        if self._status.stream.applied_offset >= self._settle_at[1] and not self._replication.window.sweep:
+        if self._status.stream.applied_offset >= self._settle_at[1] and not self._replication.sweep:
             self._replication.finished.set()

@@ -17,7 +17,10 @@ from shaker.replica.refusals import refusal
 # A reader's answer comes within this time or its connection is given up.
 TIMEOUT_SECONDS: Final = 5.0
 READING: Final = frozenset(
-    ("DBSIZE", "EXEC", "EXISTS", "INFO", "MULTI", "PEXPIRETIME", "PTTL", "SCAN", "SELECT", "TIME", "TYPE")
+    {
+        *("DBSIZE", "EXEC", "EXISTS", "INFO", "MULTI", "PEXPIRETIME", "PTTL"),
+        *("SCAN", "SCARD", "SELECT", "SSCAN", "TIME", "TYPE"),
+    }
 )
 
 Request = tuple[bytes | str | int, ...]

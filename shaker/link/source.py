@@ -87,7 +87,7 @@ class SourceLink:
                 await (conversation.read() if spool is None else conversation.spool(spool))
             if session.state is ReplicaState.STREAMING:
                 await self._replication.drained.wait()
-                await conversation.acknowledge()
+                await conversation.acknowledgements.send()
 
         async def restart() -> None:
             while self._replication.source_restarts == conversation.restarts:
@@ -97,7 +97,7 @@ class SourceLink:
         async def moved() -> None:
             await follow(self._settings.source, connection.address)
 
-        tasks = [read, conversation.acknowledge_forever, restart, moved]
+        tasks = [read, conversation.acknowledgements.run, restart, moved]
         if spool is not None:
             tasks.append(lambda: conversation.feed(spool))
         try:

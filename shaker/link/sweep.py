@@ -1,165 +1,227 @@
-"""The sweep: after a full synchronisation onto earlier data, every key that the source does not have goes.
+"""The sweep: after a full synchronisation onto earlier data, every key that the snapshot did not bring goes.
 
-The target is scanned, the source is asked in bulk which keys it has, and those that it lacks are asked for again
-and deleted at a barrier: a key that the source writes meanwhile is never deleted. How far it came stands in the
-checkpoint, so that a new worker goes on there.
+Before the first key of the snapshot all keys of the target are listed, in the target itself; each key that the
+snapshot brings leaves the list. What is left in it at the end is removed before the first command of the stream is
+applied: what the stream then makes anew begins from nothing. How far that is stands in the checkpoint.
 """
 
 from __future__ import annotations
 
-import re
-from typing import Final, NamedTuple, Self
+from collections.abc import Generator
+from typing import Any, Final, NamedTuple
 
 import anyio
 import structlog
 
-from shaker.codec.resp import encode
 from shaker.config import Settings
 from shaker.errors import AccessError, LinkError
-from shaker.link.barrier import BarrierError, Barriers
-from shaker.link.connection import ReplyError
+from shaker.link.backoff import Backoff
 from shaker.link.reader import Reader, Request, open_reader
 from shaker.link.register import keyspace
+from shaker.link.replies import array, blob, number
 from shaker.replica.events import Part
-from shaker.replica.refusals import refusal
 from shaker.replica.session import parse_info
 from shaker.replication import Replication
+from shaker.target.items import SweepStep
+from shaker.target.records import LISTED, stale_key
+from shaker.target.session import TargetSession
+from shaker.target.stale import forget_keys, list_keys, remove_keys
 from shaker.transform.commands import RESERVED
-from shaker.watch.status import State
 
 log = structlog.get_logger("shaker.sweep")
 
-SCAN_KEYS: Final = 1000  # keys asked for at a time; a barrier holds at most so many
-IDLE_SECONDS: Final = 0.5  # between looks whether there is something to sweep
-FAILED_SECONDS: Final = 5.0  # before a sweep that failed goes on
-# What servers answer to SELECT of a database that they do not have; any other error is a failure.
-OUT_OF_RANGE: Final = re.compile("out of range|invalid DB index|not allowed in cluster mode")
-# The sweep rests as long as it works: half of what the servers have is for their own work.
-REST_SHARE: Final = 1.0
+# What the target has to do at a time, between the requests of its other clients: about so many keys and bytes.
+STEP_KEYS: Final = 1000
+STEP_BYTES: Final = 256 * 1024
+# Keys asked for first, before it is known how long they are; then up to so many times more from step to step.
+FIRST_KEYS: Final = 10
+GROWTH: Final = 10
 
 
-class Place(NamedTuple):
-    """How far the sweep is: a cursor of SCAN in a database, given by the run `run_id` of the target."""
+class Round(NamedTuple):
+    """What is done next, both at the same time: `requests` that read, `parts` that are written in one transaction.
 
-    database: int
-    cursor: int
-    run_id: str
+    With `parts` go how many `keys` they are about, the checkpoint's `sweep` from then on (None: as it is), and how
+    many stale keys are `left` then.
+    """
 
-    @classmethod
-    def parse(cls, text: str, run_id: str) -> Self:
-        """Return the place that a checkpoint tells, for the run `run_id`.
+    requests: tuple[Request, ...] = ()
+    parts: tuple[Part, ...] = ()
+    keys: int = 0
+    sweep: str | None = None
+    left: int = 0
 
-        Another run, or another server, keeps its keys in another order: its cursors mean nothing here.
-        """
-        database, cursor, given_by = (*text.split(":"), "", "")[:3]
-        return cls(int(database), int(cursor) if given_by == run_id else 0, run_id)
+    @property
+    def writes(self) -> bool:
+        """Whether there is a transaction in it."""
+        return bool(self.parts) or self.sweep is not None
 
-    def __str__(self) -> str:
-        return f"{self.database}:{self.cursor}:{self.run_id}"
+
+# Yields what to do, is sent the replies to the requests, and ends when nothing is left to do.
+Rounds = Generator[Round, list[Any], None]
+
+
+def listing(name: str, databases: list[int]) -> Rounds:
+    """List every key of `databases`, those of workers left out."""
+    count = FIRST_KEYS
+    parts: tuple[Part, ...] = ()
+    keys: list[bytes] = []
+    for database in databases:
+        cursor = b"0"
+        while True:
+            # The next keys are asked for while those before are written.
+            requests = (("SELECT", database), ("SCAN", cursor, "COUNT", count))
+            _, page = yield Round(requests, parts, len(keys))
+            cursor, found = _page(page)
+            keys = [key for key in found if not key.startswith(RESERVED)]
+            parts = (list_keys(name, database, keys),) if keys else ()
+            count = _count(count, found)
+            if cursor == b"0":
+                break
+    yield Round((), parts, len(keys), sweep=LISTED)
+
+
+def removal(name: str, databases: list[int]) -> Rounds:
+    """Remove every key of the lists of `databases`."""
+    key, count = stale_key(name), FIRST_KEYS
+    lengths = yield Round(tuple(request for each in databases for request in (("SELECT", each), ("SCARD", key))))
+    left = dict(zip(databases, map(number, lengths[1::2]), strict=True))
+    total = sum(left.values())
+    for database in databases:
+        while left[database]:
+            cursor = b"0"
+            while True:
+                _, page = yield Round((("SELECT", database), ("SSCAN", key, cursor, "COUNT", count)), left=total)
+                cursor, keys = _page(page)
+                if keys:
+                    total -= len(keys)
+                    yield Round((), (remove_keys(name, database, keys),), len(keys), left=total)
+                count = _count(count, keys)
+                if cursor == b"0":
+                    break
+            _, length = yield Round((("SELECT", database), ("SCARD", key)), left=total)
+            left[database] = number(length)
+    yield Round(sweep="")
+
+
+def forgetting(name: str, databases: list[int]) -> Rounds:
+    """Drop the lists of `databases`: the keys in them stay."""
+    yield Round((), tuple(forget_keys(name, database) for database in databases), sweep="")
+
+
+def _page(reply: Any) -> tuple[bytes, list[bytes]]:
+    """Return the cursor and the keys of a reply to SCAN or SSCAN; LinkError for any other."""
+    cursor, keys = array(reply, 2)
+    return blob(cursor), [blob(key) for key in array(keys)]
+
+
+def _count(count: int, found: list[bytes]) -> int:
+    """Return how many keys to ask for next, when asking for `count` brought those `found`."""
+    size = sum(map(len, found))
+    return max(1, min(STEP_KEYS, count * GROWTH, count * STEP_BYTES // max(size, 1)))
 
 
 class Sweeper:
-    """Removes stale keys whenever the checkpoint says that there may be some."""
+    """Does what the checkpoint asks for, on one registered connection after the other."""
 
-    def __init__(self, settings: Settings, replication: Replication, barriers: Barriers) -> None:
+    def __init__(self, settings: Settings, replication: Replication) -> None:
         self._settings = settings
         self._replication = replication
         self._status = replication.status
-        self._barriers = barriers
 
-    async def run(self) -> None:
-        """Sweep until cancelled; a failure is logged and the sweep goes on from where it was.
+    async def run(self, session: TargetSession) -> None:
+        """Sweep whenever it is due, until cancelled; a failure is logged, and a listing begins anew.
 
         Raises AccessError outside of follow mode: nobody is there to grant what is missing.
         """
-        while True:
-            self._status.beat("sweep", within=120.0)
-            if self._replication.window.sweep and self._may_run:
-                try:
-                    await self._sweep()
-                except (LinkError, ReplyError) as error:
-                    if isinstance(error, AccessError) and self._settings.mode != "follow":
-                        raise
-                    self._status.sweep_error = str(error)
-                    log.warning("sweep interrupted", at=self._replication.window.sweep, error=str(error))
-                    await anyio.sleep(FAILED_SECONDS)
-            await anyio.sleep(IDLE_SECONDS)
-
-    @property
-    def _may_run(self) -> bool:
-        return self._status.state in (State.STREAMING, State.CATCHING_UP) and self._status.lag_seconds < 2.0
-
-    async def _sweep(self) -> None:
-        settings, replication, window = self._settings, self._replication, self._replication.window
-        begun = window.sweeps
-        async with open_reader(settings.source) as source, open_reader(settings.target) as target:
-            info = parse_info(await target.call("INFO"))
-            asked = parse_info(await source.call("INFO", "server"))
-            if info.get("run_id") != replication.target_run_id:
-                raise BarrierError("another server answers for the target than the one that is written to")
-            if replication.source is None or asked.get("run_id") != replication.source.run_id:
-                raise BarrierError("another server answers for the source than the one that streams")
-            log.info("sweep begins", at=window.sweep)
-            databases = keyspace(info)
-            while window.sweep and self._may_run:
-                place = Place.parse(window.sweep, replication.target_run_id)
-                if place.database not in databases:
-                    following = min((number for number in databases if number > place.database), default=None)
-                    window.sweep = "" if following is None else str(Place(following, 0, place.run_id))
-                    continue
-                began = self._status.clock()
-                cursor = await self._chunk(source, target, place.database, place.cursor)
-                if window.sweeps != begun:
-                    return  # set anew meanwhile: by another full synchronisation, a reconnect, a SWAPDB
-                window.sweep = str(Place(place.database + (cursor == 0), cursor, place.run_id))
-                self._status.sweep_error = ""
-                self._status.beat("sweep", within=120.0)
-                await anyio.sleep((self._status.clock() - began) * REST_SHARE)
-                if window.sweeps != begun:
-                    return
-        if not window.sweep:
-            self._replication.work.set()
-            log.info("sweep ends", scanned=self._status.sweep_scanned, deleted=self._status.sweep_deleted)
-
-    async def _chunk(self, source: Reader, target: Reader, database: int, cursor: int) -> int:
-        """Sweep one step of the scan; return the cursor of the next one, 0 at the end of the database."""
-        _, (reply_cursor, found) = await target.results(
-            [("SELECT", database), ("SCAN", cursor, "COUNT", SCAN_KEYS)], "scanning for stale keys"
-        )
-        keys = [key for key in found if not key.startswith(RESERVED)]
-        self._status.sweep_scanned += len(keys)
+        retry = self._settings.retry
+        backoff = Backoff(initial=retry.initial_seconds, maximum=retry.max_seconds)
         try:
-            await source.call("SELECT", database)
-        except ReplyError as error:
-            if not OUT_OF_RANGE.search(str(error)):
-                raise refusal("source", str(error), "looking for stale keys") from error
-            return 0  # a database that the source does not have never held anything of it
-        there = await source.results([("EXISTS", key) for key in keys], "looking for stale keys")
-        absent = [key for key, exists in zip(keys, there, strict=True) if exists == 0]
-        if absent:
-            await self._delete(source, target, database, absent)
-        return int(reply_cursor)
+            while True:
+                if not session.checkpoint.sweeps_first:
+                    self._status.retire("sweep")
+                    backoff.reset()
+                    await self._replication.sweep_due.wait()
+                    continue
+                try:
+                    await self._sweep(session)
+                except LinkError as error:
+                    seconds = backoff.next()
+                    if isinstance(error, AccessError):
+                        if self._settings.mode != "follow":
+                            raise
+                        seconds = retry.access_seconds
+                    self._status.sweep_error = str(error)
+                    log.warning("sweep interrupted", kind=error.kind, error=error.what, hint=error.hint or None)
+                    self._beat(seconds)
+                    await anyio.sleep(seconds)
+        finally:
+            self._status.retire("sweep")
 
-    async def _delete(self, source: Reader, target: Reader, database: int, keys: list[bytes]) -> None:
-        requests: list[Request] = [("SELECT", database), *(("EXISTS", key) for key in keys)]
-        async with self._barriers.at(source, requests) as held:
-            gone = [key for key, exists in zip(keys, held.replies[1:], strict=True) if exists == 0]
-            if held.replica and gone:
-                gone = await self._not_expiring(target, gone, held.source_ms)
-            if gone:
-                held.apply(Part(database, encode("UNLINK", *gone), 1))
-        self._status.sweep_deleted += len(gone)
+    def _beat(self, seconds: float = 0.0) -> None:
+        self._status.beat("sweep", within=seconds + self._settings.target.timeout_seconds + 60.0)
 
-    async def _not_expiring(self, target: Reader, keys: list[bytes], source_ms: int) -> list[bytes]:
-        """Return the keys whose absence on a replica means that they are gone.
+    async def _sweep(self, session: TargetSession) -> None:
+        self._beat()
+        name, checkpoint = self._settings.name, session.checkpoint
+        async with open_reader(self._settings.target) as reader:
+            (reply,) = await reader.results([("INFO",)], "sweeping")
+            info = parse_info(blob(reply))
+            if info.get("run_id") != self._replication.target_run_id:
+                raise LinkError("another server answers for the target than the one that is written to")
+            databases = sorted(keyspace(info))
+            if self._settings.target.stale_keys == "keep":
+                rounds, what = forgetting(name, databases), "lists of stale keys dropped"
+            elif checkpoint.phase == "snapshot":
+                rounds, what = listing(name, databases), "keys of the target listed"
+            else:
+                rounds, what = removal(name, databases), "stale keys removed"
+            began = self._status.clock()
+            if await self._carry_out(session, reader, checkpoint.phase, rounds):
+                status, seconds = self._status, round(self._status.clock() - began, 3)
+                log.info(what, listed=status.sweep_listed, deleted=status.sweep_deleted, seconds=seconds)
 
-        A replica hides a key from its expiry on, before its primary has deleted or renewed it. The stream tells
-        which, so such keys are left to it, and so is one that is gone from the target by now (PTTL -2).
-        """
-        *lives, now = await target.results([*(("PTTL", key) for key in keys), ("TIME",)], "reading expiries")
-        target_ms = int(now[0]) * 1000 + int(now[1]) // 1000
-        return [
-            key
-            for key, left in zip(keys, lives, strict=True)
-            if left == -1 or (left >= 0 and target_ms + left > source_ms)
-        ]
+    async def _carry_out(self, session: TargetSession, reader: Reader, phase: str, rounds: Rounds) -> bool:
+        """Go through `rounds`, which are for `phase`; return False when another snapshot has begun meanwhile."""
+        step = next(rounds)
+        while True:
+            replies = await self._round(session, reader, phase, step)
+            if replies is None:
+                return False
+            self._beat()
+            self._status.sweep_error = ""
+            try:
+                step = rounds.send(replies)
+            except StopIteration:
+                return True
+
+    async def _round(self, session: TargetSession, reader: Reader, phase: str, step: Round) -> list[Any] | None:
+        """Read and write; return the replies, None when what was to be written is not wanted any more."""
+        ended, outcome = anyio.Event(), [True]
+        if step.writes:
+
+            def end(done: bool) -> None:
+                outcome[0] = done
+                ended.set()
+
+            sweep = session.checkpoint.sweep if step.sweep is None else step.sweep
+            session.sweep(SweepStep(phase, step.parts, sweep, end))
+            self._replication.work.set()
+        else:
+            ended.set()
+        try:
+            replies = await reader.results(list(step.requests), "sweeping") if step.requests else []
+        finally:
+            await ended.wait()  # the session takes one step at a time
+        if not outcome[0]:
+            return None
+        self._count(phase, step)
+        return replies
+
+    def _count(self, phase: str, step: Round) -> None:
+        status = self._status
+        if phase == "snapshot":
+            status.sweep_listed += step.keys
+        else:
+            status.sweep_deleted += step.keys
+            status.sweep_stale = step.left

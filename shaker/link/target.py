@@ -15,6 +15,7 @@ from shaker.link.attempts import Attempts, open_connection
 from shaker.link.connection import Connection
 from shaker.link.register import Registered, register
 from shaker.link.sentinel import follow
+from shaker.link.sweep import Sweeper
 from shaker.link.tasks import together
 from shaker.replication import Replication
 from shaker.target.items import Item, Rejection, SnapshotFinish, SnapshotKeys, StreamItem
@@ -44,6 +45,7 @@ class TargetLink:
         self._run_id = ""
         self._answered_at = 0.0
         self._idle = True
+        self._sweeper = Sweeper(settings, replication)
         self._stop_error: UnfaithfulError | None = None
 
     async def run(self) -> None:
@@ -87,9 +89,8 @@ class TargetLink:
         )
         if self._first and checkpoint is not None and checkpoint.phase == "stream":
             status.unconfirmed_bytes = max(0, checkpoint.offset - checkpoint.confirmed)
-            if self._settings.mode == "snapshot":
-                replication.finished.set()
         self._first = False
+        self._check_finished()
         source = replication.source
         assert source is not None  # the first registration waits for it
         session = TargetSession(
@@ -111,6 +112,7 @@ class TargetLink:
             lambda: self._send(connection, session),
             lambda: self._receive(connection, session),
             lambda: self._tend(session),
+            lambda: self._sweeper.run(session),
             self._restart,
             lambda: follow(self._settings.target, connection.address),
         )
@@ -146,7 +148,7 @@ class TargetLink:
                 raise LinkError(error.what, kind="protocol") from error
             finally:
                 # An error is about what comes behind: what was answered before it has taken effect.
-                self._idle = session.idle
+                self._idle = not session.waiting
                 self._report(session)
             self._replication.work.set()
 
@@ -156,7 +158,14 @@ class TargetLink:
             self._attempts.succeeded()
             self._count(progress.items, session)
             self._replication.answered(session.checkpoint)
+            self._check_finished()
         self._check_drained(session)
+
+    def _check_finished(self) -> None:
+        """Tell that the work of `mode=snapshot` is complete: all is applied, and no stale key is left."""
+        replication = self._replication
+        if self._settings.mode == "snapshot" and not replication.loading and not replication.sweep:
+            replication.finished.set()
 
     def _count(self, items: Sequence[Item], session: TargetSession) -> None:
         """Count items that have taken effect, in order."""
@@ -175,8 +184,6 @@ class TargetLink:
     def _snapshot_finished(self, item: SnapshotFinish) -> None:
         status = self._status
         self._replication.loading = False
-        if self._settings.mode == "snapshot":
-            self._replication.finished.set()
         status.snapshot.finished = status.clock()
         status.observe_applied(item.offset, 0, None)
         offset = max(item.offset, status.stream.received_offset, status.stream.source_offset)

@@ -192,7 +192,6 @@ class StreamAssembler:
 
     def _forward(self, command: Special) -> None:
         self._pending.add(self.database, command.data, 1)
-        self._pending.swapped |= command.name == b"SWAPDB"
 
     def _with_records(self, command: Special, location: int) -> None:
         alone = self._transaction is None
@@ -233,7 +232,6 @@ class StreamAssembler:
             rejected=tuple(pending.rejected),
             skipped=pending.skipped,
             more=more,
-            swapped=pending.swapped,
         )
 
     def _database(self, command: Special, index: int) -> int:
@@ -262,7 +260,6 @@ class _Pending:
         self.location = 0  # the database that the worker's records are in by now
         self.rejected: list[bytes] = []
         self.skipped = 0
-        self.swapped = False  # databases change places in it
         self.unfinished = False  # a huge command is under way
         self.spilled = False  # its beginning was given out
 
@@ -287,7 +284,6 @@ class _Pending:
         self.size += other.size
         self.rejected += other.rejected
         self.skipped += other.skipped
-        self.swapped |= other.swapped
 
     def spill(self) -> None:
         self.parts, self.rejected = [], []

@@ -51,7 +51,6 @@ class Batch(NamedTuple):
     persist: bool = False  # the position itself must reach the target soon: a new replication id
     rejected: tuple[bytes, ...] = ()  # commands left out because they would write to the worker's records
     skipped: int = 0  # commands left out because they are another worker's records, not data
-    swapped: bool = False  # databases change places: what is known of them by number is not true any more
 
 
 class FullSync(NamedTuple):

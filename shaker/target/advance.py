@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 
 from shaker.codec.resp import encode
 from shaker.errors import UnfaithfulError
 from shaker.target.items import Hold, SnapshotFinish, SnapshotStart, StreamItem
-from shaker.target.records import Checkpoint
+from shaker.target.records import LISTING, Checkpoint
 from shaker.transform.commands import CommandTable
-
-FIRST_KEYS: Final = "0:0"  # where a sweep of all databases begins
 
 
 def advanced(checkpoint: Checkpoint, item: Hold | StreamItem | SnapshotStart | SnapshotFinish) -> Checkpoint:
@@ -21,14 +18,15 @@ def advanced(checkpoint: Checkpoint, item: Hold | StreamItem | SnapshotStart | S
     if isinstance(item, StreamItem):
         batch = item.batch
         return replace(
-            checkpoint, phase="stream", replid=batch.replid, offset=batch.end_offset, database=batch.database,
-            sweep=FIRST_KEYS if batch.swapped and checkpoint.sweep else checkpoint.sweep,
+            checkpoint, phase="stream", replid=batch.replid, offset=batch.end_offset, database=batch.database
         )  # fmt: skip
     if isinstance(item, SnapshotStart):
+        # Where a sweep was cut short its lists are still there: they are gone through again, or dropped.
+        sweep = item.sweep or (bool(checkpoint.sweep) and not item.flush)
         return replace(
             checkpoint, phase="snapshot", snapshot=item.snapshot, snapshot_batch=0,
             replid=item.replid, offset=item.offset, confirmed=item.offset, rejected=0, rejected_last="",
-            sweep=FIRST_KEYS if item.sweep else "",
+            sweep=LISTING if sweep else "",
         )  # fmt: skip
     return replace(
         checkpoint, phase="stream", replid=item.replid, offset=item.offset, confirmed=item.offset,

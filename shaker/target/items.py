@@ -60,7 +60,7 @@ class StreamItem:
 
 @dataclass(slots=True)
 class SnapshotStart:
-    """The beginning of a snapshot: `flush` empties the target first, `sweep` removes stale keys after it."""
+    """The beginning of a snapshot: `flush` empties the target first, `sweep` removes behind it what it lacks."""
 
     snapshot: str
     replid: str
@@ -79,7 +79,8 @@ class SnapshotStart:
 class SnapshotKeys:
     """RESTORE requests of a snapshot: safe to repeat, in any order among each other.
 
-    With a `label`, the key, it is a piece of one huge request; `more` pieces follow, and the last one counts it.
+    `beside` more requests of the worker's own stand behind them. With a `label`, the key, it is a piece of one huge
+    request; `more` pieces follow, and the last one counts it.
     """
 
     snapshot: str
@@ -88,6 +89,7 @@ class SnapshotKeys:
     data: bytes
     requests: int
     size: int
+    beside: int = 0
     label: bytes | None = None
     more: bool = False
     released: bool = False
@@ -153,6 +155,20 @@ class Hold:
     def position(self) -> Position:
         """Where the checkpoint stands with it."""
         return Position("stream", self.replid, self.offset)
+
+
+@dataclass(slots=True, eq=False)
+class SweepStep:
+    """What a sweep writes in one transaction; behind it the checkpoint's `sweep` is this one.
+
+    It is for the checkpoint's phase `phase` and not written in another one. `ended` is called with True when it has
+    taken effect, with False when it was given up because another snapshot has begun.
+    """
+
+    phase: str
+    parts: tuple[Part, ...]
+    sweep: str
+    ended: Callable[[bool], None]
 
 
 Item = Hold | StreamItem | SnapshotStart | SnapshotKeys | SnapshotFinish

@@ -1,4 +1,4 @@
-"""The worker's two records in the target's database 0: the fence and the checkpoint.
+"""The worker's two records in the target's database 0: the fence and the checkpoint; the key of its lists.
 
 `shaker:fence:<name>` says who may write; only registrations write it. `shaker:checkpoint:<name>` says what has
 taken effect; every transaction writes it whole, so that a FLUSHALL of the source can never leave a stump of it.
@@ -14,6 +14,10 @@ from shaker.errors import RefusedError
 
 SCHEMA: Final = "1"
 
+# How far a sweep is, from the beginning of a snapshot that has one until the last stale key is gone.
+LISTING: Final = "listing"  # the keys of the target are being listed; nothing of the snapshot is applied yet
+LISTED: Final = "listed"  # they are; a key that the snapshot brings leaves the list, the others go behind it
+
 
 def fence_key(name: str) -> str:
     """Return the key of the fence of the replication `name`."""
@@ -23,6 +27,11 @@ def fence_key(name: str) -> str:
 def checkpoint_key(name: str) -> str:
     """Return the key of the checkpoint of the replication `name`."""
     return f"shaker:checkpoint:{name}"
+
+
+def stale_key(name: str) -> str:
+    """Return the key, in each database of the target, of the set of keys there that may be stale."""
+    return f"shaker:stale:{name}"
 
 
 def writer_name(name: str, token: str) -> str:
@@ -70,9 +79,8 @@ class Checkpoint:
     `phase` is `snapshot` or `stream`. In the stream everything up to `offset` of `replid` has taken effect and
     `database` was selected there; replies were read up to `confirmed`. In a snapshot `snapshot` is its random id
     and `snapshot_batch` the number of its last batch; the offset is where the stream will begin.
-    `sweep` is how far stale keys were removed since the last full synchronisation: `<database>:<cursor>:<run id>`,
-    with the cursor of SCAN on that run of the server; empty when all were. `rejected` counts commands that the
-    target rejected, `rejected_last` names the last one.
+    `sweep` is LISTING or LISTED until the stale keys of a full synchronisation are removed, else empty. `rejected`
+    counts commands that the target rejected, `rejected_last` names the last one.
     """
 
     phase: str = ""
@@ -115,6 +123,16 @@ class Checkpoint:
                 hint=_DAMAGED,
             )
         return checkpoint
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the stream can go on behind it: not in a snapshot, nor in a sweep that is not of this kind."""
+        return self.phase == "stream" and self.sweep in ("", LISTED)
+
+    @property
+    def sweeps_first(self) -> bool:
+        """Whether the sweep has to go on before a key of the snapshot, or a command of the stream, is applied."""
+        return self.sweep == LISTING if self.phase == "snapshot" else bool(self.sweep)
 
     def command(self, name: str) -> bytes:
         """Return the HSET that writes the whole record."""

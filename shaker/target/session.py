@@ -14,18 +14,17 @@ from dataclasses import replace
 from typing import Final
 
 from shaker.codec.resp import encode
-from shaker.errors import LinkError, UnfaithfulError
-from shaker.replica.events import Batch
-from shaker.target.advance import FIRST_KEYS, advanced, snapshot_requests
-from shaker.target.items import Hold, Rejection, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.errors import UnfaithfulError
+from shaker.target.advance import advanced, snapshot_requests
+from shaker.target.databases import SELECT_0, Databases
+from shaker.target.items import Hold, Rejection, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
 from shaker.target.records import Checkpoint, Fence, checkpoint_key, fence_key
-from shaker.target.steps import Probe, Progress, ReplyReader, Requests, Step, Transaction
+from shaker.target.steps import Progress, ReplyReader, Requests, Step, Transaction
 from shaker.target.window import Counted, Window, position_of
 from shaker.transform.commands import CommandTable
 
 MULTI: Final = encode("MULTI")
 EXEC: Final = encode("EXEC")
-SELECT_0: Final = encode("SELECT", 0)
 
 # Bytes of commands after which a transaction takes no more: bounds how long the target is busy with one EXEC.
 TRANSACTION_BYTES: Final = 512 * 1024
@@ -65,7 +64,9 @@ class TargetSession:
         self._pieces: list[SnapshotKeys] = []  # sent of a huge request that is not whole yet
         self._open: Transaction | None = None
         self._pipelined = 0
-        self._proven = {0}
+        self._databases = Databases(self._expected, window)
+        self._sweep: SweepStep | None = None  # to be written
+        self._sweeps_first = checkpoint.sweeps_first  # as the newest transaction leaves the checkpoint
         self._persist = False
         self._halted = False
         self._progress: list[Progress] = []
@@ -102,8 +103,7 @@ class TargetSession:
         """Whether the checkpoint lacks something that the worker knows: an offset, replies read, a rejection."""
         checkpoint = self.checkpoint
         return checkpoint.phase == "stream" and (
-            checkpoint.sweep != self._window.sweep
-            or checkpoint.offset != self._applied
+            checkpoint.offset != self._applied
             or checkpoint.confirmed != self._applied
             or checkpoint.rejected != self._rejected
         )
@@ -116,6 +116,10 @@ class TargetSession:
     def persist(self) -> None:
         """Have the checkpoint written as soon as nothing else is under way, if it is behind."""
         self._persist = True
+
+    def sweep(self, step: SweepStep) -> None:
+        """Have a step of the sweep written; the next one is given when it has ended."""
+        self._sweep = step
 
     def halt(self) -> None:
         """Take nothing more from the window; what is under way is finished and the checkpoint written."""
@@ -156,11 +160,13 @@ class TargetSession:
         return False
 
     def _fill(self, out: list[bytes]) -> bool:
-        unproven = next((database for database in self._window.databases if database not in self._proven), None)
-        if unproven is not None and self._open is None:
-            self._probe(unproven, out)
+        if self._open is None and not self._databases.proven(self._window.databases, out):
             return False
+        if self._sweep is not None and not self._halted:
+            return self._fill_sweep(self._sweep, out)
         item = None if self._halted else self._window.peek()
+        if self._sweeps_first and not isinstance(item, SnapshotStart):
+            item = None
         if item is None:
             if self._persist and not self._expected:
                 self._persist = False
@@ -180,10 +186,8 @@ class TargetSession:
         transaction = self._begin(out)
         transaction.items.append(item)
         transaction.sealed = True
-        if isinstance(item, SnapshotStart):
-            self._window.begin_sweep(FIRST_KEYS if item.sweep else "")
         for request in snapshot_requests(item, self._fence.command(self._name), self._table):
-            self._request(transaction, request, out)
+            transaction.request(request, out)
         return True
 
     def _fill_stream(self, item: StreamItem, out: list[bytes]) -> bool:
@@ -198,7 +202,10 @@ class TargetSession:
             self._applied = batch.end_offset
             self._progress.append(Progress((item,), 0, written=False))
             return True
-        if not self._prove(batch, transaction, out):
+        used = [part.database for part in batch.parts]
+        if batch.records is not None and batch.records.moved_to is not None:
+            used.append(batch.records.moved_to)
+        if not self._databases.proven(used, out, within=transaction):
             return False
         if transaction is None:
             transaction = self._begin(out)
@@ -220,9 +227,7 @@ class TargetSession:
             item.reached()
         if item.held:
             return False
-        unproven = next((part.database for part in item.parts if part.database not in self._proven), None)
-        if unproven is not None:
-            self._probe(unproven, out)
+        if not self._databases.proven([part.database for part in item.parts], out):
             return False
         self._window.take()
         if not item.parts:
@@ -231,33 +236,23 @@ class TargetSession:
             return True
         transaction = self._begin(out)
         transaction.items.append(item)
-        transaction.sealed = True
-        for part in item.parts:
-            self._select(transaction, part.database, out)
-            out.append(part.data)
-            transaction.add(None, None, part.commands)
+        transaction.send(item.parts, out)
         return True
 
-    def _prove(self, batch: Batch, transaction: Transaction | None, out: list[bytes]) -> bool:
-        """Return whether all databases that `batch` uses are proven; if not, probe one as soon as that may be."""
-        used = [part.database for part in batch.parts]
-        if batch.records is not None and batch.records.moved_to is not None:
-            used.append(batch.records.moved_to)
-        unproven = next((database for database in used if database not in self._proven), None)
-        if unproven is None:
+    def _fill_sweep(self, step: SweepStep, out: list[bytes]) -> bool:
+        if self._expected:
+            return False
+        if not self.checkpoint.sweeps_first or self.checkpoint.phase != step.phase:
+            self._sweep = None
+            step.ended(False)
             return True
-        if transaction is None:
-            self._probe(unproven, out)
-        elif transaction.unfinished:
-            # No probe fits into an open transaction: the next connection proves the database before it begins.
-            self._window.databases.add(unproven)
-            raise LinkError(f"a transaction comes to use database {unproven}", kind="rejected")
-        return False
-
-    def _probe(self, database: int, out: list[bytes]) -> None:
-        if not any(isinstance(step, Probe) for step in self._expected):
-            self._expected.append(Probe(database))
-            out.append(encode("SELECT", database) + SELECT_0)
+        if not self._databases.proven([part.database for part in step.parts], out):
+            return False
+        self._sweep = None
+        transaction = self._begin(out)
+        transaction.sweep = step
+        transaction.send(step.parts, out)
+        return True
 
     def _send_batch(self, item: StreamItem, transaction: Transaction, out: list[bytes]) -> None:
         batch = item.batch
@@ -271,21 +266,16 @@ class TargetSession:
                 kind="too_large",
             )
         for part in batch.parts:
-            self._select(transaction, part.database, out)
+            transaction.select(part.database, out)
             out.append(part.data)
             transaction.add(item, part, part.commands)
         if batch.records is not None:
             transaction.sealed = True
             if batch.records.moved_to is not None:
-                self._select(transaction, batch.records.moved_to, out)
-                self._request(transaction, encode("DEL", fence_key(self._name), checkpoint_key(self._name)), out)
-            self._select(transaction, 0, out)
-            self._request(transaction, self._fence.command(self._name), out)
-
-    def _select(self, transaction: Transaction, database: int, out: list[bytes]) -> None:
-        if transaction.database != database:
-            self._request(transaction, encode("SELECT", database), out)
-            transaction.database = database
+                transaction.select(batch.records.moved_to, out)
+                transaction.request(encode("DEL", fence_key(self._name), checkpoint_key(self._name)), out)
+            transaction.select(0, out)
+            transaction.request(self._fence.command(self._name), out)
 
     def _fill_keys(self, item: SnapshotKeys, out: list[bytes]) -> bool:
         if not self._pieces:
@@ -293,8 +283,7 @@ class TargetSession:
                 return False
             if self._pipelined and self._pipelined + item.size > PIPELINE_BYTES:
                 return False
-            if item.database not in self._proven:
-                self._probe(item.database, out)
+            if not self._databases.proven([item.database], out):
                 return False
             if item.database:
                 out.append(encode("SELECT", item.database))
@@ -305,7 +294,7 @@ class TargetSession:
             self._window.release([item])
         if item.more:
             return True
-        requests = item.requests + 1
+        requests = item.requests + item.beside + 1
         if item.database:
             out.append(SELECT_0)
             requests += 2
@@ -323,10 +312,6 @@ class TargetSession:
         out.append(MULTI)
         return transaction
 
-    def _request(self, transaction: Transaction, request: bytes, out: list[bytes]) -> None:
-        out.append(request)
-        transaction.add(None, None, 1)
-
     def _end(self, transaction: Transaction, out: list[bytes]) -> None:
         """Send the end of the open transaction: everything before it is answered."""
         for item in transaction.items:
@@ -336,16 +321,17 @@ class TargetSession:
         checkpoint = replace(
             self.checkpoint,
             offset=self._applied if self.checkpoint.phase == "stream" else self.checkpoint.offset,
-            confirmed=self._applied,
+            confirmed=self._applied if self.checkpoint.phase == "stream" else self.checkpoint.confirmed,
             rejected=self._rejected,
             rejected_last=self._rejected_last,
-            sweep=self._window.sweep,
+            sweep=self.checkpoint.sweep if transaction.sweep is None else transaction.sweep.sweep,
         )
         for item in transaction.items:
             checkpoint = advanced(checkpoint, item)
         transaction.checkpoint = checkpoint
-        self._select(transaction, 0, out)
-        self._request(transaction, checkpoint.command(self._name), out)
+        self._sweeps_first = checkpoint.sweeps_first
+        transaction.select(0, out)
+        transaction.request(checkpoint.command(self._name), out)
         out.append(EXEC)
         self._open = None
 
@@ -361,7 +347,7 @@ class TargetSession:
             elif isinstance(step, Requests):
                 self._restored(step)
             else:
-                self._proven.add(step.database)
+                self._databases.answered(step)
 
     def _restored(self, step: Requests) -> None:
         last = step.items[-1]
@@ -386,8 +372,8 @@ class TargetSession:
         for item in transaction.items:
             if isinstance(item, Hold):
                 item.ended(True)
-            elif isinstance(item, StreamItem) and item.batch.swapped and self._window.sweep:
-                self._window.begin_sweep(FIRST_KEYS)
+        if transaction.sweep is not None:
+            transaction.sweep.ended(True)
         self._window.counted = Counted(position_of(checkpoint), self._rejected, self._rejected_last)
         self._progress.append(Progress(tuple(transaction.items), commands, written=True))
         if self._rejected != checkpoint.rejected:

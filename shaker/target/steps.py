@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from shaker.codec.resp import MAX_ERRORS, ReplyScanner
+from shaker.codec.resp import MAX_ERRORS, ReplyScanner, encode
 from shaker.errors import LinkError, UnfaithfulError
 from shaker.replica.events import Part
-from shaker.target.items import Hold, Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.target.items import Hold, Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
 from shaker.target.records import Checkpoint
 from shaker.target.rejections import (
     Walk,
@@ -35,6 +35,7 @@ class Transaction:
     """MULTI … EXEC: what is in it, and how far its replies are."""
 
     items: list[Hold | StreamItem | SnapshotStart | SnapshotFinish] = field(default_factory=list)
+    sweep: SweepStep | None = None  # what it does instead of items of the window
     layout: list[tuple[StreamItem | None, Part | None, int]] = field(default_factory=list)
     size: int = 0  # bytes of commands
     database: int = 0  # selected by what was sent of it
@@ -53,6 +54,25 @@ class Transaction:
         """Note `commands` requests that were sent: a run of an item, or without one the worker's own."""
         self.layout.append((item, part, commands))
         self.commands += commands
+
+    def select(self, database: int, out: list[bytes]) -> None:
+        """Have what follows carried out in a database."""
+        if self.database != database:
+            self.request(encode("SELECT", database), out)
+            self.database = database
+
+    def request(self, request: bytes, out: list[bytes]) -> None:
+        """Send a request of the worker's own."""
+        out.append(request)
+        self.add(None, None, 1)
+
+    def send(self, parts: tuple[Part, ...], out: list[bytes]) -> None:
+        """Send requests of the worker's own, as the whole of it."""
+        self.sealed = True
+        for part in parts:
+            self.select(part.database, out)
+            out.append(part.data)
+            self.add(None, None, part.commands)
 
     def release(self) -> None:
         """Forget the bytes of its commands: those that fail are told by number only."""

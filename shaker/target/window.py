@@ -39,8 +39,6 @@ class Window:
         self._base: list[Position] = []
         self.databases: set[int] = set()  # to be proven by each connection before anything else
         self.covered: tuple[Item, ...] = ()  # what the last `recover` found to have taken effect, its answer lost
-        self.sweep = ""  # where the sweep of stale keys stands, as the checkpoint has it; empty when none is to do
-        self.sweeps = 0  # how often that was set from outside the sweep: what it did before says nothing any more
         self.counted: Counted | None = None  # what the last answered transaction told, known before it is written
 
     def __len__(self) -> int:
@@ -97,11 +95,6 @@ class Window:
         self._items[index] = new
         self.size += new.size - old.size
 
-    def begin_sweep(self, at: str) -> None:
-        """Have stale keys removed from `at` on (see `Checkpoint.sweep`); empty: there are none."""
-        self.sweep = at
-        self.sweeps += 1
-
     def release(self, items: Iterable[StreamItem | SnapshotKeys]) -> None:
         """Drop the bytes of `items`, which were sent and are too large to keep: they can only come anew."""
         for item in items:
@@ -136,9 +129,12 @@ class Window:
                 item.ended(False)
 
     def discard_waiting(self) -> None:
-        """Drop what was not handed out: the source begins anew."""
+        """Drop what was not handed out, the rest of what was begun aside: the source begins anew."""
         self._end_holds(self._handed)
-        while len(self._items) > self._handed:
+        first = self._handed
+        while 0 < first < len(self._items) and _goes_on(self._items[first - 1]):
+            first += 1
+        while len(self._items) > first:
             item = self._items.pop()
             self.size -= _cost(item)
 

@@ -67,6 +67,7 @@ class StatusCollector(Collector):
             ("shaker_rejected_commands", "Recorded commands that the target rejected.", status.rejected_commands),
             ("shaker_window_bytes", "Bytes held between source and target.", status.window_bytes),
             ("shaker_spool_bytes", "Bytes held on disk while the target is behind.", status.spool_bytes),
+            ("shaker_sweep_stale_keys", "Stale keys found and not removed yet.", status.sweep_stale),
             ("shaker_snapshot_expected_keys", "Keys of the snapshot; 0: not known.", snapshot.keys_total),
             ("shaker_snapshot_expected_bytes", "Bytes of the snapshot; 0: not known.", snapshot.bytes_total),
             (
@@ -96,7 +97,7 @@ class StatusCollector(Collector):
             ("shaker_sent_bytes", "Bytes sent to the target.", status.sent_bytes),
             ("shaker_full_syncs", "Full synchronizations begun.", status.full_syncs),
             ("shaker_partial_syncs", "Partial synchronizations begun.", status.partial_syncs),
-            ("shaker_sweep_scanned_keys", "Keys of the target that the sweep looked at.", status.sweep_scanned),
+            ("shaker_sweep_listed_keys", "Keys of the target listed before a snapshot.", status.sweep_listed),
             ("shaker_sweep_deleted_keys", "Stale keys that the sweep removed.", status.sweep_deleted),
             ("shaker_evicted_keys", "Keys that the target evicted.", status.evicted_keys),
             (

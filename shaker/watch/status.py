@@ -105,7 +105,8 @@ class Status:
     sent_bytes: int = 0
     window_bytes: int = 0
     spool_bytes: int = 0
-    sweep_scanned: int = 0
+    sweep_listed: int = 0
+    sweep_stale: int = 0  # found and not removed yet
     sweep_deleted: int = 0
     evicted_keys: int = 0  # that the target evicted since the worker began
     sweep_error: str = ""  # what interrupted the sweep last, empty once it goes on
@@ -267,7 +268,11 @@ class Status:
             "spool_bytes": self.spool_bytes,
             "evicted_keys": self.evicted_keys,
             "clock_skew_seconds": None if skew is None else round(skew, 3),
-            "sweep": {"keys_scanned": self.sweep_scanned, "keys_deleted": self.sweep_deleted},
+            "sweep": {
+                "keys_listed": self.sweep_listed,
+                "keys_stale": self.sweep_stale,
+                "keys_deleted": self.sweep_deleted,
+            },
             "reserved_keys_skipped": self.reserved_keys_skipped,
         }
 

@@ -1,4 +1,4 @@
-"""How long the sweep of a large target takes under load, and how long each barrier holds the stream.
+"""How long the sweep of a large target takes under load, what it holds up, and what memory its list takes.
 
 `python -m tests.bench.sweep` (`--keys`, `--rate`) prints one JSON object; one in a hundred keys is stale.
 """
@@ -11,11 +11,9 @@ import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from contextlib import ExitStack
-from pathlib import Path
 
 import hiredis
 
@@ -69,69 +67,85 @@ def write(port: int, keys: int, rate: int) -> None:
     sys.stdout.write(str(number / (time.monotonic() - began)))
 
 
-# Put into the worker's process by the interpreter itself: notes how long each barrier holds the stream.
-TIMED = """
-import os, time
-import shaker.link.barrier as barrier
+class Pings:
+    """A thread that asks the target for nothing, again and again: how long its other clients wait, in ms."""
 
-class Timed(barrier.Hold):
-    def __init__(self, replid, offset, reached, ended):
-        since = []
-        def note_reached():
-            since.append(time.perf_counter())
-            reached()
-        def note_ended(done):
-            if since:
-                with open(os.environ["PAUSES"], "a") as file:
-                    print(time.perf_counter() - since[0], file=file)
-            ended(done)
-        super().__init__(replid, offset, note_reached, note_ended)
+    def __init__(self, server: Server) -> None:
+        self.times: list[float] = []
+        self._port = server.port
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pings", daemon=True)
+        self._thread.start()
 
-barrier.Hold = Timed
-"""
+    def _run(self) -> None:
+        with socket.create_connection(("127.0.0.1", self._port)) as connection:
+            while not self._ended.wait(0.002):
+                began = time.perf_counter()
+                connection.sendall(b"PING\r\n")
+                connection.recv(16)
+                self.times.append((time.perf_counter() - began) * 1000)
+
+    def taken(self) -> list[float]:
+        """Return the times since the last call, sorted."""
+        times, self.times = self.times, []
+        return sorted(times) or [0.0]
+
+    def stop(self) -> None:
+        """End it."""
+        self._ended.set()
+        self._thread.join()
+
+
+STAGES = ("keys of the target listed", "snapshot applied", "stale keys removed", "caught up")
 
 
 def measure(keys: int, rate: int) -> dict[str, float]:
-    """Return the numbers of one sweep: seconds, milliseconds of each barrier's pause, seconds of lag."""
+    """Return the numbers of one full resync: seconds of its stages, of the lag, and what other clients wait."""
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        (directory / "sitecustomize.py").write_text(TIMED)
-        pauses = directory / "pauses"
         source, target = stack.enter_context(Server()), stack.enter_context(Server())
         fill(source, keys)
-        environment = {"PYTHONPATH": str(directory), "PAUSES": str(pauses)}
-        running = stack.enter_context(Worker(source, target, **environment))
+        running = stack.enter_context(Worker(source, target))
         running.wait_status(lambda document: document["ready"], "the first full sync", 300)
         running.kill()
         stale = [f"stale:{number}" for number in range(keys // 100)]
         source.client().delete(*stale)
         source.client().execute_command("DEBUG", "CHANGE-REPL-ID")
         writes = Writes(source, keys, rate)
+        pings = Pings(target)
+        stack.callback(pings.stop)
         running.start()
-        running.wait(lambda: running.events("sweep begins"), "the sweep", 300)
-        began, lags = time.monotonic(), []
-        while not (ends := running.events("sweep ends")):
-            lags.append(running.status()["stream"]["lag_seconds"])
-            time.sleep(0.05)
-        seconds = time.monotonic() - began
-        lags_behind = [running.status()["stream"]["lag_seconds"] for _ in range(100) if not time.sleep(0.02)]
+        running.wait(lambda: running.events("full sync"), "the full sync", 300)
+        before, began, memory = target.info("memory")["used_memory"], time.monotonic(), 0.0
+        found: dict[str, float] = {}
+        lags = []
+        pings.taken()
+        for stage in STAGES:
+            while not (running.events(stage) or (stage == STAGES[-1] and running.status()["ready"])):
+                lags.append(running.status()["stream"]["lag_seconds"])
+                time.sleep(0.02)
+            name = stage.replace(" ", "_")
+            if not memory:
+                memory = target.info("memory")["used_memory"] - before
+            times = pings.taken()
+            found |= {
+                f"{name}_at_seconds": round(time.monotonic() - began, 2),
+                f"{name}_ping_ms_median": round(statistics.median(times), 2),
+                f"{name}_ping_ms_p99": round(times[int(len(times) * 0.99)], 2),
+                f"{name}_ping_ms_max": round(times[-1], 2),
+            }
         made = writes.stop()
         running.wait_applied(source)
-        assert ends[0]["deleted"] == len(stale)
-        held = sorted(float(line) * 1000 for line in pauses.read_text().split())
+        events = {stage: running.events(stage)[0] for stage in (STAGES[0], STAGES[2])}
+        assert events[STAGES[2]]["deleted"] == len(stale)
         return {
             "keys": keys,
             "stale": len(stale),
             "writes_per_second": round(made),
-            "sweep_seconds": round(seconds, 1),
-            "barriers": len(held),
-            "pause_ms_median": round(statistics.median(held), 2),
-            "pause_ms_p99": round(held[int(len(held) * 0.99)], 2),
-            "pause_ms_max": round(held[-1], 2),
-            "lag_seconds_median": round(statistics.median(lags), 3),
-            "lag_seconds_max": round(max(lags), 3),
-            "lag_seconds_behind_median": round(statistics.median(lags_behind), 3),
-            "lag_seconds_behind_max": round(max(lags_behind), 3),
+            "listing_seconds": events[STAGES[0]]["seconds"],
+            "removal_seconds": events[STAGES[2]]["seconds"],
+            "list_bytes_per_key": round(memory / keys),
+            "lag_seconds_max": round(max(lags), 2),
+            **found,
         }
 
 

@@ -19,10 +19,7 @@ LIBRARY = "#!lua name={0}\nredis.register_function('{0}', function() return 1 en
 # Rules that take away, or change nothing where a user is made anew.
 NOT_GRANTS = ("resetkeys", "resetchannels", "-@all", "-migrate")
 # Rules for the sweep, which begins after a full resync only.
-SWEEP = {
-    *(("source", rule) for rule in ("~*", "+select", "+multi", "+exec", "+exists", "+time")),
-    *(("target", rule) for rule in ("+scan", "+pttl", "+time")),
-}
+SWEEP = {("target", rule) for rule in ("+scan", "+scard", "+sscan")}
 
 
 def printed(user: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A worker's links and barriers in the test's own process, without health server, signals and sweep."""
+"""A worker's links and barriers in the test's own process, without health server and signals."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ class Links:
 
 @asynccontextmanager
 async def replicating(
-    source: Server, target: Server, *, url: str | None = None, **settings: object
+    source: Server, target: Server, *, url: str | None = None, target_url: str | None = None, **settings: object
 ) -> AsyncIterator[Links]:
-    """Replicate `source` to `target` within the block; `url`, if given, is where the links find the source.
+    """Replicate `source` to `target` within the block; links find them at `url` and `target_url`, if given.
 
-    The readers go to the servers themselves, whatever is between the links and the source.
+    The readers go to the servers themselves, whatever is between them and the links.
     """
     values = {
         "source": {"url": url or source.url},
-        "target": {"url": target.url},
+        "target": {"url": target_url or target.url},
         "retry": {"max_seconds": 0.1},
         **settings,
     }

@@ -1,107 +1,261 @@
-"""The sweep's own decisions: what a replica's answer means, whose cursor it is, what comes between."""
+"""What a sweep asks for and writes, and how that is carried out: bounded, of one server, never a traceback."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
-import anyio
 import pytest
 
-from shaker.config import Settings
+from shaker.codec.resp import encode
+from shaker.config import Endpoint, Settings
+from shaker.errors import LinkError
+from shaker.link import acknowledgements as acknowledgements_module
+from shaker.link import conversation as conversation_module
 from shaker.link import sweep as module
-from shaker.link.barrier import Barriers, Held
-from shaker.link.reader import Reader, Request
-from shaker.link.sweep import Place, Sweeper
+from shaker.link.reader import Reader, open_reader
+from shaker.link.sweep import STEP_BYTES, STEP_KEYS, Round, Rounds, forgetting, listing, removal
+from shaker.target.records import LISTED
 from tests.link.driver import Links, replicating
+from tests.proxy import Proxy
 from tests.servers import Server
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize(
-    ("text", "run_id", "place"),
-    [
-        ("0:0", "a", Place(0, 0, "a")),  # where a sweep begins
-        ("3:417:a", "a", Place(3, 417, "a")),
-        ("3:417:b", "a", Place(3, 0, "a")),
-        ("3:417", "a", Place(3, 0, "a")),  # nobody tells whose cursor it is
-    ],
-)
-def test_a_cursor_is_of_one_run_of_one_server(text: str, run_id: str, place: Place) -> None:
-    """Another run keeps its keys in another order: the database is looked at from its beginning."""
-    assert Place.parse(text, run_id) == place
-    assert Place.parse(str(place), run_id) == place
+class Answering:
+    """A target in a test's own words: databases of keys, and the lists that are written there."""
+
+    def __init__(self, keys: dict[int, list[bytes]], page: int | None = None) -> None:
+        self.keys = keys
+        self.page = page
+        self.counts: list[int] = []
+        self.database = 0
+
+    def answer(self, step: Round) -> list[Any]:
+        """Return the replies to the requests of a round."""
+        return [self._reply(*request) for request in step.requests]
+
+    def _reply(self, name: str | bytes | int, *arguments: str | bytes | int) -> Any:
+        if name == "SELECT":
+            self.database = int(arguments[0])
+            return b"OK"
+        keys = self.keys.get(self.database, [])
+        if name == "SCARD":
+            return len(keys)
+        cursor, count = int(arguments[-3]), int(arguments[-1])
+        self.counts.append(count)
+        end = cursor + (self.page or count)
+        return [b"%d" % end if end < len(keys) else b"0", keys[cursor:end]]
 
 
-class Replica(Barriers):
-    """Barriers on a source that says it is a replica, with a clock that is a minute ahead of the target's."""
-
-    @asynccontextmanager
-    async def at(self, source: Reader, requests: Sequence[Request]) -> AsyncIterator[Held]:
-        """Hold as ever."""
-        async with super().at(source, requests) as held:
-            held.replica = True
-            held.source_ms += 60_000
-            yield held
-
-
-async def sweep(links: Links, source: Server, target: Server, barriers: Barriers) -> None:
-    """Sweep once from the beginning to the end."""
-    settings = Settings(source={"url": source.url}, target={"url": target.url})  # type: ignore[arg-type]
-    links.replication.window.begin_sweep("0:0")
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(Sweeper(settings, links.replication, barriers).run)
-        await links.wait(lambda: not links.replication.window.sweep, "the end of the sweep")
-        tasks.cancel_scope.cancel()
+def written(rounds: Rounds, target: Answering) -> Iterator[Round]:
+    """Go through `rounds`, yielding those that write."""
+    step = next(rounds)
+    while True:
+        if step.writes:
+            yield step
+        try:
+            step = rounds.send(target.answer(step))
+        except StopIteration:
+            return
 
 
-async def test_what_may_only_have_expired_on_a_replica_is_left(source: Server, target: Server) -> None:
-    """It hides a key from its expiry on; its primary may have renewed it, and only the stream tells."""
-    client = target.client()
+# --- what is asked for and written ---
+
+
+def test_every_key_is_listed_in_its_database() -> None:
+    """Those of workers are nobody's data; the last step tells that all of them are."""
+    keys = [b"%d" % number for number in range(2500)]
+    target = Answering({0: [*keys, b"shaker:fence:default"], 4: [b"shaker:stale:default"], 9: [b"one"]})
+    steps = list(written(listing("default", [0, 4, 9]), target))
+
+    data = b"".join(part.data for step in steps for part in step.parts if part.database == 0)
+    assert all(b"\r\n%b\r\n" % key in data for key in keys)
+    assert b"fence" not in data
+    assert [part.database for step in steps for part in step.parts if part.database] == [9]
+    assert sum(step.keys for step in steps) == 2501
+    assert [step.sweep for step in steps if step.sweep is not None] == [LISTED]
+    assert steps[-1].sweep == LISTED
+
+
+def test_a_target_without_keys_is_listed() -> None:
+    """There is nothing to list, and that is told."""
+    assert list(written(listing("default", []), Answering({}))) == [Round(sweep=LISTED)]
+    assert list(written(removal("default", []), Answering({}))) == [Round(sweep="")]
+
+
+@pytest.mark.parametrize("make", [listing, removal])
+def test_steps_are_bounded_in_keys(make: Any) -> None:
+    """More are asked for from step to step, up to what the target can do between other requests."""
+    target = Answering({0: [b"%d" % number for number in range(20_000)]})
+    rounds = make("default", [0])
+    step = next(rounds)
+    for _ in range(6):
+        step = rounds.send(target.answer(step))
+    assert max(target.counts) == STEP_KEYS
+    assert target.counts == sorted(target.counts)
+    assert target.counts[0] < STEP_KEYS / 50
+
+
+def test_steps_are_bounded_in_bytes() -> None:
+    """Long keys are asked for in smaller numbers."""
+    target = Answering({0: [b"%08d" % number * 1000 for number in range(2000)]})
+    sizes = [sum(len(part.data) for part in step.parts) for step in written(listing("default", [0]), target)]
+
+    assert max(sizes) < 2 * STEP_BYTES
+    assert sum(sizes) > 2000 * 8000
+
+
+def test_removal_goes_through_all_lists_until_they_are_empty() -> None:
+    """Whatever a pass over a list left; how many are left is told at each step."""
+
+    class Forgetful(Answering):
+        def _reply(self, name: str | bytes | int, *arguments: str | bytes | int) -> Any:
+            reply = super()._reply(name, *arguments)
+            if name == "SSCAN" and len(self.counts) == 1:
+                return [b"0", self.keys[self.database][:2]]  # a scan that misses something
+            return reply
+
+    target = Forgetful({0: [b"a", b"b", b"c"], 3: [], 5: [b"d"]})
+    steps = []
+    for step in written(removal("default", [0, 3, 5]), target):
+        steps.append(step)
+        for part in step.parts:
+            kept = [key for key in target.keys[part.database] if b"\r\n%b\r\n" % key not in part.data]
+            target.keys[part.database] = kept
+    assert target.keys == {0: [], 3: [], 5: []}
+    assert [step.left for step in steps] == [2, 1, 0, 0]
+    assert sum(step.keys for step in steps) == 4
+    assert [step.sweep for step in steps] == [None, None, None, ""]
+    assert steps[-1].parts == ()
+
+
+def test_lists_are_dropped_at_once() -> None:
+    """In one step, which also tells that there is no sweep any more."""
+    (step,) = forgetting("default", [0, 3])
+    assert [(part.database, part.data) for part in step.parts] == [
+        (database, encode("UNLINK", "shaker:stale:default")) for database in (0, 3)
+    ]
+    assert step.sweep == ""
+
+
+STRANGE: list[Any] = [
+    *(None, 5, b"text", [], [b"0"]),
+    *([b"0", b"keys"], [[], []], [b"0", [None]], [5, [b"key"]], [b"0", [[]]]),
+]
+
+
+@pytest.mark.parametrize("reply", STRANGE, ids=repr)
+def test_a_reply_of_another_shape(reply: Any) -> None:
+    """What stands at the address may answer anything: an error that trying again may help, never a traceback."""
+    rounds = listing("default", [0])
+    next(rounds)
+    with pytest.raises(LinkError):
+        rounds.send([b"OK", reply])
+
+    rounds = removal("default", [0])
+    next(rounds)
+    rounds.send([b"OK", 1])
+    with pytest.raises(LinkError):
+        rounds.send([b"OK", reply])
+
+
+@pytest.mark.parametrize("reply", [None, b"text", [], [1]], ids=repr)
+def test_a_length_of_another_shape(reply: Any) -> None:
+    """The length of a list is a number."""
+    rounds = removal("default", [0])
+    next(rounds)
+    with pytest.raises(LinkError):
+        rounds.send([b"OK", reply])
+
+
+# --- how it is carried out ---
+
+
+async def begin_resync(links: Links, source: Server) -> None:
+    """Have the source begin another history, and wait until a full synchronisation onto the old data begins."""
+    full = links.status.full_syncs
+    source.client().execute_command("DEBUG", "CHANGE-REPL-ID")
+    source.client().client_kill_filter(_type="replica")
+    await links.wait(lambda: links.status.full_syncs > full, "a full synchronisation")
+
+
+async def end_resync(links: Links) -> None:
+    """Wait until it is over."""
+    await links.wait(lambda: links.status.snapshot.finished and not links.replication.sweep, "its end")
+
+
+async def resync(links: Links, source: Server) -> None:
+    """Have a full synchronisation onto the old data."""
+    await begin_resync(links, source)
+    await end_resync(links)
+
+
+async def test_a_database_that_the_source_does_not_have(source: Server, target: Server) -> None:
+    """Nothing of it is the source's."""
     async with replicating(source, target) as links:
-        client.set("without an expiry", 1)
-        client.set("expires later", 1, px=3_600_000)
-        client.set("has expired there", 1, px=30_000)
-        await sweep(links, source, target, Replica(links.replication))
-
-        assert client.exists("has expired there") == 1
-        assert client.exists("without an expiry", "expires later") == 0
-        await sweep(links, source, target, links.barriers)  # a primary's answer is the truth
-        assert client.exists("has expired there") == 0
-
-
-async def test_a_database_that_the_source_does_not_have(server: Callable[..., Server]) -> None:
-    """Nothing of it is the source's, and the sweep goes on behind it."""
-    source, target = server(databases=4), server(databases=16)
-    async with replicating(source, target) as links:
+        source.client().set("stays", 1)
         for database in (0, 3, 9):
             target.client(db=database).set("stale", 1)
-        await sweep(links, source, target, links.barriers)
-        assert [target.client(db=database).exists("stale") for database in (0, 3, 9)] == [0, 0, 1]
+        await resync(links, source)
+    assert [target.client(db=database).exists("stale") for database in (0, 3, 9)] == [0, 0, 0]
+    assert target.client().get("stays") == b"1"
+    assert links.status.sweep_deleted == 3
 
 
-async def test_a_sweep_that_begins_anew_is_not_carried_on(
-    source: Server, target: Server, monkeypatch: pytest.MonkeyPatch
+async def test_another_server_answers_for_the_target(
+    source: Server, target: Server, server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another full resync while keys are asked for: the cursor of the sweep before it is dropped."""
-    monkeypatch.setattr(module, "SCAN_KEYS", 10)
-    client = target.client()
+    """Behind a balancer or after a failover: its keys are not those that will be restored over."""
+    other = server()
+    other.client().set("elsewhere", 1)
+    opened = []
+
+    @asynccontextmanager
+    async def open_other(endpoint: Endpoint) -> AsyncIterator[Reader]:
+        opened.append(endpoint)
+        if len(opened) < 3:
+            endpoint = Settings(source={"url": source.url}, target={"url": other.url}).target  # type: ignore[arg-type]
+        async with open_reader(endpoint) as reader:
+            yield reader
+
+    monkeypatch.setattr(module, "open_reader", open_other)
     async with replicating(source, target) as links:
-        client.mset({f"stale:{number}": 1 for number in range(100)})
-        window = links.replication.window
-        interrupted = []
+        target.client().set("stale", 1)
+        await begin_resync(links, source)
+        await links.wait(lambda: "another server" in links.status.reasons.get("sweep", ""), "the refusal")
+        assert links.replication.listing
+        await end_resync(links)
+    assert len(opened) == 4  # two of another server, one for the listing, one for the removal
+    assert target.client().exists("stale") == 0
+    assert other.client().exists("elsewhere") == 1
 
-        class Interrupting(Barriers):
-            @asynccontextmanager
-            async def at(self, source: Reader, requests: Sequence[Request]) -> AsyncIterator[Held]:
-                async with super().at(source, requests) as held:
-                    yield held
-                if len(interrupted) < 3:
-                    interrupted.append(window.sweep)
-                    client.mset({f"stale:{number}": 1 for number in range(100)})
-                    window.begin_sweep("0:0")
 
-        await sweep(links, source, target, Interrupting(links.replication))
-        assert len(interrupted) == 3
-        assert client.keys("stale:*") == []
+@pytest.mark.parametrize("windows", [conversation_module.TRICKLE_WINDOWS, 0])
+async def test_a_listing_that_takes_longer_than_the_source_waits(
+    windows: int, source: Server, target: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A little is read meanwhile, so that one snapshot is enough; beyond that the listing outlives the snapshot."""
+    monkeypatch.setattr(conversation_module, "TRICKLE_SECONDS", 0.1)
+    monkeypatch.setattr(conversation_module, "TRICKLE_WINDOWS", windows)
+    monkeypatch.setattr(acknowledgements_module, "ACK_SECONDS", 0.1)
+    monkeypatch.setattr(module, "STEP_KEYS", 10)
+    client = source.client()
+    client.config_set("repl-timeout", 1)
+    client.config_set("rdbcompression", "no")
+    for number in range(60):
+        client.set(f"large:{number}", bytes(1 << 20))
+    with Proxy(target) as proxy:
+        async with replicating(source, target, target_url=proxy.url) as links:
+            target.client().mset({f"stale:{number}": 1 for number in range(1000)})
+            await begin_resync(links, source)
+            proxy.set("up", latency=0.03)
+            await links.wait(lambda: links.replication.listing, "the listing")
+            await links.wait(lambda: not links.replication.listing, "its end")
+            proxy.heal()
+            await end_resync(links)
+    assert links.status.sweep_listed == 1060
+    assert (links.status.full_syncs == 2) == (windows > 0)
+    assert target.client().dbsize() == 60 + 2

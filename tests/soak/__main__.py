@@ -33,9 +33,8 @@ def main() -> int:
     parser.add_argument("--only", action="append", help="this fault alone, or all that begin so; may be repeated")
     parser.add_argument("--every", type=float, default=None, help="seconds from one fault's begin to the next")
     parser.add_argument("--full-syncs", action="store_true", help="faults that end in a full sync, too")
-    # By `sweep` a stale key that the source makes anew before the sweep was there keeps its old value.
     parser.add_argument(
-        "--stale-keys", choices=("flush", "sweep"), default="flush", help="what full syncs do to them"
+        "--stale-keys", choices=("flush", "sweep"), default="sweep", help="what full syncs do to them"
     )
     parser.add_argument("--log", type=Path, default=None, help="write the log of the last worker there if it fails")
     given = parser.parse_args()

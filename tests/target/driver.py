@@ -17,10 +17,13 @@ from shaker.codec.resp import encode
 from shaker.config import Settings
 from shaker.errors import LinkError
 from shaker.link.connection import ReplyError
-from shaker.link.register import Registered, register
+from shaker.link.reader import Request
+from shaker.link.register import Registered, keyspace, register
+from shaker.link.sweep import Round, Rounds, listing, removal
 from shaker.replica.events import Batch, Part, Records
+from shaker.replica.session import parse_info
 from shaker.replication import Replication, SourceIdentity
-from shaker.target.items import Item, Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.target.items import Item, Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
 from shaker.target.records import Checkpoint, Fence, checkpoint_key, fence_key
 from shaker.target.registration import Identity
 from shaker.target.session import EXEC, Progress, TargetSession
@@ -107,17 +110,69 @@ class Wire:
 _MISSING: Any = object()
 
 
+class Sweeping:
+    """The sweep of one session, advanced step by step: what is to be done is the product's own."""
+
+    def __init__(self, wire: Wire, session: TargetSession, name: str) -> None:
+        self._wire, self._session, self._name = wire, session, name
+        self._rounds: Rounds | None = None
+        self._step = Round()
+        self._phase = ""
+        self._ended: list[bool] = []
+        self._replies: list[Any] = []
+
+    def advance(self) -> None:
+        """Do what can be done now; returns when the target has to answer first, or nothing is left to do."""
+        while not (self._step.writes and not self._ended):
+            if self._ended == [False]:
+                self._rounds = None
+            if self._rounds is None:
+                self._step, self._ended = Round(), []
+                if not self._session.checkpoint.sweeps_first:
+                    return
+                self._phase = self._session.checkpoint.phase
+                databases = sorted(keyspace(parse_info(self._read(("INFO",))[0])))
+                self._rounds = (listing if self._phase == "snapshot" else removal)(self._name, databases)
+                self._begin(next(self._rounds))
+                continue
+            try:
+                self._begin(self._rounds.send(self._replies))
+            except StopIteration:
+                self._rounds = None
+
+    def _begin(self, step: Round) -> None:
+        self._step, self._ended = step, []
+        if step.writes:
+            sweep = self._session.checkpoint.sweep if step.sweep is None else step.sweep
+            self._session.sweep(SweepStep(self._phase, step.parts, sweep, self._ended.append))
+        self._replies = self._read(*step.requests) if step.requests else []
+
+    def _read(self, *requests: Request) -> list[Any]:
+        replies: list[Any] = finish(self._wire.pipeline(list(requests)))
+        return replies
+
+
 class Writer:
     """One worker's target side; each `register` is a new connection of it.
 
     `sent` holds every byte of the present session; no second EXEC may be sent before the first one's answer,
-    which is checked at every step. `rejections` are those told by all sessions.
+    which is checked at every step. `rejections` are those told by all sessions. Without `sweeping` a sweep is the
+    test's own.
     """
 
     def __init__(
-        self, server: Server, *, name: str = "default", window_limit: int = 1 << 24, **target: Any
+        self,
+        server: Server,
+        *,
+        name: str = "default",
+        window_limit: int = 1 << 24,
+        sweeping: bool = True,
+        **target: Any,
     ) -> None:
         self.server = server
+        self._sweeps = sweeping
+        self._reading: Wire | None = None
+        self._sweeping: Sweeping | None = None
         self.settings = Settings(
             name=name,
             source={"url": "redis://source:6379"},
@@ -163,6 +218,11 @@ class Writer:
         )
         self.sent.clear()
         self._executed = 0
+        if self._sweeps:
+            if self._reading is None:
+                self._reading = Wire(self.server)
+                self._wires.append(self._reading)
+            self._sweeping = Sweeping(self._reading, self.session, self.settings.name)
         return kept
 
     def put(self, *items: Item) -> None:
@@ -172,6 +232,8 @@ class Writer:
 
     def data_to_send(self) -> bytes:
         """Return what the session wants to send, checked; the caller sends it."""
+        if self._sweeping is not None:
+            self._sweeping.advance()
         data = self.session.data_to_send()
         self._report()
         self.sent += data

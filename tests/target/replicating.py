@@ -12,6 +12,7 @@ from shaker.replica.assembler import StreamAssembler
 from shaker.replica.events import Batch
 from shaker.replication import Resume
 from shaker.target.items import SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.target.stale import restored_keys
 from tests.servers import Server, wait_until
 from tests.target.driver import REPLID, Wire, Writer
 
@@ -95,16 +96,16 @@ class Replicating:
             self.writer.replication.window.discard_waiting()
             self._snapshots += 1
             snapshot = f"{self._snapshots}"
-            # A full resync replaces what is there; a sweep does that in the product.
-            self.pending.append(SnapshotStart(snapshot, REPLID, START, flush=True))
+            self.pending.append(SnapshotStart(snapshot, REPLID, START, flush=False, sweep=True))
             restored = [
                 (database, key, payload)
                 for database, payloads in self.source.snapshot.items()
                 for key, payload in payloads.items()
             ]
             for number, (database, key, payload) in enumerate(restored, 1):
-                data = encode("RESTORE", key, 0, payload, "REPLACE", "ABSTTL")
-                self.pending.append(SnapshotKeys(snapshot, number, database, data, 1, len(data)))
+                (taken,) = restored_keys("default", [key.encode()])
+                data = encode("RESTORE", key, 0, payload, "REPLACE", "ABSTTL") + taken
+                self.pending.append(SnapshotKeys(snapshot, number, database, data, 1, len(data), 1))
             self.pending.append(SnapshotFinish(REPLID, START, 0))
             offset, database = START, 0
         else:

@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from shaker.codec.resp import encode
+from shaker.link import sweep as sweep_module
 from shaker.target import session as session_module
 from shaker.target import window as window_module
-from shaker.target.records import checkpoint_key, fence_key
+from shaker.target.records import stale_key
 from tests.servers import Server
 from tests.target.driver import REPLID, checkpoint_of, fence_of
 from tests.target.replicating import Command, Replicating, Source, is_unknown
@@ -117,6 +118,14 @@ def payloads(servers: tuple[Server, Server]) -> dict[str, bytes]:
     return found  # type: ignore[return-value]
 
 
+def earlier_data(target: Server) -> None:
+    """Write what an earlier history left: keys that are stale, some of which the stream makes anew."""
+    for database in DATABASES:
+        with target.client(db=database) as client:
+            client.mset({f"stale:{number}": number for number in range(3)} | {"n:b": 77, "s:b": "old"})
+            client.rpush("l:b", "old", "older")
+
+
 def reference_of(source: Source, reference: Server) -> None:
     """Apply a history to the reference: the snapshot, then each command once."""
     with reference.client() as client:
@@ -157,6 +166,7 @@ def reference_of(source: Source, reference: Server) -> None:
     slice_bytes=st.sampled_from([1, 7, 1 << 16]),
     pass_above=st.sampled_from([None, None, 60, 150]),
     in_snapshot=st.sampled_from([True, False, False]),
+    step_keys=st.sampled_from([1, 4]),
 )
 def test_each_command_takes_effect_once(
     servers: tuple[Server, Server],
@@ -168,10 +178,12 @@ def test_each_command_takes_effect_once(
     slice_bytes: int,
     pass_above: int | None,
     in_snapshot: bool,
+    step_keys: int,
 ) -> None:
     """The target equals a server to which each command was applied once, wherever connections were cut."""
     target, reference = servers
     target.client().flushall()
+    earlier_data(target)
     overhead = window_module.ITEM_OVERHEAD
     if pass_above is not None:
         # What is passed on in pieces cannot be left out of its transaction: an unknown command there is an end.
@@ -184,6 +196,8 @@ def test_each_command_takes_effect_once(
         with (
             patch.object(session_module, "TRANSACTION_BYTES", transaction_bytes),
             patch.object(window_module, "ITEM_OVERHEAD", overhead),
+            patch.object(sweep_module, "FIRST_KEYS", 1),
+            patch.object(sweep_module, "STEP_KEYS", step_keys),
         ):
             worker.start()
             if not in_snapshot:
@@ -211,8 +225,10 @@ def test_each_command_takes_effect_once(
             assert checkpoint.rejected == source.rejected
         told = [rejection.summary for writer in worker.writers for rejection in writer.rejections]
         assert not any("secret" in summary for summary in told)
+        assert checkpoint.sweep == ""
+        assert target.client().exists(stale_key("default")) == 0
         for database in DATABASES[1:]:
-            assert target.client(db=database).exists(fence_key("default"), checkpoint_key("default")) == 0
+            assert target.client(db=database).keys("shaker:*") == []
     finally:
         worker.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -117,6 +118,17 @@ def test_what_waits_is_discarded_and_what_was_handed_out_stays() -> None:
 
     assert (len(window), window.last, window.peek()) == (1, first, None)
     assert window.size == first.size + ITEM_OVERHEAD
+
+
+@pytest.mark.parametrize("handed", [0, 1, 2, 3, 4])
+def test_what_was_begun_is_finished_when_the_source_begins_anew(handed: int) -> None:
+    """The rest of a request of which a part was sent stays: what came in its place would be taken for its value."""
+    pieces = [replace(keys("s", 1), more=True), replace(keys("s", 1), more=True), keys("s", 1)]
+    window = window_of(*pieces, keys("s", 2), handed=handed)
+    window.discard_waiting()
+
+    assert rest(window) == (pieces[handed:] if 0 < handed < 3 else [])
+    assert window.size == {0: 0, 4: 4}.get(handed, 3) * (100 + ITEM_OVERHEAD)
 
 
 # --- lining up with the checkpoint ---

@@ -54,7 +54,7 @@ def status() -> Status:
     status.snapshot.keys_done, status.snapshot.bytes_done = 11, 222
     status.received_bytes, status.sent_bytes, status.window_bytes = 31, 32, 33
     status.full_syncs, status.partial_syncs, status.rejected_commands = 1, 2, 3
-    status.sweep_scanned, status.sweep_deleted, status.evicted_keys = 41, 42, 43
+    status.sweep_listed, status.sweep_stale, status.sweep_deleted, status.evicted_keys = 41, 44, 42, 43
     status.clock_offsets = {"source": 1000.5, "target": 1002.0}
     status.reconnects["source"] = 4
     status.count_error("target", "busy")
@@ -99,7 +99,8 @@ def test_values_are_those_of_the_status(status: Status, accept: str) -> None:
         "shaker_full_syncs_total": 1,
         "shaker_partial_syncs_total": 2,
         "shaker_rejected_commands": 3,
-        "shaker_sweep_scanned_keys_total": 41,
+        "shaker_sweep_listed_keys_total": 41,
+        "shaker_sweep_stale_keys": 44,
         "shaker_sweep_deleted_keys_total": 42,
         "shaker_evicted_keys_total": 43,
         "shaker_clock_skew_seconds": 1.5,

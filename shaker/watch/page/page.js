@@ -145,7 +145,7 @@ function drawCounts(status) {
     ["Commands rejected", number(status.rejected_commands)],
     ["Full and partial syncs", `${number(status.full_syncs)} full, ${number(status.partial_syncs)} partial`],
     ["Reconnects", `${number(reconnects.source ?? 0)} source, ${number(reconnects.target ?? 0)} target`],
-    ["Stale keys removed", `${number(sweep.keys_deleted)} of ${number(sweep.keys_scanned)} looked at`],
+    ["Stale keys removed", number(sweep.keys_deleted) + (sweep.keys_stale ? `, ${number(sweep.keys_stale)} left` : "")],
     ["Keys evicted by the target", number(status.evicted_keys)],
     ["Keys under shaker: left out", number(status.reserved_keys_skipped)],
     ["In the spool", bytes(status.spool_bytes)],
