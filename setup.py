@@ -11,7 +11,7 @@ from setuptools import setup
 
 # Modules with work per key, per command or per reply; the others are not worth an extension module.
 COMPILED = sorted(str(path) for path in Path("shaker/codec").glob("*.py") if path.name != "__init__.py")
-COMPILED.append("shaker/transform/restore.py")
+COMPILED += ["shaker/transform/expiry.py", "shaker/transform/restore.py"]
 
 
 def extensions() -> list:

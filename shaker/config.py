@@ -258,13 +258,13 @@ class Expiry(Section):
         default=86400.0,
         ge=60,
         le=31536000,
-        description="seconds that a held expiry is put off until its true one is known",
+        description="seconds from now to which an expiry that is near is put off while the stream is behind",
     )
     hold_below_seconds: Seconds = Field(
         default=1.0,
         ge=0,
         le=86400,
-        description="seconds above lag and clock skew below which an expiry is held back",
+        description="seconds that the stream may be behind before expiries are put off",
     )
     max_clock_skew_seconds: Seconds = Field(
         default=5.0, ge=0, le=3600, description="seconds by which the clocks of source and target may differ"

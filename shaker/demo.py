@@ -31,8 +31,6 @@ KEYS = 200_000
 SECONDS = 3.0  # how long each part of the live load is shown
 RATE = 2000  # operations per second
 WAIT = 60.0  # seconds: whatever takes longer has failed
-# No written key lives shorter: while the worker is down, a key whose expiry is renewed too late would be gone.
-SHORTEST_EXPIRY = 300_000
 POLL = 0.1
 
 
@@ -193,7 +191,7 @@ class _Demo:
         self._say(
             f"The source holds {self._keys:,} keys of every type; {RATE:,} operations a second go on changing it."
         )
-        load = Load(source.client, rate=RATE, shortest_expiry=SHORTEST_EXPIRY)
+        load = Load(source.client, rate=RATE)
         with load:
             worker = _Worker(self._stack, directory, source, target)
             _wait(lambda: worker.status() is not None, "the worker to start")
@@ -283,8 +281,12 @@ class _Demo:
     def _settle(self, worker: _Worker, source: _Server) -> None:
         offset = source.info("replication", "master_repl_offset")
         _wait(
-            lambda: (status := worker.status()) and status["stream"]["applied_offset"] >= offset,
-            "the rest of the stream",
+            lambda: (
+                (status := worker.status())
+                and status["stream"]["applied_offset"] >= offset
+                and not status["expiries"]["pending"]
+            ),
+            "the rest of the stream, and true expiries",
         )
 
     def _compare(self, source: _Server, target: _Server) -> Comparison:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import anyio
 
+from shaker.config import Settings
 from shaker.replica.events import Batch
+from shaker.target.expiries import Expiries
 from shaker.target.items import Hold, Item, StreamItem
 from shaker.target.records import LISTING, Checkpoint
 from shaker.target.window import Window, position_of
 from shaker.transform.commands import CommandTable
+from shaker.transform.expiry import NEVER, Times
 from shaker.watch.status import State, Status
+
+# While behind, how long it will take to catch up is a guess: so much, and so many times what is known of it.
+BEHIND_SECONDS: Final = 600.0
+BEHIND_FACTOR: Final = 4.0
+# A source that is asked once a second, and then goes on, is known to do so only this long after that.
+NOTICE_SECONDS: Final = 0.25
 
 
 class Resume(NamedTuple):
@@ -50,8 +60,10 @@ class Signal:
 class Replication:
     """The state of one worker's replication. All methods are synchronous and called by the event loop only."""
 
-    def __init__(self, status: Status, *, window_limit: int) -> None:
+    def __init__(self, status: Status, settings: Settings, *, window_limit: int) -> None:
         self.status = status
+        self._settings = settings
+        self.expiries = Expiries(settings.name, self.times)
         self.window = Window(window_limit)
         self.work = Signal()  # for the target's sender: the window or a reply changed
         self.space = Signal()  # for the source's reader: the window has room
@@ -76,6 +88,7 @@ class Replication:
         self._gate.set()
         self.ack_wanted: int | None = None
         self.finished = anyio.Event()  # the work of a one-off mode is complete
+        self.settling = False  # a one-off mode has all that it came for and puts its work in order
         self.loading = False  # a snapshot is being received, or its end is not applied yet
         self.caught_up_at = 0  # where the source stood when the stream began or went on: not ready before
         self.draining = False
@@ -112,6 +125,68 @@ class Replication:
         if self.loading or self.phase != "stream" or self.sweep or base is None or base.phase != "stream":
             return 0
         return base.number
+
+    def begin_snapshot(self) -> None:
+        """Note that a snapshot is on its way, which replaces all keys of the target."""
+        self.loading = True
+        self.expiries.begin_snapshot()
+        self.status.reasons.pop("expired", None)
+
+    @property
+    def source_now(self) -> float:
+        """The source's clock, Unix time in seconds, by the worker's where the source does not tell."""
+        offset = self.status.clock_offsets.get("source")
+        return time.time() if offset is None else self.status.clock() + offset
+
+    @property
+    def grace(self) -> float:
+        """Seconds by which the target may be late without being behind, with what it takes to notice that."""
+        return self._settings.expiry.hold_below_seconds + NOTICE_SECONDS
+
+    @property
+    def behind(self) -> bool:
+        """Whether an expiry of the target's can have come before its renewal, by lag or by clocks that differ."""
+        status = self.status
+        return (
+            self.loading
+            or status.stream.applied_offset < self.caught_up_at
+            or status.lag.longest(status.clock()) + self._ahead >= self.grace
+        )
+
+    @property
+    def safe_seconds(self) -> float:
+        """How far ahead of the source's clock an expiry must lie for the target to have it as it is."""
+        return self._ahead + self.grace
+
+    @property
+    def _ahead(self) -> float:
+        """Seconds by which the target expires keys too early: what its clock is ahead of the source's."""
+        return max(self.status.clock_skew_seconds or 0.0, 0.0)
+
+    def times(self, item: StreamItem | None, soonest: int) -> Times:
+        """Return how expiries are treated now: of an item of the stream, or without one of a snapshot.
+
+        `soonest` is the soonest that the target may have got as it is.
+        """
+        status, now = self.status, self.source_now
+        behind = item is None or self.behind
+        near = now + self.safe_seconds
+        until = near + self._settings.expiry.hold_seconds
+        if behind:
+            near += BEHIND_SECONDS + BEHIND_FACTOR * (status.lag_seconds + (status.eta_seconds() or 0.0))
+        age = 0.0
+        if item is not None:
+            seen = status.lag.written(item.batch.end_offset)
+            age = status.clock() - (item.received_at if seen is None else min(seen, item.received_at))
+        # A copy that is not kept up to date any more has its true expiries.
+        final = self.settling or self._settings.mode == "snapshot"
+        return Times(
+            written=int((now - age) * 1000),
+            near=NEVER if final else int(min(near, until) * 1000),
+            until=int(until * 1000) if behind else 0,
+            grace=int(self.grace * 1000),
+            late=behind and not final and item is not None and (now + self._ahead) * 1000 >= soonest,
+        )
 
     def put(self, item: Item) -> None:
         """Append to the window and remember where the source would go on behind it."""
@@ -163,6 +238,8 @@ class Replication:
 
     def registered(self, checkpoint: Checkpoint | None, *, same_server_run: bool, first: bool) -> bool:
         """Line up with the checkpoint read at a registration; False when the source had to be restarted."""
+        # What the window holds already may put more of them there.
+        self.expiries.waiting |= checkpoint is not None and checkpoint.expiring != 0
         self.checkpoint = checkpoint
         kept = not first and self.window.recover(checkpoint, same_server_run=same_server_run)
         if not kept:
@@ -190,6 +267,7 @@ class Replication:
         """Derive the public state from what is known, and whether stale keys keep the worker from being ready."""
         status = self.status
         status.state = self._state()
+        status.expiries_pending = self.expiries.waiting
         if self.checkpoint is not None and self.checkpoint.sweeps_first:
             status.reasons["sweep"] = (
                 f"the keys of the target are being listed: {status.sweep_listed} so far"
@@ -217,6 +295,6 @@ class Replication:
             return State.SNAPSHOT
         if self.sweep or status.stream.applied_offset < self.caught_up_at:
             return State.CATCHING_UP
-        if status.state is not State.STREAMING and status.lag_seconds > 1.0:
+        if status.state is not State.STREAMING and (status.lag_seconds > 1.0 or self.expiries.waiting):
             return State.CATCHING_UP
         return State.STREAMING

@@ -13,10 +13,12 @@ from shaker import __version__
 from shaker.build import codec_kind
 from shaker.config import Settings
 from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_UNFAITHFUL, FencedError, RefusedError, ShakerError
+from shaker.link.barrier import Barriers
 from shaker.link.monitor import SourceMonitor
 from shaker.link.source import SourceLink
 from shaker.link.target import TargetLink
 from shaker.link.target_monitor import TargetMonitor
+from shaker.link.true_expiries import TrueExpiries
 from shaker.replication import Replication
 from shaker.watch.health import HealthServer
 from shaker.watch.status import State, Status
@@ -79,11 +81,12 @@ class Worker:
     def __init__(self, settings: Settings, status: Status) -> None:
         self._settings = settings
         self._status = status
-        self._replication = Replication(status, window_limit=settings.memory_limit // WINDOW_SHARE)
+        self._replication = Replication(status, settings, window_limit=settings.memory_limit // WINDOW_SHARE)
         self._source = SourceLink(settings, self._replication)
         self._target = TargetLink(settings, self._replication)
         self._monitor = SourceMonitor(settings, self._replication)
         self._target_monitor = TargetMonitor(settings, self._replication)
+        self._true_expiries = TrueExpiries(settings, self._replication, Barriers(self._replication))
         self._stop = anyio.Event()  # drain now: a signal came, or the work of a one-off mode is complete
         self._error: ShakerError | None = None
 
@@ -111,11 +114,12 @@ class Worker:
                 links.start_soon(self._guard, self._target.run, links.cancel_scope)
                 links.start_soon(self._monitor.run)
                 links.start_soon(self._target_monitor.run)
+                links.start_soon(self._guard, self._true_expiries.run, links.cancel_scope)
                 await self._stop.wait()
                 await self._drain()
                 links.cancel_scope.cancel()
         finally:
-            for task in ("source", "target", "monitor", "target_monitor", "sweep"):
+            for task in ("source", "target", "monitor", "target_monitor", "sweep", "expiries"):
                 self._status.retire(task)
             self._replication.final = State.STOPPED
             if self._error is not None:

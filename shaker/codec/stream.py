@@ -26,11 +26,22 @@ MAX_NAMES: Final = 4096
 
 
 class Plain(NamedTuple):
-    """A run of whole ordinary commands as they came; `end_offset` is the replication offset behind the last."""
+    """A run of whole ordinary commands as they came; `end_offset` is the replication offset behind the last.
+
+    `noted` are the bits of all noted commands among them; it may have bits too many, never too few.
+    """
 
     data: bytes
     commands: int
     end_offset: int
+    noted: int = 0
+
+
+class Note(NamedTuple):
+    """Bits to set on runs that hold a command, if it has `least` arguments, its name included."""
+
+    bits: int
+    least: int
 
 
 class Special(NamedTuple):
@@ -64,7 +75,8 @@ class StreamReader:
 
     `offset` is the replication offset behind the last whole command, in bytes. An ordinary command of more than
     `fragment_above` bytes comes in fragments and is never held; any other of more than `max_command` bytes raises
-    UnfaithfulError, bytes that are no request raise CorruptError; both name the offset.
+    UnfaithfulError, bytes that are no request raise CorruptError; both name the offset. `noted` has commands, by
+    names in upper case, whose presence the runs tell.
     """
 
     def __init__(
@@ -75,6 +87,7 @@ class StreamReader:
         marker: bytes,
         max_command: int,
         fragment_above: int | None = None,
+        noted: dict[bytes, Note] | None = None,
     ) -> None:
         self.offset = offset
         self._special = special
@@ -82,7 +95,9 @@ class StreamReader:
         self._max_command = max_command
         self._fragment_above = fragment_above
         self._passing: ArgumentSkipper | None = None
+        self._noted = noted or {}
         self._names: dict[bytes, bool] = {}
+        self._notes: dict[bytes, Note] = {}  # of noted commands, by the names as spelled
         self._parts: list[bytes] = []
         self._held = 0
         self._need = 0  # nothing can be whole before so many bytes are held
@@ -121,6 +136,7 @@ class StreamReader:
         # The count and name of the last ordinary command, as sent: most commands begin like the one before.
         head = b"\0"
         head_left = 0
+        head_bits = noted = 0  # of that command, and of the current run
         while True:
             if left < 0:
                 if buffer.startswith(head, position):
@@ -184,11 +200,15 @@ class StreamReader:
                 if not known:
                     head = buffer[start : name_end + 2]
                     head_left = int(buffer[start + 1 : count_end]) - 1
+                    note = self._notes.get(name)
+                    head_bits = note.bits if note is not None and head_left + 1 >= note.least else 0
+                    noted |= head_bits
             if known or (marked and self._marker in buffer[start:position]):
                 offset = self.offset
                 if commands:
-                    out.append(Plain(buffer[run:start], commands, offset + start))
+                    out.append(Plain(buffer[run:start], commands, offset + start, noted))
                     commands = 0
+                noted = head_bits
                 raw = buffer[start:position]
                 arguments = split(raw)
                 out.append(Special(arguments[0].upper(), arguments, raw, offset + position))
@@ -198,7 +218,8 @@ class StreamReader:
             start = position
             left = -1
         if commands:
-            out.append(Plain(buffer[run:start] if run or start != size else buffer, commands, self.offset + start))
+            whole = buffer[run:start] if run or start != size else buffer
+            out.append(Plain(whole, commands, self.offset + start, noted))
         self._keep(buffer, start, position, left, need, out)
         return out
 
@@ -259,9 +280,12 @@ class StreamReader:
             )
 
     def _learn(self, name: bytes) -> bool:
-        known = name.upper() in self._special
+        upper = name.upper()
+        known = upper in self._special
         if len(self._names) < MAX_NAMES:
             self._names[name] = known
+        if upper in self._noted:
+            self._notes[name] = self._noted[upper]  # as many as a name has spellings by case
         return known
 
     def _number(self, buffer: bytes, start: int, end: int) -> int:

@@ -37,7 +37,7 @@ from shaker.replication import Replication, Resume, Signal, SourceIdentity
 from shaker.target.items import Hold, Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.target.stale import restored_keys
 from shaker.transform.commands import RESERVED
-from shaker.transform.restore import functions_payload, large_restore, restore_requests
+from shaker.transform.restore import functions_payload
 
 log = structlog.get_logger("shaker.source")
 
@@ -78,6 +78,7 @@ class Conversation:
         self._hold: Hold | None = None
         self._large: LargeEntry | None = None
         self._tail = b""
+        self._beside: list[bytes] = []  # requests that go with it
         self._sweeps = False  # the snapshot is followed by the removal of stale keys
         self.acknowledgements = Acknowledgements(replication, connection, session)
         self._libraries: list[bytes] = []
@@ -234,7 +235,7 @@ class Conversation:
             self._put_keys(event)
         elif isinstance(event, LargeEntry):
             self._large = event
-            head, self._tail = large_restore(event)
+            head, self._tail, self._beside = self._replication.expiries.restore_large(event)
             self._put_piece(head, last=False)
         elif isinstance(event, LargePiece):
             self._put_piece(event.data, last=event.last)
@@ -277,7 +278,7 @@ class Conversation:
         status.stream.applied_offset = 0
         status.stream.received_offset = event.offset
         status.observe_source_offset(event.offset)
-        replication.loading = True
+        replication.begin_snapshot()
         replication.caught_up_at = 0
         self._snapshot = secrets.token_hex(8)
         replication.window.discard_waiting()
@@ -292,12 +293,13 @@ class Conversation:
         replication.put(SnapshotStart(self._snapshot, event.replid, event.offset, flush=flush, sweep=sweep))
 
     def _put_keys(self, event: SnapshotEntries) -> None:
-        data, requests, skipped = restore_requests(event.entries)
-        self._status.reserved_keys_skipped += len(skipped)
-        if requests:
+        restored, beside = self._replication.expiries.restore(event.entries)
+        self._status.reserved_keys_skipped += len(restored.skipped)
+        if restored.requests:
             self._batches += 1
-            beside = self._restored([entry.key for entry in event.entries])
-            data = b"".join((data, *beside))
+            beside += self._restored([entry.key for entry in event.entries])
+            data = b"".join((restored.data, *beside))
+            requests = restored.requests
             self._replication.put(
                 SnapshotKeys(self._snapshot, self._batches, event.database, data, requests, len(data), len(beside))
             )
@@ -337,7 +339,7 @@ class Conversation:
             self._status.reserved_keys_skipped += last
             return
         self._batches += last
-        beside = self._restored([entry.key]) if last else []
+        beside = [*self._beside, *self._restored([entry.key])] if last else []
         if last:
             data = b"".join((data, self._tail, *beside))
         self._replication.put(

@@ -148,6 +148,9 @@ class SourceMonitor:
         if self._settle_at is None or self._settle_at[0] != replid:
             self._settle_at = (replid, offset)
             log.info("settling", offset=offset)
-        # The copy is not complete while it holds keys that the source does not have.
-        if self._status.stream.applied_offset >= self._settle_at[1] and not self._replication.sweep:
-            self._replication.finished.set()
+        replication = self._replication
+        # The copy is not complete while it holds keys that the source does not have, or expiries of the worker's.
+        if self._status.stream.applied_offset >= self._settle_at[1] and not replication.sweep:
+            replication.settling = True
+            if not replication.expiries.waiting:
+                replication.finished.set()

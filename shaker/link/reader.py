@@ -18,8 +18,8 @@ from shaker.replica.refusals import refusal
 TIMEOUT_SECONDS: Final = 5.0
 READING: Final = frozenset(
     {
-        *("DBSIZE", "EXEC", "EXISTS", "INFO", "MULTI", "PEXPIRETIME", "PTTL"),
-        *("SCAN", "SCARD", "SELECT", "SSCAN", "TIME", "TYPE"),
+        *("DBSIZE", "DUMP", "EXEC", "EXISTS", "INFO", "MEMORY", "MULTI", "PEXPIRETIME", "PTTL"),
+        *("SCAN", "SCARD", "SELECT", "SRANDMEMBER", "SSCAN", "TIME", "TYPE"),
     }
 )
 

@@ -38,6 +38,7 @@ class Registered:
     run_id: str
     killed: int
     max_transaction: int  # bytes that one transaction may have on the target
+    import_mode: bool = False  # it keeps what expires until the source deletes it
 
 
 async def register(
@@ -63,7 +64,11 @@ async def register(
         for _ in range(ATTEMPTS):
             registered = await _attempt(connection, settings.name, identity, own, info.get("run_id", ""))
             if registered is not None:
-                return replace(registered, max_transaction=await _max_transaction(connection))
+                return replace(
+                    registered,
+                    max_transaction=await _max_transaction(connection),
+                    import_mode=await _import_mode(connection),
+                )
     except ReplyError as error:
         text = str(error)
         if is_passing(text):
@@ -107,6 +112,21 @@ async def _max_transaction(connection: Connection) -> int:
     except ReplyError:
         limit = DEFAULT_QUERY_BUFFER  # not allowed to ask: what servers come with
     return int(limit * QUERY_BUFFER_SHARE)
+
+
+async def _import_mode(connection: Connection) -> bool:
+    """Join the import mode of a Valkey 8.1 or later that is in it (valkey.io/commands/client-import-source).
+
+    Such a server expires nothing by itself, and this connection sees what has expired.
+    """
+    try:
+        reply = array(await connection.call("CONFIG", "GET", "import-mode"))
+        if not reply or blob(reply[-1]) != b"yes":
+            return False
+        await connection.call("CLIENT", "IMPORT-SOURCE", "ON")
+    except ReplyError:
+        return False  # not allowed to ask, or it has just left that mode: as on any other server
+    return True
 
 
 def _check_server(settings: Settings, source: SourceIdentity, info: dict[str, str]) -> None:

@@ -78,6 +78,7 @@ class TargetLink:
             checkpoint, same_server_run=registered.run_id == self._run_id, first=self._first
         )
         self._run_id = replication.target_run_id = registered.run_id
+        replication.expiries.by_target = registered.import_mode
         log.info(
             "registered",
             epoch=self._identity.epoch,
@@ -86,6 +87,8 @@ class TargetLink:
             offset=checkpoint.offset if checkpoint else None,
             took_over=registered.killed,
             kept=kept,
+            import_mode=registered.import_mode,
+            expiries_wait=replication.expiries.waiting,
         )
         if self._first and checkpoint is not None and checkpoint.phase == "stream":
             status.unconfirmed_bytes = max(0, checkpoint.offset - checkpoint.confirmed)
@@ -99,6 +102,7 @@ class TargetLink:
             checkpoint=replace(checkpoint or Checkpoint(), source=source.address, source_run_id=source.run_id),
             fence=registered.fence,
             table=replication.table,
+            expiries=replication.expiries,
             on_rejected=self._rejected,
             max_transaction=registered.max_transaction,
         )

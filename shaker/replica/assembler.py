@@ -14,6 +14,7 @@ from shaker.codec.stream import Fragment, Plain, Special, StreamReader
 from shaker.errors import CorruptError, UnfaithfulError
 from shaker.replica.events import AckRequested, Batch, Part, Records
 from shaker.transform.commands import RESERVED, CommandTable
+from shaker.transform.expiry import MOVES, NOTED
 from shaker.transform.reserved import Verdict, judge
 
 # Commands that steer the stream or reach the worker's records; matched whatever their case (Valkey 9 sends `ping`).
@@ -53,6 +54,7 @@ class StreamAssembler:
             marker=RESERVED,
             max_command=max_transaction,
             fragment_above=pass_above,
+            noted=NOTED,
         )
         self._label: Label = (b"", None)  # of the huge command under way
         self._offset = offset  # behind the last batch given out
@@ -79,7 +81,7 @@ class StreamAssembler:
         """Take bytes of the stream; return the batches that are whole by now."""
         for piece in self._reader.feed(data):
             if isinstance(piece, Plain):
-                self._pending.add(self.database, piece.data, piece.commands)
+                self._pending.add(self.database, piece.data, piece.commands, piece.noted)
                 self._moved(piece.end_offset)
             elif isinstance(piece, Fragment):
                 self._fragment(piece)
@@ -183,7 +185,7 @@ class StreamAssembler:
         if verdict is Verdict.FORWARD:
             self._forward(command)
         elif verdict is Verdict.REWRITE:
-            self._pending.add(self.database, rewritten, 1)
+            self._pending.add(self.database, rewritten, 1, MOVES)
             self._pending.skipped += 1
         elif verdict is Verdict.DROP:
             self._pending.skipped += 1
@@ -191,7 +193,9 @@ class StreamAssembler:
             self._pending.rejected.append(command.name)
 
     def _forward(self, command: Special) -> None:
-        self._pending.add(self.database, command.data, 1)
+        note = NOTED.get(command.name)
+        noted = note.bits if note is not None and len(command.arguments) >= note.least else 0
+        self._pending.add(self.database, command.data, 1, noted)
 
     def _with_records(self, command: Special, location: int) -> None:
         alone = self._transaction is None
@@ -222,7 +226,10 @@ class StreamAssembler:
 
     def _batch(self, pending: _Pending, offset: int, database: int, *, more: bool) -> Batch:
         return Batch(
-            parts=tuple(Part(number, b"".join(data), count, label) for number, data, count, label in pending.parts),
+            parts=tuple(
+                Part(number, b"".join(data), count, label, expiries)
+                for number, data, count, label, expiries in pending.parts
+            ),
             commands=pending.commands,
             size=pending.size,
             replid=self.replid,
@@ -251,7 +258,8 @@ class _Pending:
     """What is gathered for one batch."""
 
     def __init__(self) -> None:
-        self.parts: list[tuple[int, list[bytes], int, Label | None]] = []
+        # Database, bytes, commands, label and expiries of each part.
+        self.parts: list[tuple[int, list[bytes], int, Label | None, int]] = []
         self.commands = 0
         self.size = 0
         self.begin = 0  # offset before the MULTI of a transaction
@@ -263,23 +271,24 @@ class _Pending:
         self.unfinished = False  # a huge command is under way
         self.spilled = False  # its beginning was given out
 
-    def add(self, database: int, data: bytes, commands: int) -> None:
-        self._extend(database, [data], commands)
+    def add(self, database: int, data: bytes, commands: int, expiries: int) -> None:
+        self._extend(database, [data], commands, expiries)
         self.commands += commands
         self.size += len(data)
 
     def add_fragment(self, database: int, data: bytes, label: Label, *, last: bool) -> None:
-        self.parts.append((database, [data], int(last), label))
+        self.parts.append((database, [data], int(last), label, 0))
         self.commands += last
         self.size += len(data)
         self.unfinished = not last
 
     def merge(self, other: _Pending) -> None:
-        for database, pieces, commands, label in other.parts:
+        for part in other.parts:
+            database, pieces, commands, label, expiries = part
             if label is None:
-                self._extend(database, pieces, commands)
+                self._extend(database, pieces, commands, expiries)
             else:
-                self.parts.append((database, pieces, commands, label))
+                self.parts.append(part)
         self.commands += other.commands
         self.size += other.size
         self.rejected += other.rejected
@@ -290,13 +299,13 @@ class _Pending:
         self.commands = self.size = self.skipped = 0
         self.spilled = True
 
-    def _extend(self, database: int, pieces: list[bytes], commands: int) -> None:
+    def _extend(self, database: int, pieces: list[bytes], commands: int, expiries: int) -> None:
         if self.parts and self.parts[-1][0] == database and self.parts[-1][3] is None:
-            number, mine, before, label = self.parts[-1]
+            number, mine, before, label, noted = self.parts[-1]
             mine.extend(pieces)
-            self.parts[-1] = (number, mine, before + commands, label)
+            self.parts[-1] = (number, mine, before + commands, label, noted | expiries)
         else:
-            self.parts.append((database, pieces, commands, None))
+            self.parts.append((database, pieces, commands, None, expiries))
 
 
 _HANDLERS: Final[dict[bytes, Callable[[StreamAssembler, Special], None]]] = {

@@ -14,13 +14,15 @@ class Part(NamedTuple):
     """A run of whole commands as they came, for one database.
 
     With a `label`, a fragment of one huge command instead, which the label names: its name and its first key. It
-    counts as a command with its last fragment.
+    counts as a command with its last fragment. `expiries` tells which commands may be in it, by the bits of
+    `shaker.transform.expiry`.
     """
 
     database: int
     data: bytes
     commands: int
     label: tuple[bytes, bytes | None] | None = None
+    expiries: int = 0
 
 
 class Records(NamedTuple):

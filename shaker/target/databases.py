@@ -38,10 +38,14 @@ class Databases:
                 self._expected.append(Probe(unproven))
                 out.append(encode("SELECT", unproven) + SELECT_0)
         elif within.unfinished:
-            # The next connection proves the database before it begins.
-            self._window.databases.add(unproven)
-            raise LinkError(f"a transaction comes to use database {unproven}", kind="rejected")
+            self.require(unproven)
         return False
+
+    def require(self, database: int) -> None:
+        """Raise LinkError unless `database` is proven: the next connection proves it before it begins."""
+        if database not in self._proven:
+            self._window.databases.add(database)
+            raise LinkError(f"a transaction comes to use database {database}", kind="rejected")
 
     def answered(self, probe: Probe) -> None:
         """Take the answer to the question for a database."""

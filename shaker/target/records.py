@@ -1,4 +1,4 @@
-"""The worker's two records in the target's database 0: the fence and the checkpoint; the key of its lists.
+"""The worker's records in the target: in database 0 the fence and the checkpoint, in any database lists of keys.
 
 `shaker:fence:<name>` says who may write; only registrations write it. `shaker:checkpoint:<name>` says what has
 taken effect; every transaction writes it whole, so that a FLUSHALL of the source can never leave a stump of it.
@@ -32,6 +32,16 @@ def checkpoint_key(name: str) -> str:
 def stale_key(name: str) -> str:
     """Return the key, in each database of the target, of the set of keys there that may be stale."""
     return f"shaker:stale:{name}"
+
+
+def expiring_key(name: str) -> str:
+    """Return the key, in each database, of the set of keys there that wait for their true expiry."""
+    return f"shaker:expiring:{name}"
+
+
+def copying_key(name: str) -> str:
+    """Return the key, in each database, of the set of keys there that have to be copied from the source."""
+    return f"shaker:copying:{name}"
 
 
 def writer_name(name: str, token: str) -> str:
@@ -80,7 +90,8 @@ class Checkpoint:
     `database` was selected there; replies were read up to `confirmed`. In a snapshot `snapshot` is its random id
     and `snapshot_batch` the number of its last batch; the offset is where the stream will begin.
     `sweep` is LISTING or LISTED until the stale keys of a full synchronisation are removed, else empty. `rejected`
-    counts commands that the target rejected, `rejected_last` names the last one.
+    counts commands that the target rejected, `rejected_last` names the last one. `expiring` is 1 while keys may
+    wait for their true expiry.
     """
 
     phase: str = ""
@@ -93,6 +104,7 @@ class Checkpoint:
     rejected: int = 0
     rejected_last: str = ""
     sweep: str = ""
+    expiring: int = 0
     source: str = ""
     source_run_id: str = ""
     epoch: int = 0

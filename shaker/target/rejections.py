@@ -133,7 +133,7 @@ def without(item: StreamItem, refused: list[tuple[Part, int, Rejection]]) -> Str
             number += 1
         if indexes:
             kept.append(part.data[copied:])
-            part = Part(part.database, b"".join(kept), part.commands - len(indexes))
+            part = part._replace(data=b"".join(kept), commands=part.commands - len(indexes))
         if part.commands:
             parts.append(part)
     size = sum(len(part.data) for part in parts)

@@ -17,6 +17,7 @@ from shaker.codec.resp import encode
 from shaker.errors import UnfaithfulError
 from shaker.target.advance import advanced, snapshot_requests
 from shaker.target.databases import SELECT_0, Databases
+from shaker.target.expiries import Expiries
 from shaker.target.items import Hold, Rejection, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
 from shaker.target.records import Checkpoint, Fence, checkpoint_key, fence_key
 from shaker.target.steps import Progress, ReplyReader, Requests, Step, Transaction
@@ -48,6 +49,7 @@ class TargetSession:
         checkpoint: Checkpoint,
         fence: Fence,
         table: CommandTable,
+        expiries: Expiries,
         on_rejected: Callable[[Rejection], None],
         max_transaction: int = 1 << 62,
     ) -> None:
@@ -57,6 +59,7 @@ class TargetSession:
         self._window = window
         self._fence = fence
         self._table = table
+        self._expiries = expiries
         self._on_rejected = on_rejected
         self._max_transaction = max_transaction
         self._expected: deque[Step] = deque()
@@ -103,7 +106,8 @@ class TargetSession:
         """Whether the checkpoint lacks something that the worker knows: an offset, replies read, a rejection."""
         checkpoint = self.checkpoint
         return checkpoint.phase == "stream" and (
-            checkpoint.offset != self._applied
+            checkpoint.expiring != self._expiries.waiting
+            or checkpoint.offset != self._applied
             or checkpoint.confirmed != self._applied
             or checkpoint.rejected != self._rejected
         )
@@ -266,9 +270,14 @@ class TargetSession:
                 kind="too_large",
             )
         for part in batch.parts:
+            data, beside = self._expiries.rewrite(item, part)
             transaction.select(part.database, out)
-            out.append(part.data)
+            out.append(data)
             transaction.add(item, part, part.commands)
+            for database, request in beside:
+                self._databases.require(database)
+                transaction.select(database, out)
+                transaction.request(request, out)
         if batch.records is not None:
             transaction.sealed = True
             if batch.records.moved_to is not None:
@@ -299,7 +308,8 @@ class TargetSession:
             out.append(SELECT_0)
             requests += 2
         # The whole record: one that was deleted meanwhile must not come back as a stump.
-        out.append(replace(self.checkpoint, snapshot_batch=item.number).command(self._name))
+        expiring = int(self._expiries.waiting)
+        out.append(replace(self.checkpoint, snapshot_batch=item.number, expiring=expiring).command(self._name))
         self._pipelined += item.size
         self._expected.append(Requests(self._pieces, requests))
         self._pieces = []
@@ -325,6 +335,7 @@ class TargetSession:
             rejected=self._rejected,
             rejected_last=self._rejected_last,
             sweep=self.checkpoint.sweep if transaction.sweep is None else transaction.sweep.sweep,
+            expiring=int(self._expiries.waiting),
         )
         for item in transaction.items:
             checkpoint = advanced(checkpoint, item)

@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
+from typing import Final, NamedTuple
+
 from shaker.codec.crc64 import crc64
 from shaker.codec.rdb_events import Entry, LargeEntry
 from shaker.transform.commands import RESERVED
 
+# Types of hashes whose fields have expiries (server files src/rdb.h of Redis and of Valkey). The last two begin
+# with the soonest one, Unix time in milliseconds, little endian (src/rdb.c of Redis, rdbSaveObject).
+FIRST_FIELD_EXPIRIES: Final = 22
+FIRST_WITH_SOONEST: Final = 24
+LAST_FIELD_EXPIRIES: Final = 25
+LAST: Final = (1 << 63) - 1  # later than any expiry
 
-def restore_requests(entries: list[Entry]) -> tuple[bytes, int, list[bytes]]:
-    """Return the RESTORE requests for `entries`, how many they are, and the reserved keys that were left out.
+
+class Restored(NamedTuple):
+    """RESTORE requests and how many they are.
+
+    `skipped` are the reserved keys that were left out, `waiting` those whose expiry was put off; `copying` are
+    hashes with expiries of fields that are too near, and that cannot be put off. `soonest` is the soonest other
+    expiry of a key, LAST for none.
+    """
+
+    data: bytes
+    requests: int
+    skipped: list[bytes]
+    waiting: list[bytes]
+    copying: list[bytes]
+    soonest: int
+
+
+def restore_requests(entries: list[Entry], near: int = 0, until: int = 0) -> Restored:
+    """Return the RESTORE requests for `entries`.
 
     `RESTORE key expiry payload REPLACE ABSTTL` with IDLETIME (seconds) or FREQ where the snapshot has them; the
-    expiry is an absolute Unix time in milliseconds, 0 for none (redis.io/commands/restore).
+    expiry is an absolute Unix time in milliseconds, 0 for none (redis.io/commands/restore). One below `near` is put
+    off to `until`.
     """
     out: list[bytes] = []
     skipped: list[bytes] = []
+    waiting: list[bytes] = []
+    copying: list[bytes] = []
+    soonest = LAST
     append = out.append
     for key, payload, expires_at_ms, idle_seconds, frequency in entries:
         if key.startswith(RESERVED):
@@ -22,9 +51,18 @@ def restore_requests(entries: list[Entry]) -> tuple[bytes, int, list[bytes]]:
             continue
         if expires_at_ms < 0:
             expiry = b"0"
+        elif expires_at_ms < near:
+            waiting.append(key)
+            expiry = b"%d" % until
         else:
             # A time of 0 would mean "no expiry"; such a key is long expired.
             expiry = b"%d" % (expires_at_ms or 1)
+            if expires_at_ms < soonest:
+                soonest = expires_at_ms
+        if payload[0] >= FIRST_FIELD_EXPIRIES and near > 0:
+            field = soonest_field(payload)
+            if 0 <= field < near:
+                copying.append(key)
         if idle_seconds < 0 and frequency < 0:
             append(
                 b"*6\r\n$7\r\nRESTORE\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n"
@@ -41,13 +79,26 @@ def restore_requests(entries: list[Entry]) -> tuple[bytes, int, list[bytes]]:
                     len(name), name, len(number), number,
                 )
             )  # fmt: skip
-    return b"".join(out), len(out), skipped
+    return Restored(b"".join(out), len(out), skipped, waiting, copying, soonest)
 
 
-def large_restore(entry: LargeEntry) -> tuple[bytes, bytes]:
-    """Return what comes before and behind the payload of a value that passes in pieces: one RESTORE request."""
-    number = b"%d" % max(entry.expires_at_ms, 0)
-    if entry.expires_at_ms == 0:
+def soonest_field(payload: bytes) -> int:
+    """Return when the first field of a hash expires, in Unix milliseconds.
+
+    0 where its type does not tell, -1 for a value whose fields have no expiries.
+    """
+    if not FIRST_FIELD_EXPIRIES <= payload[0] <= LAST_FIELD_EXPIRIES:
+        return -1
+    return 0 if payload[0] < FIRST_WITH_SOONEST else int.from_bytes(payload[1:9], "little")
+
+
+def large_restore(entry: LargeEntry, until: int = 0) -> tuple[bytes, bytes]:
+    """Return what comes before and behind the payload of a value that passes in pieces: one RESTORE request.
+
+    Its expiry is put off to `until`, if that is not 0.
+    """
+    number = b"%d" % (until or max(entry.expires_at_ms, 0))
+    if entry.expires_at_ms == 0 and not until:
         number = b"1"
     arguments = [b"REPLACE", b"ABSTTL"]
     if entry.idle_seconds >= 0:

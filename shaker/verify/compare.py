@@ -20,7 +20,9 @@ from shaker.verify.values import CHECKS, Answer, Check, Subject, opaque
 
 CHUNK = 500  # keys compared at once: with the largest of small values 32 MiB on each side
 EXPIRY_TOLERANCE = 50  # milliseconds, only where a server older than 7.0 cannot tell the time of an expiry
-EXPIRING = 1000  # milliseconds: a key that expires so soon is looked at again before it is called different
+# Milliseconds: a key that expires so soon is looked at again before it is called different. Longer than what the
+# worker adds to an expiry that is near.
+EXPIRING = 3000
 
 
 class Kind(StrEnum):
@@ -140,7 +142,7 @@ class _Pair:
             if not any(0 <= difference.expires < time.time() * 1000 + EXPIRING for difference in found):
                 break
             tries += 1
-            await asyncio.sleep(EXPIRING / 5000)
+            await asyncio.sleep(EXPIRING / 15_000)
         return found
 
     async def _differing(self, keys: Sequence[bytes]) -> list[Difference]:

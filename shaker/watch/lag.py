@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 
@@ -19,10 +20,14 @@ class LagClock:
         self._limit = samples
         self._unreachable_after = unreachable_after
         self._seen: float | None = None
+        self._even: float | None = None  # when the source was last seen at what is applied, or before it
+        self._applied = 0
 
     def observe(self, now: float, source_offset: int) -> None:
         """Record that the source stood at `source_offset` at time `now`."""
         self._seen = now
+        if source_offset <= self._applied:
+            self._even = now
         if self._samples and source_offset < self._samples[-1][1]:
             self._samples.clear()  # another history: old offsets say nothing about it
         if not self._samples or source_offset > self._samples[-1][1]:
@@ -39,13 +44,32 @@ class LagClock:
     def reset(self) -> None:
         """Forget all samples: a new replication history begins."""
         self._samples.clear()
-        self._seen = None
+        self._seen = self._even = None
+        self._applied = 0
 
     def applied(self, offset: int) -> None:
         """Drop the samples at or below the applied `offset`, but for the newest of them."""
         samples = self._samples
-        while len(samples) > 1 and samples[0][1] <= offset:
+        self._applied = offset
+        while samples and samples[0][1] <= offset:
+            self._even = max(samples[0][0], self._even or 0.0)
+            if len(samples) == 1:
+                break
             samples.popleft()
+
+    def longest(self, now: float) -> float:
+        """Return how long ago, at the most, the source went beyond what is applied; endless where nobody knows.
+
+        What `seconds` answers is the least that it can have been. Only for the thread that adds the samples.
+        """
+        return math.inf if self._even is None else now - self._even
+
+    def written(self, offset: int) -> float | None:
+        """Return when the source was first seen at or behind `offset`, None where no sample reaches it.
+
+        Only for the thread that adds the samples.
+        """
+        return next((time for time, seen in self._samples if seen >= offset), None)
 
     def seconds(self, now: float, applied: int) -> float:
         """Return the lag in seconds at time `now` for the `applied` offset."""

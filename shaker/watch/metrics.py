@@ -68,6 +68,7 @@ class StatusCollector(Collector):
             ("shaker_window_bytes", "Bytes held between source and target.", status.window_bytes),
             ("shaker_spool_bytes", "Bytes held on disk while the target is behind.", status.spool_bytes),
             ("shaker_sweep_stale_keys", "Stale keys found and not removed yet.", status.sweep_stale),
+            ("shaker_expiries_waiting_keys", "Keys that wait for their true expiry.", status.expiries_waiting),
             ("shaker_snapshot_expected_keys", "Keys of the snapshot; 0: not known.", snapshot.keys_total),
             ("shaker_snapshot_expected_bytes", "Bytes of the snapshot; 0: not known.", snapshot.bytes_total),
             (
@@ -99,6 +100,12 @@ class StatusCollector(Collector):
             ("shaker_partial_syncs", "Partial synchronizations begun.", status.partial_syncs),
             ("shaker_sweep_listed_keys", "Keys of the target listed before a snapshot.", status.sweep_listed),
             ("shaker_sweep_deleted_keys", "Stale keys that the sweep removed.", status.sweep_deleted),
+            (
+                "shaker_expiries_settled",
+                "Keys that got the true expiry after a later one.",
+                status.expiries_settled,
+            ),
+            ("shaker_expiries_copied", "Keys copied again because of an expiry.", status.expiries_copied),
             ("shaker_evicted_keys", "Keys that the target evicted.", status.evicted_keys),
             (
                 "shaker_reserved_keys_skipped",

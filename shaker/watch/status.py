@@ -108,6 +108,12 @@ class Status:
     sweep_listed: int = 0
     sweep_stale: int = 0  # found and not removed yet
     sweep_deleted: int = 0
+    expiries_pending: bool = False  # keys may wait for their true expiry
+    expiries_waiting: int = 0  # how many of them there were at the last look
+    expiries_settled: int = 0  # that got their true one, or were found gone
+    expiries_copied: int = (
+        0  # that were copied from the source, because the target had lost them or for their fields
+    )
     evicted_keys: int = 0  # that the target evicted since the worker began
     sweep_error: str = ""  # what interrupted the sweep last, empty once it goes on
     last_applied: float = 0.0
@@ -272,6 +278,12 @@ class Status:
                 "keys_listed": self.sweep_listed,
                 "keys_stale": self.sweep_stale,
                 "keys_deleted": self.sweep_deleted,
+            },
+            "expiries": {
+                "pending": self.expiries_pending,
+                "keys_waiting": self.expiries_waiting,
+                "keys_settled": self.expiries_settled,
+                "keys_copied": self.expiries_copied,
             },
             "reserved_keys_skipped": self.reserved_keys_skipped,
         }

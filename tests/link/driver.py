@@ -62,7 +62,7 @@ async def replicating(
     }
     made = Settings(**values)  # type: ignore[arg-type]
     direct = Settings(source={"url": source.url}, target={"url": target.url})  # type: ignore[arg-type]
-    replication = Replication(Status(started=True), window_limit=made.memory_limit // 4)
+    replication = Replication(Status(started=True), made, window_limit=made.memory_limit // 4)
     async with (
         open_reader(direct.source) as source_reader,
         open_reader(direct.target) as target_reader,

@@ -336,7 +336,7 @@ async def test_a_barrier_that_is_cancelled(seconds: float, source: Server, targe
 
 @pytest.mark.parametrize(
     "command",
-    ["SET", "DEL", "UNLINK", "EVAL", "FLUSHALL", "RESTORE", "set", "CONFIG", "CLIENT", "SUBSCRIBE", "DUMP"],
+    ["SET", "DEL", "UNLINK", "EVAL", "FLUSHALL", "RESTORE", "set", "CONFIG", "CLIENT", "SUBSCRIBE", "SPOP"],
 )
 async def test_a_reader_refuses_what_does_not_only_read(command: str, source: Server) -> None:
     """Before anything is sent; not the first request only, and whatever its case."""

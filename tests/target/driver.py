@@ -178,7 +178,7 @@ class Writer:
             source={"url": "redis://source:6379"},
             target={"url": server.url, **target},
         )
-        self.replication = Replication(Status(), window_limit=window_limit)
+        self.replication = Replication(Status(), self.settings, window_limit=window_limit)
         self.replication.source = SOURCE
         self.identity = Identity.new()
         self.rejections: list[Rejection] = []
@@ -214,6 +214,7 @@ class Writer:
             ),
             fence=registered.fence,
             table=self.replication.table,
+            expiries=self.replication.expiries,
             on_rejected=self.rejections.append,
         )
         self.sent.clear()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from shaker.codec.rdb import Entry
-from shaker.transform.restore import functions_payload, restore_requests
+from shaker.transform.restore import LAST, functions_payload, restore_requests
 from tests.servers import NAMES, Server
 from tests.transform.conftest import exchange
 
@@ -29,7 +29,7 @@ def fill(server: Server) -> dict[bytes, bytes]:
 
 def restore(server: Server, entries: list[Entry]) -> list[bytes]:
     """Run the requests for the entries, all of which the server must accept; return the keys left out."""
-    data, count, skipped = restore_requests(entries)
+    data, count, skipped = restore_requests(entries)[:3]
     assert count == len(entries) - len(skipped)
     assert exchange(server, data, count) == [b"OK"] * count
     return skipped
@@ -123,8 +123,8 @@ def test_records_of_workers_are_left_out(shared: Callable[[str], Server], name: 
     assert restore(server, [Entry(key, payload, -1, -1, -1) for key in keys]) == records
 
     assert sorted(client.keys()) == sorted(others)
-    assert restore_requests([Entry(records[0], payload, FAR, 1, 2)]) == (b"", 0, records[:1])
-    assert restore_requests([]) == (b"", 0, [])
+    assert restore_requests([Entry(records[0], payload, FAR, 1, 2)]) == (b"", 0, records[:1], [], [], LAST)
+    assert restore_requests([]) == (b"", 0, [], [], [], LAST)
 
 
 LIBRARIES = [

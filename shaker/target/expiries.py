@@ -1,0 +1,77 @@
+"""Expiries on the way to the target: those that are too near are put off, and their keys remembered beside them.
+
+Two sets in each database list keys to be settled later: those that wait for their true expiry, and those that have
+to be copied from the source. They are written in the transaction that makes it necessary, and lie in the same
+database as the keys, so that SWAPDB and FLUSHDB treat them alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from shaker.codec.rdb_events import Entry, LargeEntry
+from shaker.codec.resp import encode
+from shaker.replica.events import Part
+from shaker.target.items import StreamItem
+from shaker.target.records import copying_key, expiring_key
+from shaker.transform.expiry import NEVER, NEVER_EXPIRES, SETS, Times, rewrite
+from shaker.transform.restore import Restored, large_restore, restore_requests
+
+
+class Expiries:
+    """Puts expiries off. `times` answers for an item of the stream or, without one, for a snapshot.
+
+    It is given the soonest expiry that the target may have got as it is (Unix time in milliseconds). `waiting`:
+    there may be keys to be settled. `by_target`: the target itself keeps what expires until the source deletes it,
+    so that nothing has to be put off.
+    """
+
+    def __init__(self, name: str, times: Callable[[StreamItem | None, int], Times]) -> None:
+        self.waiting = False
+        self.by_target = False
+        self._soonest = 0
+        self._expiring = expiring_key(name)
+        self._copying = copying_key(name)
+        self._times = times
+
+    def begin_snapshot(self) -> None:
+        """Forget what the target has: a snapshot replaces all keys."""
+        self._soonest = NEVER_EXPIRES
+
+    def rewrite(self, item: StreamItem, part: Part) -> tuple[bytes, list[tuple[int, bytes]]]:
+        """Return what to send for a part of the stream, as many commands, and requests behind it with databases."""
+        if part.label is not None or not (part.expiries & SETS or (part.expiries and self.waiting)):
+            return part.data, []
+        found = rewrite(part.data, self._now(item), any_waiting=self.waiting)
+        self._soonest = min(self._soonest, found.soonest)
+        requests = [(part.database, request) for request in self._remember(found.waiting, found.copying)]
+        for database, keys in found.elsewhere.items():
+            requests += [(database, request) for request in self._remember((), keys)]
+        return found.data, requests
+
+    def restore(self, entries: list[Entry]) -> tuple[Restored, list[bytes]]:
+        """Return the RESTORE requests for keys of a snapshot, and requests to send behind them."""
+        times = self._now(None)
+        restored = restore_requests(entries, times.near, times.until)
+        self._soonest = min(self._soonest, restored.soonest)
+        return restored, self._remember(restored.waiting, restored.copying)
+
+    def restore_large(self, entry: LargeEntry) -> tuple[bytes, bytes, list[bytes]]:
+        """Return what comes before and behind a payload that passes in pieces, and requests to send behind it."""
+        times = self._now(None)
+        if not 0 <= entry.expires_at_ms < times.near:
+            return (*large_restore(entry), [])
+        return (*large_restore(entry, times.until), self._remember([entry.key], ()))
+
+    def _now(self, item: StreamItem | None) -> Times:
+        times = self._times(item, self._soonest)
+        return times._replace(near=NEVER, late=False) if self.by_target else times
+
+    def _remember(self, expiring: Iterable[bytes], copying: Iterable[bytes]) -> list[bytes]:
+        requests = [
+            encode("SADD", name, *keys)
+            for name, keys in ((self._expiring, expiring), (self._copying, copying))
+            if keys
+        ]
+        self.waiting = self.waiting or bool(requests)
+        return requests

@@ -1,0 +1,301 @@
+"""Expiries in the stream: relative ones made absolute, near ones put off, and which keys that concerns.
+
+A target that is a primary expires keys by its own clock. While the stream is behind, the renewal of an expiry can
+arrive after it: the key would be gone by then, or begun anew by the next write. An expiry that is too near is
+therefore put off, and the key told to the caller, who gives it the source's true expiry later. A key that may have
+expired already is told, too: it has to be copied from the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from shaker.codec.resp import encode
+from shaker.codec.stream import Note, split
+
+# What a command does: it changes an expiry; it carries one along to another key.
+SETS: Final = 1
+MOVES: Final = 2
+# Commands by what they do, with the fewest arguments that it takes. SET without options leaves none.
+NOTED: Final[dict[bytes, Note]] = {
+    b"SET": Note(SETS, 4),
+    b"GETEX": Note(SETS, 4),
+    b"SETEX": Note(SETS, 4),
+    b"PSETEX": Note(SETS, 4),
+    b"EXPIRE": Note(SETS, 3),
+    b"PEXPIRE": Note(SETS, 3),
+    b"EXPIREAT": Note(SETS, 3),
+    b"PEXPIREAT": Note(SETS, 3),
+    b"PERSIST": Note(SETS, 2),
+    b"RESTORE": Note(SETS, 4),
+    b"MSETEX": Note(SETS, 6),
+    b"HEXPIRE": Note(SETS, 6),
+    b"HPEXPIRE": Note(SETS, 6),
+    b"HEXPIREAT": Note(SETS, 6),
+    b"HPEXPIREAT": Note(SETS, 6),
+    b"HSETEX": Note(SETS, 8),
+    b"HGETEX": Note(SETS, 7),
+    b"RENAME": Note(MOVES, 3),
+    b"RENAMENX": Note(MOVES, 3),
+    b"COPY": Note(MOVES, 3),
+    b"MOVE": Note(MOVES, 3),
+}
+# Options that name a time: its unit in milliseconds, and whether it is absolute.
+UNITS: Final[dict[bytes, tuple[int, bool]]] = {
+    b"EX": (1000, False),
+    b"PX": (1, False),
+    b"EXAT": (1000, True),
+    b"PXAT": (1, True),
+}
+COMMAND_UNITS: Final[dict[bytes, tuple[int, bool]]] = {
+    b"SETEX": (1000, False),
+    b"PSETEX": (1, False),
+    b"EXPIRE": (1000, False),
+    b"PEXPIRE": (1, False),
+    b"EXPIREAT": (1000, True),
+    b"PEXPIREAT": (1, True),
+    b"HEXPIRE": (1000, False),
+    b"HPEXPIRE": (1, False),
+    b"HEXPIREAT": (1000, True),
+    b"HPEXPIREAT": (1, True),
+}
+# The source propagates an expiry only when it took effect there. On a key whose expiry was put off the condition
+# could come out differently, so it goes.
+CONDITIONS: Final = frozenset((b"NX", b"XX", b"GT", b"LT"))
+# Times that servers take are below this, in milliseconds; and how many digits are worth converting.
+MAX_TIME: Final = 1 << 63
+MAX_DIGITS: Final = 19
+NEVER: Final = -MAX_TIME  # as `Times.near`: no expiry is put off
+NEVER_EXPIRES: Final = MAX_TIME
+# How commands end that have a time in milliseconds of 13 digits (until the year 2286), and how long that is.
+TIME: Final = b"$13\r\n"
+PXAT: Final = b"$4\r\nPXAT\r\n" + TIME
+DIGITS_SIZE: Final = 15
+TIME_SIZE: Final = len(TIME) + DIGITS_SIZE
+PXAT_SIZE: Final = len(PXAT) + DIGITS_SIZE
+
+
+class Times(NamedTuple):
+    """How expiries are treated now; Unix times in milliseconds.
+
+    Relative ones count from `written`. Those below `near` are put off: to `until` and told where that is not 0, or
+    by `grace` milliseconds, which is so little that it needs no mention. `late`: what expired before now may have
+    been renewed on the source before that.
+    """
+
+    written: int
+    near: int
+    until: int
+    grace: int
+    late: bool
+
+
+class Rewritten(NamedTuple):
+    """What becomes of a run of commands: as many, in the same order.
+
+    `waiting` are the keys whose expiry was put off; `copying` those that have to be copied from the source, and
+    `elsewhere` the same in other databases, by number. `soonest` is the soonest expiry that was not put off to
+    `Times.until`, NEVER_EXPIRES for none.
+    """
+
+    data: bytes
+    waiting: set[bytes]
+    copying: set[bytes]
+    elsewhere: dict[int, set[bytes]]
+    soonest: int
+
+
+def rewrite(data: bytes, times: Times, *, any_waiting: bool) -> Rewritten:
+    """Return what becomes of whole commands; `any_waiting`: there are keys to be settled already.
+
+    Commands that are no such commands, or cannot be read as such, stay as they are: the target judges them.
+    """
+    run = _Run(times, any_waiting)
+    near = times.near
+    soonest = NEVER_EXPIRES
+    out: list[bytes] = []
+    copied = position = 0
+    while position < len(data):
+        start = position
+        end = data.index(b"\r\n", position)
+        count = int(data[position + 1 : end])
+        position = end + 2
+        name = b""
+        for index in range(count):
+            end = data.index(b"\r\n", position)
+            size = int(data[position + 1 : end])
+            if index == 0:
+                name = data[end + 2 : end + 2 + size].upper()
+            position = end + 4 + size
+        # The two forms that nearly all come in, left as they are: found by their last bytes, without a split.
+        if (
+            (count == 5 and name == b"SET" and data.startswith(PXAT, position - PXAT_SIZE))
+            or (
+                count == 3
+                and name == b"PEXPIREAT"
+                and data.startswith(TIME, position - TIME_SIZE)
+                and not times.late
+            )
+        ) and data[position - DIGITS_SIZE : position - 2].isdigit():
+            at = int(data[position - DIGITS_SIZE : position - 2])
+            if at >= near:
+                soonest = min(soonest, at)
+                continue
+        handler = _HANDLERS.get(name)
+        if handler is None or count < NOTED[name].least:
+            continue
+        changed = handler(run, name, split(data[start:position]))
+        if changed is not None:
+            out += (data[copied:start], encode(*changed))
+            copied = position
+    out.append(data[copied:])
+    return Rewritten(b"".join(out), run.waiting, run.copying, run.elsewhere, min(run.soonest, soonest))
+
+
+class _Run:
+    """A run of commands on the way; each handler returns the arguments that replace a command, None for none."""
+
+    def __init__(self, times: Times, any_waiting: bool) -> None:
+        self.times = times
+        self.any_waiting = any_waiting
+        self.waiting: set[bytes] = set()
+        self.copying: set[bytes] = set()
+        self.elsewhere: dict[int, set[bytes]] = {}
+        self.soonest = NEVER_EXPIRES
+
+    def time(self, told: set[bytes], keys: list[bytes], text: bytes, unit: int, absolute: bool) -> bytes | None:
+        """Return the absolute time in milliseconds for a time as sent; None where it cannot be read.
+
+        Where it is put off for a while, `keys` become `told`.
+        """
+        digits = text.removeprefix(b"-")
+        if not digits.isdigit() or len(digits) > MAX_DIGITS:
+            return None
+        at = int(text) * unit + (0 if absolute else self.times.written)
+        if at >= MAX_TIME:
+            return None
+        if at < self.times.near:
+            if self.times.until:
+                told.update(keys)
+                return b"%d" % max(at, self.times.until)
+            at += self.times.grace
+        self.soonest = min(self.soonest, at)
+        return b"%d" % at
+
+    def options(
+        self, told: set[bytes], keys: list[bytes], arguments: list[bytes], first: int
+    ) -> list[bytes] | None:
+        """Treat the time among the options from `first` on."""
+        for index in range(first, len(arguments) - 1):
+            option = arguments[index].upper()
+            if option == b"FIELDS":
+                return None
+            if option in UNITS:
+                time = self.time(told, keys, arguments[index + 1], *UNITS[option])
+                return None if time is None else [*arguments[:index], b"PXAT", time, *arguments[index + 2 :]]
+        return None
+
+    def renewed(self, key: bytes) -> None:
+        """Note a key whose value the command takes for granted."""
+        if self.times.late:
+            self.copying.add(key)
+
+    def set(self, name: bytes, arguments: list[bytes]) -> list[bytes] | None:
+        if any(argument.upper() == b"KEEPTTL" for argument in arguments[3:]):
+            self.renewed(arguments[1])
+        return self.options(self.waiting, [arguments[1]], arguments, 3)
+
+    def getex(self, name: bytes, arguments: list[bytes]) -> list[bytes] | None:
+        self.renewed(arguments[1])
+        return self.options(self.waiting, [arguments[1]], arguments, 2)
+
+    def msetex(self, name: bytes, arguments: list[bytes]) -> list[bytes] | None:
+        count = arguments[1]
+        if not count.isdigit() or len(count) > MAX_DIGITS or 2 + 2 * int(count) >= len(arguments):
+            return None
+        behind = 2 + 2 * int(count)
+        return self.options(self.waiting, arguments[2:behind:2], arguments, behind)
+
+    def set_fields(self, name: bytes, arguments: list[bytes]) -> list[bytes] | None:
+        self.renewed(arguments[1])
+        return self.options(self.copying, [arguments[1]], arguments, 2)
+
+    def setex(self, name: bytes, arguments: list[bytes]) -> list[bytes] | None:
+        time = self.time(self.waiting, [arguments[1]], arguments[2], *COMMAND_UNITS[name])
+        return None if time is None else [b"SET", arguments[1], arguments[3], b"PXAT", time]
+
+    def expire(self, name: bytes, arguments: list[bytes]) -> list[bytes] | None:
+        self.renewed(arguments[1])
+        time = self.time(self.waiting, [arguments[1]], arguments[2], *COMMAND_UNITS[name])
+        return None if time is None else [b"PEXPIREAT", arguments[1], time]
+
+    def expire_fields(self, name: bytes, arguments: list[bytes]) -> list[bytes] | None:
+        self.renewed(arguments[1])
+        time = self.time(self.copying, [arguments[1]], arguments[2], *COMMAND_UNITS[name])
+        if time is None:
+            return None
+        first = 3 + (arguments[3].upper() in CONDITIONS)
+        return [b"HPEXPIREAT", arguments[1], time, *arguments[first:]]
+
+    def persist(self, name: bytes, arguments: list[bytes]) -> None:
+        self.renewed(arguments[1])
+
+    def restore(self, name: bytes, arguments: list[bytes]) -> list[bytes] | None:
+        if arguments[2] == b"0":
+            return None
+        absolute = any(argument.upper() == b"ABSTTL" for argument in arguments[4:])
+        time = self.time(self.waiting, [arguments[1]], arguments[2], 1, absolute)
+        if time is None:
+            return None
+        rest = arguments[4:] if absolute else [*arguments[4:], b"ABSTTL"]
+        return [b"RESTORE", arguments[1], time, arguments[3], *rest]
+
+    def rename(self, name: bytes, arguments: list[bytes]) -> None:
+        if self._any_waiting:
+            self.copying.add(arguments[2])
+
+    def copy(self, name: bytes, arguments: list[bytes]) -> None:
+        options = pairwise(arguments[3:])
+        database = next((number for option, number in options if option.upper() == b"DB"), None)
+        if database is None:
+            self.rename(name, arguments)
+        else:
+            self._elsewhere(database, arguments[2])
+
+    def move(self, name: bytes, arguments: list[bytes]) -> None:
+        self._elsewhere(arguments[2], arguments[1])
+
+    def _elsewhere(self, database: bytes, key: bytes) -> None:
+        if self._any_waiting and database.isdigit() and len(database) < MAX_DIGITS:
+            self.elsewhere.setdefault(int(database), set()).add(key)
+
+    @property
+    def _any_waiting(self) -> bool:
+        return self.any_waiting or bool(self.waiting) or bool(self.copying)
+
+
+_HANDLERS: Final[dict[bytes, Callable[[_Run, bytes, list[bytes]], list[bytes] | None]]] = {
+    b"SET": _Run.set,
+    b"GETEX": _Run.getex,
+    b"SETEX": _Run.setex,
+    b"PSETEX": _Run.setex,
+    b"EXPIRE": _Run.expire,
+    b"PEXPIRE": _Run.expire,
+    b"EXPIREAT": _Run.expire,
+    b"PEXPIREAT": _Run.expire,
+    b"PERSIST": _Run.persist,
+    b"RESTORE": _Run.restore,
+    b"MSETEX": _Run.msetex,
+    b"HEXPIRE": _Run.expire_fields,
+    b"HPEXPIRE": _Run.expire_fields,
+    b"HEXPIREAT": _Run.expire_fields,
+    b"HPEXPIREAT": _Run.expire_fields,
+    b"HSETEX": _Run.set_fields,
+    b"HGETEX": _Run.set_fields,
+    b"RENAME": _Run.rename,
+    b"RENAMENX": _Run.rename,
+    b"COPY": _Run.copy,
+    b"MOVE": _Run.move,
+}
