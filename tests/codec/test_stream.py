@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shaker.codec.resp import encode
-from shaker.codec.stream import MAX_NAMES, Plain, Special, StreamReader, nth_command, split
+from shaker.codec.stream import MAX_NAMES, Note, Plain, Special, StreamReader, nth_command, split
 from shaker.errors import CorruptError, ShakerError, UnfaithfulError
 from tests.codec.resp_strategies import commands, joined
 from tests.splits import cut, every_cut
@@ -241,3 +241,81 @@ def test_split_and_nth_command(requests: list[list[bytes]]) -> None:
     for index, request in enumerate(requests):
         assert split(encode(*request)) == request
         assert nth_command(data, index) == request
+
+
+NOTED = {b"SET": Note(1, 4), b"RENAME": Note(2, 3), b"EXPIRE": Note(4, 3)}
+noted_commands = st.sampled_from(
+    (
+        [b"SET", b"k", b"v", b"XX"],
+        [b"sEt", b"k", b"v", b"PX", b"1"],
+        [b"SET", b"shaker:k", b"v", b"XX"],
+        [b"rename", b"a", b"b"],
+        [b"RENAME", b"a"],
+        [b"EXPIRE", b"k", b"9"],
+        [b"expire", b"k", b"9", b"GT"],
+    )
+)
+
+
+def bits_of(arguments: list[bytes]) -> int:
+    """The bits of one command."""
+    note = NOTED.get(arguments[0].upper())
+    return note.bits if note is not None and len(arguments) >= note.least else 0
+
+
+def check_noted(requests: list[list[bytes]], pieces: list[bytes]) -> None:
+    """A run has the bits of all of its commands, and none that no command of the stream has."""
+    stream = StreamReader(START, special=SPECIAL, marker=MARKER, max_command=1_000_000, noted=NOTED)
+    every = 0
+    for request in requests:
+        every |= bits_of(request)
+    for piece in feed(stream, pieces):
+        if isinstance(piece, Plain):
+            inside = [bits_of(arguments) for arguments in parse(piece.data)]
+            assert all(piece.noted & bits == bits for bits in inside), (piece, inside)
+            assert piece.noted & ~every == 0
+
+
+@given(
+    st.lists(st.one_of(commands, some_special, noted_commands, noted_commands), max_size=12),
+    st.lists(st.integers(0, 3000), max_size=8),
+)
+@settings(max_examples=200, deadline=None)
+def test_runs_tell_what_is_noted(requests: list[list[bytes]], cuts: list[int]) -> None:
+    """Whatever is around a noted command, in whatever case it is spelled, and wherever the bytes are cut."""
+    check_noted(requests, cut(joined(requests), cuts))
+
+
+SET4, SET3 = [b"SET", b"k", b"v", b"XX"], [b"SET", b"k", b"v"]
+NOTED_CASES = {
+    "one like the one before": ([SET4, SET4, SET4], [1]),
+    "too few arguments": ([SET3, SET3], [0]),
+    "few arguments between": ([SET3, SET4, SET3], [1]),
+    "two sorts": ([SET4, [b"INCR", b"k"], [b"rename", b"a", b"b"]], [3]),
+    "none": ([[b"INCR", b"k"], [b"SETRANGE", b"k", b"1", b"v"], [b"RENAMENX", b"a", b"b"]], [0]),
+    # What the first run has, the second one has only if its own first command is like the last one before.
+    "runs apart": ([SET4, [b"INCR", b"k"], [b"PING"], [b"INCR", b"k"]], [1, 0]),
+    "the same again behind": ([SET4, [b"PING"], SET4, [b"INCR", b"k"]], [1, 1]),
+    "with the marker": ([SET4, [b"SET", b"shaker:x", b"v", b"XX"], [b"INCR", b"k"]], [1, 1]),
+}
+
+
+@pytest.mark.parametrize("name", NOTED_CASES)
+def test_bits_of_runs(name: str) -> None:
+    """At least arguments, cases, runs; cut anywhere, none is missed."""
+    requests, expected = NOTED_CASES[name]
+    stream = StreamReader(START, special=SPECIAL, marker=MARKER, max_command=1_000_000, noted=NOTED)
+    assert [piece.noted for piece in stream.feed(joined(requests)) if isinstance(piece, Plain)] == expected
+    for pieces in every_cut(joined(requests)):
+        check_noted(requests, pieces)
+
+
+def test_every_spelling_is_noted() -> None:
+    """More names than are remembered do not hide one."""
+    others = [[b"name%d" % number] for number in range(MAX_NAMES + 10)]
+    stream = StreamReader(START, special=SPECIAL, marker=MARKER, max_command=1_000_000, noted=NOTED)
+    stream.feed(joined(others))
+    for name in (b"EXPIRE", b"expire", b"eXpIre"):
+        [run] = stream.feed(joined([[b"INCR", b"k"], [name, b"k", b"9"], [b"INCR", b"k"]]))
+        assert isinstance(run, Plain)
+        assert run.noted == 4
