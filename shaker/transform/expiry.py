@@ -30,13 +30,14 @@ NOTED: Final[dict[bytes, Note]] = {
     b"PEXPIREAT": Note(SETS, 3),
     b"PERSIST": Note(SETS, 2),
     b"RESTORE": Note(SETS, 4),
-    b"MSETEX": Note(SETS, 6),
+    b"MSETEX": Note(SETS, 5),
     b"HEXPIRE": Note(SETS, 6),
     b"HPEXPIRE": Note(SETS, 6),
     b"HEXPIREAT": Note(SETS, 6),
     b"HPEXPIREAT": Note(SETS, 6),
-    b"HSETEX": Note(SETS, 8),
-    b"HGETEX": Note(SETS, 7),
+    b"HPERSIST": Note(SETS, 5),
+    b"HSETEX": Note(SETS, 7),
+    b"HGETEX": Note(SETS, 6),
     b"RENAME": Note(MOVES, 3),
     b"RENAMENX": Note(MOVES, 3),
     b"COPY": Note(MOVES, 3),
@@ -61,9 +62,12 @@ COMMAND_UNITS: Final[dict[bytes, tuple[int, bool]]] = {
     b"HEXPIREAT": (1000, True),
     b"HPEXPIREAT": (1, True),
 }
-# The source propagates an expiry only when it took effect there. On a key whose expiry was put off the condition
-# could come out differently, so it goes.
+# The source propagates a command only when it took effect there. On a key whose expiry was put off, or that has
+# expired early, the condition could come out differently, so it goes.
 CONDITIONS: Final = frozenset((b"NX", b"XX", b"GT", b"LT"))
+SET_CONDITIONS: Final = frozenset((b"NX", b"XX", b"FNX", b"FXX"))
+# Those that compare the value: Valkey 8.1 propagates the first, the others came with Redis 8.4.
+COMPARISONS: Final = frozenset((b"IFEQ", b"IFNE", b"IFDEQ", b"IFDNE"))
 # Times that servers take are below this, in milliseconds; and how many digits are worth converting.
 MAX_TIME: Final = 1 << 63
 MAX_DIGITS: Final = 19
@@ -187,15 +191,30 @@ class _Run:
     def options(
         self, told: set[bytes], keys: list[bytes], arguments: list[bytes], first: int
     ) -> list[bytes] | None:
-        """Treat the time among the options from `first` on."""
-        for index in range(first, len(arguments) - 1):
-            option = arguments[index].upper()
+        """Treat the time among the options from `first` on, and leave conditions out; None where all stays."""
+        out = arguments[:first]
+        position = first
+        while position < len(arguments):
+            option = arguments[position].upper()
             if option == b"FIELDS":
-                return None
-            if option in UNITS:
-                time = self.time(told, keys, arguments[index + 1], *UNITS[option])
-                return None if time is None else [*arguments[:index], b"PXAT", time, *arguments[index + 2 :]]
-        return None
+                break
+            if option == b"KEEPTTL":
+                for key in keys:
+                    self.renewed(key)
+            following = arguments[position + 1 : position + 2]
+            position += 1
+            if option in UNITS and following:
+                time = self.time(told, keys, following[0], *UNITS[option])
+                if time is None:
+                    return None
+                out += (b"PXAT", time)
+                position += 1
+            elif option in COMPARISONS and following:
+                position += 1
+            elif option not in SET_CONDITIONS:
+                out.append(arguments[position - 1])
+        out += arguments[position:]
+        return None if out == arguments else out
 
     def renewed(self, key: bytes) -> None:
         """Note a key whose value the command takes for granted."""
@@ -203,8 +222,6 @@ class _Run:
             self.copying.add(key)
 
     def set(self, name: bytes, arguments: list[bytes]) -> list[bytes] | None:
-        if any(argument.upper() == b"KEEPTTL" for argument in arguments[3:]):
-            self.renewed(arguments[1])
         return self.options(self.waiting, [arguments[1]], arguments, 3)
 
     def getex(self, name: bytes, arguments: list[bytes]) -> list[bytes] | None:
@@ -286,6 +303,7 @@ _HANDLERS: Final[dict[bytes, Callable[[_Run, bytes, list[bytes]], list[bytes] | 
     b"EXPIREAT": _Run.expire,
     b"PEXPIREAT": _Run.expire,
     b"PERSIST": _Run.persist,
+    b"HPERSIST": _Run.persist,
     b"RESTORE": _Run.restore,
     b"MSETEX": _Run.msetex,
     b"HEXPIRE": _Run.expire_fields,
