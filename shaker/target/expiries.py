@@ -59,7 +59,10 @@ class Expiries:
     def restore_large(self, entry: LargeEntry) -> tuple[bytes, bytes, list[bytes]]:
         """Return what comes before and behind a payload that passes in pieces, and requests to send behind it."""
         times = self._now(None)
-        if not 0 <= entry.expires_at_ms < times.near:
+        expiry = entry.expires_at_ms
+        if not 0 <= expiry < times.near:
+            if expiry >= 0:
+                self._soonest = min(self._soonest, expiry)
             return (*large_restore(entry), [])
         return (*large_restore(entry, times.until), self._remember([entry.key], ()))
 

@@ -21,7 +21,7 @@ class Restored(NamedTuple):
 
     `skipped` are the reserved keys that were left out, `waiting` those whose expiry was put off; `copying` are
     hashes with expiries of fields that are too near, and that cannot be put off. `soonest` is the soonest other
-    expiry of a key, LAST for none.
+    expiry of a key or a field, LAST for none.
     """
 
     data: bytes
@@ -63,6 +63,8 @@ def restore_requests(entries: list[Entry], near: int = 0, until: int = 0) -> Res
             field = soonest_field(payload)
             if 0 <= field < near:
                 copying.append(key)
+            elif 0 <= field < soonest:
+                soonest = field
         if idle_seconds < 0 and frequency < 0:
             append(
                 b"*6\r\n$7\r\nRESTORE\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n"

@@ -8,7 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from shaker.codec.rdb import Entry
-from shaker.transform.restore import LAST, functions_payload, restore_requests
+from shaker.codec.rdb_events import LargeEntry
+from shaker.transform.expiry import NEVER
+from shaker.transform.restore import LAST, functions_payload, large_restore, restore_requests, soonest_field
 from tests.servers import NAMES, Server
 from tests.transform.conftest import exchange
 
@@ -153,3 +155,111 @@ def test_function_libraries(shared: Callable[[str], Server], name: str) -> None:
 def test_no_libraries() -> None:
     """Without libraries there is nothing to restore."""
     assert functions_payload([]) == b""
+
+
+# --- expiries that are put off ---
+
+NEAR = FAR - 1_000_000
+UNTIL = FAR + 1_000_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_near_expiries_are_put_off(shared: Callable[[str], Server], name: str) -> None:
+    """Those below `near` get `until` and are told, past ones too; of the others the soonest is told."""
+    server = shared(name)
+    payload = fill(server)[KEYS[0]]
+    expiries = {b"zero": 0, b"past": 5, b"near": NEAR - 1, b"at": NEAR, b"far": FAR, b"none": -1, b"shaker:x": 5}
+    entries = [Entry(key, payload, at, -1, -1) for key, at in expiries.items()]
+    found = restore_requests(entries, NEAR, UNTIL)
+
+    assert exchange(server, found.data, found.requests) == [b"OK"] * 6
+    assert (found.requests, found.skipped) == (6, [b"shaker:x"])
+    assert (found.waiting, found.copying) == ([b"zero", b"past", b"near"], [])
+    assert found.soonest == NEAR
+    margin = 5000 if name == "redis-6.2" else 0
+    for key in (b"zero", b"past", b"near"):
+        assert abs(expiry(server, key) - UNTIL) <= margin
+    assert abs(expiry(server, b"at") - NEAR) <= margin
+    assert abs(expiry(server, b"far") - FAR) <= margin
+    assert expiry(server, b"none") == -1
+
+
+def test_nothing_is_put_off_where_nothing_is_near() -> None:
+    """As for a snapshot alone: the requests are those of an expiry without more."""
+    entries = [
+        Entry(b"k", b"\0\0", at, idle, frequency) for at, idle, frequency in ((5, -1, -1), (0, 3, -1), (9, -1, 4))
+    ]
+    entries.append(Entry(b"h", bytes([22]), 7, -1, -1))
+    found = restore_requests(entries, NEVER, UNTIL)
+    assert found == restore_requests(entries)
+    assert (found.waiting, found.copying, found.soonest) == ([], [], 0)
+
+
+def test_use_is_kept_beside_a_put_off_expiry() -> None:
+    """IDLETIME and FREQ stand behind the time, whatever it is."""
+    for idle, frequency, option in ((7, -1, b"IDLETIME"), (-1, 7, b"FREQ")):
+        found = restore_requests([Entry(b"k", b"\0\0", 5, idle, frequency)], NEAR, UNTIL)
+        assert b"%d\r\n" % UNTIL in found.data
+        assert option in found.data
+        assert found.waiting == [b"k"]
+
+
+def fields(server: Server, expiring: dict[str, dict[str, int]]) -> dict[str, bytes]:
+    """Make hashes whose fields expire at these times; return their payloads."""
+    client = server.client()
+    client.flushall()
+    for key, times in expiring.items():
+        client.hset(key, mapping={**dict.fromkeys(times, "x"), "without": 1})
+        for one, at in times.items():
+            client.execute_command("HPEXPIREAT", key, at, "FIELDS", 1, one)
+    return {key: client.dump(key) for key in expiring}
+
+
+@pytest.mark.parametrize(("name", "kinds"), [("redis-8.0", {16, 24, 25}), ("valkey-9.1", {16, 22})])
+def test_hashes_whose_fields_expire(shared: Callable[[str], Server], name: str, kinds: set[int]) -> None:
+    """Their payload cannot be put off: those with a field that is near, or that do not tell, are to be copied."""
+    many = {f"f{number}": FAR + number for number in range(600)}
+    payloads = fields(
+        shared(name),
+        {"near": {"a": FAR, "b": NEAR - 1}, "many near": {**many, "x": NEAR - 1}, "at": {"a": FAR, "b": NEAR},
+         "far": {"a": FAR}, "many far": many, "plain": {}},
+    )  # fmt: skip
+    assert {payload[0] for payload in payloads.values()} == kinds
+    telling = name != "valkey-9.1"
+    told = ["near", "many near"] if telling else [key for key in payloads if key != "plain"]
+    soonest = {"near": NEAR - 1, "many near": NEAR - 1, "at": NEAR, "far": FAR, "many far": FAR, "plain": -1}
+    for key, payload in payloads.items():
+        assert soonest_field(payload) == (soonest[key] if telling or key == "plain" else 0)
+        found = restore_requests([Entry(key.encode(), payload, -1, -1, -1)], NEAR, UNTIL)
+        assert found.copying == ([key.encode()] if key in told else [])
+        assert found.waiting == []
+        # When it may be lost, a later renewal has to be copied.
+        assert found.soonest == (LAST if key in told or key == "plain" else soonest[key])
+        assert restore_requests([Entry(key.encode(), payload, -1, -1, -1)]).copying == []
+
+
+@pytest.mark.parametrize("name", ["redis-8.0", "valkey-9.1"])
+def test_a_hash_is_put_off_by_its_own_expiry(shared: Callable[[str], Server], name: str) -> None:
+    """Beside that of its fields, which is a reason of its own."""
+    payload = fields(shared(name), {"h": {"a": NEAR - 5}})["h"]
+    found = restore_requests([Entry(b"h", payload, NEAR - 2, -1, -1)], NEAR, UNTIL)
+    assert (found.waiting, found.copying) == ([b"h"], [b"h"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("at", [-1, 0, 5, FAR])
+@pytest.mark.parametrize("until", [0, UNTIL])
+def test_a_value_in_pieces_is_put_off(shared: Callable[[str], Server], name: str, at: int, until: int) -> None:
+    """What stands before and behind the payload makes one RESTORE with the expiry put off, or as it is."""
+    server = shared(name)
+    payload = fill(server)[KEYS[0]]
+    for idle, frequency in ((-1, -1), (7, -1)):
+        head, tail = large_restore(LargeEntry(0, b"large", len(payload), at, idle, frequency), until)
+        assert exchange(server, head + payload + tail, 1) == [b"OK"]
+        margin = 5000 if name == "redis-6.2" else 0
+        if until:
+            assert abs(expiry(server, b"large") - until) <= margin
+        elif at in (0, 5):
+            assert expiry(server, b"large") == -2
+        else:
+            assert abs(expiry(server, b"large") - at) <= (margin if at > 0 else 0)

@@ -1,5 +1,7 @@
 """Lag in seconds: the age of the oldest source offset that is not applied."""
 
+import math
+
 import pytest
 
 from shaker.watch.lag import LagClock
@@ -89,3 +91,104 @@ def test_reset_forgets_all() -> None:
     lag.reset()
 
     assert lag.seconds(100.0, 0) == 0.0
+
+
+# --- the longest that it can have been ---
+
+
+def test_nobody_knows_how_long_before_the_source_was_seen_at_what_is_applied() -> None:
+    lag = LagClock()
+    assert lag.longest(100.0) == math.inf
+    lag.observe(1.0, 500)
+    assert lag.longest(100.0) == math.inf
+    lag.applied(499)
+    assert lag.longest(100.0) == math.inf
+    lag.applied(500)
+    assert lag.longest(100.0) == 99.0
+
+
+def test_the_source_may_have_gone_on_right_behind_the_last_look() -> None:
+    lag = LagClock()
+    lag.observe(10.0, 500)
+    lag.applied(500)
+
+    assert lag.seconds(11.5, 500) == 0.0
+    assert lag.longest(11.5) == 1.5
+    lag.observe(12.0, 500)
+    assert lag.longest(12.0) == 0.0
+    assert lag.longest(12.7) == pytest.approx(0.7)
+
+
+def test_what_is_beyond_what_is_applied_does_not_count_as_even() -> None:
+    lag = LagClock()
+    lag.observe(10.0, 500)
+    lag.applied(500)
+    lag.observe(11.0, 600)
+    lag.observe(12.0, 700)
+
+    assert lag.longest(13.0) == 3.0
+    lag.applied(650)
+    assert lag.longest(13.0) == 2.0
+    lag.applied(700)
+    assert lag.longest(13.0) == 1.0
+
+
+def test_what_is_applied_before_the_source_tells_of_it() -> None:
+    """The stream brings it earlier than the next look: the look after that finds them even."""
+    lag = LagClock()
+    lag.observe(10.0, 500)
+    lag.applied(900)
+    assert lag.longest(11.0) == 1.0
+    lag.observe(11.0, 800)
+    assert lag.longest(11.0) == 0.0
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_the_longest_is_never_less_than_the_lag(step: int) -> None:
+    """However the samples were thinned out, and however much of them is applied."""
+    lag = LagClock(samples=16)
+    truth = {0: 0.0}
+    for second in range(1, 400):
+        lag.observe(float(second), second)
+        truth[second] = float(second)
+        if second % step == 0:
+            lag.applied(second // 2)
+            # The source stood at `second // 2` then, and went on at the next second.
+            assert lag.longest(float(second)) >= second - truth[second // 2] - 1e-9
+            assert lag.longest(float(second)) >= lag.seconds(float(second), second // 2)
+
+
+def test_another_history_is_not_even_with_the_old_one() -> None:
+    lag = LagClock()
+    lag.observe(1.0, 1000)
+    lag.applied(1000)
+    lag.reset()
+    assert lag.longest(2.0) == math.inf
+    lag.observe(2.0, 10)
+    assert lag.longest(3.0) == math.inf
+    lag.applied(10)
+    assert lag.longest(3.0) == 1.0
+
+
+# --- when it was written ---
+
+
+def test_an_offset_was_written_before_the_source_was_seen_beyond_it() -> None:
+    lag = LagClock()
+    assert lag.written(1) is None
+    for second, offset in ((1, 100), (2, 200), (3, 300)):
+        lag.observe(float(second), offset)
+
+    assert [lag.written(offset) for offset in (1, 100, 101, 200, 300)] == [1.0, 1.0, 2.0, 2.0, 3.0]
+    assert lag.written(301) is None
+
+
+def test_when_it_was_written_is_still_known_when_it_is_applied() -> None:
+    lag = LagClock()
+    for second in range(1, 100):
+        lag.observe(float(second), second * 100)
+    lag.applied(4000)
+
+    assert lag.written(4050) == 41.0
+    assert lag.written(4100) == 41.0
+    assert lag.written(9901) is None
