@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -136,7 +137,7 @@ class Replicating:
         self._read += len(data)
         for event in self._assembler.feed(data):
             if isinstance(event, Batch):
-                self.writer.replication.put_batch(event, StreamItem(event, 0.0))
+                self.writer.replication.put_batch(event, StreamItem(event, time.monotonic()))
 
     def load(self) -> None:
         """Bring the snapshot to its end."""

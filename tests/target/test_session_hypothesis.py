@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import patch
@@ -15,12 +16,14 @@ from shaker.codec.resp import encode
 from shaker.link import sweep as sweep_module
 from shaker.target import session as session_module
 from shaker.target import window as window_module
-from shaker.target.records import stale_key
+from shaker.target.records import checkpoint_key, copying_key, expiring_key, fence_key, stale_key
 from tests.servers import Server
 from tests.target.driver import REPLID, checkpoint_of, fence_of
 from tests.target.replicating import Command, Replicating, Source, is_unknown
 
 DATABASES = (0, 1, 2)
+RECORDS = (fence_key("default"), checkpoint_key("default"), stale_key("default"))  # and in database 0 alone
+RELATIVE_MS = 60_000  # what a relative expiry counts from is not the same for target and reference
 
 # Commands whose doubling or loss shows in the data, and those that the target rejects.
 keys = st.sampled_from(["a", "b", "c"])
@@ -32,6 +35,20 @@ effects: st.SearchStrategy[Command] = st.one_of(
     st.tuples(st.just("RPOPLPUSH"), keys.map("l:{}".format), keys.map("l:{}".format)),
     st.tuples(st.just("SETRANGE"), st.just("s:a"), st.integers(0, 50), st.binary(max_size=200)),
 )
+# Expiries: those that a stream which is behind puts off, and those that are far enough. All outlive the tests.
+NEAR_MS, FAR_MS = int(time.time() * 1000) + 400_000, 4_102_444_800_000
+times = st.sampled_from([NEAR_MS, NEAR_MS + 1000, FAR_MS, FAR_MS + 1])
+every = st.sampled_from(["n:a", "s:a", "s:b", "l:a", "l:b"])
+expiries: st.SearchStrategy[Command] = st.one_of(
+    st.tuples(st.just("SET"), st.sampled_from(["s:a", "s:b"]), st.integers(0, 9), st.just("PXAT"), times),
+    st.tuples(st.just("SETEX"), st.just("s:c"), st.integers(400, 402), st.integers(0, 9)),
+    st.tuples(st.just("PEXPIREAT"), every, times),
+    st.tuples(st.just("GETEX"), st.just("s:a"), st.just("PXAT"), times),
+    st.tuples(st.just("PERSIST"), every),
+    st.tuples(st.sampled_from(["RENAME", "RENAMENX", "COPY"]), every, every),
+    st.tuples(st.just("COPY"), every, every, st.just("DB"), st.sampled_from(DATABASES)),
+    st.tuples(st.just("MOVE"), every, st.sampled_from(DATABASES)),
+)
 wrong_types: st.SearchStrategy[Command] = st.tuples(st.just("LPUSH"), keys.map("s:{}".format), st.just("secret"))
 unknown: st.SearchStrategy[Command] = st.sampled_from(
     [("NOSUCH", "k", "secret"), ("INCR",), ("OTHER",)]  # a name that is not known, a wrong number of arguments
@@ -41,7 +58,7 @@ flushes: st.SearchStrategy[Command] = st.one_of(
     st.just(("FLUSHDB",)),
     st.tuples(st.just("SWAPDB"), st.sampled_from(DATABASES), st.sampled_from(DATABASES)),
 )
-changes = st.one_of(effects, effects, effects, effects, wrong_types, unknown, flushes)
+changes = st.one_of(effects, effects, effects, effects, expiries, expiries, wrong_types, unknown, flushes)
 steering: st.SearchStrategy[Command] = st.one_of(
     st.just(("PING",)),
     st.just(("ping",)),
@@ -86,6 +103,27 @@ trouble = st.one_of(
 steps = st.lists(st.one_of(work, work, trouble), min_size=15, max_size=40)
 
 
+def expiring(server: Server) -> dict[tuple[int, bytes], int]:
+    """Return when each key of a server expires, in Unix milliseconds, -1 for never."""
+    found: dict[tuple[int, bytes], int] = {}
+    for database in DATABASES:
+        with server.client(db=database) as client:
+            for key in client.scan_iter():
+                if not key.startswith(b"shaker:"):
+                    found[database, key] = client.execute_command("PEXPIRETIME", key)
+    return found
+
+
+def remembered(server: Server) -> set[tuple[int, bytes]]:
+    """Return the keys that wait for their true expiry, or to be copied."""
+    return {
+        (database, key)
+        for database in DATABASES
+        for name in (expiring_key("default"), copying_key("default"))
+        for key in server.client(db=database).smembers(name)
+    }
+
+
 def contents(server: Server) -> dict[tuple[int, bytes], Any]:
     """Return every key of a server with its value, without the worker's records."""
     found: dict[tuple[int, bytes], Any] = {}
@@ -126,6 +164,17 @@ def earlier_data(target: Server) -> None:
             client.rpush("l:b", "old", "older")
 
 
+# What a server may say of the commands above.
+REJECTIONS = (
+    "WRONGTYPE",
+    "unknown",
+    "wrong number",
+    "no such key",
+    "source and destination objects are the same",
+    "not an integer",
+)
+
+
 def reference_of(source: Source, reference: Server) -> None:
     """Apply a history to the reference: the snapshot, then each command once."""
     with reference.client() as client:
@@ -144,7 +193,7 @@ def reference_of(source: Source, reference: Server) -> None:
                     connection.read_response()
                 except redis.ResponseError as error:
                     errors.append(str(error))
-            assert all("WRONGTYPE" in text or "unknown" in text or "wrong number" in text for text in errors)
+            assert all(any(known in text for known in REJECTIONS) for text in errors), errors
             source.rejected = len(errors)
         finally:
             client.connection_pool.release(connection)
@@ -210,6 +259,10 @@ def test_each_command_takes_effect_once(
         note(f"{worker.faults} faults")
 
         assert contents(target) == contents(reference)
+        # What has not the expiry of the source is remembered where it is, whatever became of it.
+        true, found = expiring(reference), expiring(target)
+        put_off = {key for key, at in found.items() if abs(at - true[key]) > RELATIVE_MS}
+        assert put_off <= remembered(target)
         checkpoint, fence = checkpoint_of(target), fence_of(target)
         assert checkpoint is not None
         assert fence is not None
@@ -228,7 +281,7 @@ def test_each_command_takes_effect_once(
         assert checkpoint.sweep == ""
         assert target.client().exists(stale_key("default")) == 0
         for database in DATABASES[1:]:
-            assert target.client(db=database).keys("shaker:*") == []
+            assert target.client(db=database).exists(*RECORDS) == 0
     finally:
         worker.close()
 

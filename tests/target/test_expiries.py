@@ -1,0 +1,588 @@
+"""Expiries that are put off: never without their keys being remembered, and both follow where databases go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from shaker.codec.rdb_events import Entry, LargeEntry
+from shaker.codec.resp import encode
+from shaker.errors import LinkError, UnfaithfulError
+from shaker.replica.assembler import StreamAssembler
+from shaker.replica.events import Batch, Part
+from shaker.target.expiries import Expiries
+from shaker.target.items import SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.transform.expiry import MOVES, NEVER, NEVER_EXPIRES, SETS, Times
+from tests.servers import Server, wait_until
+from tests.target.driver import REPLID, Writer, checkpoint_of, dump_of
+from tests.target.replicating import Command, Replicating, Source
+
+HOLD_MS = 86_400_000
+EXPIRING, COPYING = "shaker:expiring:default", "shaker:copying:default"
+FAR = 4_102_444_800_000  # the year 2100, in milliseconds
+
+
+def soon(seconds: float = 5.0) -> int:
+    """An expiry that is too near for a stream that is behind, Unix time in milliseconds."""
+    return int((time.time() + seconds) * 1000)
+
+
+class Feeding:
+    """What a source writes goes to a writer as the replica's side of a worker makes it."""
+
+    def __init__(self, writer: Writer, pass_above: int | None = None) -> None:
+        self.writer = writer
+        self.assembler = StreamAssembler(
+            replid=REPLID,
+            offset=1000,
+            database=0,
+            table=writer.replication.table,
+            max_transaction=1 << 20,
+            pass_above=pass_above,
+        )
+
+    def write(self, *commands: Command, database: int | None = None) -> None:
+        """Put commands into the writer's window, as one read brings them."""
+        if database is not None:
+            commands = (("SELECT", database), *commands)
+        for event in self.assembler.feed(b"".join(encode(*command) for command in commands)):
+            assert isinstance(event, Batch)
+            self.writer.put(StreamItem(event, 0.0))
+
+    def apply(self, *commands: Command, database: int | None = None) -> None:
+        """The same, and wait until all is answered."""
+        self.write(*commands, database=database)
+        self.writer.run_through()
+
+
+@pytest.fixture
+def behind(writer: Writer) -> Feeding:
+    """The stream of a writer that is behind; what the target has as it is has not expired."""
+    assert writer.replication.behind
+    writer.replication.expiries.begin_snapshot()
+    return Feeding(writer)
+
+
+def catch_up(writer: Writer) -> None:
+    """Let the writer be close behind its source from now on."""
+    status = writer.replication.status
+    status.clock = lambda: 0.0
+    status.lag.applied(0)
+    status.lag.observe(0.0, 0)
+    assert not writer.replication.behind
+
+
+def listed(server: Server, key: str = EXPIRING, database: int = 0) -> set[str]:
+    """The keys in one of the two sets of a database."""
+    return {one.decode() for one in server.client(db=database).smembers(key)}
+
+
+def expires(server: Server, key: str, database: int = 0) -> int:
+    """When a key expires, in Unix milliseconds."""
+    found: int = server.client(db=database).execute_command("PEXPIRETIME", key)
+    return found
+
+
+def assert_put_off(server: Server, key: str, database: int = 0) -> None:
+    """Check that a key's expiry is put off."""
+    assert HOLD_MS - 60_000 < expires(server, key, database) - time.time() * 1000 < HOLD_MS + 60_000
+
+
+# --- the stream ---
+
+
+@pytest.mark.parametrize("database", [0, 3])
+def test_put_off_and_remembered(behind: Feeding, target: Server, database: int) -> None:
+    """In the database of the key; the checkpoint tells that there is something."""
+    before = checkpoint_of(target)
+    assert before is not None
+    assert before.expiring == 0
+    behind.apply(
+        ("SET", "near", 1, "PXAT", soon()),
+        ("SET", "far", 1, "PXAT", FAR),
+        ("SET", "none", 1),
+        ("PEXPIREAT", "none", soon()),
+        ("PEXPIREAT", "missing", soon()),
+        database=database,
+    )
+
+    assert_put_off(target, "near", database)
+    assert_put_off(target, "none", database)
+    assert expires(target, "far", database) == FAR
+    assert listed(target, database=database) == {"near", "none", "missing"}
+    assert listed(target, COPYING, database) == set()
+    assert listed(target, database=1) == set()
+    checkpoint = checkpoint_of(target)
+    assert checkpoint is not None
+    assert checkpoint.expiring == 1
+
+
+def test_each_database_has_its_own(behind: Feeding, target: Server) -> None:
+    """Of one batch, with those that came in between."""
+    behind.apply(
+        ("SET", "a", 1, "PXAT", soon()),
+        ("SELECT", 3),
+        ("MULTI",),
+        ("SET", "b", 1, "PXAT", soon()),
+        ("INCR", "n"),
+        ("EXEC",),
+        ("SELECT", 0),
+        ("SET", "c", 1, "PXAT", soon()),
+    )
+    assert (listed(target), listed(target, database=3)) == ({"a", "c"}, {"b"})
+
+
+def test_close_behind_nothing_is_remembered(behind: Feeding, target: Server) -> None:
+    """An expiry that is too near gets a little more."""
+    catch_up(behind.writer)
+    at = soon(0.9)
+    behind.apply(
+        ("SET", "near", 1, "PXAT", at), ("SET", "later", 1, "PXAT", soon(5)), ("SET", "k", 1, "PX", 60_000)
+    )
+
+    assert expires(target, "near") == at + 1250
+    assert 4000 < expires(target, "later") - time.time() * 1000 < 5001
+    assert 50_000 < expires(target, "k") - time.time() * 1000 <= 60_000
+    assert target.client().exists(EXPIRING, COPYING) == 0
+    checkpoint = checkpoint_of(target)
+    assert checkpoint is not None
+    assert checkpoint.expiring == 0
+
+
+def test_never_one_without_the_other(behind: Feeding, target: Server) -> None:
+    """Wherever the connection is cut, a key with a later expiry is remembered, and one that is not there is not."""
+    writer, client = behind.writer, target.client(db=2)
+
+    def write(number: int) -> bytes:
+        behind.write(("SELECT", 2), ("SET", f"k{number}", 1, "PXAT", soon()), ("SELECT", 0))
+        return writer.data_to_send()
+
+    behind.apply(("SET", "k", 1), database=2)  # the database is proven
+    data = write(0)
+    head, size = data.index(b"HSET"), len(data)
+    lengths = (*range(1, 20), *range(20, size - head, 20), *range(size - head, size + 1), 0)
+    for number, left_out in enumerate(lengths):
+        with suppress(LinkError):
+            writer.wire.send(data[: max(0, len(data) - left_out)])
+        there = left_out == 0
+        if there:  # and its answer is lost
+            wait_until(lambda key=f"k{number}": client.exists(key), "the effect")  # type: ignore[misc]
+        writer.cut()
+        writer.register()
+        assert (client.exists(f"k{number}"), client.sismember(EXPIRING, f"k{number}")) == (there, there)
+        writer.run_through()
+        assert_put_off(target, f"k{number}", 2)
+        assert client.sismember(EXPIRING, f"k{number}")
+        data = write(number + 1)
+    assert target.client().exists(EXPIRING) == 0
+
+
+def test_sent_again_after_a_reconnect(behind: Feeding, target: Server) -> None:
+    """With the times of then: what was near may not be behind any more, and what is remembered stays."""
+    writer = behind.writer
+    behind.write(("SET", "k", 1, "PXAT", soon()), ("INCR", "n"))
+    writer.data_to_send()
+    writer.cut()
+    assert writer.register()
+    catch_up(writer)
+    writer.run()
+
+    assert expires(target, "k") - time.time() * 1000 < 10_000
+    assert listed(target) == set()
+    assert target.client().get("n") == b"1"
+    # Nobody knows what the connection before had done: there may be keys.
+    assert writer.replication.expiries.waiting
+
+
+@pytest.mark.parametrize(
+    "renewal",
+    [
+        ("PEXPIREAT", "k", FAR),
+        ("PERSIST", "k"),
+        ("GETEX", "k", "PXAT", FAR),
+        ("SET", "k", 2, "KEEPTTL"),
+    ],
+)
+def test_what_may_come_too_late_is_copied(behind: Feeding, target: Server, renewal: Command) -> None:
+    """If an expiry that the target got as it is has passed: the key may be gone, or begun anew."""
+    catch_up(behind.writer)
+    behind.apply(("SET", "k", 1, "PXAT", soon(-9)), ("SET", "l", 1))
+    fall_behind(behind.writer)
+    behind.apply(("INCR", "k"), renewal)
+
+    assert listed(target, COPYING) == {"k"}
+
+
+@pytest.mark.parametrize("seconds", [-9, 30])
+def test_what_is_in_time_is_not_copied(behind: Feeding, target: Server, seconds: int) -> None:
+    """As long as no expiry has passed that the target got as it is; one that was put off has not."""
+    if seconds > 0:
+        catch_up(behind.writer)
+    behind.apply(("SET", "k", 1, "PXAT", soon(seconds)))
+    fall_behind(behind.writer)
+    behind.apply(("PEXPIREAT", "k", soon()), ("PERSIST", "k"))
+
+    assert listed(target, COPYING) == set()
+    assert target.client().get("k") == b"1"
+
+
+def fall_behind(writer: Writer) -> None:
+    """Let the writer be behind its source from now on."""
+    writer.replication.status.lag.reset()
+    assert writer.replication.behind
+
+
+def test_a_new_worker_takes_nothing_for_granted(
+    behind: Feeding, make_writer: Callable[..., Writer], target: Server
+) -> None:
+    """It does not know which expiries have passed; that keys wait it reads from the checkpoint."""
+    behind.apply(("SET", "k", 1), ("SET", "near", 1, "PXAT", soon()))
+    other = make_writer(target)
+    other.register()
+    assert other.replication.expiries.waiting
+    feeding = Feeding(other)
+    feeding.assembler = behind.assembler
+    feeding.apply(("PERSIST", "k"), ("RENAME", "near", "moved"))
+
+    assert listed(target, COPYING) == {"k", "moved"}
+
+
+def test_what_moves_is_copied_where_it_goes(behind: Feeding, target: Server) -> None:
+    """To another name, into another database, which has to be proven first."""
+    behind.apply(("MSET", "a", 1, "b", 1, "c", 1, "d", 1), ("RENAME", "a", "a2"))
+    assert listed(target, COPYING) == set()
+
+    behind.apply(
+        ("PEXPIREAT", "b", soon()),
+        ("RENAME", "b", "b2"),
+        ("COPY", "b2", "b3", "DB", 4),
+        ("MOVE", "c", 5),
+        ("COPY", "d", "d2"),
+    )
+    assert listed(target) == {"b"}
+    assert listed(target, COPYING) == {"b2", "d2"}
+    assert listed(target, COPYING, 4) == {"b3"}
+    assert listed(target, COPYING, 5) == {"c"}
+    assert_put_off(target, "b2")
+    assert_put_off(target, "b3", 4)
+    assert target.client(db=5).get("c") == b"1"
+    assert behind.writer.rejections == []
+
+    behind.apply(("RENAME", "d", "e"))  # a batch that only moves
+    assert listed(target, COPYING) == {"b2", "d2", "e"}
+
+
+def test_a_move_to_a_database_that_the_target_lacks(
+    server: Callable[..., Server], make_writer: Callable[..., Writer]
+) -> None:
+    """Named, and nothing lands elsewhere."""
+    target = server(databases=4)
+    writer = make_writer(target)
+    writer.register()
+    writer.put(SnapshotStart("s", REPLID, 1000, flush=False), SnapshotFinish(REPLID, 1000, 0))
+    writer.run()
+    writer.replication.expiries.waiting = True
+    feeding = Feeding(writer)
+    with pytest.raises(UnfaithfulError, match="database 9"):
+        feeding.apply(("MOVE", "a", 9))
+
+
+def test_swapdb_swaps_the_sets(behind: Feeding, target: Server) -> None:
+    """They lie where their keys are."""
+    behind.apply(("SET", "a", 1, "PXAT", soon()))
+    behind.apply(("SET", "b", 1, "PXAT", soon()), ("SET", "c", 1), ("RENAME", "c", "d"), database=2)
+    behind.apply(("SWAPDB", 0, 2), ("SWAPDB", 2, 3), ("SELECT", 0), ("SET", "e", 1, "PXAT", soon()))
+
+    assert (listed(target), listed(target, COPYING)) == ({"b", "e"}, {"d"})
+    assert (listed(target, database=3), listed(target, COPYING, 3)) == ({"a"}, set())
+    assert listed(target, database=2) == set()
+    checkpoint = checkpoint_of(target)
+    assert checkpoint is not None
+    assert checkpoint.expiring == 1
+
+
+@pytest.mark.parametrize(("flush", "left"), [(("FLUSHDB",), {"a"}), (("FLUSHALL",), set())])
+def test_a_flush_takes_the_sets_along(behind: Feeding, target: Server, flush: Command, left: set[str]) -> None:
+    """Of what is gone no expiry waits."""
+    behind.apply(("SET", "a", 1, "PXAT", soon()))
+    behind.apply(("SET", "b", 1, "PXAT", soon()), database=2)
+    behind.apply(flush, database=2)
+
+    assert (listed(target), listed(target, database=2)) == (left, set())
+    behind.apply(("SET", "c", 1, "PXAT", soon()), database=2)
+    assert listed(target, database=2) == {"c"}
+
+
+def test_a_rejected_command_is_found_beside_others(behind: Feeding, target: Server) -> None:
+    """Inside EXEC and before it: requests of the worker's own stand between the runs."""
+    behind.apply(
+        ("SET", "a", 1, "PXAT", soon()),
+        ("LPUSH", "a", "secret"),
+        ("SET", "b", 1, "PXAT", soon()),
+        ("SELECT", 3),
+        ("SET", "c", 1, "PX", 10**12),
+        ("SET", "d", 1, "PXAT", soon()),
+        ("LPUSH", "d", "secret"),
+        ("INCR", "n"),
+    )
+    told = [rejection.summary for rejection in behind.writer.rejections]
+    assert [text.partition(":")[0] for text in told] == ["LPUSH a", "LPUSH d"]
+    assert (listed(target), listed(target, database=3)) == ({"a", "b"}, {"d"})
+    behind.writer.rejections.clear()
+
+    behind.apply(
+        ("SELECT", 0),
+        ("SETEX", "x", 5, 1),
+        ("NOSUCH", "y"),
+        ("SETEX", "z", 5, 1),
+        ("SELECT", 3),
+        ("SETEX", "x", 5, 1),
+        ("INCR", "n", "too", "many"),
+        ("SETEX", "z", 5, 1),
+    )
+    told = [rejection.command for rejection in behind.writer.rejections]
+    assert told == ["NOSUCH", "INCR"]
+    assert (listed(target), listed(target, database=3)) == ({"a", "b", "x", "z"}, {"d", "x", "z"})
+    assert target.client(db=3).get("n") == b"1"
+    checkpoint = checkpoint_of(target)
+    assert checkpoint is not None
+    assert checkpoint.rejected == 4
+
+
+@pytest.mark.parametrize("lost", [None, 100, 700, 1500])
+def test_a_huge_transaction_in_pieces(target: Server, lost: int | None) -> None:
+    """Each piece remembers its own; a source that is lost inside of it brings it again."""
+    commands: list[Command] = [("INCR", "n"), ("MULTI",)]
+    commands += [("SET", f"k{number}", "x" * 40, "PXAT", soon()) for number in range(40)]
+    commands += [("SELECT", 1), ("SET", "other", 1, "PXAT", soon()), ("RENAME", "other", "renamed"), ("EXEC",)]
+    worker = Replicating(Source(commands, {}), target, window_limit=1 << 12, pass_above=200)
+    try:
+        worker.start()
+        worker.load()
+        for _ in range(100):
+            worker.read(100)
+            worker.send()
+            if lost is not None and worker._read > lost:
+                worker.cut_source()
+                lost = None
+        worker.complete()
+    finally:
+        worker.close()
+
+    assert listed(target) == {f"k{number}" for number in range(40)}
+    assert all(expires(target, f"k{number}") > soon(3600) for number in range(40))
+    assert listed(target, database=1) == {"other"}
+    assert "renamed" in listed(target, COPYING, 1)
+    assert target.client().get("n") == b"1"
+
+
+def test_the_checkpoint_tells_when_nothing_waits_any_more(behind: Feeding, target: Server) -> None:
+    """At the next occasion, without a command."""
+    writer = behind.writer
+    behind.apply(("SET", "k", 1, "PXAT", soon()))
+    assert not writer.session.behind
+    writer.replication.expiries.waiting = False
+    assert writer.session.behind
+    writer.run()
+    checkpoint = checkpoint_of(target)
+    assert checkpoint is not None
+    assert checkpoint.expiring == 0
+
+
+# --- a snapshot ---
+
+
+@pytest.mark.parametrize("database", [0, 3])
+def test_keys_of_a_snapshot(fresh: Writer, target: Server, database: int) -> None:
+    """Put off and remembered, before the batch counts as applied."""
+    payload = dump_of(target, "value")
+    expiries = fresh.replication.expiries
+    expiries.begin_snapshot()
+    entries = [
+        Entry(b"near", payload, soon(), -1, -1),
+        Entry(b"gone", payload, soon(-9), -1, -1),
+        Entry(b"far", payload, FAR, -1, -1),
+        Entry(b"none", payload, -1, -1, -1),
+    ]
+    restored, beside = expiries.restore(entries)
+    data = restored.data + b"".join(beside)
+    fresh.put(
+        SnapshotStart("s", REPLID, 1000, flush=False),
+        SnapshotKeys("s", 1, database, data, restored.requests, len(data), len(beside)),
+    )
+    fresh.run()
+    checkpoint = checkpoint_of(target)
+    assert checkpoint is not None
+    assert (checkpoint.phase, checkpoint.snapshot_batch, checkpoint.expiring) == ("snapshot", 1, 1)
+    fresh.put(SnapshotFinish(REPLID, 1000, 0))
+    fresh.run()
+
+    assert listed(target, database=database) == {"near", "gone"}
+    assert_put_off(target, "near", database)
+    assert_put_off(target, "gone", database)
+    assert expires(target, "far", database) == FAR
+    assert expires(target, "none", database) == -1
+    checkpoint = checkpoint_of(target)
+    assert checkpoint is not None
+    assert checkpoint.expiring == 1
+
+
+def test_a_value_of_a_snapshot_in_pieces(fresh: Writer, target: Server) -> None:
+    """The same."""
+    payload = dump_of(target, "value" * 100)
+    head, tail, beside = fresh.replication.expiries.restore_large(
+        LargeEntry(0, b"large", len(payload), soon(), -1, -1)
+    )
+    pieces = [head, payload[:50], payload[50:], tail + b"".join(beside)]
+    fresh.put(
+        SnapshotStart("s", REPLID, 1000, flush=False),
+        *(
+            SnapshotKeys("s", 1, 0, piece, 0, len(piece), label=b"large", more=True)
+            for piece in pieces[:-1]
+        ),
+        SnapshotKeys("s", 1, 0, pieces[-1], 1, len(pieces[-1]), len(beside), label=b"large"),
+        SnapshotFinish(REPLID, 1000, 0),
+    )  # fmt: skip
+    fresh.run()
+
+    assert target.client().get("large") == b"value" * 100
+    assert_put_off(target, "large")
+    assert listed(target) == {"large"}
+
+
+@pytest.mark.parametrize("database", [0, 3])
+def test_a_key_that_the_target_refuses_is_named(fresh: Writer, target: Server, database: int) -> None:
+    """Requests of the worker's own are among them."""
+    payload = dump_of(target, "value")
+    restored, beside = fresh.replication.expiries.restore(
+        [Entry(b"good", payload, soon(), -1, -1), Entry(b"bad", payload[:-1] + b"!", soon(), -1, -1)]
+    )
+    data = restored.data + b"".join(beside)
+    fresh.put(
+        SnapshotStart("s", REPLID, 1000, flush=False),
+        SnapshotKeys("s", 1, database, data, restored.requests, len(data), len(beside)),
+    )
+    with pytest.raises(UnfaithfulError, match="'bad'"):
+        fresh.run()
+
+
+# --- without a server ---
+
+NOW = 2_000_000_000_000
+
+
+class Asked:
+    """Answers for times, and keeps what it was asked."""
+
+    def __init__(self, *, until: int = NOW + HOLD_MS) -> None:
+        self.until = until
+        self.questions: list[tuple[bool, int]] = []
+
+    def __call__(self, item: StreamItem | None, soonest: int) -> Times:
+        self.questions.append((item is None, soonest))
+        return Times(NOW, NOW + 600_000, self.until, 1250, soonest <= NOW + 1000)
+
+
+def part(*commands: Command, expiries: int = SETS) -> Part:
+    """A part of the stream."""
+    return Part(0, b"".join(encode(*command) for command in commands), len(commands), expiries=expiries)
+
+
+def item(*parts: Part) -> StreamItem:
+    """A batch of parts."""
+    return StreamItem(Batch(parts, 1, 10, REPLID, 2000, 0, None), 0.0)
+
+
+def test_what_tells_of_no_expiry_is_not_looked_at() -> None:
+    """It is passed on as it is; what only moves one is looked at once there is any."""
+    asked = Asked()
+    expiries = Expiries("default", asked)
+    near: Command = ("PEXPIREAT", "k", NOW + 5)
+    for one in (
+        part(near, expiries=0),
+        part(("RENAME", "a", "b"), expiries=MOVES),
+        part(near)._replace(label=(b"SET", b"k")),  # a fragment is not whole
+    ):
+        data, beside = expiries.rewrite(item(one), one)
+        assert data is one.data
+        assert beside == []
+    assert asked.questions == []
+
+    expiries.waiting = True
+    moving = part(("RENAME", "a", "b"), expiries=MOVES)
+    assert expiries.rewrite(item(moving), moving) == (moving.data, [(0, encode("SADD", COPYING, "b"))])
+    assert len(asked.questions) == 1
+
+
+def test_a_target_that_keeps_what_expires() -> None:
+    """In its import mode nothing is put off, nor late: times only become absolute."""
+    expiries = Expiries("default", Asked())
+    expiries.by_target = True
+    one = part(("EXPIRE", "k", 5), ("PERSIST", "l"))
+    data, beside = expiries.rewrite(item(one), one)
+    assert data == encode("PEXPIREAT", "k", NOW + 5000) + encode("PERSIST", "l")
+    assert beside == []
+    restored, beside = expiries.restore([Entry(b"k", b"\0\0", 5, -1, -1), Entry(b"h", bytes([22]), -1, -1, -1)])
+    assert b"$1\r\n5\r\n" in restored.data
+    assert beside == []
+    assert expiries.restore_large(LargeEntry(0, b"k", 5, 7, -1, -1))[2] == []
+    assert not expiries.waiting
+
+
+def test_the_soonest_expiry_is_remembered_until_a_snapshot() -> None:
+    """Of all that the target got as it is: by a command, a key, a field, a value in pieces."""
+    asked = Asked()
+    expiries = Expiries("default", asked)
+
+    def soonest() -> int:
+        expiries.rewrite(item(one), one)
+        return asked.questions[-1][1]
+
+    one = part(("SET", "k", 1, "XX"))
+    assert soonest() == 0  # nobody knows what was there before
+    expiries.begin_snapshot()
+    assert soonest() == NEVER_EXPIRES
+    expiries.restore_large(LargeEntry(0, b"k", 5, NOW + 900_005, -1, -1))
+    assert soonest() == NOW + 900_005
+    expiries.restore_large(LargeEntry(0, b"k", 5, NOW + 5, -1, -1))  # put off
+    expiries.restore_large(LargeEntry(0, b"k", 5, -1, -1, -1))  # none
+    assert soonest() == NOW + 900_005
+    expiries.restore([Entry(b"k", b"\0\0", NOW + 900_004, -1, -1), Entry(b"k", b"\0\0", NOW + 4, -1, -1)])
+    assert soonest() == NOW + 900_004
+    field = bytes([24]) + (NOW + 900_003).to_bytes(8, "little")
+    expiries.restore([Entry(b"h", field, -1, -1, -1)])
+    assert soonest() == NOW + 900_003
+    far = part(("PEXPIREAT", "k", NOW + 900_002), ("PEXPIREAT", "k", NOW + 2))
+    expiries.rewrite(item(far), far)
+    assert soonest() == NOW + 900_002
+    expiries.begin_snapshot()
+    assert soonest() == NEVER_EXPIRES
+
+
+def test_times_are_asked_for_the_item_or_for_a_snapshot() -> None:
+    """The stream's own are counted from when it was written."""
+    asked = Asked()
+    expiries = Expiries("default", asked)
+    one = part(("EXPIRE", "k", 5))
+    expiries.rewrite(item(one), one)
+    expiries.restore([])
+    expiries.restore_large(LargeEntry(0, b"k", 5, -1, -1, -1))
+    assert [snapshot for snapshot, _ in asked.questions] == [False, True, True]
+
+
+def test_nothing_is_near_for_a_copy_that_is_left_alone() -> None:
+    """A caller that answers NEVER gets the true expiries, of fields, too."""
+
+    def never(item: StreamItem | None, soonest: int) -> Times:
+        return Times(NOW, NEVER, NOW + HOLD_MS, 1250, late=False)
+
+    expiries = Expiries("default", never)
+    restored, beside = expiries.restore([Entry(b"k", bytes([22]), 5, -1, -1)])
+    assert (restored.waiting, restored.copying, beside) == ([], [], [])
+    one = part(("HPEXPIREAT", "h", 5, "FIELDS", 1, "f"), ("PEXPIREAT", "k", 5))
+    data: Any = expiries.rewrite(item(one), one)
+    assert data == (one.data, [])
