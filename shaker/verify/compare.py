@@ -23,6 +23,7 @@ EXPIRY_TOLERANCE = 50  # milliseconds, only where a server older than 7.0 cannot
 # Milliseconds: a key that expires so soon is looked at again before it is called different. Longer than what the
 # worker adds to an expiry that is near.
 EXPIRING = 3000
+AGAIN = 200  # milliseconds between looks
 
 
 class Kind(StrEnum):
@@ -137,12 +138,12 @@ class _Pair:
         """Return the differences among `keys`, those read twice: a key that expired meanwhile is none."""
         found = await self._differing(keys)
         tries = 0
-        while found and tries < 8:
+        while found and tries < EXPIRING // AGAIN + 1:
             found = await self._differing([difference.key for difference in found])
             if not any(0 <= difference.expires < time.time() * 1000 + EXPIRING for difference in found):
                 break
             tries += 1
-            await asyncio.sleep(EXPIRING / 15_000)
+            await asyncio.sleep(AGAIN / 1000)
         return found
 
     async def _differing(self, keys: Sequence[bytes]) -> list[Difference]:
