@@ -14,7 +14,7 @@ from shaker.codec.stream import Fragment, Plain, Special, StreamReader
 from shaker.errors import CorruptError, UnfaithfulError
 from shaker.replica.events import AckRequested, Batch, Part, Records
 from shaker.transform.commands import RESERVED, CommandTable
-from shaker.transform.expiry import MOVES, NOTED
+from shaker.transform.expiry import MOVES, NOTED, SWAPS
 from shaker.transform.reserved import Verdict, judge
 
 # Commands that steer the stream or reach the worker's records; matched whatever their case (Valkey 9 sends `ping`).
@@ -300,12 +300,14 @@ class _Pending:
         self.spilled = True
 
     def _extend(self, database: int, pieces: list[bytes], commands: int, expiries: int) -> None:
-        if self.parts and self.parts[-1][0] == database and self.parts[-1][3] is None:
+        if self.parts:
             number, mine, before, label, noted = self.parts[-1]
-            mine.extend(pieces)
-            self.parts[-1] = (number, mine, before + commands, label, noted | expiries)
-        else:
-            self.parts.append((database, pieces, commands, None, expiries))
+            # Databases are swapped by a part of its own: what belongs to the keys of the others stays with them.
+            if number == database and label is None and not (noted | expiries) & SWAPS:
+                mine.extend(pieces)
+                self.parts[-1] = (number, mine, before + commands, label, noted | expiries)
+                return
+        self.parts.append((database, pieces, commands, None, expiries))
 
 
 _HANDLERS: Final[dict[bytes, Callable[[StreamAssembler, Special], None]]] = {

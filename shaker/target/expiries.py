@@ -14,7 +14,7 @@ from shaker.codec.resp import encode
 from shaker.replica.events import Part
 from shaker.target.items import StreamItem
 from shaker.target.records import copying_key, expiring_key
-from shaker.transform.expiry import NEVER, NEVER_EXPIRES, SETS, Times, rewrite
+from shaker.transform.expiry import NEVER, NEVER_EXPIRES, NOTED, SETS, Times, rewrite
 from shaker.transform.restore import Restored, large_restore, restore_requests
 
 
@@ -40,7 +40,9 @@ class Expiries:
 
     def rewrite(self, item: StreamItem, part: Part) -> tuple[bytes, list[tuple[int, bytes]]]:
         """Return what to send for a part of the stream, as many commands, and requests behind it with databases."""
-        if part.label is not None or not (part.expiries & SETS or (part.expiries and self.waiting)):
+        if part.label is not None:
+            return part.data, self._fragment(item, part, *part.label)
+        if not (part.expiries & SETS or (part.expiries and self.waiting)):
             return part.data, []
         found = rewrite(part.data, self._now(item), any_waiting=self.waiting)
         self._soonest = min(self._soonest, found.soonest)
@@ -48,6 +50,16 @@ class Expiries:
         for database, keys in found.elsewhere.items():
             requests += [(database, request) for request in self._remember((), keys)]
         return found.data, requests
+
+    def _fragment(self, item: StreamItem, part: Part, name: bytes, key: bytes | None) -> list[tuple[int, bytes]]:
+        """Return requests behind a fragment: what is too large to be looked at may have an expiry that is near."""
+        note = NOTED.get(name.upper())
+        if not part.commands or key is None or note is None or not note.bits & SETS:
+            return []
+        times = self._now(item)
+        if not times.until or times.near == NEVER:
+            return []
+        return [(part.database, request) for request in self._remember([key], ())]
 
     def restore(self, entries: list[Entry]) -> tuple[Restored, list[bytes]]:
         """Return the RESTORE requests for keys of a snapshot, and requests to send behind them."""

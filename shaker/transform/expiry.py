@@ -15,9 +15,11 @@ from typing import Final, NamedTuple
 from shaker.codec.resp import encode
 from shaker.codec.stream import Note, split
 
-# What a command does: it changes an expiry; it carries one along to another key.
+# What a command does: it changes an expiry; it carries one along to another key; it takes all keys of a database to
+# another one, so that what comes before it has to be told before it.
 SETS: Final = 1
 MOVES: Final = 2
+SWAPS: Final = 4
 # Commands by what they do, with the fewest arguments that it takes. SET without options leaves none.
 NOTED: Final[dict[bytes, Note]] = {
     b"SET": Note(SETS, 4),
@@ -42,6 +44,7 @@ NOTED: Final[dict[bytes, Note]] = {
     b"RENAMENX": Note(MOVES, 3),
     b"COPY": Note(MOVES, 3),
     b"MOVE": Note(MOVES, 3),
+    b"SWAPDB": Note(SWAPS, 3),
 }
 # Options that name a time: its unit in milliseconds, and whether it is absolute.
 UNITS: Final[dict[bytes, tuple[int, bool]]] = {

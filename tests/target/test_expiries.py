@@ -136,6 +136,30 @@ def test_each_database_has_its_own(behind: Feeding, target: Server) -> None:
     assert (listed(target), listed(target, database=3)) == ({"a", "c"}, {"b"})
 
 
+def test_commands_that_mention_a_record(behind: Feeding, target: Server) -> None:
+    """A value, or a key, that has the prefix of the worker's own in it; in a transaction and alone."""
+    behind.apply(
+        ("SET", "a", "shaker:", "PXAT", soon()),
+        ("MULTI",),
+        ("SET", "b", "xshaker:x", "PXAT", soon()),
+        ("SET", "shaker:x", 1, "PXAT", soon()),
+        ("EXEC",),
+        ("SET", "my-shaker:c", 1, "PXAT", soon()),
+    )
+    assert listed(target) == {"a", "b", "my-shaker:c"}
+
+
+def test_one_in_a_run_of_others(behind: Feeding, target: Server) -> None:
+    """Wherever in it; runs of one read, and of a transaction, become one."""
+    behind.apply(
+        ("INCR", "n"), ("INCR", "n"), ("SET", "a", 1, "PXAT", soon()), ("INCR", "n"), ("MULTI",), ("INCR", "n"),
+        ("SET", "b", 1, "PXAT", soon()), ("INCR", "n"), ("EXEC",), ("INCR", "n"), ("PING",), ("INCR", "n"),
+        ("SET", "c", 1, "PXAT", soon()),
+    )  # fmt: skip
+    behind.apply(("INCR", "n"), ("MULTI",), ("SET", "d", 1, "PXAT", soon()), ("EXEC",), ("INCR", "n"))
+    assert listed(target) == {"a", "b", "c", "d"}
+
+
 def test_close_behind_nothing_is_remembered(behind: Feeding, target: Server) -> None:
     """An expiry that is too near gets a little more."""
     catch_up(behind.writer)
@@ -305,6 +329,31 @@ def test_swapdb_swaps_the_sets(behind: Feeding, target: Server) -> None:
     assert checkpoint.expiring == 1
 
 
+def test_a_swap_among_others(behind: Feeding, target: Server) -> None:
+    """What was put off before it is remembered before it, in one batch, in a transaction, in any databases."""
+    behind.apply(
+        ("SELECT", 1),
+        ("SET", "a", 1, "PXAT", soon()),
+        ("SWAPDB", 1, 2),
+        ("SET", "b", 1, "PXAT", soon()),
+        ("SWAPDB", 3, 4),
+        ("SWAPDB", 1, 3),
+        ("SET", "c", 1, "PXAT", soon()),
+        ("SELECT", 0),
+        ("MULTI",),
+        ("SET", "d", 1, "PXAT", soon()),
+        ("SWAPDB", 0, 5),
+        ("SET", "e", 1, "PXAT", soon()),
+        ("EXEC",),
+    )
+    where = {1: "c", 2: "a", 3: "b", 5: "d", 0: "e"}
+    for database in range(6):
+        expected = {where[database]} if database in where else set()
+        assert listed(target, database=database) == expected, database
+        for key in expected:
+            assert_put_off(target, key, database)
+
+
 @pytest.mark.parametrize(("flush", "left"), [(("FLUSHDB",), {"a"}), (("FLUSHALL",), set())])
 def test_a_flush_takes_the_sets_along(behind: Feeding, target: Server, flush: Command, left: set[str]) -> None:
     """Of what is gone no expiry waits."""
@@ -378,6 +427,23 @@ def test_a_huge_transaction_in_pieces(target: Server, lost: int | None) -> None:
     assert listed(target, database=1) == {"other"}
     assert "renamed" in listed(target, COPYING, 1)
     assert target.client().get("n") == b"1"
+
+
+@pytest.mark.parametrize("database", [0, 3])
+def test_a_huge_value_is_remembered(writer: Writer, target: Server, database: int) -> None:
+    """It passes as it is and may expire early; then it is found missing and copied."""
+    feeding = Feeding(writer, pass_above=200)
+    huge = b"x" * 5000
+    feeding.apply(("SET", "huge", huge, "PXAT", soon()), ("SETRANGE", "other", 0, huge), database=database)
+    feeding.apply(("MULTI",), ("INCR", "n"), ("set", "in a transaction", huge, "PXAT", soon(60)), ("EXEC",))
+
+    assert listed(target, database=database) == {"huge", "in a transaction"}
+    assert target.client(db=database).get("in a transaction") == huge
+    assert target.client(db=database).get("other") == huge
+    catch_up(writer)
+    feeding.apply(("SET", "caught up", huge, "PXAT", soon(60)), ("INCR", "n"))
+    assert listed(target, database=database) == {"huge", "in a transaction"}
+    assert target.client(db=database).get("n") == b"2"
 
 
 def test_the_checkpoint_tells_when_nothing_waits_any_more(behind: Feeding, target: Server) -> None:
@@ -505,7 +571,9 @@ def test_what_tells_of_no_expiry_is_not_looked_at() -> None:
     for one in (
         part(near, expiries=0),
         part(("RENAME", "a", "b"), expiries=MOVES),
-        part(near)._replace(label=(b"SET", b"k")),  # a fragment is not whole
+        part(near)._replace(label=(b"SET", b"k"), commands=0),  # more of it is to come
+        part(near)._replace(label=(b"SETRANGE", b"k")),
+        part(near)._replace(label=(b"SET", None)),
     ):
         data, beside = expiries.rewrite(item(one), one)
         assert data is one.data

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shaker.codec.resp import encode
-from shaker.transform.expiry import MOVES, NEVER, NEVER_EXPIRES, NOTED, SETS, Rewritten, Times, rewrite
+from shaker.transform.expiry import MOVES, NEVER, NEVER_EXPIRES, NOTED, SETS, SWAPS, Rewritten, Times, rewrite
 from tests.codec.resp_strategies import commands as any_commands
 from tests.servers import NAMES, Server
 from tests.transform.conftest import exchange
@@ -373,7 +373,9 @@ def test_commands_are_noted_with_what_they_do() -> None:
     """Those that only move one must not make a run look at the clock."""
     moving = {name for name, note in NOTED.items() if note.bits == MOVES}
     assert moving == {b"RENAME", b"RENAMENX", b"COPY", b"MOVE"}
-    assert {note.bits for name, note in NOTED.items() if name not in moving} == {SETS}
+    swapping = {name for name, note in NOTED.items() if note.bits == SWAPS}
+    assert swapping == {b"SWAPDB"}
+    assert {note.bits for name, note in NOTED.items() if name not in moving | swapping} == {SETS}
     for one in (*(one.command for one in FORMS), *RENEWS, *MOVED, "SET k v XX", "MSETEX 1 k v XX"):
         command = words(one)
         assert len(command) >= NOTED[command[0].upper()].least, one
