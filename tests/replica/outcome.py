@@ -10,6 +10,7 @@ import hiredis
 
 from shaker.codec.rdb import Entry
 from shaker.replica.events import AckRequested, Batch, Event, SnapshotEntries
+from shaker.transform.expiry import SWAPS
 
 
 class Applied(NamedTuple):
@@ -41,9 +42,10 @@ def commands_of(batch: Batch) -> list[tuple[int, list[bytes]]]:
         found += [(part.database, arguments) for arguments in inside]
     assert batch.commands == len(found)
     assert batch.size == sum(len(part.data) for part in batch.parts)
-    # Neighbouring parts are of different databases: one SELECT for each part is enough.
-    databases = [part.database for part in batch.parts]
-    assert all(first != second for first, second in pairwise(databases))
+    # Neighbouring parts are of different databases, or one of them swaps databases, which is a part of its own.
+    for part, following in pairwise(batch.parts):
+        assert part.database != following.database or (part.expiries | following.expiries) & SWAPS
+    assert all(part.commands == 1 for part in batch.parts if part.expiries & SWAPS)
     return found
 
 
