@@ -118,8 +118,9 @@ class TrueExpiries:
             }
             missing = await self._missing(target, database, [key for key in keys if found[key] != NO_KEY])
             # A replica hides a key from its expiry on, before its primary deletes or renews it: the stream tells.
-            left = [key for key in keys if found[key] == NO_KEY] if held.replica else []
-            for key in (*missing, *left):
+            hidden = [key for key in keys if found[key] == NO_KEY] if held.replica else []
+            gone = await self._missing(target, database, hidden)
+            for key in (*missing, *(key for key in hidden if key not in gone)):
                 del found[key]
             held.apply(self._true(database, found, missing, held))
         self._status.expiries_settled += len(found)
@@ -155,7 +156,7 @@ class TrueExpiries:
             writes.append(encode("SREM", self._expiring, *found, *missing))
         return Part(database, b"".join(writes), len(writes))
 
-    async def _copy(self, source: Reader, _: Reader, database: int, keys: list[bytes]) -> int:
+    async def _copy(self, source: Reader, target: Reader, database: int, keys: list[bytes]) -> int:
         """Copy keys from the source; return how many are settled."""
         sizes = await source.results(
             [("SELECT", database), *(("MEMORY", "USAGE", key) for key in keys)], "asking for the size of values"
@@ -182,6 +183,8 @@ class TrueExpiries:
         for key in batch:
             requests += [("DUMP", key), (self._asking, key)]
         async with self._barriers.at(source, requests) as held:
+            hidden = [key for key, payload in zip(batch, held.replies[1::2], strict=True) if payload is None]
+            gone = await self._missing(target, database, hidden if held.replica else [])
             settled = too_large
             writes: list[bytes] = []
             for key, payload, reply in zip(batch, held.replies[1::2], held.replies[2::2], strict=True):
@@ -189,7 +192,7 @@ class TrueExpiries:
                 if payload is not None and at != NO_KEY:
                     expiry = self._safe(at, held) if at >= 0 else 0
                     writes.append(encode("RESTORE", key, expiry, blob(payload), "REPLACE", "ABSTTL"))
-                elif held.replica:
+                elif held.replica and key not in gone:
                     continue  # left to the stream
                 else:
                     writes.append(encode("UNLINK", key))
@@ -207,21 +210,22 @@ class TrueExpiries:
 
     async def _finish(self, source: Reader, target: Reader) -> None:
         """Note that no key waits any more, at a point where nothing is on its way."""
-        async with self._barriers.at(source, []):
-            info = parse_info(blob(await target.call("INFO", "keyspace")))
-            requests: list[Request] = []
-            for database in keyspace(info):
-                requests += [("SELECT", database), ("SCARD", self._expiring), ("SCARD", self._copying)]
-            counts = await target.results(requests, "looking for keys to be settled")
-            if not any(count for count in counts if isinstance(count, int)):
-                self._replication.expiries.waiting = False
-                log.info(
-                    "expiries are true", settled=self._status.expiries_settled, copied=self._status.expiries_copied
-                )
-
-    def _near(self, held: Held) -> int:
-        """Return below which time an expiry is too near to be given now, Unix time in milliseconds."""
-        return 0 if self._replication.settling else held.source_ms + int(self._replication.safe_seconds * 1000)
+        expiries = self._replication.expiries
+        try:
+            async with self._barriers.at(source, []):
+                info = parse_info(blob(await target.call("INFO", "keyspace")))
+                requests: list[Request] = []
+                for database in keyspace(info):
+                    requests += [("SELECT", database), ("SCARD", self._expiring), ("SCARD", self._copying)]
+                counts = await target.results(requests, "looking for keys to be settled")
+                expiries.waiting = any(count for count in counts if isinstance(count, int))
+        except BarrierError:
+            expiries.waiting = True  # nothing was held: a snapshot may have begun meanwhile
+            raise
+        if not expiries.waiting:
+            log.info(
+                "expiries are true", settled=self._status.expiries_settled, copied=self._status.expiries_copied
+            )
 
     def _expiry(self, reply: int, held: Held) -> int:
         """Return an absolute expiry, Unix time in milliseconds, NO_EXPIRY or NO_KEY."""
