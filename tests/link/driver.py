@@ -71,6 +71,6 @@ async def replicating(
         tasks.start_soon(SourceLink(made, replication).run)
         tasks.start_soon(TargetLink(made, replication).run)
         links = Links(replication, source_reader, target_reader)
-        await links.wait(lambda: links.status.state is State.STREAMING, "the stream")
+        await links.wait(lambda: links.status.state in (State.CATCHING_UP, State.STREAMING), "the stream")
         yield links
         tasks.cancel_scope.cancel()

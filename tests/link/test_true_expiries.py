@@ -320,7 +320,7 @@ async def test_a_value_too_large_to_copy_is_named(
         await made.settle()
         assert target.client().exists("large") == 0
         assert expires(target, "small") == expires(source, "small")
-        assert "large" in made.status.reasons["expiry"]
+        assert "large" in made.status.reasons["expired"]
         assert made.status.errors["worker", "expiry"] == 1
 
 
