@@ -256,6 +256,7 @@ class Replication:
         if checkpoint is not None and checkpoint.phase == "stream":
             applied = self.acknowledged_offset or checkpoint.offset
             self.status.stream.applied_offset = applied
+            self.status.lag.applied(applied)
             self.status.stream.checkpoint_offset = checkpoint.offset
             self.status.stream.replid = checkpoint.replid
         self.target_registered = True

@@ -66,17 +66,18 @@ class SourceMonitor:
             await self._read_buffer_limits(connection)
             clock = ServerClock(connection, self._status.clock)
             while True:
+                asked = self._status.clock()
                 try:
                     info = parse_info(blob(await connection.call("INFO")))
                 except ReplyError as error:
                     raise refusal("source", str(error), "asking INFO") from error
                 backoff.reset()
                 self._status.beat("monitor", within=60.0)
-                self._observe(info)
+                self._observe(info, asked)
                 await self._read_clock(clock, info)
                 await anyio.sleep(POLL_SECONDS)
 
-    def _observe(self, info: dict[str, str]) -> None:
+    def _observe(self, info: dict[str, str], asked: float) -> None:
         status, replication = self._status, self._replication
         offset = info.get("master_repl_offset", "")
         source = replication.source
@@ -94,7 +95,7 @@ class SourceMonitor:
         if status.stream.replid != info.get("master_replid"):
             return
         # During a snapshot, too: what is written meanwhile is how far behind the stream begins.
-        status.observe_source_offset(max(int(offset), status.stream.received_offset))
+        status.observe_source_offset(max(int(offset), status.stream.received_offset), asked)
         if replication.phase != "stream" or replication.loading:
             self._settle_at = None  # offsets of the history before say nothing about this one
         elif self._settings.mode == "migrate":

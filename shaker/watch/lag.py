@@ -20,20 +20,33 @@ class LagClock:
         self._limit = samples
         self._unreachable_after = unreachable_after
         self._seen: float | None = None
-        self._even: float | None = None  # when the source was last seen at what is applied, or before it
+        self._told: deque[tuple[float, int]] = deque(maxlen=samples)  # beyond what is applied
+        self._even: float | None = None  # when the source was last known to stand at what is applied, or before it
         self._applied = 0
 
     def observe(self, now: float, source_offset: int) -> None:
         """Record that the source stood at `source_offset` at time `now`."""
         self._seen = now
-        if source_offset <= self._applied:
-            self._even = now
         if self._samples and source_offset < self._samples[-1][1]:
             self._samples.clear()  # another history: old offsets say nothing about it
         if not self._samples or source_offset > self._samples[-1][1]:
             if len(self._samples) == self._limit:
                 self._thin()
             self._samples.append((now, source_offset))
+
+    def told(self, asked: float, source_offset: int) -> None:
+        """Record that the source, asked at time `asked`, answered that it stood at `source_offset`.
+
+        Only this tells how far it had not gone by then: what the stream brings can have been on the way for long.
+        """
+        if self._told and source_offset < self._told[-1][1]:
+            self._told.clear()  # another history
+        self._told.append((asked, source_offset))
+        self._compare()
+
+    def _compare(self) -> None:
+        while self._told and self._told[0][1] <= self._applied:
+            self._even = self._told.popleft()[0]
 
     def _thin(self) -> None:
         """Make one of each two samples, of the earlier time and the later offset: none gets younger by it."""
@@ -44,17 +57,18 @@ class LagClock:
     def reset(self) -> None:
         """Forget all samples: a new replication history begins."""
         self._samples.clear()
+        self._told.clear()
         self._seen = self._even = None
         self._applied = 0
 
     def applied(self, offset: int) -> None:
         """Drop the samples at or below the applied `offset`, but for the newest of them."""
-        samples = self._samples
+        if offset < self._applied:
+            self._even = None  # the target has lost something
         self._applied = offset
-        while samples and samples[0][1] <= offset:
-            self._even = max(samples[0][0], self._even or 0.0)
-            if len(samples) == 1:
-                break
+        self._compare()
+        samples = self._samples
+        while len(samples) > 1 and samples[0][1] <= offset:
             samples.popleft()
 
     def longest(self, now: float) -> float:

@@ -146,10 +146,12 @@ class Status:
         if text and side in ("source", "target"):
             (self.source if side == "source" else self.target).last_error = text
 
-    def observe_source_offset(self, offset: int) -> None:
-        """Record the source's own replication offset, heard from INFO or from the stream."""
+    def observe_source_offset(self, offset: int, asked: float | None = None) -> None:
+        """Record the source's own replication offset, heard from the stream, or when it was asked at `asked`."""
         self.stream.source_offset = offset
         self.lag.observe(self.clock(), offset)
+        if asked is not None:
+            self.lag.told(asked, offset)
 
     def observe_applied(self, offset: int, commands: int, latency: float | None) -> None:
         """Record that the target answered for everything up to `offset`; `latency` is in seconds."""

@@ -52,8 +52,9 @@ class Following:
         """Ask the source where it stands, as the monitor does."""
         while True:
             if self.observing:
+                asked = self.status.clock()
                 offset = self._source.client().info("replication")["master_repl_offset"]
-                self.status.observe_source_offset(max(offset, self.status.stream.received_offset))
+                self.status.observe_source_offset(max(offset, self.status.stream.received_offset), asked)
             self.replication.refresh_state()
             await anyio.sleep(0.02)
 

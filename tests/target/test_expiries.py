@@ -72,7 +72,7 @@ def catch_up(writer: Writer) -> None:
     status = writer.replication.status
     status.clock = lambda: 0.0
     status.lag.applied(0)
-    status.lag.observe(0.0, 0)
+    status.lag.told(0.0, 0)
     assert not writer.replication.behind
 
 

@@ -96,10 +96,10 @@ def test_reset_forgets_all() -> None:
 # --- the longest that it can have been ---
 
 
-def test_nobody_knows_how_long_before_the_source_was_seen_at_what_is_applied() -> None:
+def test_nobody_knows_how_long_before_the_source_told_that_it_stood_at_what_is_applied() -> None:
     lag = LagClock()
     assert lag.longest(100.0) == math.inf
-    lag.observe(1.0, 500)
+    lag.told(1.0, 500)
     assert lag.longest(100.0) == math.inf
     lag.applied(499)
     assert lag.longest(100.0) == math.inf
@@ -107,24 +107,34 @@ def test_nobody_knows_how_long_before_the_source_was_seen_at_what_is_applied() -
     assert lag.longest(100.0) == 99.0
 
 
-def test_the_source_may_have_gone_on_right_behind_the_last_look() -> None:
+def test_what_the_stream_brings_can_have_been_on_the_way_for_long() -> None:
     lag = LagClock()
-    lag.observe(10.0, 500)
+    lag.told(1.0, 500)
+    lag.applied(500)
+    lag.observe(9.0, 700)
+    lag.applied(700)
+
+    assert lag.seconds(10.0, 700) == 0.0
+    assert lag.longest(10.0) == 9.0
+
+
+def test_the_source_may_have_gone_on_right_behind_the_last_answer() -> None:
+    lag = LagClock()
+    lag.told(10.0, 500)
     lag.applied(500)
 
-    assert lag.seconds(11.5, 500) == 0.0
     assert lag.longest(11.5) == 1.5
-    lag.observe(12.0, 500)
+    lag.told(12.0, 500)
     assert lag.longest(12.0) == 0.0
     assert lag.longest(12.7) == pytest.approx(0.7)
 
 
 def test_what_is_beyond_what_is_applied_does_not_count_as_even() -> None:
     lag = LagClock()
-    lag.observe(10.0, 500)
+    lag.told(10.0, 500)
     lag.applied(500)
-    lag.observe(11.0, 600)
-    lag.observe(12.0, 700)
+    lag.told(11.0, 600)
+    lag.told(12.0, 700)
 
     assert lag.longest(13.0) == 3.0
     lag.applied(650)
@@ -134,38 +144,59 @@ def test_what_is_beyond_what_is_applied_does_not_count_as_even() -> None:
 
 
 def test_what_is_applied_before_the_source_tells_of_it() -> None:
-    """The stream brings it earlier than the next look: the look after that finds them even."""
     lag = LagClock()
-    lag.observe(10.0, 500)
+    lag.told(10.0, 500)
     lag.applied(900)
     assert lag.longest(11.0) == 1.0
-    lag.observe(11.0, 800)
+    lag.told(11.0, 800)
+    assert lag.longest(11.0) == 0.0
+
+
+def test_a_target_that_has_lost_something_is_not_even() -> None:
+    lag = LagClock()
+    lag.told(10.0, 500)
+    lag.applied(500)
+    lag.applied(400)
+    assert lag.longest(11.0) == math.inf
+    lag.applied(500)
+    assert lag.longest(11.0) == math.inf
+    lag.told(11.0, 500)
     assert lag.longest(11.0) == 0.0
 
 
 @pytest.mark.parametrize("step", [1, 3])
 def test_the_longest_is_never_less_than_the_lag(step: int) -> None:
-    """However the samples were thinned out, and however much of them is applied."""
+    """However many answers were forgotten, and however much of them is applied."""
     lag = LagClock(samples=16)
-    truth = {0: 0.0}
     for second in range(1, 400):
         lag.observe(float(second), second)
-        truth[second] = float(second)
+        lag.told(float(second), second)
         if second % step == 0:
             lag.applied(second // 2)
             # The source stood at `second // 2` then, and went on at the next second.
-            assert lag.longest(float(second)) >= second - truth[second // 2] - 1e-9
+            assert lag.longest(float(second)) >= second - second // 2
             assert lag.longest(float(second)) >= lag.seconds(float(second), second // 2)
+    lag.applied(399)
+    assert lag.longest(400.0) == 1.0
 
 
 def test_another_history_is_not_even_with_the_old_one() -> None:
     lag = LagClock()
-    lag.observe(1.0, 1000)
+    lag.told(1.0, 1000)
     lag.applied(1000)
+    lag.told(1.5, 2000)
     lag.reset()
     assert lag.longest(2.0) == math.inf
-    lag.observe(2.0, 10)
+    lag.told(2.0, 10)
     assert lag.longest(3.0) == math.inf
+    lag.applied(10)
+    assert lag.longest(3.0) == 1.0
+
+
+def test_answers_of_another_history_replace_the_old_ones() -> None:
+    lag = LagClock()
+    lag.told(1.0, 1000)
+    lag.told(2.0, 10)
     lag.applied(10)
     assert lag.longest(3.0) == 1.0
 
