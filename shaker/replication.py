@@ -21,7 +21,7 @@ from shaker.watch.status import State, Status
 # While behind, how long it will take to catch up is a guess: so much, and so many times what is known of it.
 BEHIND_SECONDS: Final = 600.0
 BEHIND_FACTOR: Final = 4.0
-# A source that is asked once a second, and then goes on, is known to do so only this long after that.
+# What asking the source, and the time between two questions, may add to what is known of the lag.
 NOTICE_SECONDS: Final = 0.25
 
 

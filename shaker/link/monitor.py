@@ -1,4 +1,4 @@
-"""Asks the source once a second where it stands, so that what still waits inside the source counts as lag."""
+"""Asks the source twice a second where it stands, so that what still waits inside the source counts as lag."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shaker.replication import Replication
 
 log = structlog.get_logger("shaker.source")
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 0.5
 # The answer is read within this time or the connection is made anew: lag must not hang on one lost packet.
 TIMEOUT_SECONDS = 5.0
 # Of the source's output buffer limits for replicas (hard, soft in bytes; seconds): what servers come with, and the
