@@ -16,6 +16,7 @@ Moment = Literal["withheld", "answer withheld"]
 class Mark(NamedTuple):
     """The `nth` request, from 1, that begins with these words, over all connections.
 
+    With `since` requests count from the first one on that begins with that word.
     `effect` tells that the request has one by itself, so that it matters whether it was executed. With `answer` it
     is the answer that counts: so many bytes `behind` that text in what the server sends.
     """
@@ -25,6 +26,7 @@ class Mark(NamedTuple):
     effect: bool = False
     answer: bytes = b""
     behind: int = 0
+    since: str = ""
 
 
 class StoppingProxy(Proxy):
@@ -35,6 +37,7 @@ class StoppingProxy(Proxy):
         self._mark = mark
         self._moment = moment
         self._seen = 0
+        self._counts = not mark.since
         self._begun: dict[asyncio.StreamWriter, bytes] = {}  # a request that is not whole yet
         self._after: int | None = None  # bytes of the answer still to be forwarded
         self._stopped = threading.Event()
@@ -110,7 +113,8 @@ class StoppingProxy(Proxy):
     def _matches(self, request: bytes) -> bool:
         words = self._mark.words
         arguments = [word.decode("ascii", "replace") for word in request.split(b"\r\n")[2 : 2 * len(words) + 1 : 2]]
-        if not words or arguments != list(words):
+        self._counts = self._counts or arguments[:1] == [self._mark.since]
+        if not words or not self._counts or arguments != list(words):
             return False
         self._seen += 1
         return self._seen == self._mark.nth

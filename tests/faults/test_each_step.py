@@ -20,7 +20,7 @@ from tests.faults.stopping import Mark, Moment, StoppingProxy
 from tests.servers import Server, wait_until
 from tests.worker import ROOT, Worker
 
-FENCE, CHECKPOINT = "shaker:fence:default", "shaker:checkpoint:default"
+FENCE, CHECKPOINT, LIST = "shaker:fence:default", "shaker:checkpoint:default", "shaker:stale:default"
 
 # A worker that starts while another one replicates.
 TAKEOVER = {
@@ -52,15 +52,23 @@ FULL_RESYNC = {
     "the snapshot begins on the target": Mark(("MULTI",), 2),
     "the checkpoint of the beginning is queued": Mark(("HSET", CHECKPOINT)),
     "the beginning of the snapshot is executed": Mark(("EXEC",), 2, effect=True),
+    "the target's keys are asked for": Mark(("SCAN",)),
+    "the first of them are queued": Mark(("SADD", LIST)),
+    "the first of them are listed": Mark(("EXEC",), since="SADD", effect=True),
+    "more of them are listed": Mark(("EXEC",), 2, since="SADD", effect=True),
     "the first key": Mark(("RESTORE",), effect=True),
-    "the checkpoint of the first batch": Mark(("HSET", CHECKPOINT), 2, effect=True),
+    "the first keys leave the list": Mark(("SREM", LIST), effect=True),
+    "the checkpoint of the first batch": Mark(("HSET", CHECKPOINT), since="RESTORE", effect=True),
     "half of the snapshot is received": Mark(answer=b"+FULLRESYNC", behind=150_000),
-    "the checkpoint of the second batch": Mark(("HSET", CHECKPOINT), 3, effect=True),
-    "the end of the snapshot begins": Mark(("MULTI",), 3),
+    "the checkpoint of the second batch": Mark(("HSET", CHECKPOINT), 2, since="RESTORE", effect=True),
     "libraries are queued": Mark(("FUNCTION",)),
-    "the end of the snapshot is executed": Mark(("EXEC",), 3, effect=True),
-    "the first transaction of the stream is executed": Mark(("EXEC",), 4, effect=True),
-    "the second transaction of the stream is executed": Mark(("EXEC",), 5, effect=True),
+    "the end of the snapshot is executed": Mark(("EXEC",), since="FUNCTION", effect=True),
+    "stale keys are asked for": Mark(("SSCAN", LIST)),
+    "their removal is queued": Mark(("UNLINK",)),
+    "their removal is executed": Mark(("EXEC",), since="UNLINK", effect=True),
+    "the end of the sweep is executed": Mark(("EXEC",), 2, since="UNLINK", effect=True),
+    "the first transaction of the stream is executed": Mark(("EXEC",), 3, since="UNLINK", effect=True),
+    "the second transaction of the stream is executed": Mark(("EXEC",), 4, since="UNLINK", effect=True),
 }
 PLANS = {"takeover": TAKEOVER, "resume": RESUME, "full resync": FULL_RESYNC}
 CASES = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 
@@ -48,15 +49,20 @@ class Links:
 
 @asynccontextmanager
 async def replicating(
-    source: Server, target: Server, *, url: str | None = None, target_url: str | None = None, **settings: object
+    source: Server,
+    target: Server,
+    *,
+    url: str | None = None,
+    target_settings: dict[str, Any] | None = None,
+    **settings: object,
 ) -> AsyncIterator[Links]:
-    """Replicate `source` to `target` within the block; links find them at `url` and `target_url`, if given.
+    """Replicate `source` to `target` within the block; `url`, if given, is where the links find the source.
 
     The readers go to the servers themselves, whatever is between them and the links.
     """
     values = {
         "source": {"url": url or source.url},
-        "target": {"url": target_url or target.url},
+        "target": {"url": target.url} | (target_settings or {}),
         "retry": {"max_seconds": 0.1},
         **settings,
     }

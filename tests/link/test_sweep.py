@@ -14,6 +14,7 @@ from shaker.errors import LinkError
 from shaker.link import acknowledgements as acknowledgements_module
 from shaker.link import conversation as conversation_module
 from shaker.link import sweep as module
+from shaker.link import target as target_module
 from shaker.link.reader import Reader, open_reader
 from shaker.link.sweep import STEP_BYTES, STEP_KEYS, Round, Rounds, forgetting, listing, removal
 from shaker.target.records import LISTED
@@ -233,6 +234,27 @@ async def test_another_server_answers_for_the_target(
     assert other.client().exists("elsewhere") == 1
 
 
+async def test_a_sweep_that_was_held_up_is_no_target_that_does_not_answer(
+    source: Server, target: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time between two of its steps is not the target's: its connection stays."""
+    monkeypatch.setattr(target_module, "TICK_SECONDS", 0.02)
+    client = target.client()
+    with Proxy(target) as proxy:
+        endpoint = {"url": proxy.url, "timeout_seconds": 1}
+        async with replicating(source, target, target_settings=endpoint, retry={"access_seconds": 1}) as links:
+            client.set("stale", 1)
+            client.execute_command("ACL", "SETUSER", "default", "-scan")
+            await begin_resync(links, source)
+            await links.wait(lambda: "'scan'" in links.status.sweep_error, "the missing right")
+            began = links.status.clock()
+            await links.wait(lambda: links.status.clock() > began + 0.9, "the next try, nearly")
+            client.execute_command("ACL", "SETUSER", "default", "+scan")
+            proxy.set("up", latency=0.1)
+            await end_resync(links)
+    assert (links.status.reconnects["target"], client.exists("stale")) == (0, 0)
+
+
 @pytest.mark.parametrize("windows", [conversation_module.TRICKLE_WINDOWS, 0])
 async def test_a_listing_that_takes_longer_than_the_source_waits(
     windows: int, source: Server, target: Server, monkeypatch: pytest.MonkeyPatch
@@ -248,7 +270,7 @@ async def test_a_listing_that_takes_longer_than_the_source_waits(
     for number in range(60):
         client.set(f"large:{number}", bytes(1 << 20))
     with Proxy(target) as proxy:
-        async with replicating(source, target, target_url=proxy.url) as links:
+        async with replicating(source, target, target_settings={"url": proxy.url}) as links:
             target.client().mset({f"stale:{number}": 1 for number in range(1000)})
             await begin_resync(links, source)
             proxy.set("up", latency=0.03)

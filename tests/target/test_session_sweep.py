@@ -346,6 +346,18 @@ def test_another_key_in_the_place_of_the_list(manual: Writer, target: Server) ->
         begin(manual)
 
 
+def test_a_database_is_proven_before_it_is_swept(manual: Writer, target: Server) -> None:
+    """A SELECT that fails inside a transaction would have the rest of it done to another database's keys."""
+    manual.put(start())
+    begin(manual)
+    before = len(manual.sent)
+    Step.done(manual, "snapshot", LISTED, list_keys("default", 3, [b"stale"]))
+
+    sent = bytes(manual.sent[before:])
+    assert sent.startswith(encode("SELECT", 3) + encode("SELECT", 0) + encode("MULTI"))
+    assert listed(target, 3) == {b"stale"}
+
+
 def test_requests_are_bounded() -> None:
     """The target does nothing else while it carries one out."""
     keys = [b"%d" % number for number in range(2 * REQUEST_KEYS + 1)]
