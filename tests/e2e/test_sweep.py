@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any, Self
@@ -148,7 +149,7 @@ def test_keys_that_come_back_begin_from_nothing(source: Server, target: Server, 
 
     for suffix in ("", ":soon", ":late"):
         write(suffix)
-    client.set("large", bytes(LARGE))
+    client.set("large", os.urandom(LARGE))
     with Proxy(target) as proxy:
         running = worker(source, proxy.url, **FAST)
         swept(running)

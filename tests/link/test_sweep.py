@@ -234,6 +234,33 @@ async def test_another_server_answers_for_the_target(
     assert other.client().exists("elsewhere") == 1
 
 
+async def test_a_removal_that_another_snapshot_overtakes(
+    source: Server, target: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was decided on, and its keys are not removed: what is stale for the next snapshot is listed anew."""
+    opened = []
+
+    @asynccontextmanager
+    async def open_late(endpoint: Endpoint) -> AsyncIterator[Reader]:
+        opened.append(endpoint)
+        if len(opened) == 2:
+            source.client().delete("later")
+            await begin_resync(links, source)
+            await links.wait(lambda: links.replication.listing, "the next snapshot")
+        async with open_reader(endpoint) as reader:
+            yield reader
+
+    monkeypatch.setattr(module, "open_reader", open_late)
+    source.client().mset({"stays": 1, "later": 1})
+    async with replicating(source, target) as links:
+        target.client().set("stale", 1)
+        await begin_resync(links, source)
+        await links.wait(lambda: links.status.full_syncs == 3, "the next snapshot")
+        await end_resync(links)
+    assert target.client().exists("stale", "later") == 0
+    assert (target.client().get("stays"), links.status.sweep_deleted) == (b"1", 2)
+
+
 async def test_a_sweep_that_was_held_up_is_no_target_that_does_not_answer(
     source: Server, target: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
