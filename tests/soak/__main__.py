@@ -18,8 +18,6 @@ from tests.soak.faults import FAULTS, FULL_SYNC_FAULTS, SOURCE_LINK_FAULTS, Faul
 from tests.soak.witness import Verdict, Witness
 from tests.soak.world import World
 
-# Renewed expiries shorter than the longest standstill are the subject of other tests.
-SHORTEST_EXPIRY = 300_000
 LONGEST_PAUSE = 2.0  # seconds between two faults
 SHOWN = 10
 
@@ -51,7 +49,7 @@ def main() -> int:
         worker = world.worker
         assert worker is not None
         worker.wait_state("streaming")
-        load = LoadProcess(world.source, seed=seed, rate=given.rate, keys=300, shortest_expiry=SHORTEST_EXPIRY)
+        load = LoadProcess(world.source, seed=seed, rate=given.rate, keys=300)
         with load:
             while time.monotonic() < started + given.minutes * 60 and not world.complaints:
                 begin = time.monotonic()
