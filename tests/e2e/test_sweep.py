@@ -241,7 +241,9 @@ def test_the_worker_is_killed_on_the_way(
                 if when == "restoring":
                     client.delete("key:cut")  # the snapshot cut short may have brought it
                 running.start()
-                running.wait(lambda: running.events("registered"), "the next worker")
+                # The next one counts once it has asked, not before: what stands in the target is the old one's.
+                asked = "registered" if when == "removal" else "full sync"
+                running.wait(lambda asked=asked: running.events(asked), "the next worker")
             client.config_set("rdb-key-save-delay", 0)
             proxy.heal()
             status = swept(running)

@@ -215,8 +215,9 @@ def reference_of(source: Source, reference: Server) -> None:
             client.connection_pool.release(connection)
 
 
+@pytest.mark.timeout(300)
 @settings(
-    max_examples=200,
+    max_examples=150,
     # A failure is reported as it was drawn: to make it smaller takes longer than a test may.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     report_multiple_bugs=False,
