@@ -133,13 +133,13 @@ class StreamReader:
         left = self._left
         need = 0
         known: bool | None = None
-        # The count and name of the last ordinary command, as sent: most commands begin like the one before.
-        head = b"\0"
+        # The count and name of the last ordinary command with arguments, as sent: most begin like the one before.
+        head = b""
         head_left = 0
         head_bits = noted = 0  # of that command, and of the current run
         while True:
             if left < 0:
-                if buffer.startswith(head, position):
+                if head_left and buffer.startswith(head, position):
                     position += len(head)
                     left = head_left
                     known = False

@@ -122,6 +122,7 @@ CORRUPT = [
     (b"+OK\r\n", 0),
     (b"\r\n", 0),
     (b"\n", 0),
+    (b"\0\r", 0),
     (b"PING\r\n", 0),
     (b"*0\r\n", 0),
     (b"*-1\r\n", 1),
@@ -148,6 +149,13 @@ def test_corrupt_bytes_are_named(bad: bytes, place: int) -> None:
             feed(reader(), pieces)
         named = int(re.findall(r"at offset (\d+)", str(caught.value))[0]) - START - len(GOOD)
         assert place - 1 <= named <= place
+
+
+@pytest.mark.parametrize("bad", [bad for bad, _ in CORRUPT])
+def test_corrupt_bytes_come_first(bad: bytes) -> None:
+    """What no command came before is looked at as closely (found by fuzzing: a zero byte passed for a command)."""
+    with pytest.raises(CorruptError):
+        reader().feed(bad)
 
 
 def test_corrupt_bytes_are_not_shown() -> None:

@@ -1,4 +1,7 @@
-"""A long run by atheris: `pip install atheris`, then `python -m tests.fuzz snapshot -max_total_time=3600 corpus/`.
+"""A long run by atheris, which `pip install atheris` brings:
+
+    python -m tests.fuzz.seeds corpus
+    python -m tests.fuzz snapshot -max_total_time=3600 -max_len=8192 corpus/snapshot
 
 What follows the target's name goes to libFuzzer. A finding is written to a file crash-…; run the target with that
 file's name to see it again.

@@ -21,7 +21,7 @@ MAX_VALUE: Final = 1 << 20
 TABLE: Final = CommandTable({})
 
 
-def _pieces(data: bytes) -> list[bytes]:
+def pieces_of(data: bytes) -> list[bytes]:
     """Cut the data by their own first byte, so that a fuzzer finds the cuts, too."""
     if not data:
         return [b""]
@@ -46,7 +46,7 @@ def _outcome(feed: Callable[[bytes], Any], pieces: list[bytes]) -> list[Any] | s
 def snapshot(data: bytes) -> None:
     """An RDB: the same for every cut, and never done without its end."""
     one, other = SnapshotReader(max_value=MAX_VALUE), SnapshotReader(max_value=MAX_VALUE)
-    whole, cut = _outcome(one.feed, [data[1:]]), _outcome(other.feed, _pieces(data))
+    whole, cut = _outcome(one.feed, [data[1:]]), _outcome(other.feed, pieces_of(data))
     assert one.done == other.done
     assert (merge(whole) if isinstance(whole, list) else whole) == (merge(cut) if isinstance(cut, list) else cut)
     assert not one.done or b"\xff" in data
@@ -55,7 +55,7 @@ def snapshot(data: bytes) -> None:
 def stream(data: bytes) -> None:
     """The replication stream: the same commands and the same offset for every cut."""
     results = []
-    for pieces in ([data[1:]], _pieces(data)):
+    for pieces in ([data[1:]], pieces_of(data)):
         assembler = StreamAssembler(replid="r", offset=0, database=0, table=TABLE, max_transaction=MAX_VALUE)
         found = _outcome(assembler.feed, pieces)
         if isinstance(found, str):
@@ -84,7 +84,7 @@ def session(data: bytes) -> None:
     talk.start()
     asked = False
     try:
-        for piece in _pieces(data):
+        for piece in pieces_of(data):
             if talk.receive_data(piece) and not asked:
                 asked = True
                 talk.request(None, 0, 0, table=TABLE)
@@ -98,7 +98,7 @@ def session(data: bytes) -> None:
 def replies(data: bytes) -> None:
     """Replies of a target: counted and read alike, whatever the cut."""
     counts, values = [], []
-    for pieces in ([data[1:]], _pieces(data)):
+    for pieces in ([data[1:]], pieces_of(data)):
         scanner, reader = ReplyScanner(), ReplyReader(LinkError)
 
         def count(piece: bytes, scanner: ReplyScanner = scanner) -> list[int]:

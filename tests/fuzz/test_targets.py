@@ -8,36 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shaker.codec.resp import encode
-from tests.codec.rdb_bytes import length, rdb, string
-from tests.fuzz.targets import TARGETS
+from shaker.codec.rdb import Entries, SnapshotReader
+from shaker.replica.session import ReplicaSession, ReplicaState
+from tests.fuzz.seeds import SEEDS, snapshot_of
+from tests.fuzz.targets import MAX_VALUE, TABLE, TARGETS, pieces_of
 from tests.security.damage import damage
-
-SMALL = rdb(
-    b"\xfa" + string(b"redis-ver") + string(b"7.0.15") + b"\xfe\x00\xfb\x04\x01"
-    b"\x00" + string(b"key") + string(b"value") + b"\x00" + string(b"compressed") + b"\xc3\x04\x0a\x01aa\xe0"
-    b"\x01" + string(b"list") + length(2) + string(b"one") + string(b"two")
-)  # fmt: skip
-HANDSHAKE = b"$20\r\nredis_version:7.0.15\r\n+OK\r\n+OK\r\n+FULLRESYNC " + b"a" * 40 + b" 1\r\n"
-STREAM = b"".join(
-    (
-        encode("SELECT", "0"),
-        encode("MULTI"),
-        encode("SET", "key", "value"),
-        encode("exec"),
-        encode("PING"),
-        encode("SWAPDB", 0, 1),
-        encode("HSET", "shaker:checkpoint:default", "offset", "1"),
-        encode("REPLCONF", "GETACK", "*"),
-    )
-)
-SEEDS = {
-    "snapshot": b"\x05" + SMALL,
-    "stream": b"\x07" + STREAM,
-    "session": b"\x3f" + HANDSHAKE + b"$%d\r\n" % len(SMALL) + SMALL + STREAM,
-    "replies": b"\x03+OK\r\n*2\r\n:1\r\n*1\r\n$3\r\nabc\r\n-ERR no\r\n$-1\r\n*-1\r\n",
-    "lzf": b"\x00\x0a\x01aa\xe0\x00\x01\x00",
-}
+from tests.servers import Server
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -58,3 +34,21 @@ def test_bytes_that_are_nearly_right(name: str, seed: int) -> None:
 def test_bytes_that_are_right(name: str) -> None:
     """Else the damage would begin with what is refused anyway."""
     TARGETS[name](SEEDS[name])
+
+
+def test_the_seed_of_a_session_reaches_the_stream() -> None:
+    """Cut as the target cuts it, the request comes between handshake and answer."""
+    talk = ReplicaSession(username=None, password=None, max_value=MAX_VALUE)
+    talk.start()
+    for piece in pieces_of(SEEDS["session"]):
+        if talk.receive_data(piece) and talk.state is ReplicaState.READY:
+            talk.request(None, 0, 0, table=TABLE)
+    assert talk.state is ReplicaState.STREAMING
+
+
+def test_the_snapshot_of_a_server_is_right(source: Server) -> None:
+    """The longer seeds: all types in several encodings."""
+    reader = SnapshotReader(max_value=MAX_VALUE)
+    events = reader.feed(snapshot_of(source))
+    assert reader.done
+    assert sum(len(event.entries) for event in events if isinstance(event, Entries)) > 10
