@@ -20,8 +20,9 @@ from starlette.routing import Route
 
 from shaker.bytesize import parse_size
 from shaker.errors import SettingsError
+from shaker.watch.admission import Sparing
 from shaker.watch.bounded import BoundedServer, bounded_server
-from shaker.watch.metrics import Metrics
+from shaker.watch.metrics import OPENMETRICS_TYPE, Metrics
 from shaker.watch.status import Status
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -60,6 +61,9 @@ class HealthServer:
         self._host = host
         self._max_lag = ready_max_lag_seconds
         self._metrics = Metrics(status, ready_max_lag_seconds=ready_max_lag_seconds)
+        self._exposed: dict[bool, Sparing[tuple[bytes, str]]] = {False: Sparing(), True: Sparing()}
+        self._documents: Sparing[Response] = Sparing()
+        self._histories: Sparing[Response] = Sparing()
         self._server: BoundedServer | None = None
         self._thread: threading.Thread | None = None
         self.handlers: dict[str, Handler] = {
@@ -139,14 +143,15 @@ class HealthServer:
         return JSONResponse(document, 503 if reasons else 200)
 
     async def _exposition(self, request: Request) -> Response:
-        body, content_type = self._metrics.render(request.headers.get("accept", ""))
+        accept = request.headers.get("accept", "")
+        body, content_type = self._exposed[OPENMETRICS_TYPE in accept].get(lambda: self._metrics.render(accept))
         return Response(body, headers={"Content-Type": content_type})
 
     async def _document(self, request: Request) -> Response:
-        return JSONResponse(self._status.document(max_lag_seconds=self._max_lag))
+        return self._documents.get(lambda: JSONResponse(self._status.document(max_lag_seconds=self._max_lag)))
 
     async def _history(self, request: Request) -> Response:
-        return JSONResponse(self._status.history.document())
+        return self._histories.get(lambda: JSONResponse(self._status.history.document()))
 
     def _limits(self, request: Request) -> tuple[float | None, int | None]:
         """Return the lag allowed in (seconds, bytes): those of the request in place of the setting's."""

@@ -1,11 +1,13 @@
 """How much of the replication's speed, and of a probe's, hostile clients of the health server cost.
 
-By hand, on a machine with nothing else to do: `python -m tests.bench.health`.
+By hand, on a machine with nothing else to do: `python -m tests.bench.health`. On a busy one the times say little;
+what the health server takes of a processor, while the replication needs the interpreter, says it as well.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
@@ -17,7 +19,7 @@ from pathlib import Path
 
 from tests.bench.loads import LAST, write_load
 from tests.bench.measures import LIMIT, pipe
-from tests.security.floods import bursts, holding, probe_seconds
+from tests.security.floods import bursts, connecting, holding, probe_seconds
 from tests.servers import Server, wait_until
 from tests.worker import Worker
 
@@ -27,6 +29,7 @@ FLOODS: dict[str, Flood] = {
     "200 held clients": holding,
     "headers of 1 MB": lambda port: bursts(port, 1, huge_headers=True),
     "10,000 requests/s": lambda port: bursts(port, 1),
+    "a connection each": connecting,
 }
 
 
@@ -36,7 +39,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sets", type=int, default=1_000_000)
     given = parser.parse_args()
-    figures: dict[tuple[str, bool], list[tuple[float, list[float]]]] = {}
+    figures: dict[tuple[str, bool], list[tuple[float, float, list[float]]]] = {}
     with tempfile.TemporaryDirectory(prefix="shaker-bench-") as directory:
         sets = Path(directory) / "sets"
         write_load(sets, "SET 100 B", given.sets)
@@ -45,19 +48,21 @@ def main() -> None:
                 for bystander in (False, True):
                     figures.setdefault((name, bystander), []).append(_measure(flood, sets, bystander=bystander))
     for (name, bystander), found in figures.items():
-        took = statistics.median(seconds for seconds, _ in found)
-        control = statistics.median(seconds for seconds, _ in figures[name, True])
-        probes = sorted(probe for _, each in found for probe in each)
+        took = statistics.median(seconds for seconds, _, _ in found)
+        control = statistics.median(seconds for seconds, _, _ in figures[name, True])
+        share = statistics.median(share for _, share, _ in found)
+        probes = sorted(probe for _, _, each in found for probe in each)
         p50, p99 = (probes[len(probes) * percent // 100] * 1000 for percent in (50, 99))
         place = "a bystander" if bystander else "the worker"
         sys.stdout.write(
             f"{name:18} at {place:11}  stream {took:6.2f} s {took / control:5.2f} x  "
-            f"probe median {p50:6.1f} ms, p99 {p99:6.1f} ms\n"
+            f"health server {share:4.0%} of a processor  probe median {p50:6.1f} ms, p99 {p99:6.1f} ms\n"
         )
 
 
-def _measure(flood: Flood, sets: Path, *, bystander: bool) -> tuple[float, list[float]]:
-    """Return the seconds that the stream took, and those of the probes of the worker sent meanwhile.
+def _measure(flood: Flood, sets: Path, *, bystander: bool) -> tuple[float, float, list[float]]:
+    """Return the seconds that the stream took, the part of a processor that the health server of the worker took
+    meanwhile, and the seconds of the probes sent to it.
 
     The clients of a flood need processors themselves: those at a `bystander`, another worker without work, tell how
     much of the loss is theirs.
@@ -84,13 +89,24 @@ def _measure(flood: Flood, sets: Path, *, bystander: bool) -> tuple[float, list[
         with flood(other.port if bystander else port):
             time.sleep(0.5)
             thread.start()
-            began, client = time.monotonic(), target.client()
+            began, client, before = time.monotonic(), target.client(), _health_seconds(worker.pid)
             pipe(source, sets)
             wait_until(lambda: client.exists(LAST), "the last key on the target", LIMIT)
             took = time.monotonic() - began
+            share = (_health_seconds(worker.pid) - before) / took
             ended.set()
             thread.join()
-    return took, probes or [0.0]
+    return took, share, probes or [0.0]
+
+
+def _health_seconds(pid: int) -> float:
+    """Return the processor time of the threads of a worker besides its event loop's."""
+    seconds = 0.0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        if int(task.name) != pid:
+            fields = (task / "stat").read_text().rpartition(")")[2].split()
+            seconds += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return seconds
 
 
 if __name__ == "__main__":
