@@ -14,7 +14,7 @@ from shaker.codec.stream import Fragment, Plain, Special, StreamReader
 from shaker.errors import CorruptError, UnfaithfulError
 from shaker.replica.events import AckRequested, Batch, Part, Records
 from shaker.transform.commands import RESERVED, CommandTable
-from shaker.transform.expiry import MOVES, NOTED, SWAPS
+from shaker.transform.expiry import NOTED, SWAPS
 from shaker.transform.reserved import Verdict, judge
 
 # Commands that steer the stream or reach the worker's records; matched whatever their case (Valkey 9 sends `ping`).
@@ -185,7 +185,7 @@ class StreamAssembler:
         if verdict is Verdict.FORWARD:
             self._forward(command)
         elif verdict is Verdict.REWRITE:
-            self._pending.add(self.database, rewritten, 1, MOVES)
+            self._pending.add(self.database, rewritten, 1, 0)
             self._pending.skipped += 1
         elif verdict is Verdict.DROP:
             self._pending.skipped += 1
