@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
+from shaker.watch.bounded import MAX_CONNECTIONS
 from tests.security.floods import REQUEST, bursts, connecting, holding, probe_seconds
 from tests.servers import Server, wait_until
 from tests.worker import Worker, peak_bytes, processor_seconds
@@ -51,7 +52,7 @@ def test_probes_are_answered(name: str, running: Worker, source: Server) -> None
         source.client().incr("counter")
         assert seconds[PROBES // 2] < SLOWEST_MEDIAN, seconds
         assert seconds[-1] < LONGEST_SECONDS, seconds
-        assert open_files(running) < descriptors + 200
+        assert open_files(running) <= descriptors + MAX_CONNECTIONS
     wait_until(lambda: open_files(running) <= descriptors + 2, "the connections to be closed", 15)
     running.wait_applied(source)
     assert peak_bytes(running.pid) < 150 * 1024 * 1024
