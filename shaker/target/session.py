@@ -114,8 +114,9 @@ class TargetSession:
 
     @property
     def unpersisted(self) -> bool:
-        """Whether the applied offset is ahead of the checkpoint's, by commands without effect."""
-        return self.checkpoint.phase == "stream" and self.checkpoint.offset != self._applied
+        """Whether all that the checkpoint lacks is an offset that commands without effect have led to."""
+        moved = self.checkpoint.phase == "stream" and self.checkpoint.offset != self._applied
+        return moved and self.checkpoint.expiring == self._expiries.waiting
 
     def persist(self) -> None:
         """Have the checkpoint written as soon as nothing else is under way, if it is behind."""
