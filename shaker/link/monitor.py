@@ -64,6 +64,7 @@ class SourceMonitor:
         ) as connection:
             await connection.authenticate(*credentials(endpoint))
             await self._read_buffer_limits(connection)
+            await self._check_ping_period(connection)
             clock = ServerClock(connection, self._status.clock)
             while True:
                 asked = self._status.clock()
@@ -137,6 +138,25 @@ class SourceMonitor:
             self._buffer_limits = (int(words[at + 1]), int(words[at + 2]), int(words[at + 3]))
         except (ReplyError, IndexError, ValueError, StopIteration):
             log.debug("output buffer limits not told")
+
+    async def _check_ping_period(self, connection: Connection) -> None:
+        """Warn of a timeout that a source with nothing to say reaches: it says so much only once a period."""
+        timeout = self._settings.source.timeout_seconds
+        try:
+            reply = array(await connection.call("CONFIG", "GET", "repl-ping-replica-period"))
+            period = int(blob(reply[1]))
+        except (ReplyError, IndexError, ValueError):
+            log.debug("ping period not told")
+            return
+        if timeout <= period:
+            log.warning(
+                "source timeout too short",
+                timeout_seconds=timeout,
+                ping_seconds=period,
+                hint="an idle source is taken for lost again and again: raise source.timeout_seconds "
+                f"(SHAKER_SOURCE__TIMEOUT_SECONDS) above {period}, better to {3 * period}, or lower "
+                "repl-ping-replica-period there",
+            )
 
     async def _read_clock(self, clock: ServerClock, info: dict[str, str]) -> None:
         source = self._replication.source

@@ -51,6 +51,23 @@ def test_eviction_is_named(name: str, source: Server, server: Servers, worker: W
     assert running.status()["evicted_keys"] == evicted
 
 
+@pytest.mark.parametrize(("period", "timeout", "warned"), [(10, "10", True), (10, "11", False), (1, "1", True)])
+def test_a_timeout_that_an_idle_source_reaches(
+    server: Servers, worker: Workers, period: int, timeout: str, warned: bool
+) -> None:
+    """It is named with the source's own setting: the link of an idle source would be made anew for ever."""
+    source = server(repl_ping_replica_period=period)
+    running = worker(source, server(), SHAKER_SOURCE__TIMEOUT_SECONDS=timeout)
+    running.wait_status(lambda document: document["clock_skew_seconds"] is not None, "a look at the source")
+    if warned:
+        event = running.wait(lambda: running.events("source timeout too short"), "the warning")[0]
+        assert (event["timeout_seconds"], event["ping_seconds"]) == (float(timeout), period)
+    else:
+        running.terminate()
+        assert running.wait_ended() == 0
+        assert running.events("source timeout too short") == []
+
+
 def test_a_target_that_does_not_evict_is_not_named(source: Server, target: Server, worker: Workers) -> None:
     running = worker(source, target)
     ready(running)
@@ -99,7 +116,7 @@ def test_a_buffer_of_the_source_that_grows_is_named(server: Servers, target: Ser
         lambda: "client-output-buffer-limit replica 83886080 41943040 600" in running.get("/readyz")[1],
         "the source's buffer at /readyz",
     )
-    (event,) = running.events("source buffer grows")
+    (event,) = running.wait(lambda: running.events("source buffer grows"), "the warning")
     assert event["soft_limit_bytes"] == 40 * MIB
     assert 20 * MIB < event["waiting_bytes"] < 40 * MIB
     target.resume()
