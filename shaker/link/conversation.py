@@ -271,8 +271,7 @@ class Conversation:
     def _begin_snapshot(self, event: FullSync) -> None:
         replication, status = self._replication, self._status
         self._connected()
-        status.full_syncs += 1
-        status.snapshot = type(status.snapshot)(started=status.clock(), offset=event.offset)
+        status.begin_snapshot(event.offset)
         status.lag.reset()
         status.stream.replid = event.replid
         status.stream.applied_offset = 0

@@ -71,6 +71,8 @@ class StatusCollector(Collector):
             ("shaker_expiries_waiting_keys", "Keys that wait for their true expiry.", status.expiries_waiting),
             ("shaker_snapshot_expected_keys", "Keys of the snapshot; 0: not known.", snapshot.keys_total),
             ("shaker_snapshot_expected_bytes", "Bytes of the snapshot; 0: not known.", snapshot.bytes_total),
+            ("shaker_snapshot_done_keys", "Keys copied of this snapshot.", snapshot.keys_done),
+            ("shaker_snapshot_done_bytes", "Bytes read of this snapshot.", snapshot.bytes_done),
             (
                 "shaker_clock_skew_seconds",
                 "How far the target's clock is ahead of the source's; NaN: not known.",
@@ -85,10 +87,10 @@ class StatusCollector(Collector):
             yield GaugeMetricFamily(name, text, value=value)
 
     def _counters(self) -> Iterator[Family]:
-        status = self._status
+        status, snapshot = self._status, self._status.snapshot
         for name, text, value in (
-            ("shaker_snapshot_keys", "Keys copied from the snapshot.", status.snapshot.keys_done),
-            ("shaker_snapshot_bytes", "Bytes read of the snapshot.", status.snapshot.bytes_done),
+            ("shaker_snapshot_keys", "Keys copied from snapshots.", snapshot.keys_before + snapshot.keys_done),
+            ("shaker_snapshot_bytes", "Bytes read of snapshots.", snapshot.bytes_before + snapshot.bytes_done),
             (
                 "shaker_commands_applied",
                 "Commands of the stream that were applied.",

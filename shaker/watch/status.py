@@ -48,7 +48,7 @@ class Endpoint:
 class SnapshotProgress:
     """How far the snapshot is. `bytes_total` and `keys_total` are 0 while the source has not told them.
 
-    `offset` is where the stream begins behind it.
+    `offset` is where the stream begins behind it; `keys_before` and `bytes_before` were done of earlier ones.
     """
 
     bytes_total: int = 0
@@ -58,6 +58,8 @@ class SnapshotProgress:
     started: float | None = None
     finished: float | None = None
     offset: int = 0
+    keys_before: int = 0
+    bytes_before: int = 0
 
 
 @dataclass(slots=True)
@@ -139,6 +141,18 @@ class Status:
         """Return the tasks that did not turn in time: what `/livez` answers 503 for."""
         now = self.clock()
         return sorted(task for task, (at, within) in tuple(self.heartbeats.items()) if now - at > within)
+
+    def begin_snapshot(self, offset: int) -> None:
+        """Count a full sync and begin its progress anew; the stream will begin at `offset`."""
+        self.full_syncs += 1
+        before = self.snapshot
+        # In one assignment: a scrape in between would see a counter go back.
+        self.snapshot = SnapshotProgress(
+            started=self.clock(),
+            offset=offset,
+            keys_before=before.keys_before + before.keys_done,
+            bytes_before=before.bytes_before + before.bytes_done,
+        )
 
     def count_error(self, side: str, kind: str, text: str = "") -> None:
         """Count an error of `side` (`source`, `target` or `worker`); `text` becomes that side's last error."""

@@ -51,6 +51,8 @@ def status() -> Status:
     status.observe_source_offset(3000)
     status.observe_applied(1000, 7, 0.002)
     status.observe_applied(1000, 0, 99.0)
+    status.snapshot.keys_done, status.snapshot.bytes_done = 100, 2000
+    status.begin_snapshot(1)
     status.snapshot.keys_done, status.snapshot.bytes_done = 11, 222
     status.received_bytes, status.sent_bytes, status.window_bytes = 31, 32, 33
     status.full_syncs, status.partial_syncs, status.rejected_commands = 1, 2, 3
@@ -90,8 +92,10 @@ def test_values_are_those_of_the_status(status: Status, accept: str) -> None:
         "shaker_applied_offset_bytes": 1000,
         "shaker_checkpoint_offset_bytes": 900,
         "shaker_lag_bytes": 2000,
-        "shaker_snapshot_keys_total": 11,
-        "shaker_snapshot_bytes_total": 222,
+        "shaker_snapshot_keys_total": 111,
+        "shaker_snapshot_bytes_total": 2222,
+        "shaker_snapshot_done_keys": 11,
+        "shaker_snapshot_done_bytes": 222,
         "shaker_commands_applied_total": 7,
         "shaker_received_bytes_total": 31,
         "shaker_sent_bytes_total": 32,
