@@ -14,6 +14,7 @@ from shaker.errors import CorruptError, LinkError, UnfaithfulError
 from shaker.link.attempts import Attempts, open_connection
 from shaker.link.connection import Connection
 from shaker.link.register import Registered, register
+from shaker.link.rejected import RejectionLog
 from shaker.link.sentinel import follow
 from shaker.link.sweep import Sweeper
 from shaker.link.tasks import together
@@ -47,9 +48,16 @@ class TargetLink:
         self._idle = True
         self._sweeper = Sweeper(settings, replication)
         self._stop_error: UnfaithfulError | None = None
+        self._told = RejectionLog(replication.status.clock)
 
     async def run(self) -> None:
         """Write until the drain has ended. Raises ShakerError for what trying again does not help."""
+        try:
+            await self._run()
+        finally:
+            self._told.turn(ended=True)
+
+    async def _run(self) -> None:
         await self._replication.source_known.wait()
         while not self._replication.drained.is_set():
             try:
@@ -205,6 +213,7 @@ class TargetLink:
             await anyio.sleep(TICK_SECONDS)
             now = status.clock()
             status.beat("target")
+            self._told.turn()
             if session.idle:
                 self._attempts.succeeded()
             else:
@@ -234,7 +243,7 @@ class TargetLink:
     def _rejected(self, rejection: Rejection) -> None:
         status = self._status
         status.count_error("target", "rejected_command")
-        log.error("command rejected", command=rejection.command, key=rejection.key, error=rejection.error)
+        self._told.rejected(rejection)
         status.rejected_commands += 1
         self._hold_ready(rejection.summary)
         if self._settings.target.on_error == "stop":

@@ -202,6 +202,7 @@ def test_many_commands_that_the_target_does_not_know(server: Servers, worker: Wo
         == 3000
     )
     assert target.client().get("counter") == b"3000"
+    assert len(running.events("command rejected")) == 10
     assert target.client().dbsize() == 3  # the counter and the two records
     assert target.info("stats")["total_connections_received"] < 60
 
