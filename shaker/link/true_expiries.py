@@ -29,7 +29,7 @@ log = structlog.get_logger("shaker.expiry")
 
 KEYS: Final = 500  # that a barrier holds at most
 POLL_SECONDS: Final = 0.1  # between looks for keys to be settled
-FAILED_SECONDS: Final = 5.0  # before going on after a failure
+FAILED_SECONDS: Final = 1.0  # before going on after a failure
 # A value that takes more memory on the source is not copied: reading it would hold up the source.
 COPY_BYTES: Final = 16 * 1024 * 1024
 # Answers of PTTL and PEXPIRETIME.
