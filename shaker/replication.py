@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -145,18 +146,26 @@ class Replication:
 
     @property
     def behind(self) -> bool:
-        """Whether an expiry of the target's can have come before its renewal, by lag or by clocks that differ."""
+        """Whether an expiry can have passed on the source before its renewal was applied."""
         status = self.status
         return (
             self.loading
             or status.stream.applied_offset < self.caught_up_at
-            or status.lag.longest(status.clock()) + self._ahead >= self.grace
+            or status.lag.longest(status.clock()) >= self.grace
         )
 
     @property
     def safe_seconds(self) -> float:
         """How far ahead of the source's clock an expiry must lie for the target to have it as it is."""
         return self._ahead + self.grace
+
+    def _catching_up_seconds(self, *, snapshot: bool) -> float:
+        """Return how long it may take to catch up: much longer than the lag, far longer where there is none yet."""
+        status = self.status
+        longest = status.lag.longest(status.clock())
+        if snapshot or self.loading or status.stream.applied_offset < self.caught_up_at or longest == math.inf:
+            return BEHIND_SECONDS + BEHIND_FACTOR * (status.lag_seconds + (status.eta_seconds() or 0.0))
+        return BEHIND_FACTOR * longest
 
     @property
     def _ahead(self) -> float:
@@ -173,7 +182,7 @@ class Replication:
         near = now + self.safe_seconds
         until = near + self._settings.expiry.hold_seconds
         if behind:
-            near += BEHIND_SECONDS + BEHIND_FACTOR * (status.lag_seconds + (status.eta_seconds() or 0.0))
+            near += self._catching_up_seconds(snapshot=item is None)
         age = 0.0
         if item is not None:
             seen = status.lag.written(item.batch.end_offset)
@@ -184,8 +193,13 @@ class Replication:
             written=int((now - age) * 1000),
             near=NEVER if final else int(min(near, until) * 1000),
             until=int(until * 1000) if behind else 0,
-            grace=int(self.grace * 1000),
-            late=behind and not final and item is not None and (now + self._ahead) * 1000 >= soonest,
+            grace=int(self.safe_seconds * 1000),
+            late=(
+                item is not None
+                and not final
+                and (behind or self._ahead >= self.grace)
+                and (now + self._ahead) * 1000 >= soonest
+            ),
         )
 
     def put(self, item: Item) -> None:
@@ -239,7 +253,8 @@ class Replication:
     def registered(self, checkpoint: Checkpoint | None, *, same_server_run: bool, first: bool) -> bool:
         """Line up with the checkpoint read at a registration; False when the source had to be restarted."""
         # What the window holds already may put more of them there.
-        self.expiries.waiting |= checkpoint is not None and checkpoint.expiring != 0
+        if checkpoint is not None and checkpoint.expiring:
+            self.expiries.waiting = self.expiries.unsettled = True
         self.checkpoint = checkpoint
         kept = not first and self.window.recover(checkpoint, same_server_run=same_server_run)
         if not kept:
@@ -296,6 +311,8 @@ class Replication:
             return State.SNAPSHOT
         if self.sweep or status.stream.applied_offset < self.caught_up_at:
             return State.CATCHING_UP
-        if status.state is not State.STREAMING and (status.lag_seconds > 1.0 or self.expiries.waiting):
+        if status.state is not State.STREAMING and (
+            status.lag_seconds > 1.0 or (self.expiries.waiting and self.expiries.unsettled)
+        ):
             return State.CATCHING_UP
         return State.STREAMING

@@ -41,8 +41,7 @@ from shaker.transform.restore import functions_payload
 
 log = structlog.get_logger("shaker.source")
 
-# A server has a handful of modules, and each writes its data at most twice.
-MAX_LOSSES = 1000
+MAX_LOSSES = 1000  # a server has a handful of modules, and each writes its data at most twice
 # While the target's keys are listed before the snapshot, a full window is overfilled, a little at a time: without
 # a disk between, a source drops a replica that has taken nothing for repl-timeout (60 s; server file
 # src/replication.c, replicationCron). Up to so many windows; a longer listing goes on while the source begins anew.
@@ -71,6 +70,7 @@ class Conversation:
         self._attempts = attempts
         self.restarts = replication.source_restarts
         self._info: dict[str, str] = {}
+        self._asked = 0.0  # when the source was asked where it stands
         self._batches = 0
         self._snapshot = ""
         self._spooled = Signal()  # the spool changed
@@ -88,6 +88,7 @@ class Conversation:
     async def introduce(self) -> None:
         """Shake hands, find out who the source is, and check that it can be one."""
         session = self._session
+        self._asked = self._status.clock()
         session.start()
         with self._connection.deadline("the handshake"):
             while True:
@@ -276,7 +277,7 @@ class Conversation:
         status.stream.replid = event.replid
         status.stream.applied_offset = 0
         status.stream.received_offset = event.offset
-        status.observe_source_offset(event.offset)
+        status.observe_source_offset(event.offset, self._asked)
         replication.begin_snapshot()
         replication.caught_up_at = 0
         self._snapshot = secrets.token_hex(8)
@@ -385,7 +386,7 @@ class Conversation:
         if self._info.get("master_replid") == event.replid and offset.isdigit():
             # How old what is behind us is, nobody knows: no sample of the lag is older than this worker.
             replication.caught_up_at = int(offset)
-            self._status.observe_source_offset(max(int(offset), resume.offset))
+            self._status.observe_source_offset(max(int(offset), resume.offset), self._asked)
         replication.refresh_state()
         if event.replid != resume.replid:
             # The new id must reach the target at once: a second failover would make the old one unknown.

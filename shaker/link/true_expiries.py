@@ -23,6 +23,7 @@ from shaker.replica.events import Part
 from shaker.replica.session import parse_info
 from shaker.replication import Replication
 from shaker.target.records import copying_key, expiring_key
+from shaker.transform.restore import portable
 from shaker.watch.status import State
 
 log = structlog.get_logger("shaker.expiry")
@@ -99,14 +100,17 @@ class TrueExpiries:
 
     async def _round(self, source: Reader, target: Reader, databases: list[int]) -> tuple[int, int]:
         """Settle some keys of each database; return how many wait yet, and how many were settled."""
-        waiting = settled = 0
+        waiting = settled = most = 0
         for database in databases:
             for name, settle in ((self._expiring, self._settle), (self._copying, self._copy)):
                 requests: list[Request] = [("SELECT", database), ("SCARD", name), ("SRANDMEMBER", name, KEYS)]
                 _, count, found = await target.results(requests, "looking for keys to be settled")
                 waiting += number(count)
+                most = max(most, number(count))
                 if found:
                     settled += await settle(source, target, database, list(map(blob, array(found))))
+        if most <= KEYS:
+            self._replication.expiries.unsettled = False  # all that waited has been looked at
         return waiting - settled, settled
 
     async def _settle(self, source: Reader, target: Reader, database: int, keys: list[bytes]) -> int:
@@ -191,7 +195,7 @@ class TrueExpiries:
                 at = self._expiry(number(reply), held)
                 if payload is not None and at != NO_KEY:
                     expiry = self._safe(at, held) if at >= 0 else 0
-                    writes.append(encode("RESTORE", key, expiry, blob(payload), "REPLACE", "ABSTTL"))
+                    writes.append(encode("RESTORE", key, expiry, portable(blob(payload)), "REPLACE", "ABSTTL"))
                 elif held.replica and key not in gone:
                     continue  # left to the stream
                 else:
@@ -206,7 +210,7 @@ class TrueExpiries:
     def _safe(self, at: int, held: Held) -> int:
         """Return an expiry as the target may have it: one that is too near has a little added."""
         near = held.source_ms + int(self._replication.safe_seconds * 1000)
-        return at if at >= near or self._replication.settling else at + int(self._replication.grace * 1000)
+        return at if at >= near or self._replication.settling else at + int(self._replication.safe_seconds * 1000)
 
     async def _finish(self, source: Reader, target: Reader) -> None:
         """Note that no key waits any more, at a point where nothing is on its way."""

@@ -22,12 +22,13 @@ class Expiries:
     """Puts expiries off. `times` answers for an item of the stream or, without one, for a snapshot.
 
     It is given the soonest expiry that the target may have got as it is (Unix time in milliseconds). `waiting`:
-    there may be keys to be settled. `by_target`: the target itself keeps what expires until the source deletes it,
-    so that nothing has to be put off.
+    there may be keys to be settled; `unsettled`: also some from before the stream caught up. `by_target`: the
+    target itself keeps what expires until the source deletes it, so that nothing has to be put off.
     """
 
     def __init__(self, name: str, times: Callable[[StreamItem | None, int], Times]) -> None:
         self.waiting = False
+        self.unsettled = False
         self.by_target = False
         self._soonest = 0
         self._expiring = expiring_key(name)
@@ -37,6 +38,7 @@ class Expiries:
     def begin_snapshot(self) -> None:
         """Forget what the target has: a snapshot replaces all keys."""
         self._soonest = NEVER_EXPIRES
+        self.unsettled = True
 
     def rewrite(self, item: StreamItem, part: Part) -> tuple[bytes, list[tuple[int, bytes]]]:
         """Return what to send for a part of the stream, as many commands, and requests behind it with databases."""

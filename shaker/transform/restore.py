@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from shaker.codec.crc64 import crc64
 from shaker.codec.rdb_events import Entry, LargeEntry
+from shaker.codec.rdb_types import REDIS, VALKEY
 from shaker.transform.commands import RESERVED
 
 # Types of hashes whose fields have expiries (server files src/rdb.h of Redis and of Valkey). The last two begin
@@ -13,6 +14,10 @@ from shaker.transform.commands import RESERVED
 FIRST_FIELD_EXPIRIES: Final = 22
 FIRST_WITH_SOONEST: Final = 24
 LAST_FIELD_EXPIRIES: Final = 25
+# Behind the value of a DUMP payload stand the RDB version and the checksum. Valkey's own versions begin at 80.
+CHECKSUM_SIZE: Final = 8
+FOOTER_SIZE: Final = 2 + CHECKSUM_SIZE
+VALKEY_VERSION: Final = 80
 LAST: Final = (1 << 63) - 1  # later than any expiry
 
 
@@ -92,6 +97,16 @@ def soonest_field(payload: bytes) -> int:
     if not FIRST_FIELD_EXPIRIES <= payload[0] <= LAST_FIELD_EXPIRIES:
         return -1
     return 0 if payload[0] < FIRST_WITH_SOONEST else int.from_bytes(payload[1:9], "little")
+
+
+def portable(payload: bytes) -> bytes:
+    """Return a reply of DUMP with the lowest RDB version that has its type: a server takes none above its own."""
+    version = int.from_bytes(payload[-FOOTER_SIZE:-CHECKSUM_SIZE], "little")
+    footer = (VALKEY if version >= VALKEY_VERSION else REDIS).footers[payload[0]]
+    if not footer:
+        return payload  # the target judges it
+    body = payload[:-FOOTER_SIZE] + footer
+    return body + crc64(body)
 
 
 def large_restore(entry: LargeEntry, until: int = 0) -> tuple[bytes, bytes]:
