@@ -222,6 +222,7 @@ class Replication:
             self.sweep_due.set()
         status = self.status
         status.window_bytes = self.window.size
+        status.expiries_pending = self.expiries.waiting
         if checkpoint.phase == "stream":
             status.stream.checkpoint_offset = checkpoint.offset
             status.stream.replid = checkpoint.replid

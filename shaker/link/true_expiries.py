@@ -215,18 +215,16 @@ class TrueExpiries:
     async def _finish(self, source: Reader, target: Reader) -> None:
         """Note that no key waits any more, at a point where nothing is on its way."""
         expiries = self._replication.expiries
-        try:
-            async with self._barriers.at(source, []):
-                info = parse_info(blob(await target.call("INFO", "keyspace")))
-                requests: list[Request] = []
-                for database in keyspace(info):
-                    requests += [("SELECT", database), ("SCARD", self._expiring), ("SCARD", self._copying)]
-                counts = await target.results(requests, "looking for keys to be settled")
-                expiries.waiting = any(count for count in counts if isinstance(count, int))
-        except BarrierError:
-            expiries.waiting = True  # nothing was held: a snapshot may have begun meanwhile
-            raise
-        if not expiries.waiting:
+        async with self._barriers.at(source, []):
+            info = parse_info(blob(await target.call("INFO", "keyspace")))
+            requests: list[Request] = []
+            for database in keyspace(info):
+                requests += [("SELECT", database), ("SCARD", self._expiring), ("SCARD", self._copying)]
+            counts = await target.results(requests, "looking for keys to be settled")
+            none, remembered = not any(count for count in counts if isinstance(count, int)), expiries.remembered
+        # Only now it is certain that the target was held; behind that point keys may have been put off again.
+        if none and expiries.remembered == remembered:
+            expiries.waiting = False
             log.info(
                 "expiries are true", settled=self._status.expiries_settled, copied=self._status.expiries_copied
             )

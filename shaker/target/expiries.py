@@ -29,6 +29,7 @@ class Expiries:
     def __init__(self, name: str, times: Callable[[StreamItem | None, int], Times]) -> None:
         self.waiting = False
         self.unsettled = False
+        self.remembered = 0  # how often keys were
         self.by_target = False
         self._soonest = 0
         self._expiring = expiring_key(name)
@@ -90,5 +91,7 @@ class Expiries:
             for name, keys in ((self._expiring, expiring), (self._copying, copying))
             if keys
         ]
-        self.waiting = self.waiting or bool(requests)
+        if requests:
+            self.waiting = True
+            self.remembered += 1
         return requests
