@@ -175,7 +175,7 @@ class _Run:
     def time(self, told: set[bytes], keys: list[bytes], text: bytes, unit: int, absolute: bool) -> bytes | None:
         """Return the absolute time in milliseconds for a time as sent; None where it cannot be read.
 
-        Where it is put off for a while, `keys` become `told`.
+        Where it is put off for a while, or not known well, `keys` become `told`.
         """
         digits = text.removeprefix(b"-")
         if not digits.isdigit() or len(digits) > MAX_DIGITS:
@@ -183,6 +183,8 @@ class _Run:
         at = int(text) * unit + (0 if absolute else self.times.written)
         if at >= MAX_TIME:
             return None
+        if self.times.until and self.times.near != NEVER and not absolute:
+            told.update(keys)  # while behind, what it counts from is known roughly
         if at < self.times.near:
             if self.times.until:
                 told.update(keys)

@@ -163,11 +163,11 @@ def test_while_catching_up(source: Server, target: Server, worker: Workers) -> N
         answers = []
         status = running.wait_state("draining")
         while status["stream"]["applied_offset"] < offset and running.returncode is None:
-            answers.append((running.get("/livez")[0], running.get("/readyz")[0]))
             try:
+                answers.append((running.get("/livez")[0], running.get("/readyz")[0]))
                 status = running.status()
             except OSError:
-                break
+                break  # it has ended meanwhile
         assert running.wait_ended() == 0
     assert len(answers) > 5
     assert set(answers) == {(200, 503)}

@@ -264,15 +264,15 @@ async def test_a_replica_hides_what_its_primary_renews(server: Servers) -> None:
         source.wait_replica(primary)
         async with following(source, target) as made:
             client = primary.client()
-            client.set("renewed", 1, px=400)
-            client.set("expired", 1, px=400)
-            client.set("late", 1, px=400)
+            client.mset({"renewed": 1, "expired": 1, "late": 1})
+            for key in ("renewed", "expired", "late"):
+                client.pexpire(key, 1500)  # long enough for what comes before the link stands still
             source.wait_replica(primary)
             await made.links.wait_applied(source)
             target.client().sadd(COPYING, "late")
             proxy.set("down", stalled=True)
-            client.pexpire("renewed", 300_000)
-            client.pexpire("late", 300_000)
+            assert client.pexpire("renewed", 300_000)
+            assert client.pexpire("late", 300_000)
             wait_until(
                 lambda: source.client().exists("renewed", "expired", "late") == 0, "the replica to hide them"
             )

@@ -373,7 +373,7 @@ def test_a_rejected_command_is_found_beside_others(behind: Feeding, target: Serv
         ("LPUSH", "a", "secret"),
         ("SET", "b", 1, "PXAT", soon()),
         ("SELECT", 3),
-        ("SET", "c", 1, "PX", 10**12),
+        ("SET", "c", 1, "PXAT", 4_102_444_800_000),
         ("SET", "d", 1, "PXAT", soon()),
         ("LPUSH", "d", "secret"),
         ("INCR", "n"),

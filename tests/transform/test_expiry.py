@@ -526,3 +526,11 @@ def test_what_a_server_propagates_is_noted(name: str, server: Callable[..., Serv
         note = NOTED.get(command[0].upper())
         assert note is not None, line
         assert len(command) >= note.least, line
+
+
+def test_a_relative_time_is_known_roughly_while_behind() -> None:
+    """However far it is: its key is told, so that it gets the true one later."""
+    assert told(rewritten("SET k v EX 1000000000", times=BEHIND)) == ({b"k"}, set(), {})
+    assert told(rewritten("SET k v PXAT 4102444800000", times=BEHIND)) == (set(), set(), {})
+    assert told(rewritten("SET k v EX 1000000000", times=CLOSE)) == (set(), set(), {})
+    assert told(rewritten("SET k v EX 1000000000", times=FINAL)) == (set(), set(), {})
