@@ -18,6 +18,7 @@ Command = tuple[Argument, ...]
 
 # What commands answer about a key that is not there, or not of their type: it may have expired a moment ago.
 GONE = ("WRONGTYPE", "NOGROUP", "no such key")
+NO_KEY = -2  # what PEXPIRETIME and PTTL answer where there is none
 
 
 class Database:
@@ -89,9 +90,10 @@ class Database:
     async def heads(self, keys: Sequence[bytes]) -> list[tuple[bytes, int, int]]:
         """Return for each key its type (`none` where there is none), expiry, and bytes as MEMORY USAGE tells."""
         replies = await self.ask([command for key in keys for command in (("TYPE", key), ("MEMORY", "USAGE", key))])
-        return list(
-            zip(replies[::2], await self.expiries(keys), (size or 0 for size in replies[1::2]), strict=True)
-        )
+        expiries = await self.expiries(keys)
+        # One that was there and is gone at the second question has expired, or was deleted, in between.
+        kinds = (b"none" if expiry == NO_KEY else kind for kind, expiry in zip(replies[::2], expiries, strict=True))
+        return list(zip(kinds, expiries, (size or 0 for size in replies[1::2]), strict=True))
 
 
 async def databases(client: redis.asyncio.Redis) -> set[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import redis.asyncio
@@ -11,6 +11,7 @@ import redis.asyncio
 from shaker.errors import AccessError, LinkError
 from shaker.sample import Load, seed
 from shaker.verify.compare import Comparison, Kind, compare
+from shaker.verify.reading import Database
 from tests.servers import Server, free_port
 
 pytestmark = pytest.mark.anyio
@@ -174,6 +175,22 @@ async def test_databases_and_counts(source: Server, target: Server) -> None:
     assert (found.missing, found.extra, found.different, len(found.examples)) == (100, 100, 0, 5)
     assert progress[-1] == found.compared == 100
     assert b"key:" in found.examples[0].key
+
+
+async def test_a_key_that_is_gone_between_two_questions(source: Server) -> None:
+    """As a target's does when the source's answer has made the source expire it: it is none, for both questions."""
+
+    class Racing(Database):
+        async def expiries(self, keys: Sequence[bytes]) -> list[int]:
+            await self.ask([("DEL", "gone")])
+            return await super().expiries(keys)
+
+    client = source.aclient()
+    source.client().mset({"gone": 1, "stays": 1})
+    async with Racing(client, 0) as database:
+        found = await database.heads([b"gone", b"stays"])
+    await client.aclose()
+    assert [(kind, expiry) for kind, expiry, _ in found] == [(b"none", -2), (b"string", -1)]
 
 
 async def test_a_server_that_cannot_be_asked_is_an_error(source: Server) -> None:
