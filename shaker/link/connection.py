@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
@@ -16,9 +18,10 @@ from shaker.address import Address
 from shaker.codec.replies import ReplyReader
 from shaker.codec.resp import encode
 from shaker.errors import CorruptError, LinkError
+from shaker.link.tls import READ_SIZE, start_tls
 from shaker.replica.refusals import refusal
 
-READ_SIZE: Final = 256 * 1024
+WATCH_SECONDS: Final = 0.25
 
 
 class ReplyError(Exception):
@@ -36,32 +39,72 @@ class Connection:
         self._timeout = timeout
         self._sending = anyio.Lock(fast_acquire=True)  # two tasks may acknowledge; a stream takes one at a time
         self._reader = ReplyReader(ReplyError)
+        self._watched = False
+        self._send_until = self._receive_until = math.inf  # monotonic; finite while there is a wait
+        self._receive_limit = math.inf
 
     async def send(self, data: bytes) -> None:
         """Send bytes; raises LinkError when the server does not take them in time or is gone."""
+        if self._watched:
+            await self._send(data)
+            return
         try:
             with anyio.fail_after(self._timeout):
-                async with self._sending:
-                    await self._stream.send(data)
+                await self._send(data)
         except TimeoutError as error:
-            raise self._lost(f"did not take data for {self._timeout:g} s", "timeout") from error
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
-            raise self._lost("closed the connection", "lost") from error
+            raise self._not_taken() from error
 
     async def receive(self, *, timeout: float | None = None) -> bytes:
         """Return the next bytes; raises LinkError when none come in time or the server is gone."""
         limit = self._timeout if timeout is None else timeout
+        if self._watched:
+            return await self._receive(limit)
         try:
             with anyio.fail_after(limit):
-                data = await self._stream.receive(READ_SIZE)
-                self._heard = True
-                return data
+                return await self._receive(limit)
         except TimeoutError as error:
-            raise self._lost(f"sent nothing for {limit:g} s", "timeout") from error
+            raise self._silent(limit) from error
+
+    async def watch(self) -> None:
+        """Raise LinkError once a `send` or `receive` has waited too long, up to WATCH_SECONDS late; runs beside.
+
+        While it runs they have no timers of their own: at thousands a second one each takes as long as the reading.
+        """
+        self._watched = True
+        try:
+            while True:
+                await anyio.sleep(WATCH_SECONDS)
+                now = time.monotonic()
+                if now > self._send_until:
+                    raise self._not_taken()
+                if now > self._receive_until:
+                    raise self._silent(self._receive_limit)
+        finally:
+            self._watched = False
+
+    async def _send(self, data: bytes) -> None:
+        async with self._sending:
+            self._send_until = time.monotonic() + self._timeout
+            try:
+                await self._stream.send(data)
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
+                raise self._lost("closed the connection", "lost") from error
+            finally:
+                self._send_until = math.inf
+
+    async def _receive(self, limit: float) -> bytes:
+        self._receive_until = time.monotonic() + limit
+        self._receive_limit = limit
+        try:
+            data = await self._stream.receive(READ_SIZE)
+            self._heard = True
+            return data
         except anyio.EndOfStream as error:
             raise self._lost("closed the connection", "lost") from error
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
             raise self._lost("reset the connection", "lost") from error
+        finally:
+            self._receive_until = math.inf
 
     async def call(self, *arguments: bytes | str | int) -> Any:
         """Send one request and return its reply (bytes, int, None or lists of them).
@@ -109,6 +152,12 @@ class Connection:
             await self.call("AUTH", *([username] if username else []), password)
         except ReplyError as error:
             raise refusal(self._side, str(error), "authenticating") from error
+
+    def _not_taken(self) -> LinkError:
+        return self._lost(f"did not take data for {self._timeout:g} s", "timeout")
+
+    def _silent(self, limit: float) -> LinkError:
+        return self._lost(f"sent nothing for {limit:g} s", "timeout")
 
     def _lost(self, what: str, kind: str) -> LinkError:
         if kind == "lost" and not self._heard:
@@ -166,14 +215,10 @@ async def connect(
 async def _open(address: Address, tls: ssl.SSLContext | None) -> ByteStream:
     if address.path:
         return await anyio.connect_unix(address.path)
-    if tls is not None:
-        return await anyio.connect_tcp(
-            address.host, address.port, tls=True, ssl_context=tls, tls_standard_compatible=False
-        )
     stream = await anyio.connect_tcp(address.host, address.port)
     raw = stream.extra(SocketAttribute.raw_socket)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    return stream
+    return stream if tls is None else await start_tls(stream, address.host, tls)
 
 
 def _mend(error: ssl.SSLCertVerificationError, side: str, host: str) -> str:

@@ -97,7 +97,7 @@ class SourceLink:
         async def moved() -> None:
             await follow(self._settings.source, connection.address)
 
-        tasks = [read, conversation.acknowledgements.run, restart, moved]
+        tasks = [connection.watch, read, conversation.acknowledgements.run, restart, moved]
         if spool is not None:
             tasks.append(lambda: conversation.feed(spool))
         try:

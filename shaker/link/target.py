@@ -123,6 +123,7 @@ class TargetLink:
         await together(
             lambda: self._send(connection, session),
             lambda: self._receive(connection, session),
+            connection.watch,
             lambda: self._tend(session),
             lambda: self._sweeper.run(session),
             self._restart,
@@ -187,7 +188,7 @@ class TargetLink:
                 latency = status.clock() - item.received_at if item.batch.commands else None
                 status.observe_applied(item.batch.end_offset, item.batch.commands, latency)
             elif isinstance(item, SnapshotKeys):
-                status.snapshot.keys_done += item.requests
+                status.snapshot.keys_done += item.keys
             elif isinstance(item, SnapshotFinish):
                 self._snapshot_finished(item)
             else:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from shaker.address import parse_address
+from shaker.codec.resp import encode
 from shaker.errors import AccessError, LinkError
 from shaker.link.connection import Connection, ReplyError, connect
+from shaker.link.tasks import together
+from shaker.link.tls import READ_SIZE
+from tests.security.certificates import Authority, tls_server, tls_url
 from tests.servers import Server, free_port
 
 pytestmark = pytest.mark.anyio
+RECORD = 16 * 1024  # bytes of one at most
 
 
 def opening(url: str, *, timeout: float = 10.0, tls: ssl.SSLContext | None = None):
@@ -40,6 +47,63 @@ async def test_a_large_reply(target: Server) -> None:
     target.client().set("big", b"v" * 3_000_000)
     async with opening(target.url) as connection:
         assert len(await connection.call("GET", "big")) == 3_000_000
+
+
+async def test_an_encrypted_stream(tmp_path: Path) -> None:
+    """A read gives the records that have come, not one at a time; at the end there is an error like any other."""
+    authority = Authority(tmp_path / "authority")
+    value = bytes(range(256)) * 40_000
+    with tls_server(authority, authority.issue("server")) as server:
+        server.client().set("big", value)
+        context = ssl.create_default_context(cafile=str(authority.file))
+        async with opening(tls_url(server), tls=context) as connection:
+            await connection.send(encode("GET", "big") + encode("QUIT"))
+            pieces: list[bytes] = []
+
+            async def read() -> None:
+                while True:
+                    pieces.append(await connection.receive())
+
+            with pytest.raises(LinkError, match="closed the connection"):
+                await read()
+    assert b"".join(pieces) == b"$%d\r\n%b\r\n+OK\r\n" % (len(value), value)
+    assert len(pieces) < len(value) / RECORD / 2
+    assert max(map(len, pieces)) <= READ_SIZE
+
+
+@pytest.mark.parametrize("waits", ["receive", "send"])
+async def test_a_wait_that_is_watched(waits: str) -> None:
+    """One task watches all waits of a connection: each ends by the error that its own deadline would raise."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        url = f"redis://127.0.0.1:{listener.getsockname()[1]}"
+        async with opening(url, timeout=0.4) as connection:
+            began = time.monotonic()
+
+            async def wait() -> None:
+                while waits == "send":
+                    await connection.send(b"x" * 1_000_000)
+                await connection.receive()
+
+            with pytest.raises(LinkError) as caught:
+                await together(connection.watch, wait)
+            assert caught.value.kind == "timeout"
+            what = "did not take data for 0.4 s" if waits == "send" else "sent nothing for 0.4 s"
+            assert caught.value.what.endswith(what)
+            assert 0.4 <= time.monotonic() - began < 5.0
+
+
+async def test_waits_that_follow_each_other_are_watched_one_by_one(target: Server) -> None:
+    """What is answered in time goes on for longer than one wait may take."""
+    async with opening(target.url, timeout=0.6) as connection:
+
+        async def ask() -> None:
+            until = time.monotonic() + 1.2
+            while time.monotonic() < until:
+                assert await connection.call("DEBUG", "SLEEP", "0.2") == b"OK"
+
+        await together(connection.watch, ask)
 
 
 async def test_a_unix_socket(server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> None:
