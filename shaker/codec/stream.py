@@ -2,7 +2,8 @@
 
 What a source sends after a snapshot or `+CONTINUE` is a sequence of RESP requests (server file src/replication.c,
 replicationFeedReplicas). Every byte counts into the replication offset. Runs of ordinary commands come out as one
-slice each; only commands in `special`, and those that mention `marker`, come out one by one, split into arguments.
+slice each; only commands in `special`, and those with an argument that begins with `marker`, come out one by one,
+split into arguments.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from shaker.codec.arguments import MAX_HEADER, ArgumentSkipper
+from shaker.codec.requests import split, split_whole
 from shaker.errors import CorruptError, UnfaithfulError
 
 # The shortest argument: `$0`, its CRLF and the CRLF behind nothing.
@@ -23,12 +25,18 @@ PATIENT: Final = 64 * 1024
 LENGTHS: Final[dict[bytes, int]] = {b"%d" % n: n for n in range(4096)}
 # Spellings of command names remembered, so that hostile names cannot grow the table without end.
 MAX_NAMES: Final = 4096
+# Kinds of commands.
+ORDINARY: Final = 0
+SPECIAL: Final = 1
+BEGINS: Final = 2
+ENDS: Final = 3
 
 
 class Plain(NamedTuple):
     """A run of whole ordinary commands as they came; `end_offset` is the replication offset behind the last.
 
-    `noted` are the bits of all noted commands among them; it may have bits too many, never too few.
+    Transactions of ordinary commands that came whole are in it without what framed them. `noted` are the bits of
+    all noted commands among them.
     """
 
     data: bytes
@@ -76,7 +84,8 @@ class StreamReader:
     `offset` is the replication offset behind the last whole command, in bytes. An ordinary command of more than
     `fragment_above` bytes comes in fragments and is never held; any other of more than `max_command` bytes raises
     UnfaithfulError, bytes that are no request raise CorruptError; both name the offset. `noted` has commands, by
-    names in upper case, whose presence the runs tell.
+    names in upper case, whose presence the runs tell. `frame` are two special commands that frame transactions:
+    where both come at once, and nothing special between them, they are left out.
     """
 
     def __init__(
@@ -88,6 +97,7 @@ class StreamReader:
         max_command: int,
         fragment_above: int | None = None,
         noted: dict[bytes, Note] | None = None,
+        frame: tuple[bytes, bytes] | None = None,
     ) -> None:
         self.offset = offset
         self._special = special
@@ -96,13 +106,20 @@ class StreamReader:
         self._fragment_above = fragment_above
         self._passing: ArgumentSkipper | None = None
         self._noted = noted or {}
-        self._names: dict[bytes, bool] = {}
+        self._frame = frame
+        self._names: dict[bytes, int] = {}  # kinds of commands by their names as spelled
         self._notes: dict[bytes, Note] = {}  # of noted commands, by the names as spelled
         self._parts: list[bytes] = []
         self._held = 0
         self._need = 0  # nothing can be whole before so many bytes are held
         self._resume = 0  # where in the held bytes the next unread argument of the first command begins
-        self._left = -1  # arguments of the first command still to be read, -1 before its header
+        # Of the first command: arguments still to be read, -1 before its header; whether they include its name;
+        # its kind; whether an argument begins with the marker; its bits.
+        self._left = -1
+        self._unnamed = False
+        self._kind = ORDINARY
+        self._marked = False
+        self._bits = 0
 
     @property
     def held(self) -> int:
@@ -124,104 +141,160 @@ class StreamReader:
     def _scan(self, buffer: bytes) -> list[Piece]:
         out: list[Piece] = []
         size = len(buffer)
-        marked = self._marker in buffer
-        names = self._names
-        lengths = LENGTHS
+        marker, mark = self._marker, self._marker[0]
         start = run = 0  # where the current command and the current run of ordinary commands begin
         commands = 0
+        noted = 0  # bits of the run
+        # What precedes `run` in the run: a transaction is taken out of its frame. Where it began, if it has not
+        # ended, and commands and bits of the run before it.
+        pieces: list[bytes] = []
+        framed = -1
+        commands_before = noted_before = 0
+        # The command that is being read: arguments still to come, the state below, where its next argument begins.
+        left, unnamed, kind, marked, bits = self._left, self._unnamed, self._kind, self._marked, self._bits
         position = self._resume
-        left = self._left
         need = 0
-        known: bool | None = None
-        # The count and name of the last ordinary command with arguments, as sent: most begin like the one before.
+        # Count and name of the last ordinary command with arguments, as sent: most begin like the one before.
         head = b""
-        head_left = 0
-        head_bits = noted = 0  # of that command, and of the current run
+        head_size = head_left = head_bits = 0
         while True:
             if left < 0:
-                if head_left and buffer.startswith(head, position):
-                    position += len(head)
-                    left = head_left
-                    known = False
+                marked = False
+                if head_size and buffer[position : position + head_size] == head:
+                    position += head_size
+                    left, bits = head_left, head_bits
+                    unnamed = False
+                    kind = ORDINARY
                 else:
-                    known = None
-                    if position >= size:
+                    left, position = self._count(buffer, position, size)
+                    if left < 0:
                         break
-                    end = buffer.find(b"\r\n", position, position + MAX_HEADER)
-                    if end < 0:
-                        self._check_header(buffer, position, 42)
-                        break
-                    if buffer[position] != 42:
-                        raise self._corrupt(buffer, position)
-                    left = self._number(buffer, position + 1, end)
-                    if left == 0 or left > MAX_ARGUMENTS:
-                        raise self._corrupt(buffer, position)
-                    position = end + 2
+                    unnamed = True
             while left:
                 # Up to three digits, the CRLF is looked for where it must be: a search costs more than the rest.
-                if position + 6 > size:
-                    end = -1
-                elif buffer[position + 2] == 13:
-                    end = position + 2
-                elif buffer[position + 3] == 13:
-                    end = position + 3
-                elif buffer[position + 4] == 13:
-                    end = position + 4
-                else:
-                    end = -1
-                if end < 0 or buffer[end + 1] != 10 or buffer[position] != 36:
-                    end = buffer.find(b"\r\n", position, position + MAX_HEADER)
-                    if end < 0:
-                        self._check_header(buffer, position, 36)
+                length = end = -1
+                if position + 6 <= size and buffer[position] == 36:
+                    first, second = buffer[position + 1], buffer[position + 2]
+                    if second == 13:
+                        if 48 <= first <= 57:
+                            length, end = first - 48, position + 2
+                    elif buffer[position + 3] == 13:
+                        if 48 <= first <= 57 and 48 <= second <= 57:
+                            length, end = first * 10 + second - 528, position + 3
+                    elif buffer[position + 4] == 13:
+                        end = position + 4
+                        length = LENGTHS.get(buffer[position + 1 : end], -1)
+                if length < 0 or buffer[end + 1] != 10:
+                    length, end = self._length(buffer, position)
+                    if length < 0:
                         break
-                    if buffer[position] != 36:
-                        raise self._corrupt(buffer, position)
-                text = buffer[position + 1 : end]
-                length = lengths.get(text, -1)
-                after = end + 4 + (length if length >= 0 else self._number(buffer, position + 1, end))
+                after = end + 4 + length
                 if after > size:
                     need = after
                     break
+                if unnamed:
+                    unnamed = False
+                    kind, bits = self._known(buffer[end + 2 : after - 2], left)
+                    if kind == ORDINARY and left > 1:
+                        head = buffer[start:after]
+                        head_size, head_left, head_bits = after - start, left - 1, bits
+                elif buffer[end + 2] == mark and buffer[end + 2 : end + 2 + len(marker)] == marker:
+                    marked = True
                 position = after
                 left -= 1
             if left:
                 break
             if buffer[position - 2] != 13:
                 raise self._corrupt(buffer, position - 2)
-            if known is None:
-                # The name: the first argument, behind `*n\r\n$m\r\n`.
-                count_end = _line_end(buffer, start)
-                length_end = _line_end(buffer, count_end + 2)
-                name_end = length_end + 2 + int(buffer[count_end + 3 : length_end])
-                name = buffer[length_end + 2 : name_end]
-                known = names.get(name)
-                if known is None:
-                    known = self._learn(name)
-                if not known:
-                    head = buffer[start : name_end + 2]
-                    head_left = int(buffer[start + 1 : count_end]) - 1
-                    note = self._notes.get(name)
-                    head_bits = note.bits if note is not None and head_left + 1 >= note.least else 0
-                    noted |= head_bits
-            if known or (marked and self._marker in buffer[start:position]):
-                offset = self.offset
-                if commands:
-                    out.append(Plain(buffer[run:start], commands, offset + start, noted))
-                    commands = 0
-                noted = head_bits
-                raw = buffer[start:position]
-                arguments = split(raw)
-                out.append(Special(arguments[0].upper(), arguments, raw, offset + position))
-                run = position
-            else:
+            if kind == ORDINARY and not marked:
+                noted |= bits
                 commands += 1
+            elif kind == BEGINS and framed < 0:
+                pieces.append(buffer[run:start])
+                commands_before, noted_before = commands, noted
+                commands = noted = 0
+                framed, run = start, position
+            elif kind == ENDS and framed >= 0 and commands:
+                pieces.append(buffer[run:start])
+                commands += commands_before
+                noted |= noted_before
+                framed, run = -1, position
+            else:
+                if framed >= 0:
+                    self._give(pieces, b"", commands_before, framed, noted_before, out)
+                    self._give_special(buffer[framed:run], run, out)
+                    framed = -1
+                self._give(pieces, buffer[run:start], commands, start, noted, out)
+                self._give_special(buffer[start:position], position, out)
+                commands = noted = 0
+                run = position
             start = position
             left = -1
-        if commands:
-            whole = buffer[run:start] if run or start != size else buffer
-            out.append(Plain(whole, commands, self.offset + start, noted))
+        if framed >= 0:
+            self._give(pieces, b"", commands_before, framed, noted_before, out)
+            self._give_special(buffer[framed:run], run, out)
+        whole = buffer[run:start] if run or start != size else buffer
+        self._give(pieces, whole, commands, start, noted, out)
+        self._unnamed, self._kind, self._marked, self._bits = unnamed, kind, marked, bits
         self._keep(buffer, start, position, left, need, out)
         return out
+
+    def _give(
+        self, pieces: list[bytes], last: bytes, commands: int, end: int, noted: int, out: list[Piece]
+    ) -> None:
+        """Give out the run of `pieces`, which are emptied, and `last`, if there are commands in it."""
+        if commands:
+            if pieces:
+                pieces.append(last)
+                last = b"".join(pieces)
+            out.append(Plain(last, commands, self.offset + end, noted))
+        pieces.clear()
+
+    def _give_special(self, raw: bytes, end: int, out: list[Piece]) -> None:
+        arguments = split(raw)
+        out.append(Special(arguments[0].upper(), arguments, raw, self.offset + end))
+
+    def _count(self, buffer: bytes, position: int, size: int) -> tuple[int, int]:
+        """Return how many arguments the command at `position` has and where they begin; -1 where that is cut."""
+        if position + 5 <= size and buffer[position] == 42 and 49 <= buffer[position + 1] <= 57:
+            first, second = buffer[position + 1], buffer[position + 2]
+            if second == 13:
+                if buffer[position + 3] == 10:
+                    return first - 48, position + 4
+            elif 48 <= second <= 57 and buffer[position + 3] == 13 and buffer[position + 4] == 10:
+                return first * 10 + second - 528, position + 5
+        if position >= size:
+            return -1, position
+        end = buffer.find(b"\r\n", position, position + MAX_HEADER)
+        if end < 0:
+            self._check_header(buffer, position, 42)
+            return -1, position
+        count = self._number(buffer, position + 1, end) if buffer[position] == 42 else 0
+        if count == 0 or count > MAX_ARGUMENTS:
+            raise self._corrupt(buffer, position)
+        return count, end + 2
+
+    def _length(self, buffer: bytes, position: int) -> tuple[int, int]:
+        """Return the length of the argument at `position` and where the CRLF behind that is; -1 where it is cut."""
+        end = buffer.find(b"\r\n", position, position + MAX_HEADER)
+        if end < 0:
+            self._check_header(buffer, position, 36)
+            return -1, end
+        if buffer[position] != 36:
+            raise self._corrupt(buffer, position)
+        return self._number(buffer, position + 1, end), end
+
+    def _known(self, name: bytes, arguments: int) -> tuple[int, int]:
+        """Return the kind of a command and the bits to note for it."""
+        kind = self._names.get(name)
+        if kind is None:
+            kind = self._learn(name)
+        if kind >= BEGINS and arguments > 1:
+            return SPECIAL, 0  # for others to refuse
+        if not self._notes:
+            return kind, 0
+        note = self._notes.get(name)
+        return kind, note.bits if note is not None and arguments >= note.least else 0
 
     def _pass_on(self, passing: ArgumentSkipper, data: bytes) -> list[Piece]:
         """Give out what came of a huge command instead of holding it."""
@@ -279,14 +352,16 @@ class StreamReader:
                 kind="too_large",
             )
 
-    def _learn(self, name: bytes) -> bool:
+    def _learn(self, name: bytes) -> int:
         upper = name.upper()
-        known = upper in self._special
+        kind = SPECIAL if upper in self._special else ORDINARY
+        if self._frame is not None and upper in self._frame:
+            kind = BEGINS if upper == self._frame[0] else ENDS
         if len(self._names) < MAX_NAMES:
-            self._names[name] = known
+            self._names[name] = kind
         if upper in self._noted:
             self._notes[name] = self._noted[upper]  # as many as a name has spellings by case
-        return known
+        return kind
 
     def _number(self, buffer: bytes, start: int, end: int) -> int:
         text = buffer[start:end]
@@ -309,54 +384,3 @@ class StreamReader:
             f"byte {buffer[position] if position < len(buffer) else -1}",
             hint="is something other than a Redis or Valkey between the worker and the source?",
         )
-
-
-def _line_end(buffer: bytes, position: int) -> int:
-    """Return where the CRLF of the whole `*n` or `$n` line at `position` is."""
-    end = position + 2
-    while buffer[end] != 13:
-        end += 1
-    return end
-
-
-def split(command: bytes) -> list[bytes]:
-    """Return the arguments of one whole request as `StreamReader` found it."""
-    position = command.index(b"\r\n") + 2
-    arguments = []
-    while position < len(command):
-        end = command.index(b"\r\n", position)
-        start = end + 2
-        position = start + int(command[position + 1 : end])
-        arguments.append(command[start:position])
-        position += 2
-    return arguments
-
-
-def split_whole(begun: bytes) -> list[bytes]:
-    """Return the arguments that lie whole in the beginning of a request."""
-    position = begun.find(b"\n") + 1
-    arguments: list[bytes] = []
-    while True:
-        end = begun.find(b"\r\n", position, position + MAX_HEADER)
-        if end < 0 or not begun[position + 1 : end].isdigit():
-            return arguments
-        start = end + 2
-        position = start + int(begun[position + 1 : end])
-        if position + 2 > len(begun):
-            return arguments
-        arguments.append(begun[start:position])
-        position += 2
-
-
-def nth_command(data: bytes, index: int) -> list[bytes]:
-    """Return the arguments of command number `index`, from 0, of a run of whole commands."""
-    position = 0
-    for _ in range(index + 1):
-        start = position
-        end = data.index(b"\r\n", position)
-        count = int(data[position + 1 : end])
-        position = end + 2
-        for _ in range(count):
-            end = data.index(b"\r\n", position)
-            position = end + 4 + int(data[position + 1 : end])
-    return split(data[start:position])

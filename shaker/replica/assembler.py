@@ -55,6 +55,7 @@ class StreamAssembler:
             max_command=max_transaction,
             fragment_above=pass_above,
             noted=NOTED,
+            frame=(b"MULTI", b"EXEC"),
         )
         self._label: Label = (b"", None)  # of the huge command under way
         self._offset = offset  # behind the last batch given out

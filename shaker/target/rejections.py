@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from shaker.codec.stream import nth_command, split
+from shaker.codec.requests import command_end, nth_command, split
 from shaker.errors import AccessError, LinkError, ServerBusyError, UnfaithfulError
 from shaker.replica.events import Part
 from shaker.target.items import Rejection, SnapshotKeys, StreamItem
@@ -68,7 +68,9 @@ def refused_request(item: SnapshotKeys, position: int, text: str) -> UnfaithfulE
         key, kind = item.label, "a value too large to hold"
     else:
         arguments = nth_command(item.data, index)
-        key, kind = arguments[1], f"RDB type {arguments[3][0]}"
+        # Of the keys of an MSET the first one: what it holds are strings, which no target refuses one by one.
+        key = arguments[1]
+        kind = f"RDB type {arguments[3][0]}" if arguments[0] == b"RESTORE" else "a string"
     shown = key[:MAX_KEY].decode("utf-8", "backslashreplace")
     return UnfaithfulError(
         f"the target refuses key {shown!r} of database {item.database} ({kind}): {text[:120]}",
@@ -140,14 +142,3 @@ def without(item: StreamItem, refused: list[tuple[Part, int, Rejection]]) -> Str
     commands = batch.commands - len(refused)
     batch = batch._replace(parts=tuple(parts), commands=commands, size=size, persist=True)
     return StreamItem(batch, item.received_at, (*item.rejections, *(rejection for _, _, rejection in refused)))
-
-
-def command_end(data: bytes, start: int) -> int:
-    """Return where the whole command that begins at `start` ends."""
-    end = data.index(b"\r\n", start)
-    arguments = int(data[start + 1 : end])
-    position = end + 2
-    for _ in range(arguments):
-        end = data.index(b"\r\n", position)
-        position = end + 4 + int(data[position + 1 : end])
-    return position

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+from shaker.codec.requests import split
 from shaker.codec.resp import encode
-from shaker.codec.stream import Note, split
+from shaker.codec.stream import Note
 
 # What a command does: it changes an expiry; it carries one along to another key; it takes all keys of a database to
 # another one, so that what comes before it has to be told before it.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
 import time
 import tracemalloc
@@ -11,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shaker.codec.requests import nth_command, split
 from shaker.codec.resp import encode
-from shaker.codec.stream import MAX_NAMES, Note, Plain, Special, StreamReader, nth_command, split
+from shaker.codec.stream import MAX_NAMES, Fragment, Note, Plain, Special, StreamReader
 from shaker.errors import CorruptError, ShakerError, UnfaithfulError
 from tests.codec.resp_strategies import commands, joined
 from tests.splits import cut, every_cut
@@ -45,6 +48,11 @@ def parse(data: bytes) -> list[list[bytes]]:
     return found
 
 
+def is_special(request: list[bytes]) -> bool:
+    """Whether a command has to come out by itself: by its name, or an argument behind it."""
+    return request[0].upper() in SPECIAL or any(argument.startswith(MARKER) for argument in request[1:])
+
+
 def check(requests: list[list[bytes]], pieces: list[bytes], trailing: int = 0) -> None:
     """Read the pieces, which are `requests` and `trailing` more bytes, and check all that comes out."""
     stream = reader()
@@ -66,7 +74,7 @@ def check(requests: list[list[bytes]], pieces: list[bytes], trailing: int = 0) -
             assert inside == [piece.arguments]
             assert piece.name == piece.arguments[0].upper()
         seen += [(isinstance(piece, Special), arguments) for arguments in inside]
-    assert seen == [(request[0].upper() in SPECIAL or MARKER in encode(*request), request) for request in requests]
+    assert seen == [(is_special(request), request) for request in requests]
 
 
 @given(streams, st.lists(st.integers(0, 3000), max_size=8))
@@ -271,17 +279,17 @@ def bits_of(arguments: list[bytes]) -> int:
     return note.bits if note is not None and len(arguments) >= note.least else 0
 
 
+def all_bits(requests: list[list[bytes]]) -> int:
+    """The bits of several commands."""
+    return functools.reduce(operator.or_, map(bits_of, requests), 0)
+
+
 def check_noted(requests: list[list[bytes]], pieces: list[bytes]) -> None:
-    """A run has the bits of all of its commands, and none that no command of the stream has."""
+    """A run has the bits of all of its commands, and no others."""
     stream = StreamReader(START, special=SPECIAL, marker=MARKER, max_command=1_000_000, noted=NOTED)
-    every = 0
-    for request in requests:
-        every |= bits_of(request)
     for piece in feed(stream, pieces):
         if isinstance(piece, Plain):
-            inside = [bits_of(arguments) for arguments in parse(piece.data)]
-            assert all(piece.noted & bits == bits for bits in inside), (piece, inside)
-            assert piece.noted & ~every == 0
+            assert piece.noted == all_bits(parse(piece.data))
 
 
 @given(
@@ -301,10 +309,9 @@ NOTED_CASES = {
     "few arguments between": ([SET3, SET4, SET3], [1]),
     "two sorts": ([SET4, [b"INCR", b"k"], [b"rename", b"a", b"b"]], [3]),
     "none": ([[b"INCR", b"k"], [b"SETRANGE", b"k", b"1", b"v"], [b"RENAMENX", b"a", b"b"]], [0]),
-    # What the first run has, the second one has only if its own first command is like the last one before.
     "runs apart": ([SET4, [b"INCR", b"k"], [b"PING"], [b"INCR", b"k"]], [1, 0]),
     "the same again behind": ([SET4, [b"PING"], SET4, [b"INCR", b"k"]], [1, 1]),
-    "with the marker": ([SET4, [b"SET", b"shaker:x", b"v", b"XX"], [b"INCR", b"k"]], [1, 1]),
+    "with the marker": ([SET4, [b"SET", b"shaker:x", b"v", b"XX"], [b"INCR", b"k"]], [1, 0]),
 }
 
 
@@ -327,3 +334,103 @@ def test_every_spelling_is_noted() -> None:
         [run] = stream.feed(joined([[b"INCR", b"k"], [name, b"k", b"9"], [b"INCR", b"k"]]))
         assert isinstance(run, Plain)
         assert run.noted == 4
+
+
+# --- transactions ---
+
+FRAME = (b"MULTI", b"EXEC")
+INCR = [b"INCR", b"k"]
+
+
+def framed(*requests: list[bytes]) -> list[list[bytes]]:
+    """A transaction."""
+    return [[b"MULTI"], *requests, [b"EXEC"]]
+
+
+def frame_reader() -> StreamReader:
+    """A reader that leaves out what frames transactions."""
+    special = SPECIAL | set(FRAME)
+    return StreamReader(START, special=special, marker=MARKER, max_command=1_000_000, noted=NOTED, frame=FRAME)
+
+
+def check_frames(requests: list[list[bytes]], pieces: list[bytes]) -> None:
+    """All commands come in order, and a run ends inside a transaction only where that was begun by itself."""
+    ends = {}  # offsets behind commands: whether they are inside a transaction
+    offset, inside = START, False
+    for request in requests:
+        offset += len(encode(*request))
+        inside = request[0].upper() == b"MULTI" or (inside and request[0].upper() != b"EXEC")
+        ends[offset] = inside
+    begun, seen = False, []
+    for piece in feed(stream := frame_reader(), pieces):
+        assert not isinstance(piece, Fragment)
+        if isinstance(piece, Plain):
+            found = parse(piece.data)
+            assert piece.commands == len(found) > 0
+            assert piece.noted == all_bits(found)
+            seen += found
+        elif piece.name in FRAME and len(piece.arguments) == 1:
+            assert begun == (piece.name == b"EXEC")
+            begun = not begun
+        else:
+            seen.append(piece.arguments)
+        assert ends[piece.end_offset] == begun
+    assert seen == [request for request in requests if not (request[0].upper() in FRAME and len(request) == 1)]
+    assert stream.offset == offset
+    assert not begun
+
+
+FRAMED: dict[str, tuple[list[list[bytes]], list[int]]] = {
+    # The commands of each run when all comes at once, and -1 for each command by itself.
+    "one": (framed(INCR, INCR), [2]),
+    "several": ([INCR, *framed(INCR), *framed(SET4, INCR), INCR], [5]),
+    "nothing in it": ([INCR, *framed(), INCR], [1, -1, -1, 1]),
+    "a special command in it": ([INCR, *framed(INCR, [b"PING"], INCR)], [1, -1, 1, -1, 1, -1]),
+    "one with a special command behind another": (
+        [*framed(INCR), INCR, *framed([b"SELECT", b"1"], INCR)], [2, -1, -1, 1, -1],
+    ),
+    "the marker in it": (framed(INCR, [b"DEL", b"shaker:x"]), [-1, 1, -1, -1]),
+    "in lower case": ([[b"multi"], INCR, [b"exec"], INCR], [2]),
+    "with arguments": ([[b"MULTI", b"x"], INCR, [b"EXEC", b"y"]], [-1, 1, -1]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FRAMED)
+def test_frames_of_transactions(name: str) -> None:
+    """What comes at once is one run; where it is cut, MULTI and EXEC come by themselves."""
+    requests, expected = FRAMED[name]
+    found = frame_reader().feed(joined(requests))
+    assert [piece.commands if isinstance(piece, Plain) else -1 for piece in found] == expected
+    if name != "with arguments":
+        for pieces in every_cut(joined(requests)):
+            check_frames(requests, pieces)
+
+
+def test_a_transaction_that_goes_on() -> None:
+    """One that has begun comes out at once; an EXEC, too, whose MULTI came before."""
+    stream = frame_reader()
+    found = stream.feed(joined([INCR, [b"MULTI"], INCR]))
+    assert [piece.data for piece in found] == [encode(*INCR), encode(b"MULTI"), encode(*INCR)]
+    found = stream.feed(joined([INCR, [b"EXEC"], *framed(INCR)]))
+    assert [piece.data for piece in found] == [encode(*INCR), encode(b"EXEC"), encode(*INCR)]
+    assert [piece.end_offset for piece in found][-1] == stream.offset
+
+
+@given(
+    st.lists(
+        st.one_of(
+            commands.map(lambda command: [command]),
+            some_special.map(lambda command: [command]),
+            st.lists(st.one_of(commands, commands, commands, noted_commands, some_special), max_size=4).map(
+                lambda some: framed(*some)
+            ),
+        ),
+        max_size=8,
+    ),
+    st.lists(st.integers(0, 3000), max_size=8),
+)
+@settings(max_examples=200, deadline=None)
+def test_transactions_wherever_they_are_cut(groups: list[list[list[bytes]]], cuts: list[int]) -> None:
+    """Whatever is in them and around them."""
+    requests = [request for group in groups for request in group]
+    check_frames(requests, cut(joined(requests), cuts))

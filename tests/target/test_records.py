@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shaker.codec.stream import split
+from shaker.codec.requests import split
 from shaker.errors import RefusedError
 from shaker.target.records import Checkpoint, Fence, checkpoint_key, fence_key, writer_name, writer_prefix
 from tests.servers import Server

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from shaker.codec import resp
+from shaker.codec.resp import encode
 from shaker.errors import AccessError, LinkError, ServerBusyError
 from shaker.replica.events import Part
 from shaker.target import steps
@@ -228,11 +229,22 @@ def test_a_refused_key_of_a_snapshot_is_named() -> None:
         b"*4\r\n$7\r\nRESTORE\r\n$2\r\nk%d\r\n$1\r\n0\r\n$2\r\n\x12p\r\n" % number for number in range(3)
     )
     assert "'k1' of database 0 (RDB type 18)" in str(
-        refused_request(SnapshotKeys("s", 1, 0, data, 3, 1), 1, "ERR Bad data")
+        refused_request(SnapshotKeys("s", 1, 0, data, 3, 3), 1, "ERR Bad data")
     )
-    assert "'k1' of database 5" in str(refused_request(SnapshotKeys("s", 1, 5, data, 3, 1), 2, "ERR Bad data"))
-    assert refused_request(SnapshotKeys("s", 1, 5, data, 3, 1), 4, "ERR").kind == "records"
-    assert refused_request(SnapshotKeys("s", 1, 0, data, 3, 1), 3, "WRONGTYPE").kind == "records"
+    assert "'k1' of database 5" in str(refused_request(SnapshotKeys("s", 1, 5, data, 3, 3), 2, "ERR Bad data"))
+    assert refused_request(SnapshotKeys("s", 1, 5, data, 3, 3), 4, "ERR").kind == "records"
+    assert refused_request(SnapshotKeys("s", 1, 0, data, 3, 3), 3, "WRONGTYPE").kind == "records"
+
+
+def test_a_refused_string_of_a_snapshot_is_named() -> None:
+    """Many are in one request: by the first one's name."""
+    data = encode("MSET", "k0", "v0", "k1", "v1") + encode("RESTORE", "k2", 0, b"\x12p", "REPLACE")
+    item = SnapshotKeys("s", 1, 0, data, 3, 2)
+    error = refused_request(item, 0, "ERR unknown command 'MSET'")
+    assert "'k0' of database 0 (a string)" in str(error)
+    assert "v0" not in str(error)
+    assert "'k2' of database 0 (RDB type 18)" in str(refused_request(item, 1, "ERR Bad data"))
+    assert refused_request(item, 2, "ERR").kind == "records"
 
 
 # --- finding commands ---

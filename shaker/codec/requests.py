@@ -1,0 +1,53 @@
+"""Whole requests in a row, as `StreamReader` finds them: where they end, and their arguments."""
+
+from __future__ import annotations
+
+from shaker.codec.arguments import MAX_HEADER
+
+
+def command_end(data: bytes, start: int) -> int:
+    """Return where the whole command that begins at `start` ends."""
+    end = data.index(b"\r\n", start)
+    arguments = int(data[start + 1 : end])
+    position = end + 2
+    for _ in range(arguments):
+        end = data.index(b"\r\n", position)
+        position = end + 4 + int(data[position + 1 : end])
+    return position
+
+
+def nth_command(data: bytes, index: int) -> list[bytes]:
+    """Return the arguments of command number `index`, from 0, of a run of whole commands."""
+    start = 0
+    for _ in range(index):
+        start = command_end(data, start)
+    return split(data[start : command_end(data, start)])
+
+
+def split(command: bytes) -> list[bytes]:
+    """Return the arguments of one whole request."""
+    position = command.index(b"\r\n") + 2
+    arguments = []
+    while position < len(command):
+        end = command.index(b"\r\n", position)
+        start = end + 2
+        position = start + int(command[position + 1 : end])
+        arguments.append(command[start:position])
+        position += 2
+    return arguments
+
+
+def split_whole(begun: bytes) -> list[bytes]:
+    """Return the arguments that lie whole in the beginning of a request."""
+    position = begun.find(b"\n") + 1
+    arguments: list[bytes] = []
+    while True:
+        end = begun.find(b"\r\n", position, position + MAX_HEADER)
+        if end < 0 or not begun[position + 1 : end].isdigit():
+            return arguments
+        start = end + 2
+        position = start + int(begun[position + 1 : end])
+        if position + 2 > len(begun):
+            return arguments
+        arguments.append(begun[start:position])
+        position += 2
