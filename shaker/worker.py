@@ -31,9 +31,6 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # The window holds what is received and not yet answered; the rest of the memory limit is for one value or command
 # in assembly and for the copies that sending makes.
 WINDOW_SHARE = 4
-# Objects after which the garbage collector looks for cycles, 700 by default. A chunk of a snapshot is thousands of
-# tuples that live for a moment and have no cycles: without the many looks at them a key costs 6 % less.
-GARBAGE_THRESHOLD = 50_000
 
 
 async def run(settings: Settings) -> int:
@@ -94,7 +91,6 @@ class Worker:
         """Run until the work is complete, a signal has been obeyed, or an error ends it; return the exit code."""
         # What lives long is allocated once and has no cycles; without this, each collection walks it again.
         gc.freeze()
-        gc.set_threshold(GARBAGE_THRESHOLD)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._signals, tasks.cancel_scope)
             tasks.start_soon(self._tick)

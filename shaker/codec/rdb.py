@@ -1,10 +1,10 @@
-"""An RDB as it comes from a source → its keys as DUMP payloads, ready for RESTORE.
+"""An RDB as it comes from a source → its keys: plain strings as they are, all other values as DUMP payloads.
 
-Values are skipped by their lengths and copied raw, never decoded. Formats: server files src/rdb.c and src/rdb.h;
+Values are skipped by their lengths and copied raw, not decoded. Formats: server files src/rdb.c and src/rdb.h;
 what the numbers mean is in rdb_types.py.
 
-How it reads: `_read_records` handles keys that lie whole in the buffer. Everything else - a record cut by the end
-of the buffer, a collection, a rare opcode - goes through `_collect` and the skipper, whose state outlives the
+How it reads: `KeyRecords` handles keys that lie whole in the buffer. Everything else - a record cut by the end of
+the buffer, a nested value, a rare opcode - goes through `_collect` and the skipper, whose state outlives the
 buffer: what it has passed is kept in a list of parts, so no byte is looked at twice, and only the header of a
 length (at most 19 bytes) ever waits to be completed.
 """
@@ -14,12 +14,12 @@ from __future__ import annotations
 from typing import Final
 
 from shaker.codec.crc64 import CRC64
-from shaker.codec.rdb_events import Aux, Entries, Entry, Event, LargeEntry, LargePiece, Library, Resize
+from shaker.codec.rdb_events import Aux, Event, LargeEntry, LargePiece, Library, Resize
+from shaker.codec.rdb_records import KeyRecords
 from shaker.codec.rdb_skipper import Skipper
-from shaker.codec.rdb_strings import RAISE_LIMIT, collection_end, module_name, read_length, read_string, string_end
+from shaker.codec.rdb_strings import RAISE_LIMIT, module_name, read_length, read_string
 from shaker.codec.rdb_types import (
     AUX,
-    ENCODED_LZF,
     EOF,
     EXPIRETIME,
     EXPIRETIME_MS,
@@ -62,17 +62,12 @@ class SnapshotReader:
         self._max_value = max_value
         self._large_above = large_above
         self._dialect = REDIS
-        self._database = 0
         self._failure: ShakerError | None = None
         self._buffer = b""  # fed and not consumed; once done, what lies behind the RDB
         self._checksum = 0  # CRC-64 of all consumed bytes, up to the EOF opcode
         self._unsummed = 0  # where in the buffer the bytes begin that are not in the checksum yet, -1 after EOF
         self._events: list[Event] = []
-        self._entries: list[Entry] = []
-        # What belongs to the next key.
-        self._expires_at_ms = -1
-        self._idle_seconds = -1
-        self._frequency = -1
+        self._records = KeyRecords(max_value)
         # The record that the skipper is in: -1 for none; the record's key, None before it is read.
         self._opcode = -1
         self._key: bytes | None = None
@@ -101,7 +96,8 @@ class SnapshotReader:
             position = self._read(buffer, len(buffer))
         except ShakerError as failure:
             self._failure = failure
-            self._events, self._entries, self._parts = [], [], []
+            self._events, self._parts = [], []
+            self._records.drop()
             raise
         if self._unsummed >= 0:
             self._checksum = CRC64.calc(data, self._checksum)
@@ -125,84 +121,29 @@ class SnapshotReader:
             position = HEADER_SIZE
         while not self.done:
             if self._opcode < 0:
-                position = self._read_records(buffer, position, end)
-                if self._opcode < 0:
+                position = self._records.read(self._dialect, buffer, position, end)
+                if position == end and self._records.key is None:
                     break
+                position = self._begin_record(buffer, position)
             position = self._collect(buffer, position, end)
             if not self._skipper.finished:
                 break
         return position
 
-    def _read_records(self, buffer: bytes, position: int, end: int) -> int:
-        """Read the records that lie whole in `buffer` and whose value is one string or a flat collection.
-
-        Any other record is only begun, for the skipper; return the position from which that goes on.
-        """
-        _, is_type, is_string, shapes, heads, footers, _ = self._dialect
-        expires_at_ms, idle_seconds, frequency = self._expires_at_ms, self._idle_seconds, self._frequency
-        max_value = self._max_value
-        calc = CRC64.calc
-        new = tuple.__new__  # a NamedTuple without the Python-level call of its constructor
-        append = self._entries.append
-        while position < end:
-            opcode = buffer[position]
-            if is_type[opcode]:
-                start = position + 1
-                head = buffer[start] if start < end else 0xFF
-                if head < 0x40:
-                    start += 1
-                    stop = start + head
-                    key = buffer[start:stop]
-                else:
-                    stop = string_end(buffer, start, end)
-                    if stop - start > max_value:
-                        stop = end  # for the skipper to refuse
-                    elif stop <= end:
-                        self._opcode = opcode  # for an error's text
-                        key = self._string(buffer[start:stop], start)[0]
-                        self._opcode = -1
-                # Only the empty string is a value of one byte; where it ends the buffer, the skipper reads it.
-                if stop + 1 >= end:
-                    self._begin(opcode, (STRING,), position)
-                    position += 1
-                    break
-                head = buffer[stop]
-                if not is_string[opcode]:
-                    shape = shapes[opcode]
-                    behind = end + 1 if shape is None else collection_end(buffer, stop, end, shape)
-                elif head < 0x40:
-                    behind = stop + 1 + head
-                elif head < 0x80:
-                    behind = stop + 2 + ((head & 0x3F) << 8 | buffer[stop + 1])
-                elif head == ENCODED_LZF and stop + 3 < end and buffer[stop + 1] < 0x40 <= buffer[stop + 2] < 0x80:
-                    # LZF from 64 bytes to less than 64: the compressed length in one byte, the other in two.
-                    behind = stop + 4 + buffer[stop + 1]
-                else:
-                    behind = string_end(buffer, stop, end)
-                if behind > end or behind - stop > max_value:
-                    self._begin_value(opcode, key, position)
-                    position = stop
-                    break
-                body = heads[opcode] + buffer[stop:behind] + footers[opcode]
-                payload = body + calc(body).to_bytes(8, "little")
-                append(new(Entry, (key, payload, expires_at_ms, idle_seconds, frequency)))
-                expires_at_ms = idle_seconds = frequency = -1
-                position = behind
-            elif opcode == EXPIRETIME_MS and position + 9 <= end and buffer[position + 8] < 0x80:
-                expires_at_ms = int.from_bytes(buffer[position + 1 : position + 9], "little")
-                position += 9
-            elif opcode == FREQ and position + 2 <= end:
-                frequency = buffer[position + 1]
-                position += 2
-            elif opcode == IDLE and position + 2 <= end and buffer[position + 1] < 0x40:
-                idle_seconds = buffer[position + 1]
-                position += 2
-            else:
-                self._begin_opcode(opcode, buffer, position)
-                position += 1
-                break
-        self._expires_at_ms, self._idle_seconds, self._frequency = expires_at_ms, idle_seconds, frequency
-        return position
+    def _begin_record(self, buffer: bytes, position: int) -> int:
+        """Set the skipper on the record or the value at `position`; return where that goes on."""
+        key = self._records.key
+        if key is not None:
+            opcode = self._records.opcode
+            self._begin(opcode, self._dialect.patterns[opcode] or (), position)
+            self._key = key
+            return position
+        opcode = buffer[position]
+        if self._dialect.is_type[opcode]:
+            self._begin(opcode, (STRING,), position)
+        else:
+            self._begin_opcode(opcode, buffer, position)
+        return position + 1
 
     def _begin(self, opcode: int, pattern: Pattern, position: int) -> None:
         """Set the skipper on `pattern`, which is what follows `opcode` at `position` of the buffer."""
@@ -210,10 +151,6 @@ class SnapshotReader:
         self._key = None
         self._record_offset = self.consumed + position
         self._start(pattern)
-
-    def _begin_value(self, opcode: int, key: bytes, position: int) -> None:
-        self._begin(opcode, self._dialect.patterns[opcode] or (), position)
-        self._key = key
 
     def _begin_opcode(self, opcode: int, buffer: bytes, position: int) -> None:
         if opcode == EOF:
@@ -272,12 +209,11 @@ class SnapshotReader:
                 raise self._too_large(position)
             self._flush()
             self._large = True
+            of = self._records
             self._events.append(
-                LargeEntry(
-                    self._database, self._key, size, self._expires_at_ms, self._idle_seconds, self._frequency
-                )
+                LargeEntry(of.database, self._key, size, of.expires_at_ms, of.idle_seconds, of.frequency)
             )
-            self._expires_at_ms = self._idle_seconds = self._frequency = -1
+            of.forget_use()
             data = b"".join([dialect.heads[opcode], *self._parts, data])
             self._large_checksum = 0
             self._parts = []
@@ -299,15 +235,7 @@ class SnapshotReader:
                 self._key = self._string(b"".join(parts), position)[0]
                 self._start(self._dialect.patterns[opcode] or ())
                 return
-            parts.insert(0, self._dialect.heads[opcode])
-            parts.append(self._dialect.footers[opcode])
-            checksum = 0
-            for part in parts:
-                checksum = CRC64.calc(part, checksum)
-            payload = b"".join([*parts, checksum.to_bytes(8, "little")])
-            entry = Entry(self._key, payload, self._expires_at_ms, self._idle_seconds, self._frequency)
-            self._entries.append(entry)
-            self._expires_at_ms = self._idle_seconds = self._frequency = -1
+            self._records.add(self._dialect, opcode, self._key, parts)
         else:
             self._complete_opcode(opcode, b"".join(parts), position)
         self._opcode = -1
@@ -315,6 +243,7 @@ class SnapshotReader:
         self._parts = []
 
     def _complete_opcode(self, opcode: int, data: bytes, position: int) -> None:
+        records = self._records
         if self._dialect.patterns[opcode] is None:
             self._key = self._string(data, position)[0]
             raise self._unknown()
@@ -326,24 +255,24 @@ class SnapshotReader:
             self.done = True
         elif opcode == SELECTDB:
             self._flush()
-            self._database = read_length(data, 0, len(data))[0]
-            if self._database > MAX_DATABASE:
+            records.database = read_length(data, 0, len(data))[0]
+            if records.database > MAX_DATABASE:
                 raise self._corrupt("the database number is impossible", position)
         elif opcode in (EXPIRETIME_MS, EXPIRETIME):
-            self._expires_at_ms = int.from_bytes(data, "little", signed=True)
+            records.expires_at_ms = int.from_bytes(data, "little", signed=True)
             if opcode == EXPIRETIME:
-                self._expires_at_ms *= 1000
-            if self._expires_at_ms < 0:
+                records.expires_at_ms *= 1000
+            if records.expires_at_ms < 0:
                 raise self._corrupt("the expiry is negative", position)
         elif opcode == FREQ:
-            self._frequency = data[0]
+            records.frequency = data[0]
         elif opcode == IDLE:
-            self._idle_seconds = read_length(data, 0, len(data))[0]
-            if self._idle_seconds > MAX_INT64:
+            records.idle_seconds = read_length(data, 0, len(data))[0]
+            if records.idle_seconds > MAX_INT64:
                 raise self._corrupt("the idle time is impossible", position)
         elif opcode == RESIZEDB:
             keys, at = read_length(data, 0, len(data))
-            self._add(Resize(self._database, keys, read_length(data, at, len(data))[0]))
+            self._add(Resize(records.database, keys, read_length(data, at, len(data))[0]))
         elif opcode == AUX:
             name, at = self._string(data, position)
             self._add(Aux(name, self._string(data[at:], position)[0]))
@@ -358,9 +287,9 @@ class SnapshotReader:
         self._events.append(event)
 
     def _flush(self) -> None:
-        if self._entries:
-            self._events.append(Entries(self._database, self._entries))
-            self._entries = []
+        entries = self._records.take()
+        if entries is not None:
+            self._events.append(entries)
 
     def _string(self, data: bytes, position: int) -> tuple[bytes, int]:
         """Return the whole string that `data` begins with, and its end in `data`; `position` is for errors."""
@@ -377,7 +306,7 @@ class SnapshotReader:
         if self._key is not None:
             more = "" if len(self._key) <= SHOWN_KEY else f"... ({len(self._key)} bytes)"
             key = f" of key {self._key[:SHOWN_KEY]!r}{more}"
-        place = f"database {self._database}, byte {self.consumed + position} of the snapshot"
+        place = f"database {self._records.database}, byte {self.consumed + position} of the snapshot"
         return f"{name} {self._opcode}{key} in {place}"
 
     def _corrupt(self, what: str, position: int) -> ShakerError:

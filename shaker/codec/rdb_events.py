@@ -19,9 +19,16 @@ class Entry(NamedTuple):
 
 
 class Entries(NamedTuple):
-    """Consecutive keys of one database."""
+    """Keys of one database, by what becomes of them: nearly all need no more than two of these lists.
+
+    `strings` and `values` alternate a key and what it holds: a string as it is, any other value, or a compressed
+    string, as a whole DUMP payload. Neither has an expiry or tells of its use. The keys that do, and hashes whose
+    fields can expire, are in `entries`.
+    """
 
     database: int
+    strings: list[bytes]
+    values: list[bytes]
     entries: list[Entry]
 
 

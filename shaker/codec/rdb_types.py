@@ -27,6 +27,9 @@ LENGTH_64: Final = 0x81
 ENCODED: Final = 0xC0
 ENCODED_LZF: Final = 0xC3
 
+# The type of a plain string; and the first of those of hashes whose fields have expiries: all from it on.
+PLAIN_STRING: Final = 0
+FIELDS_EXPIRE: Final = 22
 # Numbers from here on are opcodes, never types: no key follows an unknown one.
 FIRST_OPCODE: Final = 128
 SLOT_INFO: Final = 244

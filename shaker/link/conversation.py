@@ -8,15 +8,16 @@ import time
 import anyio
 import structlog
 
-from shaker.codec.rdb_events import LargeEntry, LargePiece
+from shaker.codec.rdb_events import Entries, LargeEntry, LargePiece
 from shaker.config import Settings
 from shaker.errors import RefusedError, ServerBusyError, UnfaithfulError
 from shaker.link.acknowledgements import Acknowledgements
 from shaker.link.attempts import Attempts
-from shaker.link.connection import READ_SIZE, Connection
+from shaker.link.connection import Connection
 from shaker.link.distinct import check_distinct
 from shaker.link.servers import server_name
 from shaker.link.spool import Spool
+from shaker.link.tls import READ_SIZE
 from shaker.replica.events import (
     AckRequested,
     Batch,
@@ -27,7 +28,6 @@ from shaker.replica.events import (
     Introduced,
     KeyCount,
     SnapshotEnd,
-    SnapshotEntries,
     SnapshotLibrary,
     SnapshotLoss,
     SnapshotSize,
@@ -37,7 +37,7 @@ from shaker.replication import Replication, Resume, Signal, SourceIdentity
 from shaker.target.items import Hold, Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.target.stale import restored_keys
 from shaker.transform.commands import RESERVED
-from shaker.transform.restore import functions_payload
+from shaker.transform.restore import functions_payload, names
 
 log = structlog.get_logger("shaker.source")
 
@@ -232,7 +232,7 @@ class Conversation:
             )
             self._status.reserved_keys_skipped += event.skipped
             self._replication.put_batch(event, StreamItem(event, time.monotonic(), rejections))
-        elif isinstance(event, SnapshotEntries):
+        elif isinstance(event, Entries):
             self._put_keys(event)
         elif isinstance(event, LargeEntry):
             self._large = event
@@ -292,21 +292,16 @@ class Conversation:
         log.warning("full sync", replid=event.replid, offset=event.offset, flush=flush, sweep=sweep)
         replication.put(SnapshotStart(self._snapshot, event.replid, event.offset, flush=flush, sweep=sweep))
 
-    def _put_keys(self, event: SnapshotEntries) -> None:
-        restored, beside = self._replication.expiries.restore(event.entries)
+    def _put_keys(self, event: Entries) -> None:
+        restored, beside = self._replication.expiries.restore(event)
         self._status.reserved_keys_skipped += len(restored.skipped)
         if restored.requests:
             self._batches += 1
-            beside += self._restored([entry.key for entry in event.entries])
-            data = b"".join((restored.data, *beside))
-            requests = restored.requests
-            self._replication.put(
-                SnapshotKeys(self._snapshot, self._batches, event.database, data, requests, len(data), len(beside))
-            )
-
-    def _restored(self, keys: list[bytes]) -> list[bytes]:
-        """Return the requests that go with those that restore `keys`."""
-        return restored_keys(self._settings.name, keys) if self._sweeps else []
+            if self._sweeps:
+                beside += restored_keys(self._settings.name, names(event))
+            data = b"".join((restored.data, *beside)) if beside else restored.data
+            counts = restored.keys, restored.requests, len(beside)
+            self._replication.put(SnapshotKeys(self._snapshot, self._batches, event.database, data, *counts))
 
     def cut(self, hold: Hold) -> None:
         """Have the target held where the stream stands at the hold's offset; the hold ends at once if it cannot."""
@@ -339,22 +334,14 @@ class Conversation:
             self._status.reserved_keys_skipped += last
             return
         self._batches += last
-        beside = [*self._beside, *self._restored([entry.key])] if last else []
+        beside = [*self._beside] if last else []
+        if last and self._sweeps:
+            beside += restored_keys(self._settings.name, [entry.key])
         if last:
             data = b"".join((data, self._tail, *beside))
-        self._replication.put(
-            SnapshotKeys(
-                self._snapshot,
-                self._batches,
-                entry.database,
-                data,
-                int(last),
-                len(data),
-                len(beside),
-                label=entry.key,
-                more=not last,
-            )
-        )
+        place = self._snapshot, self._batches, entry.database
+        counts = int(last), int(last), len(beside)
+        self._replication.put(SnapshotKeys(*place, data, *counts, label=entry.key, more=not last))
 
     def _end_snapshot(self, event: SnapshotEnd) -> None:
         replication = self._replication

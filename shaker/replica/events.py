@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from shaker.codec.rdb_events import Entry, LargeEntry, LargePiece
+from shaker.codec.rdb_events import Entries, LargeEntry, LargePiece
 
 
 class Part(NamedTuple):
@@ -80,13 +80,6 @@ class KeyCount(NamedTuple):
     keys: int
 
 
-class SnapshotEntries(NamedTuple):
-    """Keys of one database of the snapshot, in the order in which they came."""
-
-    database: int
-    entries: list[Entry]
-
-
 class SnapshotLibrary(NamedTuple):
     """A function library of the snapshot."""
 
@@ -133,7 +126,7 @@ Event = (
     | Continued
     | SnapshotSize
     | KeyCount
-    | SnapshotEntries
+    | Entries
     | LargeEntry
     | LargePiece
     | SnapshotLibrary

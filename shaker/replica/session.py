@@ -23,7 +23,6 @@ from shaker.replica.events import (
     Introduced,
     KeyCount,
     SnapshotEnd,
-    SnapshotEntries,
     SnapshotLibrary,
     SnapshotLoss,
     SnapshotSize,
@@ -297,9 +296,7 @@ class ReplicaSession:
         reader = self._snapshot
         assert reader is not None  # the state LOADING begins with it
         for found in reader.feed(data):
-            if isinstance(found, Entries):
-                events.append(SnapshotEntries(found.database, found.entries))
-            elif isinstance(found, LargeEntry | LargePiece):
+            if isinstance(found, Entries | LargeEntry | LargePiece):
                 events.append(found)
             elif isinstance(found, Library):
                 events.append(SnapshotLibrary(found.code))

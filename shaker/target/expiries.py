@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from shaker.codec.rdb_events import Entry, LargeEntry
+from shaker.codec.rdb_events import Entries, LargeEntry
 from shaker.codec.resp import encode
 from shaker.replica.events import Part
 from shaker.target.items import StreamItem
@@ -64,8 +64,8 @@ class Expiries:
             return []
         return [(part.database, request) for request in self._remember([key], ())]
 
-    def restore(self, entries: list[Entry]) -> tuple[Restored, list[bytes]]:
-        """Return the RESTORE requests for keys of a snapshot, and requests to send behind them."""
+    def restore(self, entries: Entries) -> tuple[Restored, list[bytes]]:
+        """Return the requests for keys of a snapshot, and requests to send behind them."""
         times = self._now(None)
         restored = restore_requests(entries, times.near, times.until)
         self._soonest = min(self._soonest, restored.soonest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from shaker.replica.events import Batch, Part
@@ -77,7 +77,7 @@ class SnapshotStart:
 
 @dataclass(slots=True)
 class SnapshotKeys:
-    """RESTORE requests of a snapshot: safe to repeat, in any order among each other.
+    """Requests that give the target `keys` keys of a snapshot: safe to repeat, in any order among each other.
 
     `beside` more requests of the worker's own stand behind them. With a `label`, the key, it is a piece of one huge
     request; `more` pieces follow, and the last one counts it.
@@ -87,12 +87,16 @@ class SnapshotKeys:
     number: int
     database: int
     data: bytes
+    keys: int
     requests: int
-    size: int
     beside: int = 0
     label: bytes | None = None
     more: bool = False
     released: bool = False
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = len(self.data)
 
     def release(self) -> None:
         """Drop the bytes."""

@@ -41,7 +41,7 @@ def _snapshot(body: Callable[[int], bytes]) -> Callable[[], None]:
         for start in range(0, len(data), CHUNK):
             for event in reader.feed(data[start : start + CHUNK]):
                 assert isinstance(event, Entries)
-                keys += restore_requests(event.entries)[1]
+                keys += restore_requests(event).keys
         assert reader.done
         assert keys == COUNT
 

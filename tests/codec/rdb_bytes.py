@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import anycrc
 
-from shaker.codec.rdb import Entries, Entry, Event, SnapshotReader
+from shaker.codec.rdb import SnapshotReader
+from shaker.codec.rdb_events import Entries, Entry, Event
 
 CRC64 = anycrc.Model("CRC64-REDIS")
 
@@ -23,6 +24,21 @@ def length(value: int) -> bytes:
 def string(data: bytes) -> bytes:
     """A string as it is."""
     return length(len(data)) + data
+
+
+def payload(number: int, value: bytes, version: int) -> bytes:
+    """A DUMP payload."""
+    body = bytes([number]) + value + version.to_bytes(2, "little")
+    return body + CRC64.calc(body).to_bytes(8, "little")
+
+
+def saved_string(value: bytes) -> bytes:
+    """A string as a server saves it, but for compression."""
+    number = int(value) if len(value) <= 11 and value.removeprefix(b"-").isdigit() else 1 << 40
+    for kind, size in enumerate((1, 2, 4)):
+        if b"%d" % number == value and -(1 << 8 * size - 1) <= number < 1 << 8 * size - 1:
+            return bytes([0xC0 + kind]) + number.to_bytes(size, "little", signed=True)
+    return string(value)
 
 
 def rdb(body: bytes, header: bytes = b"REDIS0011") -> bytes:
@@ -44,15 +60,32 @@ def merge(events: list[Event]) -> list[Event]:
     for event in events:
         last = merged[-1] if merged else None
         if isinstance(event, Entries) and isinstance(last, Entries) and last.database == event.database:
-            merged[-1] = Entries(last.database, last.entries + event.entries)
+            joined = (mine + others for mine, others in zip(last[1:], event[1:], strict=True))
+            merged[-1] = Entries(last.database, *joined)
         else:
             merged.append(event)
     return merged
 
 
+def entries_of(*entries: Entry, database: int = 0) -> Entries:
+    """What a snapshot tells of keys that all have an expiry or tell of their use."""
+    return Entries(database, [], [], list(entries))
+
+
+def listed(event: Entries) -> list[Entry]:
+    """All keys of an event as entries with payloads, whichever list they came in."""
+    strings = zip(event.strings[::2], event.strings[1::2], strict=True)
+    values = zip(event.values[::2], event.values[1::2], strict=True)
+    return [
+        *(Entry(key, payload(0, saved_string(value), 6), -1, -1, -1) for key, value in strings),
+        *(Entry(key, value, -1, -1, -1) for key, value in values),
+        *event.entries,
+    ]
+
+
 def keys(events: list[Event]) -> dict[tuple[int, bytes], Entry]:
-    """The entries by database and key; each key comes once."""
-    found = [(event.database, entry) for event in events if isinstance(event, Entries) for entry in event.entries]
+    """The keys as entries by database and name; each key comes once."""
+    found = [(event.database, entry) for event in events if isinstance(event, Entries) for entry in listed(event)]
     by_key = {(database, entry.key): entry for database, entry in found}
     assert len(by_key) == len(found)
     return by_key

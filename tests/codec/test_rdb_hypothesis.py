@@ -9,7 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shaker.codec.rdb import Entries, SnapshotReader
+from shaker.codec.rdb import SnapshotReader
+from shaker.codec.rdb_events import Entries
+from shaker.codec.rdb_strings import read_string
 from shaker.errors import ShakerError
 from tests.codec.conftest import Saved
 from tests.codec.rdb_bytes import merge, read
@@ -41,8 +43,13 @@ def test_values_of_every_shape(found: list[Record], cuts: list[int]) -> None:
     assert done
     assert rest == b""
     assert isinstance(events, list)
-    entries = [entry for event in events for entry in event.entries]
-    assert [(entry.key, (entry.payload[0], entry.payload[1:-10])) for entry in entries] == found
+    strings = [pair for event in events for pair in zip(event.strings[::2], event.strings[1::2], strict=True)]
+    values = [pair for event in events for pair in zip(event.values[::2], event.values[1::2], strict=True)]
+    values += [(entry.key, entry.payload) for event in events for entry in event.entries]
+    plain = [(key, value) for key, (number, value) in found if number == 0 and value[0] != 0xC3]
+    assert strings == [(key, read_string(value, 0, len(value))[0]) for key, value in plain]
+    others = [pair for pair in found if pair not in [(key, (0, value)) for key, value in plain]]
+    assert sorted((key, (payload[0], payload[1:-10])) for key, payload in values) == sorted(others)
 
 
 @given(records, st.data())
@@ -67,11 +74,12 @@ def test_cut_short(found: list[Record], draw: st.DataObject) -> None:
     reader = SnapshotReader()
     events = merge(reader.feed(data[: draw.draw(st.integers(0, len(data) - 1))]))
     assert not reader.done
-    [whole] = read(data) or [Entries(0, [])]
+    [whole] = read(data) or [Entries(0, [], [], [])]
     assert isinstance(whole, Entries)
     for event in events:
         assert isinstance(event, Entries)
-        assert event.entries == whole.entries[: len(event.entries)]
+        for some, all_of_them in zip(event[1:], whole[1:], strict=True):
+            assert some == all_of_them[: len(some)]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from shaker.codec.rdb import Aux, Library, Resize, SnapshotReader
+from shaker.codec.rdb import SnapshotReader
+from shaker.codec.rdb_events import Aux, Library, Resize
 from tests.codec.conftest import LIBRARY, Saved, digest
 from tests.codec.rdb_bytes import keys, merge, read
 from tests.servers import NAMES, Server

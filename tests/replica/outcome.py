@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import hiredis
 
-from shaker.codec.rdb import Entry
-from shaker.replica.events import AckRequested, Batch, Event, SnapshotEntries
+from shaker.codec.rdb_events import Entries, Entry
+from shaker.replica.events import AckRequested, Batch, Event
 from shaker.transform.expiry import SWAPS
+from tests.codec.rdb_bytes import listed
 
 
 class Applied(NamedTuple):
@@ -66,9 +67,7 @@ def applied(events: Iterable[Event]) -> Applied:
 
 def keys_of(events: Iterable[Event]) -> dict[tuple[int, bytes], Entry]:
     """Return the snapshot's keys by database and name; each comes once."""
-    found = [
-        (event.database, entry) for event in events if isinstance(event, SnapshotEntries) for entry in event.entries
-    ]
+    found = [(event.database, entry) for event in events if isinstance(event, Entries) for entry in listed(event)]
     keys = {(database, entry.key): entry for database, entry in found}
     assert len(keys) == len(found)
     return keys
@@ -76,4 +75,4 @@ def keys_of(events: Iterable[Event]) -> dict[tuple[int, bytes], Entry]:
 
 def others(events: Iterable[Event]) -> list[Event]:
     """Return the events that do not depend on where the bytes are cut."""
-    return [event for event in events if not isinstance(event, Batch | AckRequested | SnapshotEntries)]
+    return [event for event in events if not isinstance(event, Batch | AckRequested | Entries)]

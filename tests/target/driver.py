@@ -410,4 +410,4 @@ def dump_of(server: Server, value: str) -> bytes:
 def keys_item(snapshot: str, number: int, database: int, payloads: dict[str, bytes]) -> SnapshotKeys:
     """Return RESTORE requests of a snapshot."""
     data = b"".join(encode("RESTORE", key, 0, payload, "REPLACE", "ABSTTL") for key, payload in payloads.items())
-    return SnapshotKeys(snapshot, number, database, data, len(payloads), len(data))
+    return SnapshotKeys(snapshot, number, database, data, len(payloads), len(payloads))

@@ -106,7 +106,7 @@ class Replicating:
             for number, (database, key, payload) in enumerate(restored, 1):
                 (taken,) = restored_keys("default", [key.encode()])
                 data = encode("RESTORE", key, 0, payload, "REPLACE", "ABSTTL") + taken
-                self.pending.append(SnapshotKeys(snapshot, number, database, data, 1, len(data), 1))
+                self.pending.append(SnapshotKeys(snapshot, number, database, data, 1, 1, 1))
             self.pending.append(SnapshotFinish(REPLID, START, 0))
             offset, database = START, 0
         else:

@@ -17,6 +17,7 @@ from shaker.replica.events import Batch, Part
 from shaker.target.expiries import Expiries
 from shaker.target.items import SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.transform.expiry import MOVES, NEVER, NEVER_EXPIRES, SETS, Times
+from tests.codec.rdb_bytes import entries_of
 from tests.servers import Server, wait_until
 from tests.target.driver import REPLID, Writer, checkpoint_of, dump_of
 from tests.target.replicating import Command, Replicating, Source
@@ -474,11 +475,11 @@ def test_keys_of_a_snapshot(fresh: Writer, target: Server, database: int) -> Non
         Entry(b"far", payload, FAR, -1, -1),
         Entry(b"none", payload, -1, -1, -1),
     ]
-    restored, beside = expiries.restore(entries)
+    restored, beside = expiries.restore(entries_of(*entries, database=database))
     data = restored.data + b"".join(beside)
     fresh.put(
         SnapshotStart("s", REPLID, 1000, flush=False),
-        SnapshotKeys("s", 1, database, data, restored.requests, len(data), len(beside)),
+        SnapshotKeys("s", 1, database, data, restored.keys, restored.requests, len(beside)),
     )
     fresh.run()
     checkpoint = checkpoint_of(target)
@@ -507,10 +508,10 @@ def test_a_value_of_a_snapshot_in_pieces(fresh: Writer, target: Server) -> None:
     fresh.put(
         SnapshotStart("s", REPLID, 1000, flush=False),
         *(
-            SnapshotKeys("s", 1, 0, piece, 0, len(piece), label=b"large", more=True)
+            SnapshotKeys("s", 1, 0, piece, 0, 0, label=b"large", more=True)
             for piece in pieces[:-1]
         ),
-        SnapshotKeys("s", 1, 0, pieces[-1], 1, len(pieces[-1]), len(beside), label=b"large"),
+        SnapshotKeys("s", 1, 0, pieces[-1], 1, 1, len(beside), label=b"large"),
         SnapshotFinish(REPLID, 1000, 0),
     )  # fmt: skip
     fresh.run()
@@ -525,12 +526,12 @@ def test_a_key_that_the_target_refuses_is_named(fresh: Writer, target: Server, d
     """Requests of the worker's own are among them."""
     payload = dump_of(target, "value")
     restored, beside = fresh.replication.expiries.restore(
-        [Entry(b"good", payload, soon(), -1, -1), Entry(b"bad", payload[:-1] + b"!", soon(), -1, -1)]
+        entries_of(Entry(b"good", payload, soon(), -1, -1), Entry(b"bad", payload[:-1] + b"!", soon(), -1, -1))
     )
     data = restored.data + b"".join(beside)
     fresh.put(
         SnapshotStart("s", REPLID, 1000, flush=False),
-        SnapshotKeys("s", 1, database, data, restored.requests, len(data), len(beside)),
+        SnapshotKeys("s", 1, database, data, restored.keys, restored.requests, len(beside)),
     )
     with pytest.raises(UnfaithfulError, match="'bad'"):
         fresh.run()
@@ -594,7 +595,9 @@ def test_a_target_that_keeps_what_expires() -> None:
     data, beside = expiries.rewrite(item(one), one)
     assert data == encode("PEXPIREAT", "k", NOW + 5000) + encode("PERSIST", "l")
     assert beside == []
-    restored, beside = expiries.restore([Entry(b"k", b"\0\0", 5, -1, -1), Entry(b"h", bytes([22]), -1, -1, -1)])
+    restored, beside = expiries.restore(
+        entries_of(Entry(b"k", b"\0\0", 5, -1, -1), Entry(b"h", bytes([22]), -1, -1, -1))
+    )
     assert b"$1\r\n5\r\n" in restored.data
     assert beside == []
     assert expiries.restore_large(LargeEntry(0, b"k", 5, 7, -1, -1))[2] == []
@@ -619,10 +622,10 @@ def test_the_soonest_expiry_is_remembered_until_a_snapshot() -> None:
     expiries.restore_large(LargeEntry(0, b"k", 5, NOW + 5, -1, -1))  # put off
     expiries.restore_large(LargeEntry(0, b"k", 5, -1, -1, -1))  # none
     assert soonest() == NOW + 900_005
-    expiries.restore([Entry(b"k", b"\0\0", NOW + 900_004, -1, -1), Entry(b"k", b"\0\0", NOW + 4, -1, -1)])
+    expiries.restore(entries_of(Entry(b"k", b"\0\0", NOW + 900_004, -1, -1), Entry(b"k", b"\0\0", NOW + 4, -1, -1)))
     assert soonest() == NOW + 900_004
     field = bytes([24]) + (NOW + 900_003).to_bytes(8, "little")
-    expiries.restore([Entry(b"h", field, -1, -1, -1)])
+    expiries.restore(entries_of(Entry(b"h", field, -1, -1, -1)))
     assert soonest() == NOW + 900_003
     far = part(("PEXPIREAT", "k", NOW + 900_002), ("PEXPIREAT", "k", NOW + 2))
     expiries.rewrite(item(far), far)
@@ -637,7 +640,7 @@ def test_times_are_asked_for_the_item_or_for_a_snapshot() -> None:
     expiries = Expiries("default", asked)
     one = part(("EXPIRE", "k", 5))
     expiries.rewrite(item(one), one)
-    expiries.restore([])
+    expiries.restore(entries_of())
     expiries.restore_large(LargeEntry(0, b"k", 5, -1, -1, -1))
     assert [snapshot for snapshot, _ in asked.questions] == [False, True, True]
 
@@ -649,7 +652,7 @@ def test_nothing_is_near_for_a_copy_that_is_left_alone() -> None:
         return Times(NOW, NEVER, NOW + HOLD_MS, 1250, late=False)
 
     expiries = Expiries("default", never)
-    restored, beside = expiries.restore([Entry(b"k", bytes([22]), 5, -1, -1)])
+    restored, beside = expiries.restore(entries_of(Entry(b"k", bytes([22]), 5, -1, -1)))
     assert (restored.waiting, restored.copying, beside) == ([], [], [])
     one = part(("HPEXPIREAT", "h", 5, "FIELDS", 1, "f"), ("PEXPIREAT", "k", 5))
     data: Any = expiries.rewrite(item(one), one)

@@ -37,7 +37,7 @@ def restored(target: Server, number: int, database: int, *keys: str, snapshot: s
     requests = [encode("RESTORE", key, 0, payload, "REPLACE", "ABSTTL") for key in keys]
     requests += restored_keys("default", [key.encode() for key in keys])
     data = b"".join(requests)
-    return SnapshotKeys(snapshot, number, database, data, len(keys), len(data), 1)
+    return SnapshotKeys(snapshot, number, database, data, len(keys), len(keys), 1)
 
 
 def start(snapshot: str = "s", *, sweep: bool = True, flush: bool = False) -> SnapshotStart:

@@ -26,7 +26,7 @@ def batch(offset: int, *, effect: bool = True, replid: str = REPLID, size: int =
 
 def keys(snapshot: str, number: int) -> SnapshotKeys:
     """Return a batch of a snapshot's keys."""
-    return SnapshotKeys(snapshot, number, 0, b"", 1, 100)
+    return SnapshotKeys(snapshot, number, 0, b"x" * 100, 1, 1)
 
 
 def start(snapshot: str) -> SnapshotStart:

@@ -7,10 +7,21 @@ from collections.abc import Callable
 
 import pytest
 
-from shaker.codec.rdb import Entry
-from shaker.codec.rdb_events import LargeEntry
+from shaker.codec.rdb_events import Entries, Entry, LargeEntry
 from shaker.transform.expiry import NEVER
-from shaker.transform.restore import LAST, functions_payload, large_restore, restore_requests, soonest_field
+from shaker.transform.restore import (
+    LAST,
+    MSET_BYTES,
+    MSET_KEYS,
+    TABLE_SIZE,
+    functions_payload,
+    large_restore,
+    names,
+    restore_requests,
+    soonest_field,
+)
+from tests.codec.rdb_bytes import entries_of
+from tests.replica.outcome import requests
 from tests.servers import NAMES, Server
 from tests.transform.conftest import exchange
 
@@ -31,8 +42,8 @@ def fill(server: Server) -> dict[bytes, bytes]:
 
 def restore(server: Server, entries: list[Entry]) -> list[bytes]:
     """Run the requests for the entries, all of which the server must accept; return the keys left out."""
-    data, count, skipped = restore_requests(entries)[:3]
-    assert count == len(entries) - len(skipped)
+    data, count, keys, skipped = restore_requests(entries_of(*entries))[:4]
+    assert count == keys == len(entries) - len(skipped)
     assert exchange(server, data, count) == [b"OK"] * count
     return skipped
 
@@ -125,8 +136,80 @@ def test_records_of_workers_are_left_out(shared: Callable[[str], Server], name: 
     assert restore(server, [Entry(key, payload, -1, -1, -1) for key in keys]) == records
 
     assert sorted(client.keys()) == sorted(others)
-    assert restore_requests([Entry(records[0], payload, FAR, 1, 2)]) == (b"", 0, records[:1], [], [], LAST)
-    assert restore_requests([]) == (b"", 0, [], [], [], LAST)
+    assert restore_requests(entries_of(Entry(records[0], payload, FAR, 1, 2))) == (
+        b"",
+        0,
+        0,
+        records[:1],
+        [],
+        [],
+        LAST,
+    )
+    assert restore_requests(entries_of()) == (b"", 0, 0, [], [], [], LAST)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_keys_without_expiry(shared: Callable[[str], Server], name: str) -> None:
+    """Strings and other values of any size replace what was there, its type and its expiry too."""
+    server = shared(name)
+    client = server.client()
+    client.flushall()
+    lists = {b"list:%d" % size: [b"x" * size] for size in (0, 1, TABLE_SIZE - 1, TABLE_SIZE, 100_000)}
+    lists[b"l" * TABLE_SIZE] = [b"long name"]
+    for key, items in lists.items():
+        client.rpush(key, *items)
+    values = [part for key in lists for part in (key, client.dump(key))]
+    sizes = (0, 1, 44, TABLE_SIZE - 1, TABLE_SIZE, MSET_BYTES, MSET_BYTES + 1, 3)
+    strings = {b"string:%d" % number: b"\r\n"[: size % 2] + b"v" * size for number, size in enumerate(sizes)}
+    strings |= {b"": b"empty", b"s" * TABLE_SIZE: b"long", b"number": b"-12", **dict.fromkeys(KEYS, b"over")}
+    client.flushall()
+    client.set("string:0", "before", px=1_000_000)
+    client.rpush("string:1", "another", "type")
+    client.set("list:0", "before", px=1_000_000)
+
+    found = restore_requests(Entries(0, [part for pair in strings.items() for part in pair], values, []))
+    assert exchange(server, found.data, found.requests) == [b"OK"] * found.requests
+    assert (found.keys, found.skipped) == (len(strings) + len(lists), [])
+
+    assert {key: client.get(key) for key in strings} == strings
+    assert {key: client.lrange(key, 0, -1) for key in lists} == lists
+    assert client.dbsize() == found.keys
+    assert [client.pttl(key) for key in (*strings, *lists)] == [-1] * found.keys
+    assert client.object("ENCODING", "number") in (b"int", "int")
+    assert names(Entries(0, [b"a", b"1", b"b", b"2"], [b"c", b"payload"], [Entry(b"d", b"", 1, 2, 3)])) == [
+        *(b"a", b"b", b"c", b"d")
+    ]
+
+
+def test_how_many_strings_a_request_takes() -> None:
+    """So many keys, or so many bytes and what comes behind: then the next one begins."""
+
+    def arguments(sizes: list[int]) -> list[int]:
+        strings = [part for size in sizes for part in (b"k", b"v" * size)]
+        found = restore_requests(Entries(0, strings, [], []))
+        asked = requests(found.data)
+        assert (len(asked), sum(len(one) // 2 for one in asked)) == (found.requests, found.keys)
+        assert {one[0] for one in asked} <= {b"MSET"}
+        return [len(one) // 2 for one in asked]
+
+    assert arguments([]) == []
+    assert arguments([1] * MSET_KEYS) == [MSET_KEYS]
+    assert arguments([1] * (2 * MSET_KEYS + 1)) == [MSET_KEYS, MSET_KEYS, 1]
+    assert arguments([MSET_BYTES] * 3) == [1, 1, 1]
+    assert arguments([MSET_BYTES // 2] * 5) == [2, 2, 1]
+
+
+def test_records_among_strings_and_values_are_left_out() -> None:
+    """Where nothing is left of a request there is none."""
+    alone = Entries(0, [b"shaker:a", b"1"], [b"shaker:b", b"payload"], [])
+    assert restore_requests(alone)[:4] == (b"", 0, 0, [b"shaker:a", b"shaker:b"])
+    mixed = Entries(0, [b"k", b"1", b"shaker:a", b"2", b"l", b"3"], [b"m", b"4", b"shaker:b", b"5"], [])
+    found = restore_requests(mixed)
+    assert (found.requests, found.keys, found.skipped) == (2, 3, [b"shaker:a", b"shaker:b"])
+    assert requests(found.data) == [
+        [b"MSET", b"k", b"1", b"l", b"3"],
+        [b"RESTORE", b"m", b"0", b"4", b"REPLACE"],
+    ]
 
 
 LIBRARIES = [
@@ -170,7 +253,7 @@ def test_near_expiries_are_put_off(shared: Callable[[str], Server], name: str) -
     payload = fill(server)[KEYS[0]]
     expiries = {b"zero": 0, b"past": 5, b"near": NEAR - 1, b"at": NEAR, b"far": FAR, b"none": -1, b"shaker:x": 5}
     entries = [Entry(key, payload, at, -1, -1) for key, at in expiries.items()]
-    found = restore_requests(entries, NEAR, UNTIL)
+    found = restore_requests(entries_of(*entries), NEAR, UNTIL)
 
     assert exchange(server, found.data, found.requests) == [b"OK"] * 6
     assert (found.requests, found.skipped) == (6, [b"shaker:x"])
@@ -190,15 +273,15 @@ def test_nothing_is_put_off_where_nothing_is_near() -> None:
         Entry(b"k", b"\0\0", at, idle, frequency) for at, idle, frequency in ((5, -1, -1), (0, 3, -1), (9, -1, 4))
     ]
     entries.append(Entry(b"h", bytes([22]), 7, -1, -1))
-    found = restore_requests(entries, NEVER, UNTIL)
-    assert found == restore_requests(entries)
+    found = restore_requests(entries_of(*entries), NEVER, UNTIL)
+    assert found == restore_requests(entries_of(*entries))
     assert (found.waiting, found.copying, found.soonest) == ([], [], 0)
 
 
 def test_use_is_kept_beside_a_put_off_expiry() -> None:
     """IDLETIME and FREQ stand behind the time, whatever it is."""
     for idle, frequency, option in ((7, -1, b"IDLETIME"), (-1, 7, b"FREQ")):
-        found = restore_requests([Entry(b"k", b"\0\0", 5, idle, frequency)], NEAR, UNTIL)
+        found = restore_requests(entries_of(Entry(b"k", b"\0\0", 5, idle, frequency)), NEAR, UNTIL)
         assert b"%d\r\n" % UNTIL in found.data
         assert option in found.data
         assert found.waiting == [b"k"]
@@ -230,19 +313,19 @@ def test_hashes_whose_fields_expire(shared: Callable[[str], Server], name: str, 
     soonest = {"near": NEAR - 1, "many near": NEAR - 1, "at": NEAR, "far": FAR, "many far": FAR, "plain": -1}
     for key, payload in payloads.items():
         assert soonest_field(payload) == (soonest[key] if telling or key == "plain" else 0)
-        found = restore_requests([Entry(key.encode(), payload, -1, -1, -1)], NEAR, UNTIL)
+        found = restore_requests(entries_of(Entry(key.encode(), payload, -1, -1, -1)), NEAR, UNTIL)
         assert found.copying == ([key.encode()] if key in told else [])
         assert found.waiting == []
         # When it may be lost, a later renewal has to be copied.
         assert found.soonest == (LAST if key in told or key == "plain" else soonest[key])
-        assert restore_requests([Entry(key.encode(), payload, -1, -1, -1)]).copying == []
+        assert restore_requests(entries_of(Entry(key.encode(), payload, -1, -1, -1))).copying == []
 
 
 @pytest.mark.parametrize("name", ["redis-8.0", "valkey-9.1"])
 def test_a_hash_is_put_off_by_its_own_expiry(shared: Callable[[str], Server], name: str) -> None:
     """Beside that of its fields, which is a reason of its own."""
     payload = fields(shared(name), {"h": {"a": NEAR - 5}})["h"]
-    found = restore_requests([Entry(b"h", payload, NEAR - 2, -1, -1)], NEAR, UNTIL)
+    found = restore_requests(entries_of(Entry(b"h", payload, NEAR - 2, -1, -1)), NEAR, UNTIL)
     assert (found.waiting, found.copying) == ([b"h"], [b"h"])
 
 

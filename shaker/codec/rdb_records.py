@@ -1,0 +1,167 @@
+"""Keys of a snapshot: those that lie whole in a buffer read at one go, all gathered by what becomes of them.
+
+Of a million keys nearly all pass through `KeyRecords.read`. It leaves to its caller what it cannot take whole: a
+record cut by the end of the buffer, a nested value, an opcode without a key.
+"""
+
+from __future__ import annotations
+
+from shaker.codec.crc64 import CRC64
+from shaker.codec.rdb_events import Entries, Entry
+from shaker.codec.rdb_strings import collection_end, read_string, string_end
+from shaker.codec.rdb_types import (
+    ENCODED,
+    ENCODED_LZF,
+    EXPIRETIME_MS,
+    FIELDS_EXPIRE,
+    FREQ,
+    IDLE,
+    LENGTH_32,
+    PLAIN_STRING,
+    Dialect,
+)
+
+
+class KeyRecords:
+    """Gathers keys until they are taken. `database` is the one that they are in.
+
+    `expires_at_ms`, `idle_seconds` and `frequency` belong to the next key, -1 for none. Where `read` has stopped
+    at the value of a key, `key` is its name and `opcode` the value's type; else `key` is None.
+    """
+
+    def __init__(self, max_value: int) -> None:
+        self.database = 0
+        self.expires_at_ms = -1
+        self.idle_seconds = -1
+        self.frequency = -1
+        self.key: bytes | None = None
+        self.opcode = -1
+        self._max_value = max_value
+        self._strings: list[bytes] = []
+        self._values: list[bytes] = []
+        self._entries: list[Entry] = []
+
+    def take(self) -> Entries | None:
+        """Return the keys gathered since the last call, None if there are none."""
+        if not (self._strings or self._values or self._entries):
+            return None
+        taken = Entries(self.database, self._strings, self._values, self._entries)
+        self._strings, self._values, self._entries = [], [], []
+        return taken
+
+    def drop(self) -> None:
+        """Forget the keys gathered since they were taken last."""
+        self._strings, self._values, self._entries = [], [], []
+
+    def forget_use(self) -> None:
+        """Note that what belonged to a key has been used for it."""
+        self.expires_at_ms = self.idle_seconds = self.frequency = -1
+
+    def add(self, dialect: Dialect, opcode: int, key: bytes, parts: list[bytes]) -> None:
+        """Gather a key whose value came in `parts`, which are emptied."""
+        used = self.expires_at_ms >= 0 or self.idle_seconds >= 0 or self.frequency >= 0
+        if opcode == PLAIN_STRING and not used and parts[0][0] != ENCODED_LZF:
+            value = b"".join(parts)
+            parts.clear()
+            self._strings += (key, read_string(value, 0, self._max_value)[0])
+            return
+        parts.insert(0, dialect.heads[opcode])
+        parts.append(dialect.footers[opcode])
+        checksum = 0
+        for part in parts:
+            checksum = CRC64.calc(part, checksum)
+        parts.append(checksum.to_bytes(8, "little"))
+        payload = b"".join(parts)
+        parts.clear()
+        if used or opcode >= FIELDS_EXPIRE:
+            self._entries.append(Entry(key, payload, self.expires_at_ms, self.idle_seconds, self.frequency))
+            self.forget_use()
+        else:
+            self._values += (key, payload)
+
+    def read(self, dialect: Dialect, buffer: bytes, position: int, end: int) -> int:
+        """Gather the keys from `position` on; return where the first one is, or its value, that is not whole there.
+
+        Whole are keys with a value of one string or a flat collection, and the opcodes of a key before it.
+        """
+        _, is_type, is_string, shapes, heads, footers, _ = dialect
+        expires_at_ms, idle_seconds, frequency = self.expires_at_ms, self.idle_seconds, self.frequency
+        used = expires_at_ms >= 0 or idle_seconds >= 0 or frequency >= 0
+        max_value = self._max_value
+        calc = CRC64.calc
+        new = tuple.__new__  # a NamedTuple without the Python-level call of its constructor
+        strings, values = self._strings, self._values
+        self.key = None
+        while position < end:
+            opcode = buffer[position]
+            if is_type[opcode]:
+                start = position + 1
+                head = buffer[start] if start < end else ENCODED_LZF
+                if head < 0x40:
+                    start += 1
+                    stop = start + head
+                elif head == ENCODED_LZF:
+                    break
+                else:
+                    stop = string_end(buffer, start, end)
+                    if stop - start > max_value:
+                        break
+                # Only the empty string is a value of one byte; where it ends the buffer, it counts as cut.
+                if stop + 1 >= end:
+                    break
+                key = buffer[start:stop] if head < 0x40 else read_string(buffer, start, max_value)[0]
+                head = buffer[stop]
+                first = stop  # where the bytes of a string begin, behind its length
+                if not is_string[opcode]:
+                    shape = shapes[opcode]
+                    behind = end + 1 if shape is None else collection_end(buffer, stop, end, shape)
+                elif head < 0x40:
+                    first = stop + 1
+                    behind = first + head
+                elif head < 0x80:
+                    first = stop + 2
+                    behind = first + ((head & 0x3F) << 8 | buffer[stop + 1])
+                elif head == ENCODED_LZF and stop + 3 < end and buffer[stop + 1] < 0x40 <= buffer[stop + 2] < 0x80:
+                    # LZF from 64 bytes to less than 64: the compressed length in one byte, the other in two.
+                    behind = stop + 4 + buffer[stop + 1]
+                else:
+                    behind = string_end(buffer, stop, end)
+                    if head < ENCODED:
+                        first = stop + (5 if head == LENGTH_32 else 9)
+                if behind > end or behind - stop > max_value:
+                    self.key, self.opcode = key, opcode
+                    position = stop
+                    break
+                position = behind
+                if opcode == PLAIN_STRING and head != ENCODED_LZF and not used:
+                    strings.append(key)
+                    if head < ENCODED:
+                        strings.append(buffer[first:behind])
+                    else:
+                        strings.append(read_string(buffer, stop, max_value)[0])
+                    continue
+                body = heads[opcode] + buffer[stop:behind] + footers[opcode]
+                payload = body + calc(body).to_bytes(8, "little")
+                if used:
+                    self._entries.append(new(Entry, (key, payload, expires_at_ms, idle_seconds, frequency)))
+                    expires_at_ms = idle_seconds = frequency = -1
+                    used = False
+                else:
+                    values.append(key)
+                    values.append(payload)
+            elif opcode == EXPIRETIME_MS and position + 9 <= end and buffer[position + 8] < 0x80:
+                expires_at_ms = int.from_bytes(buffer[position + 1 : position + 9], "little")
+                used = True
+                position += 9
+            elif opcode == FREQ and position + 2 <= end:
+                frequency = buffer[position + 1]
+                used = True
+                position += 2
+            elif opcode == IDLE and position + 2 <= end and buffer[position + 1] < 0x40:
+                idle_seconds = buffer[position + 1]
+                used = True
+                position += 2
+            else:
+                break
+        self.expires_at_ms, self.idle_seconds, self.frequency = expires_at_ms, idle_seconds, frequency
+        return position
