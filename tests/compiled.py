@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import subprocess
@@ -17,19 +18,29 @@ TESTS = ("tests/codec", "tests/transform", "tests/replica", "tests/test_build.py
 ARTEFACTS = shutil.ignore_patterns("__pycache__", "*.so", "build")
 
 
-def build(directory: Path) -> Path:
-    """Copy the project into `directory`, compile the codec in the copy, and return the copy.
+def copied(directory: Path, name: str) -> Path:
+    """Copy the project into `directory` and return the copy.
 
-    What runs with the copy as its working directory, or first on PYTHONPATH, uses the compiled codec. Raises
-    RuntimeError with the compiler's last words where it cannot be built.
+    What runs with the copy as its working directory, or first on PYTHONPATH, uses it. It has its bytecode, as what
+    is installed has.
     """
-    copy = directory / "compiled"
+    copy = directory / name
     copy.mkdir()
-    for name in COPIED:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, copy / name, ignore=ARTEFACTS)
+    for part in COPIED:
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, copy / part, ignore=ARTEFACTS)
         else:
-            shutil.copy2(ROOT / name, copy / name)
+            shutil.copy2(ROOT / part, copy / part)
+    compileall.compile_dir(copy / "shaker", quiet=1)
+    return copy
+
+
+def build(directory: Path) -> Path:
+    """Compile the codec in a copy of the project in `directory`, and return the copy.
+
+    Raises RuntimeError with the compiler's last words where it cannot be built.
+    """
+    copy = copied(directory, "compiled")
     done = _run(copy, "setup.py", "build_ext", "--inplace", SHAKER_BUILD_COMPILED="1")
     if done.returncode:
         raise RuntimeError(f"the codec cannot be compiled (is there a C compiler?):\n{done.stdout[-4000:]}")

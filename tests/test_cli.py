@@ -217,3 +217,21 @@ def test_status_and_help_import_no_part_of_the_replication() -> None:
     result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
 
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_worker_starts_without_what_it_does_not_use() -> None:
+    """And leaves rich to be imported by whoever wants it."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from shaker.cli import _lighten_imports; _lighten_imports(); import structlog; "
+            "import shaker.worker; print([name for name in sys.modules if name.startswith('rich')]); "
+            "import rich.table",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"

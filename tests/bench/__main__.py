@@ -22,7 +22,6 @@ from tests.bench import measures, report
 from tests.bench.loads import LOADS, write_load, write_restores
 from tests.bench.report import NATIVE, PIPE, VARIANTS
 from tests.servers import DEFAULT, NAMES, Server
-from tests.worker import ROOT
 
 # "Half load" is half of the commands that the native stream of this kind takes in a second.
 MEASURED_LOAD = "SET 100 B"
@@ -100,11 +99,11 @@ class Bench:
     def prepared(self) -> Iterator[None]:
         """Build, write the files and start the sources, which end with it."""
         given, print_ = self._given, self._console.print
-        self._trees = {"plain": ROOT}
+        if "plain" in given.variants:
+            self._trees["plain"] = compiled.copied(self._directory, "plain")
         if "compiled" in given.variants:
             print_("compiling the codec")
             self._trees["compiled"] = compiled.build(self._directory)
-        self._trees = {name: tree for name, tree in self._trees.items() if name in given.variants}
         with ExitStack() as stack:
             for keys in sorted({*given.growth, given.keys}):
                 print_(f"preparing {keys:,} keys")
