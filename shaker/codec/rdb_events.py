@@ -18,17 +18,26 @@ class Entry(NamedTuple):
     frequency: int
 
 
+class ExpiringString(NamedTuple):
+    """A plain string that expires, its value as it is."""
+
+    key: bytes
+    value: bytes
+    expires_at_ms: int
+
+
 class Entries(NamedTuple):
-    """Keys of one database, by what becomes of them: nearly all need no more than two of these lists.
+    """Keys of one database, by what becomes of them.
 
     `strings` and `values` alternate a key and what it holds: a string as it is, any other value, or a compressed
-    string, as a whole DUMP payload. Neither has an expiry or tells of its use. The keys that do, and hashes whose
-    fields can expire, are in `entries`.
+    string, as a whole DUMP payload. Neither has an expiry or tells of its use. `expiring` are strings that have
+    an expiry and no more. All other keys are in `entries`, and hashes whose fields can expire.
     """
 
     database: int
     strings: list[bytes]
     values: list[bytes]
+    expiring: list[ExpiringString]
     entries: list[Entry]
 
 

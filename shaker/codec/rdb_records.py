@@ -6,8 +6,10 @@ record cut by the end of the buffer, a nested value, an opcode without a key.
 
 from __future__ import annotations
 
-from shaker.codec.crc64 import CRC64
-from shaker.codec.rdb_events import Entries, Entry
+from typing import Final
+
+from shaker.codec.crc64 import CRC64, crc64
+from shaker.codec.rdb_events import Entries, Entry, ExpiringString
 from shaker.codec.rdb_strings import collection_end, read_string, string_end
 from shaker.codec.rdb_types import (
     ENCODED,
@@ -20,6 +22,11 @@ from shaker.codec.rdb_types import (
     PLAIN_STRING,
     Dialect,
 )
+
+# A value that came in one part and is smaller is joined before its checksum is computed, instead of after: one call
+# of the library costs as much as joining so much.
+WHOLE_PARTS: Final = 3
+JOINED_BELOW: Final = 16 * 1024
 
 
 class KeyRecords:
@@ -39,19 +46,20 @@ class KeyRecords:
         self._max_value = max_value
         self._strings: list[bytes] = []
         self._values: list[bytes] = []
+        self._expiring: list[ExpiringString] = []
         self._entries: list[Entry] = []
 
     def take(self) -> Entries | None:
         """Return the keys gathered since the last call, None if there are none."""
-        if not (self._strings or self._values or self._entries):
+        if not (self._strings or self._values or self._expiring or self._entries):
             return None
-        taken = Entries(self.database, self._strings, self._values, self._entries)
-        self._strings, self._values, self._entries = [], [], []
+        taken = Entries(self.database, self._strings, self._values, self._expiring, self._entries)
+        self.drop()
         return taken
 
     def drop(self) -> None:
         """Forget the keys gathered since they were taken last."""
-        self._strings, self._values, self._entries = [], [], []
+        self._strings, self._values, self._expiring, self._entries = [], [], [], []
 
     def forget_use(self) -> None:
         """Note that what belonged to a key has been used for it."""
@@ -59,25 +67,22 @@ class KeyRecords:
 
     def add(self, dialect: Dialect, opcode: int, key: bytes, parts: list[bytes]) -> None:
         """Gather a key whose value came in `parts`, which are emptied."""
-        used = self.expires_at_ms >= 0 or self.idle_seconds >= 0 or self.frequency >= 0
-        if opcode == PLAIN_STRING and not used and parts[0][0] != ENCODED_LZF:
-            value = b"".join(parts)
+        told = self.idle_seconds >= 0 or self.frequency >= 0
+        if opcode == PLAIN_STRING and not told and parts[0][0] != ENCODED_LZF:
+            saved = b"".join(parts)
             parts.clear()
-            self._strings += (key, read_string(value, 0, self._max_value)[0])
-            return
-        parts.insert(0, dialect.heads[opcode])
-        parts.append(dialect.footers[opcode])
-        checksum = 0
-        for part in parts:
-            checksum = CRC64.calc(part, checksum)
-        parts.append(checksum.to_bytes(8, "little"))
-        payload = b"".join(parts)
-        parts.clear()
-        if used or opcode >= FIELDS_EXPIRE:
-            self._entries.append(Entry(key, payload, self.expires_at_ms, self.idle_seconds, self.frequency))
-            self.forget_use()
+            value = read_string(saved, 0, self._max_value)[0]
+            if self.expires_at_ms < 0:
+                self._strings += (key, value)
+            else:
+                self._expiring.append(ExpiringString(key, value, self.expires_at_ms))
         else:
-            self._values += (key, payload)
+            payload = _payload(dialect, opcode, parts)
+            if told or self.expires_at_ms >= 0 or opcode >= FIELDS_EXPIRE:
+                self._entries.append(Entry(key, payload, self.expires_at_ms, self.idle_seconds, self.frequency))
+            else:
+                self._values += (key, payload)
+        self.forget_use()
 
     def read(self, dialect: Dialect, buffer: bytes, position: int, end: int) -> int:
         """Gather the keys from `position` on; return where the first one is, or its value, that is not whole there.
@@ -90,7 +95,7 @@ class KeyRecords:
         max_value = self._max_value
         calc = CRC64.calc
         new = tuple.__new__  # a NamedTuple without the Python-level call of its constructor
-        strings, values = self._strings, self._values
+        strings, values, expiring = self._strings, self._values, self._expiring
         self.key = None
         while position < end:
             opcode = buffer[position]
@@ -133,12 +138,15 @@ class KeyRecords:
                     position = stop
                     break
                 position = behind
-                if opcode == PLAIN_STRING and head != ENCODED_LZF and not used:
-                    strings.append(key)
-                    if head < ENCODED:
-                        strings.append(buffer[first:behind])
+                if opcode == PLAIN_STRING and head != ENCODED_LZF and idle_seconds < 0 and frequency < 0:
+                    value = buffer[first:behind] if head < ENCODED else read_string(buffer, stop, max_value)[0]
+                    if used:
+                        expiring.append(new(ExpiringString, (key, value, expires_at_ms)))
+                        expires_at_ms = -1
+                        used = False
                     else:
-                        strings.append(read_string(buffer, stop, max_value)[0])
+                        strings.append(key)
+                        strings.append(value)
                     continue
                 body = heads[opcode] + buffer[stop:behind] + footers[opcode]
                 payload = body + calc(body).to_bytes(8, "little")
@@ -165,3 +173,20 @@ class KeyRecords:
                 break
         self.expires_at_ms, self.idle_seconds, self.frequency = expires_at_ms, idle_seconds, frequency
         return position
+
+
+def _payload(dialect: Dialect, opcode: int, parts: list[bytes]) -> bytes:
+    """Return the DUMP payload of a value that came in `parts`, which are emptied."""
+    parts.insert(0, dialect.heads[opcode])
+    parts.append(dialect.footers[opcode])
+    if len(parts) == WHOLE_PARTS and len(parts[1]) < JOINED_BELOW:
+        body = b"".join(parts)
+        parts.clear()
+        return body + crc64(body)
+    checksum = 0
+    for part in parts:
+        checksum = CRC64.calc(part, checksum)
+    parts.append(checksum.to_bytes(8, "little"))
+    payload = b"".join(parts)
+    parts.clear()
+    return payload

@@ -1,7 +1,7 @@
 """Keys of a snapshot → requests that give them to the target, at most once over each key.
 
 Plain strings go by MSET, many keys in one request: to the target one costs two thirds of what its RESTORE would, to
-the worker a third. All other keys go by RESTORE, each in a request of its own.
+the worker a third. Those that expire go by SET, all other keys by RESTORE, each in a request of its own.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from shaker.codec.crc64 import crc64
-from shaker.codec.rdb_events import Entries, Entry, LargeEntry
+from shaker.codec.rdb_events import Entries, Entry, ExpiringString, LargeEntry
 from shaker.codec.rdb_types import FIELDS_EXPIRE, REDIS, VALKEY
 from shaker.transform.commands import RESERVED
 
@@ -62,16 +62,19 @@ def restore_requests(entries: Entries, near: int = 0, until: int = 0) -> Restore
     waiting: list[bytes] = []
     copying: list[bytes] = []
     soonest = LAST
+    before = len(out)
+    if entries.expiring:
+        soonest = _expiring(entries.expiring, near, until, out, skipped, waiting)
     if entries.entries:
-        before = len(out)
-        soonest = _entries(entries.entries, near, until, out, skipped, waiting, copying)
-        count += len(out) - before
+        soonest = min(soonest, _entries(entries.entries, near, until, out, skipped, waiting, copying))
+    count += len(out) - before
     return Restored(b"".join(out), requests + count, keys + count, skipped, waiting, copying, soonest)
 
 
 def names(entries: Entries) -> list[bytes]:
     """Return the names of the keys."""
-    return [*entries.strings[::2], *entries.values[::2], *(entry.key for entry in entries.entries)]
+    expiring = [key for key, _, _ in entries.expiring]
+    return [*entries.strings[::2], *entries.values[::2], *expiring, *(entry.key for entry in entries.entries)]
 
 
 def _strings(strings: list[bytes], out: list[bytes], skipped: list[bytes]) -> tuple[int, int]:
@@ -129,6 +132,34 @@ def _values(values: list[bytes], out: list[bytes], skipped: list[bytes]) -> int:
         append(REPLACE)
         keys += 1
     return keys
+
+
+def _expiring(
+    strings: list[ExpiringString],
+    near: int,
+    until: int,
+    out: list[bytes],
+    skipped: list[bytes],
+    waiting: list[bytes],
+) -> int:
+    """Append a `SET key value PXAT expiry` for each; return the soonest expiry that was not put off."""
+    soonest = LAST
+    for key, value, expires_at_ms in strings:
+        if key.startswith(RESERVED):
+            skipped.append(key)
+            continue
+        at = expires_at_ms
+        if at < near:
+            waiting.append(key)
+            at = until
+        elif at < soonest:
+            soonest = at
+        expiry = b"%d" % (at or 1)  # which no server takes for a time when it is 0
+        out.append(
+            b"*5\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$4\r\nPXAT\r\n$%d\r\n%b\r\n"
+            % (len(key), key, len(value), value, len(expiry), expiry)
+        )
+    return soonest
 
 
 def _entries(

@@ -69,7 +69,7 @@ def merge(events: list[Event]) -> list[Event]:
 
 def entries_of(*entries: Entry, database: int = 0) -> Entries:
     """What a snapshot tells of keys that all have an expiry or tell of their use."""
-    return Entries(database, [], [], list(entries))
+    return Entries(database, [], [], [], list(entries))
 
 
 def listed(event: Entries) -> list[Entry]:
@@ -79,6 +79,7 @@ def listed(event: Entries) -> list[Entry]:
     return [
         *(Entry(key, payload(0, saved_string(value), 6), -1, -1, -1) for key, value in strings),
         *(Entry(key, value, -1, -1, -1) for key, value in values),
+        *(Entry(key, payload(0, saved_string(value), 6), at, -1, -1) for key, value, at in event.expiring),
         *event.entries,
     ]
 

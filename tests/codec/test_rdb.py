@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from shaker.codec.rdb import SnapshotReader
-from shaker.codec.rdb_events import Aux, Entries, Entry, Library, Resize
+from shaker.codec.rdb_events import Aux, Entries, Entry, ExpiringString, Library, Resize
 from shaker.errors import CorruptError, UnfaithfulError
 from tests.codec.rdb_bytes import keys, length, payload, rdb, read, string
 from tests.servers import NAMES, Server
@@ -89,13 +89,13 @@ def test_everything_that_is_no_key() -> None:
             5,
             [],
             [],
+            [ExpiringString(b"a", b"b", 1000)],
             [
-                Entry(b"a", payload(0, b"\x01b", 6), 1000, -1, -1),
                 Entry(b"c", payload(0, b"\x01d", 6), 2**63 - 1, 256, -1),
                 Entry(b"e", payload(0, b"\x00", 6), -1, -1, 255),
             ],
         ),
-        Entries(65536, [b"f", b"g"], [], []),
+        Entries(65536, [b"f", b"g"], [], [], []),
     ]
     data = rdb(body)
     assert read(data) == expected
@@ -138,6 +138,7 @@ def test_values_are_copied_whole(header: bytes, number: int, value: bytes, versi
             0,
             [b"z", b"y"],
             [] if fields_expire else [b"k", made],
+            [],
             [Entry(b"k", made, -1, -1, -1)] if fields_expire else [],
         )
     ]

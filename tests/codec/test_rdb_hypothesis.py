@@ -74,7 +74,7 @@ def test_cut_short(found: list[Record], draw: st.DataObject) -> None:
     reader = SnapshotReader()
     events = merge(reader.feed(data[: draw.draw(st.integers(0, len(data) - 1))]))
     assert not reader.done
-    [whole] = read(data) or [Entries(0, [], [], [])]
+    [whole] = read(data) or [Entries(0, [], [], [], [])]
     assert isinstance(whole, Entries)
     for event in events:
         assert isinstance(event, Entries)

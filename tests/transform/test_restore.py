@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from shaker.codec.rdb_events import Entries, Entry, LargeEntry
+from shaker.codec.rdb_events import Entries, Entry, ExpiringString, LargeEntry
 from shaker.transform.expiry import NEVER
 from shaker.transform.restore import (
     LAST,
@@ -167,7 +167,7 @@ def test_keys_without_expiry(shared: Callable[[str], Server], name: str) -> None
     client.rpush("string:1", "another", "type")
     client.set("list:0", "before", px=1_000_000)
 
-    found = restore_requests(Entries(0, [part for pair in strings.items() for part in pair], values, []))
+    found = restore_requests(Entries(0, [part for pair in strings.items() for part in pair], values, [], []))
     assert exchange(server, found.data, found.requests) == [b"OK"] * found.requests
     assert (found.keys, found.skipped) == (len(strings) + len(lists), [])
 
@@ -176,9 +176,15 @@ def test_keys_without_expiry(shared: Callable[[str], Server], name: str) -> None
     assert client.dbsize() == found.keys
     assert [client.pttl(key) for key in (*strings, *lists)] == [-1] * found.keys
     assert client.object("ENCODING", "number") in (b"int", "int")
-    assert names(Entries(0, [b"a", b"1", b"b", b"2"], [b"c", b"payload"], [Entry(b"d", b"", 1, 2, 3)])) == [
-        *(b"a", b"b", b"c", b"d")
-    ]
+    assert names(
+        Entries(
+            0,
+            [b"a", b"1", b"b", b"2"],
+            [b"c", b"payload"],
+            [ExpiringString(b"d", b"v", 1)],
+            [Entry(b"e", b"", 1, 2, 3)],
+        )
+    ) == [*(b"a", b"b", b"c", b"d", b"e")]
 
 
 def test_how_many_strings_a_request_takes() -> None:
@@ -186,7 +192,7 @@ def test_how_many_strings_a_request_takes() -> None:
 
     def arguments(sizes: list[int]) -> list[int]:
         strings = [part for size in sizes for part in (b"k", b"v" * size)]
-        found = restore_requests(Entries(0, strings, [], []))
+        found = restore_requests(Entries(0, strings, [], [], []))
         asked = requests(found.data)
         assert (len(asked), sum(len(one) // 2 for one in asked)) == (found.requests, found.keys)
         assert {one[0] for one in asked} <= {b"MSET"}
@@ -201,9 +207,9 @@ def test_how_many_strings_a_request_takes() -> None:
 
 def test_records_among_strings_and_values_are_left_out() -> None:
     """Where nothing is left of a request there is none."""
-    alone = Entries(0, [b"shaker:a", b"1"], [b"shaker:b", b"payload"], [])
-    assert restore_requests(alone)[:4] == (b"", 0, 0, [b"shaker:a", b"shaker:b"])
-    mixed = Entries(0, [b"k", b"1", b"shaker:a", b"2", b"l", b"3"], [b"m", b"4", b"shaker:b", b"5"], [])
+    alone = Entries(0, [b"shaker:a", b"1"], [b"shaker:b", b"payload"], [ExpiringString(b"shaker:c", b"v", 5)], [])
+    assert restore_requests(alone)[:4] == (b"", 0, 0, [b"shaker:a", b"shaker:b", b"shaker:c"])
+    mixed = Entries(0, [b"k", b"1", b"shaker:a", b"2", b"l", b"3"], [b"m", b"4", b"shaker:b", b"5"], [], [])
     found = restore_requests(mixed)
     assert (found.requests, found.keys, found.skipped) == (2, 3, [b"shaker:a", b"shaker:b"])
     assert requests(found.data) == [
@@ -265,6 +271,31 @@ def test_near_expiries_are_put_off(shared: Callable[[str], Server], name: str) -
     assert abs(expiry(server, b"at") - NEAR) <= margin
     assert abs(expiry(server, b"far") - FAR) <= margin
     assert expiry(server, b"none") == -1
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("near", [0, NEAR])
+def test_strings_that_expire(shared: Callable[[str], Server], name: str, near: int) -> None:
+    """They replace what was there, and are put off like all others; without that, past ones leave no key."""
+    server = shared(name)
+    client = server.client()
+    client.flushall()
+    client.rpush("far", "another type")
+    expiries = {b"zero": 0, b"past": 5, b"near": NEAR - 1, b"at": NEAR, b"far": FAR, b"shaker:x": 5}
+    strings = [ExpiringString(key, b"\r\n" + key, at) for key, at in expiries.items()]
+    found = restore_requests(Entries(0, [], [], strings, []), near, UNTIL)
+
+    assert exchange(server, found.data, found.requests) == [b"OK"] * found.requests
+    assert (found.requests, found.keys, found.skipped, found.copying) == (5, 5, [b"shaker:x"], [])
+    assert found.waiting == ([b"zero", b"past", b"near"] if near else [])
+    assert found.soonest == (NEAR if near else 0)
+    margin = 5000 if name == "redis-6.2" else 0
+    for key, at in expiries.items():
+        if key == b"shaker:x" or (at < 10 and not near):
+            assert client.get(key) is None
+        else:
+            assert client.get(key) == b"\r\n" + key
+            assert abs(expiry(server, key) - (UNTIL if at < near else at)) <= margin
 
 
 def test_nothing_is_put_off_where_nothing_is_near() -> None:
