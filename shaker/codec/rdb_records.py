@@ -126,9 +126,6 @@ class KeyRecords:
                 elif head < 0x80:
                     first = stop + 2
                     behind = first + ((head & 0x3F) << 8 | buffer[stop + 1])
-                elif head == ENCODED_LZF and stop + 3 < end and buffer[stop + 1] < 0x40 <= buffer[stop + 2] < 0x80:
-                    # LZF from 64 bytes to less than 64: the compressed length in one byte, the other in two.
-                    behind = stop + 4 + buffer[stop + 1]
                 else:
                     behind = string_end(buffer, stop, end)
                     if head < ENCODED:

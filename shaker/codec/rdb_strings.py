@@ -11,6 +11,8 @@ from shaker.errors import UnfaithfulError
 # What `read_length` returns in place of the next position.
 INCOMPLETE: Final = -1
 INVALID: Final = -2
+# Bytes of an LZF string's beginning: what tells that it is one, and two lengths of two bytes.
+LONGEST_SHORT: Final = 5
 
 RAISE_LIMIT: Final = "raise snapshot.max_value, or make the source's key smaller"
 
@@ -41,6 +43,21 @@ def read_length(buffer: bytes, position: int, end: int) -> tuple[int, int]:
 
 def string_end(buffer: bytes, position: int, end: int) -> int:
     """Return the position behind the string at `position`, or one above `end` if it is not whole, or invalid."""
+    if position + LONGEST_SHORT <= end:
+        # Nearly all have lengths of one or two bytes.
+        head = buffer[position]
+        if head < 0x40:
+            return position + 1 + head
+        if head < LENGTH_32:
+            return position + 2 + (head - 0x40) * 256 + buffer[position + 1]
+        if head == ENCODED_LZF and buffer[position + 1] < LENGTH_32:
+            size = buffer[position + 1]
+            behind = position + 2
+            if size >= 0x40:
+                size = (size - 0x40) * 256 + buffer[behind]
+                behind += 1
+            if buffer[behind] < LENGTH_32:
+                return behind + (1 if buffer[behind] < 0x40 else 2) + size
     head = buffer[position] if position < end else 0xFF
     if ENCODED <= head < ENCODED_LZF:
         return position + 1 + (1 << (head & 3))
@@ -60,9 +77,13 @@ def collection_end(buffer: bytes, position: int, end: int, shape: Shape) -> int:
     whoever looks closer tells what is wrong.
     """
     lengths, strings, raw = shape
-    count, position = read_length(buffer, position, end)
-    if position < 0 or count > end:
-        return end + 1
+    if position < end and buffer[position] < 0x40:
+        count = buffer[position]
+        position += 1
+    else:
+        count, position = read_length(buffer, position, end)
+        if position < 0 or count > end:
+            return end + 1
     for _ in range(count):
         if lengths:
             if position >= end or buffer[position] >= 0x40:
