@@ -25,6 +25,7 @@ from tests.servers import DEFAULT, NAMES, Server
 
 # "Half load" is half of the commands that the native stream of this kind takes in a second.
 MEASURED_LOAD = "SET 100 B"
+GROWTH = [10_000, 100_000, 5_000_000]
 # One figure of one variant in one round.
 Measured = tuple[str, str, float]
 
@@ -52,7 +53,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests.bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--keys", type=int, default=1_000_000, help="mixed keys of the full sync")
-    parser.add_argument("--growth", type=int, nargs="*", default=[10_000, 100_000], help="other numbers of keys")
+    parser.add_argument("--growth", type=int, nargs="*", default=GROWTH, help="other numbers of keys")
     parser.add_argument("--commands", type=int, default=1_000_000, help="of 100 bytes, or as much of other kinds")
     parser.add_argument("--samples", type=int, default=1000, help="writes whose latency is measured")
     parser.add_argument("--server", choices=NAMES, default=DEFAULT)

@@ -48,7 +48,7 @@ def _keys(client: redis.Redis) -> int:
         return 0
 
 
-def _complete(source: Server, target: Server, own: int) -> Callable[[], bool]:
+def all_keys(source: Server, target: Server, own: int) -> Callable[[], bool]:
     """Return what tells whether the target has as many keys as the source, which has no writes, and its `own`."""
     expected, client = _keys(source.client()) + own, target.client()
     return lambda: _keys(client) >= expected
@@ -56,7 +56,7 @@ def _complete(source: Server, target: Server, own: int) -> Callable[[], bool]:
 
 def native_full_sync(source: Server, target: Server) -> Figures:
     """A replica from nothing to all keys."""
-    complete = _complete(source, target, 0)
+    complete = all_keys(source, target, 0)
     started = time.monotonic()
     target.client().replicaof("127.0.0.1", str(source.port))
     wait_until(complete, "all keys on the replica", LIMIT)
@@ -72,7 +72,7 @@ def piped(server: Server, commands: Path) -> Figures:
 
 def worker_full_sync(source: Server, target: Server, tree: Path) -> Figures:
     """The worker from the start of its process to the first key and to all keys; then what it took."""
-    complete, client = _complete(source, target, RECORDS), target.client()
+    complete, client = all_keys(source, target, RECORDS), target.client()
     started = time.monotonic()
     with start_worker(source, target, tree) as worker:
         worker.wait(lambda: _keys(client) > RECORDS, "the first key on the target", LIMIT)
@@ -85,7 +85,7 @@ def _cost(worker: Worker) -> Figures:
     return {"memory MiB": peak_bytes(worker.pid) / 2**20, "processor s": processor_seconds(worker.pid)}
 
 
-def _stream(source: Server, target: Server, commands: Path) -> float:
+def stream_seconds(source: Server, target: Server, commands: Path) -> float:
     """Return the seconds from the start of the load until its last key is on the target."""
     client = target.client()
     started = time.monotonic()
@@ -97,7 +97,7 @@ def _stream(source: Server, target: Server, commands: Path) -> float:
 def native_stream(source: Server, target: Server, commands: Path) -> Figures:
     """The stream to a native replica."""
     target.replicate(source)
-    return {"s": _stream(source, target, commands)}
+    return {"s": stream_seconds(source, target, commands)}
 
 
 def worker_stream(source: Server, target: Server, commands: Path, tree: Path) -> Figures:
@@ -105,7 +105,7 @@ def worker_stream(source: Server, target: Server, commands: Path, tree: Path) ->
     with start_worker(source, target, tree) as worker:
         worker.wait_state("streaming")
         before = processor_seconds(worker.pid)
-        seconds = _stream(source, target, commands)
+        seconds = stream_seconds(source, target, commands)
         cost = _cost(worker)
         return {"s": seconds, **cost, "processor s": cost["processor s"] - before}
 
