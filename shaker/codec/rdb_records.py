@@ -22,6 +22,7 @@ from shaker.codec.rdb_types import (
     PLAIN_STRING,
     Dialect,
 )
+from shaker.errors import CorruptError, UnfaithfulError
 
 # A value that came in one part and is smaller is joined before its checksum is computed, instead of after: one call
 # of the library costs as much as joining so much.
@@ -101,20 +102,18 @@ class KeyRecords:
             opcode = buffer[position]
             if is_type[opcode]:
                 start = position + 1
-                head = buffer[start] if start < end else ENCODED_LZF
-                if head < 0x40:
-                    start += 1
-                    stop = start + head
-                elif head == ENCODED_LZF:
-                    break
-                else:
-                    stop = string_end(buffer, start, end)
-                    if stop - start > max_value:
-                        break
+                head = buffer[start] if start < end else 0xFF
+                stop = start + 1 + head if head < 0x40 else string_end(buffer, start, end)
                 # Only the empty string is a value of one byte; where it ends the buffer, it counts as cut.
-                if stop + 1 >= end:
+                if stop + 1 >= end or stop - start > max_value:
                     break
-                key = buffer[start:stop] if head < 0x40 else read_string(buffer, start, max_value)[0]
+                if head < 0x40:
+                    key = buffer[start + 1 : stop]
+                else:
+                    name = _name(buffer, start, max_value)
+                    if name is None:
+                        break
+                    key = name
                 head = buffer[stop]
                 first = stop  # where the bytes of a string begin, behind its length
                 if not is_string[opcode]:
@@ -170,6 +169,14 @@ class KeyRecords:
                 break
         self.expires_at_ms, self.idle_seconds, self.frequency = expires_at_ms, idle_seconds, frequency
         return position
+
+
+def _name(buffer: bytes, start: int, limit: int) -> bytes | None:
+    """Return the whole key at `start`, None for one that cannot be read: whoever reads it again tells why."""
+    try:
+        return read_string(buffer, start, limit)[0]
+    except (CorruptError, UnfaithfulError):
+        return None
 
 
 def _payload(dialect: Dialect, opcode: int, parts: list[bytes]) -> bytes:

@@ -47,6 +47,10 @@ MAX_LOSSES = 1000  # a server has a handful of modules, and each writes its data
 # src/replication.c, replicationCron). Up to so many windows; a longer listing goes on while the source begins anew.
 TRICKLE_SECONDS = 5.0
 TRICKLE_WINDOWS = 2
+# A read that brought so many bytes is not the last one; so much later the next one brings more. Neither is reached
+# at a load that leaves the processors idle, where a millisecond would count.
+LARGE_READ = 64 * 1024
+GATHER_SECONDS = 0.001
 # Attempts for which a source that lags behind what is already received is waited for, some 30 s in all.
 BEHIND_ATTEMPTS = 10
 
@@ -158,6 +162,7 @@ class Conversation:
             data = await self._receive()
             await self._replication.pass_gate()
             self._take(data)
+            await self._gather(data)
 
     async def _room(self) -> None:
         """Wait until the window has room for what comes, or until a little has to be read all the same."""
@@ -182,6 +187,7 @@ class Conversation:
                 await spool.put(data)
                 self._status.spool_bytes = spool.size
                 self._spooled.set()
+            await self._gather(data)
 
     async def feed(self, spool: Spool) -> None:
         """Move what is in the spool into the window, as the target empties it."""
@@ -209,6 +215,11 @@ class Conversation:
         data = await self._connection.receive(timeout=self._settings.source.timeout_seconds)
         self._status.received_bytes += len(data)
         return data
+
+    async def _gather(self, data: bytes) -> None:
+        """Let more come behind a read that brought much: reads, sends and replies cost less the fewer they are."""
+        if len(data) >= LARGE_READ:
+            await anyio.sleep(GATHER_SECONDS)
 
     def _take(self, data: bytes) -> None:
         """Take bytes of the source, in order."""

@@ -31,6 +31,9 @@ TICK_SECONDS = 0.5
 PERSIST_SECONDS = 60.0
 # How long an idle link may leave replies unconfirmed in the checkpoint.
 CONFIRM_SECONDS = 1.0
+# While a snapshot is applied nothing waits for replies but the room that they make: they are read so much apart,
+# many at once. The target answers a few keys at a time, and each read costs the worker as much as a dozen keys.
+SNAPSHOT_REPLY_SECONDS = 0.005
 
 
 class TargetLink:
@@ -164,6 +167,8 @@ class TargetLink:
                 self._idle = not session.waiting
                 self._report(session)
             self._replication.work.set()
+            if session.checkpoint.phase == "snapshot":
+                await anyio.sleep(SNAPSHOT_REPLY_SECONDS)
 
     def _report(self, session: TargetSession) -> None:
         """Count what was answered for."""

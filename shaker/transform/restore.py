@@ -80,7 +80,6 @@ def names(entries: Entries) -> list[bytes]:
 def _strings(strings: list[bytes], out: list[bytes], skipped: list[bytes]) -> tuple[int, int]:
     """Append the MSET requests; return how many keys and requests they are."""
     arguments: list[bytes] = []
-    append = arguments.append
     table = ARGUMENT
     keys = requests = size = 0
     for index in range(0, len(strings), 2):
@@ -89,10 +88,10 @@ def _strings(strings: list[bytes], out: list[bytes], skipped: list[bytes]) -> tu
             skipped.append(key)
             continue
         key_size, value_size = len(key), len(value)
-        append(table[key_size] if key_size < TABLE_SIZE else b"\r\n$%d\r\n" % key_size)
-        append(key)
-        append(table[value_size] if value_size < TABLE_SIZE else b"\r\n$%d\r\n" % value_size)
-        append(value)
+        arguments.append(table[key_size] if key_size < TABLE_SIZE else b"\r\n$%d\r\n" % key_size)
+        arguments.append(key)
+        arguments.append(table[value_size] if value_size < TABLE_SIZE else b"\r\n$%d\r\n" % value_size)
+        arguments.append(value)
         size += key_size + value_size
         if len(arguments) == 4 * MSET_KEYS or size > MSET_BYTES:
             _mset(arguments, out)
@@ -115,7 +114,6 @@ def _mset(arguments: list[bytes], out: list[bytes]) -> None:
 
 def _values(values: list[bytes], out: list[bytes], skipped: list[bytes]) -> int:
     """Append a `RESTORE key 0 payload REPLACE` for each; return how many."""
-    append = out.append
     for_key, for_value = RESTORE_KEY, RESTORE_VALUE
     keys = 0
     for index in range(0, len(values), 2):
@@ -124,12 +122,12 @@ def _values(values: list[bytes], out: list[bytes], skipped: list[bytes]) -> int:
             skipped.append(key)
             continue
         size = len(key)
-        append(for_key[size] if size < TABLE_SIZE else b"*5\r\n$7\r\nRESTORE\r\n$%d\r\n" % size)
-        append(key)
+        out.append(for_key[size] if size < TABLE_SIZE else b"*5\r\n$7\r\nRESTORE\r\n$%d\r\n" % size)
+        out.append(key)
         size = len(payload)
-        append(for_value[size] if size < TABLE_SIZE else b"\r\n$1\r\n0\r\n$%d\r\n" % size)
-        append(payload)
-        append(REPLACE)
+        out.append(for_value[size] if size < TABLE_SIZE else b"\r\n$1\r\n0\r\n$%d\r\n" % size)
+        out.append(payload)
+        out.append(REPLACE)
         keys += 1
     return keys
 
@@ -177,7 +175,6 @@ def _entries(
     expiry is an absolute Unix time in milliseconds, 0 for none (redis.io/commands/restore).
     """
     soonest = LAST
-    append = out.append
     for key, payload, expires_at_ms, idle_seconds, frequency in entries:
         if key.startswith(RESERVED):
             skipped.append(key)
@@ -199,14 +196,14 @@ def _entries(
             elif 0 <= field < soonest:
                 soonest = field
         if idle_seconds < 0 and frequency < 0:
-            append(
+            out.append(
                 b"*6\r\n$7\r\nRESTORE\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n"
                 % (len(key), key, len(expiry), expiry, len(payload), payload)
             )
         else:
             name, value = (b"IDLETIME", idle_seconds) if idle_seconds >= 0 else (b"FREQ", frequency)
             number = b"%d" % value
-            append(
+            out.append(
                 b"*8\r\n$7\r\nRESTORE\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n"
                 b"$%d\r\n%b\r\n$%d\r\n%b\r\n"
                 % (
