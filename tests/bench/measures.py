@@ -15,10 +15,11 @@ import redis
 
 from shaker.sample import pack
 from tests.bench.loads import LAST, VALUE_BYTES
-from tests.servers import Server, wait_until
+from tests.servers import Server
 from tests.worker import Worker, peak_bytes, processor_seconds
 
 LIMIT = 600.0  # seconds that one measure may take
+LOOK_SECONDS = 0.001  # the least time between two looks
 RECORDS = 2  # keys of the worker's own on the target: fence and checkpoint
 TICK_SECONDS = 0.001  # between the writes of a steady load
 
@@ -40,6 +41,21 @@ def pipe(server: Server, path: Path) -> None:
     assert "errors: 0" in done.stdout, done.stdout
 
 
+def until(condition: Callable[[], object], what: str, worker: Worker | None = None) -> float:
+    """Return the seconds until `condition` is true, to a hundredth; a worker that ends meanwhile is an error.
+
+    Looking takes processors from what is measured: it waits a hundredth of the time that has passed before it looks
+    again.
+    """
+    began = time.monotonic()
+    while not condition():
+        passed = time.monotonic() - began
+        assert passed < LIMIT, f"waited {passed:.0f} s in vain for {what}"
+        assert worker is None or worker.returncode is None, worker.describe()
+        time.sleep(max(LOOK_SECONDS, passed / 100))
+    return time.monotonic() - began
+
+
 def _keys(client: redis.Redis) -> int:
     """Return the number of keys, 0 while a replica cannot tell because it loads."""
     try:
@@ -57,10 +73,8 @@ def all_keys(source: Server, target: Server, own: int) -> Callable[[], bool]:
 def native_full_sync(source: Server, target: Server) -> Figures:
     """A replica from nothing to all keys."""
     complete = all_keys(source, target, 0)
-    started = time.monotonic()
     target.client().replicaof("127.0.0.1", str(source.port))
-    wait_until(complete, "all keys on the replica", LIMIT)
-    return {"s": time.monotonic() - started}
+    return {"s": until(complete, "all keys on the replica")}
 
 
 def piped(server: Server, commands: Path) -> Figures:
@@ -75,9 +89,9 @@ def worker_full_sync(source: Server, target: Server, tree: Path) -> Figures:
     complete, client = all_keys(source, target, RECORDS), target.client()
     started = time.monotonic()
     with start_worker(source, target, tree) as worker:
-        worker.wait(lambda: _keys(client) > RECORDS, "the first key on the target", LIMIT)
+        until(lambda: _keys(client) > RECORDS, "the first key on the target", worker)
         first = time.monotonic() - started
-        worker.wait(complete, "all keys on the target", LIMIT)
+        until(complete, "all keys on the target", worker)
         return {"s": time.monotonic() - started, "to the first key s": first, **_cost(worker)}
 
 
@@ -90,7 +104,7 @@ def stream_seconds(source: Server, target: Server, commands: Path) -> float:
     client = target.client()
     started = time.monotonic()
     pipe(source, commands)
-    wait_until(lambda: client.exists(LAST), "the last key on the target", LIMIT)
+    until(lambda: client.exists(LAST), "the last key on the target")
     return time.monotonic() - started
 
 

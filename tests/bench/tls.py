@@ -19,7 +19,7 @@ from typing import NamedTuple
 from shaker.sample import seed
 from tests import compiled
 from tests.bench.loads import write_load
-from tests.bench.measures import LIMIT, RECORDS, all_keys, stream_seconds
+from tests.bench.measures import RECORDS, all_keys, stream_seconds, until
 from tests.security.certificates import Authority, tls_server, tls_url
 from tests.servers import Server
 from tests.worker import Worker, processor_seconds
@@ -62,7 +62,7 @@ class Bench:
             complete = all_keys(source, target, RECORDS)
             started = time.monotonic()
             with self.worker(source, target, encrypted=encrypted) as worker:
-                worker.wait(complete, "all keys on the target", LIMIT)
+                until(complete, "all keys on the target", worker)
                 return _cost(worker, time.monotonic() - started, 0.0)
 
     def stream(self, commands: Path, *, encrypted: bool) -> Cost:
