@@ -16,7 +16,7 @@ from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, SettingsError, ShakerError
 # Python's own code for an exception that nobody caught: not one of ours, because it always is a bug.
 EXIT_BUG = 1
 # Objects after which the garbage collector of `shaker run` looks for cycles, 700 by default. The modules that are
-# imported, and a chunk of a snapshot, are thousands of objects without any: a start takes a tenth less for it.
+# imported, and a chunk of a snapshot, are thousands of objects without any.
 GARBAGE_THRESHOLD = 50_000
 
 
@@ -107,7 +107,7 @@ def _run(arguments: Sequence[str]) -> int:
 def _lighten_imports() -> None:
     """Import structlog without rich, which it needs only for tracebacks that it is not told to draw.
 
-    That, and fewer looks for garbage among what is imported, is a fifth of the start.
+    That, and fewer looks for garbage among what is imported, saves a fifth of the start.
     """
     gc.set_threshold(GARBAGE_THRESHOLD)
     absent = "rich" not in sys.modules

@@ -47,9 +47,11 @@ MAX_LOSSES = 1000  # a server has a handful of modules, and each writes its data
 # src/replication.c, replicationCron). Up to so many windows; a longer listing goes on while the source begins anew.
 TRICKLE_SECONDS = 5.0
 TRICKLE_WINDOWS = 2
-# A read that brought so many bytes is not the last one; so much later the next one brings more. Neither is reached
-# at a load that leaves the processors idle, where a millisecond would count.
+# Behind a read that brought so many bytes more is on its way, and behind a full one it is there already: between them
+# the next read comes so much later and brings the more. At a load that leaves processors idle, where a millisecond
+# would count, reads are smaller. Full is what is left of as much when it was encrypted.
 LARGE_READ = 64 * 1024
+FULL_READ = READ_SIZE * 15 // 16
 GATHER_SECONDS = 0.001
 # Attempts for which a source that lags behind what is already received is waited for, some 30 s in all.
 BEHIND_ATTEMPTS = 10
@@ -218,7 +220,7 @@ class Conversation:
 
     async def _gather(self, data: bytes) -> None:
         """Let more come behind a read that brought much: reads, sends and replies cost less the fewer they are."""
-        if len(data) >= LARGE_READ:
+        if LARGE_READ <= len(data) < FULL_READ:
             await anyio.sleep(GATHER_SECONDS)
 
     def _take(self, data: bytes) -> None:
