@@ -47,7 +47,7 @@ MAX_LOSSES = 1000  # a server has a handful of modules, and each writes its data
 # src/replication.c, replicationCron). Up to so many windows; a longer listing goes on while the source begins anew.
 TRICKLE_SECONDS = 5.0
 TRICKLE_WINDOWS = 2
-# Behind a read that brought so many bytes more is on its way, and behind a full one it is there already: between them
+# Behind a read that brought so many bytes more is on its way, and behind a full one it is there already: in between
 # the next read comes so much later and brings the more. At a load that leaves processors idle, where a millisecond
 # would count, reads are smaller. Full is what is left of as much when it was encrypted.
 LARGE_READ = 64 * 1024

@@ -108,9 +108,17 @@ def stream_seconds(source: Server, target: Server, commands: Path) -> float:
     return time.monotonic() - started
 
 
+def _flows(source: Server, target: Server) -> None:
+    """Wait until the stream flows: a source begins it only behind the first acknowledgement of a replica."""
+    source.client().set("flows", 1)
+    client = target.client()
+    until(lambda: client.exists("flows"), "the stream")
+
+
 def native_stream(source: Server, target: Server, commands: Path) -> Figures:
     """The stream to a native replica."""
     target.replicate(source)
+    _flows(source, target)
     return {"s": stream_seconds(source, target, commands)}
 
 
@@ -118,6 +126,7 @@ def worker_stream(source: Server, target: Server, commands: Path, tree: Path) ->
     """The stream through the worker; then what it took."""
     with start_worker(source, target, tree) as worker:
         worker.wait_state("streaming")
+        _flows(source, target)
         before = processor_seconds(worker.pid)
         seconds = stream_seconds(source, target, commands)
         cost = _cost(worker)
@@ -172,6 +181,7 @@ def _latency(source: Server, target: Server, samples: int, rate: float) -> Figur
 def native_latency(source: Server, target: Server, samples: int, rate: float) -> Figures:
     """Latency of a native replica while the source gets `rate` more commands a second."""
     target.replicate(source)
+    _flows(source, target)
     return _latency(source, target, samples, rate)
 
 
@@ -179,4 +189,5 @@ def worker_latency(source: Server, target: Server, samples: int, rate: float, tr
     """Latency of the worker while the source gets `rate` more commands a second; what it took."""
     with start_worker(source, target, tree) as worker:
         worker.wait_state("streaming")
+        _flows(source, target)
         return _latency(source, target, samples, rate) | _cost(worker)
