@@ -157,8 +157,9 @@ class TargetLink:
             # An idle target is silent for as long as it likes; `_tend` watches one that owes an answer.
             data = await connection.receive(timeout=math.inf)
             self._answered_at = self._status.clock()
+            answered = False
             try:
-                session.receive_data(data)
+                answered = session.receive_data(data)
             except CorruptError as error:
                 # The data are whole, the connection is not: what it has done the checkpoint tells the next one.
                 raise LinkError(error.what, kind="protocol") from error
@@ -166,7 +167,8 @@ class TargetLink:
                 # An error is about what comes behind: what was answered before it has taken effect.
                 self._idle = not session.waiting
                 self._report(session)
-            self._replication.work.set()
+            if answered:
+                self._replication.work.set()
             if session.checkpoint.phase == "snapshot":
                 await anyio.sleep(SNAPSHOT_REPLY_SECONDS)
 

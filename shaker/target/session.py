@@ -338,8 +338,8 @@ class TargetSession:
             sweep=self.checkpoint.sweep if transaction.sweep is None else transaction.sweep.sweep,
             expiring=int(self._expiries.waiting),
         )
-        for item in transaction.items:
-            checkpoint = advanced(checkpoint, item)
+        if transaction.items:
+            checkpoint = advanced(checkpoint, transaction.items[-1])
         transaction.checkpoint = checkpoint
         self._sweeps_first = checkpoint.sweeps_first
         transaction.select(0, out)
@@ -347,19 +347,22 @@ class TargetSession:
         out.append(EXEC)
         self._open = None
 
-    def receive_data(self, data: bytes) -> None:
-        """Take bytes of the target's replies.
+    def receive_data(self, data: bytes) -> bool:
+        """Take bytes of the target's replies; return whether that may let something be sent.
 
         Raises UnfaithfulError for data that the target cannot take, LinkError and its kinds where a new connection
         helps; after any of them the session is over.
         """
+        answered = False
         for step in self._reader.receive(data):
+            answered = True
             if isinstance(step, Transaction):
                 self._committed(step)
             elif isinstance(step, Requests):
                 self._restored(step)
             else:
                 self._databases.answered(step)
+        return answered
 
     def _restored(self, step: Requests) -> None:
         last = step.items[-1]
