@@ -50,7 +50,7 @@ TRICKLE_WINDOWS = 2
 # Behind a read that brought so many bytes more is on its way, and behind a full one it is there already: in between
 # the next read comes so much later and brings the more. At a load that leaves processors idle, where a millisecond
 # would count, reads are smaller. Full is what is left of as much when it was encrypted.
-LARGE_READ = 32 * 1024
+LARGE_READ = 64 * 1024
 FULL_READ = READ_SIZE * 15 // 16
 GATHER_SECONDS = 0.001
 # Attempts for which a source that lags behind what is already received is waited for, some 30 s in all.
