@@ -2,8 +2,8 @@
 
 `python -m tests.bench.work` prints the counts of the running Python beside those recorded in work.json, `--record`
 writes them there. Counted are calls, of Python and of C functions, and bytecode instructions: a slow machine has as
-many of them as a fast one. They differ between versions of Python, so each has a record of its own; from 3.13 on
-the interpreter does not report instructions one by one, and there is none.
+many of them as a fast one. They differ between versions of Python, so each has a record of its own. There is none
+of 3.13: its tracing reports only a part of the instructions this way.
 """
 
 from __future__ import annotations
