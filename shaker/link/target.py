@@ -31,8 +31,8 @@ TICK_SECONDS = 0.5
 PERSIST_SECONDS = 60.0
 # How long an idle link may leave replies unconfirmed in the checkpoint.
 CONFIRM_SECONDS = 1.0
-# While a snapshot is applied nothing waits for replies but the room that they make: they are read so much apart,
-# many at once. The target answers a few keys at a time, and each read costs the worker as much as a dozen keys.
+# Nothing waits for the replies to keys of a snapshot but the room that they make: they are read so much apart, many
+# at once. The target answers a few keys at a time, and each read costs the worker as much as a hundred.
 SNAPSHOT_REPLY_SECONDS = 0.005
 
 
@@ -169,7 +169,7 @@ class TargetLink:
                 self._report(session)
             if answered:
                 self._replication.work.set()
-            if session.checkpoint.phase == "snapshot":
+            if session.pipelined:
                 await anyio.sleep(SNAPSHOT_REPLY_SECONDS)
 
     def _report(self, session: TargetSession) -> None:

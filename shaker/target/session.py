@@ -66,7 +66,7 @@ class TargetSession:
         self._reader = ReplyReader(self._expected, window, table)
         self._pieces: list[SnapshotKeys] = []  # sent of a huge request that is not whole yet
         self._open: Transaction | None = None
-        self._pipelined = 0
+        self.pipelined = 0  # bytes of snapshot requests on the wire unanswered
         self._databases = Databases(self._expected, window)
         self._sweep: SweepStep | None = None  # to be written
         self._sweeps_first = checkpoint.sweeps_first  # as the newest transaction leaves the checkpoint
@@ -291,7 +291,7 @@ class TargetSession:
         if not self._pieces:
             if any(isinstance(step, Transaction) for step in self._expected):
                 return False
-            if self._pipelined and self._pipelined + item.size > PIPELINE_BYTES:
+            if self.pipelined and self.pipelined + item.size > PIPELINE_BYTES:
                 return False
             if not self._databases.proven([item.database], out):
                 return False
@@ -311,7 +311,7 @@ class TargetSession:
         # The whole record: one that was deleted meanwhile must not come back as a stump.
         expiring = int(self._expiries.waiting)
         out.append(replace(self.checkpoint, snapshot_batch=item.number, expiring=expiring).command(self._name))
-        self._pipelined += item.size
+        self.pipelined += item.size
         self._expected.append(Requests(self._pieces, requests))
         self._pieces = []
         return True
@@ -366,7 +366,7 @@ class TargetSession:
 
     def _restored(self, step: Requests) -> None:
         last = step.items[-1]
-        self._pipelined -= sum(item.size for item in step.items)
+        self.pipelined -= sum(item.size for item in step.items)
         self._window.answered(len(step.items))
         self.checkpoint = replace(self.checkpoint, snapshot_batch=last.number)
         self._progress.append(Progress(tuple(step.items), 0, written=True))
