@@ -61,12 +61,11 @@ def restore_requests(entries: Entries, near: int = 0, until: int = 0) -> Restore
     count = _values(entries.values, out, skipped)
     waiting: list[bytes] = []
     copying: list[bytes] = []
-    soonest = LAST
     before = len(out)
-    if entries.expiring:
-        soonest = _expiring(entries.expiring, near, until, out, skipped, waiting)
-    if entries.entries:
-        soonest = min(soonest, _entries(entries.entries, near, until, out, skipped, waiting, copying))
+    soonest = min(
+        _expiring(entries.expiring, near, until, out, skipped, waiting),
+        _entries(entries.entries, near, until, out, skipped, waiting, copying),
+    )
     count += len(out) - before
     return Restored(b"".join(out), requests + count, keys + count, skipped, waiting, copying, soonest)
 
@@ -94,22 +93,23 @@ def _strings(strings: list[bytes], out: list[bytes], skipped: list[bytes]) -> tu
         arguments.append(value)
         size += key_size + value_size
         if len(arguments) == 4 * MSET_KEYS or size > MSET_BYTES:
-            _mset(arguments, out)
-            keys += len(arguments) // 4
+            keys += _mset(arguments, out)
             requests += 1
-            arguments.clear()
             size = 0
     if arguments:
-        _mset(arguments, out)
-        keys += len(arguments) // 4
+        keys += _mset(arguments, out)
         requests += 1
     return keys, requests
 
 
-def _mset(arguments: list[bytes], out: list[bytes]) -> None:
-    out.append(b"*%d\r\n$4\r\nMSET" % (len(arguments) // 2 + 1))
+def _mset(arguments: list[bytes], out: list[bytes]) -> int:
+    """Append one MSET of `arguments` with their lengths, which are emptied; return of how many keys."""
+    keys = len(arguments) // 4
+    out.append(b"*%d\r\n$4\r\nMSET" % (2 * keys + 1))
     out += arguments
     out.append(b"\r\n")
+    arguments.clear()
+    return keys
 
 
 def _values(values: list[bytes], out: list[bytes], skipped: list[bytes]) -> int:

@@ -27,10 +27,11 @@ TICK_SECONDS = 0.001  # between the writes of a steady load
 Figures = dict[str, float]
 
 
-def start_worker(source: Server, target: Server, tree: Path) -> Worker:
+def start_worker(source: Server | str, target: Server | str, tree: Path, **settings: str) -> Worker:
     """Return the worker, not started, that runs the code below `tree`."""
     # Without the first, `-m` would put the working directory before the second.
-    return Worker(source, target, PYTHONSAFEPATH="1", PYTHONPATH=str(tree), PYTHONDONTWRITEBYTECODE="1")
+    settings = {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", **settings}
+    return Worker(source, target, **settings)
 
 
 def pipe(server: Server, path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from shaker.sample import seed
 from tests import compiled
 from tests.bench.loads import write_load
-from tests.bench.measures import RECORDS, all_keys, stream_seconds, until
+from tests.bench.measures import RECORDS, all_keys, start_worker, stream_seconds, until
 from tests.security.certificates import Authority, tls_server, tls_url
 from tests.servers import Server
 from tests.worker import Worker, processor_seconds
@@ -50,11 +50,10 @@ class Bench:
 
     def worker(self, source: Server, target: Server, *, encrypted: bool) -> Worker:
         """Return a worker, not started, that uses TLS on both sides, or on none."""
-        settings = {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(self._tree), "PYTHONDONTWRITEBYTECODE": "1"}
         if not encrypted:
-            return Worker(source, target, **settings)
-        settings |= {f"SHAKER_{side}__TLS__CA_FILE": str(self.authority.file) for side in ("SOURCE", "TARGET")}
-        return Worker(tls_url(source), tls_url(target), **settings)
+            return start_worker(source, target, self._tree)
+        settings = {f"SHAKER_{side}__TLS__CA_FILE": str(self.authority.file) for side in ("SOURCE", "TARGET")}
+        return start_worker(tls_url(source), tls_url(target), self._tree, **settings)
 
     def full_sync(self, source: Server, *, encrypted: bool) -> Cost:
         """Measure a full sync of all that `source` holds."""
