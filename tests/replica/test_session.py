@@ -499,7 +499,8 @@ class TestCuts:
         """A snapshot shorter or longer than announced is corrupt."""
         recording = recordings["no"]
         line, length, rest = recording.answer.split(b"\r\n", 2)
-        told = b"$%d" % max(0, int(length[1:]) + by)
+        # A source that is still saving its snapshot may have sent newlines to keep the link alive.
+        told = b"$%d" % max(0, int(length.lstrip(b"\n")[1:]) + by)
         damaged = recording._replace(answer=b"\r\n".join((line, told, rest)))
         for pieces in (whole, single_bytes):
             with pytest.raises(CorruptError, match=r"the snapshot (does not end within|ends after)"):
