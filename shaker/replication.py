@@ -189,17 +189,14 @@ class Replication:
             age = status.clock() - (item.received_at if seen is None else min(seen, item.received_at))
         # A copy that is not kept up to date any more has its true expiries.
         final = self.settling or self._settings.mode == "snapshot"
+        passed = not final and (now + self._ahead) * 1000 >= soonest
         return Times(
             written=int((now - age) * 1000),
             near=NEVER if final else int(min(near, until) * 1000),
             until=int(until * 1000) if behind else 0,
             grace=int(self.safe_seconds * 1000),
-            late=(
-                item is not None
-                and not final
-                and (behind or self._ahead >= self.grace)
-                and (now + self._ahead) * 1000 >= soonest
-            ),
+            late=passed and item is not None and (behind or self._ahead >= self.grace),
+            passed=passed,
         )
 
     def put(self, item: Item) -> None:

@@ -14,6 +14,7 @@ RESERVED = b"shaker:"  # the worker's own records
 CHUNK = 1000
 # Seconds: a key that expires so soon is looked at again; the worker adds 1.25 to an expiry that is near.
 EXPIRING = 3
+LOOKS = 3  # at what differs, before it counts
 SHOWN = 20
 # Redis 6.2 cannot tell the time of an expiry; what is left and the clock are read within one script.
 EXPIRY_TOLERANCE = 50
@@ -236,11 +237,16 @@ class _Comparison:
         return found
 
     def settled(self, database: int, found: dict[bytes, str]) -> dict[bytes, str]:
-        """Return what of `found` still differs: a key that expired between the two reads was no difference."""
-        for _ in range(20):
+        """Return what of `found` still differs: a key that expired between the two reads was no difference.
+
+        The first look can be what makes the source expire a key: its deletion takes a moment to the target.
+        """
+        for look in range(20):
             if not found or len(found) > CHUNK:
                 break
             keys = sorted(found)
+            soon = (time.time() + EXPIRING) * 1000
+            near = any(0 <= at < soon for at in self._expiring(database, keys))
             kinds = {key: (one, other) for key, one, other in self._kinds(database, keys)}
             again = {
                 key: "missing on the target" if kinds[key][1] == "none" else "only on the target"
@@ -249,13 +255,13 @@ class _Comparison:
             }
             present = [key for key in keys if "none" not in kinds[key]]
             found = again | (self.differing(database, present) if present else {})
-            if not any(0 <= at < (time.time() + EXPIRING) * 1000 for at in self._expiring(database, sorted(found))):
+            if look >= LOOKS and not near:
                 break
             time.sleep(0.2)  # an expiry that is so near may still make the two sides one
         return found
 
     def _expiring(self, database: int, keys: Sequence[bytes]) -> list[int]:
-        return [at for side in self.sides for at in (side.expiries(database, keys) if keys else [])]
+        return [at for side in self.sides for at in side.expiries(database, keys)]
 
 
 def _where(one: Any, other: Any) -> str:

@@ -223,7 +223,7 @@ class TrueExpiries:
             counts = await target.results(requests, "looking for keys to be settled")
             none, remembered = not any(count for count in counts if isinstance(count, int)), expiries.remembered
         # Only now it is certain that the target was held; behind that point keys may have been put off again.
-        if none and expiries.remembered == remembered:
+        if none and not expiries.lacking and expiries.remembered == remembered:
             expiries.waiting = False
             log.info(
                 "expiries are true", settled=self._status.expiries_settled, copied=self._status.expiries_copied

@@ -8,6 +8,7 @@ from shaker.codec.resp import encode
 from shaker.errors import UnfaithfulError
 from shaker.target.items import Hold, SnapshotFinish, SnapshotStart, StreamItem
 from shaker.target.records import LISTING, Checkpoint
+from shaker.target.steps import Transaction
 from shaker.transform.commands import CommandTable
 
 
@@ -32,6 +33,16 @@ def advanced(checkpoint: Checkpoint, item: Hold | StreamItem | SnapshotStart | S
         checkpoint, phase="stream", replid=item.replid, offset=item.offset, confirmed=item.offset,
         database=item.database, snapshot="", snapshot_batch=0,
     )  # fmt: skip
+
+
+def concluding(checkpoint: Checkpoint, transaction: Transaction, applied: int, *, expiring: bool) -> Checkpoint:
+    """Return what the end of a transaction makes of the checkpoint; the stream is applied up to `applied`."""
+    checkpoint = replace(checkpoint, expiring=int(expiring))
+    if checkpoint.phase == "stream":
+        checkpoint = replace(checkpoint, offset=applied, confirmed=applied)
+    if transaction.sweep is not None:
+        checkpoint = replace(checkpoint, sweep=transaction.sweep.sweep)
+    return advanced(checkpoint, transaction.items[-1]) if transaction.items else checkpoint
 
 
 def snapshot_requests(item: SnapshotStart | SnapshotFinish, fence: bytes, table: CommandTable) -> list[bytes]:

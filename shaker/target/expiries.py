@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from shaker.codec.rdb_events import Entries, LargeEntry
 from shaker.codec.resp import encode
 from shaker.replica.events import Part
-from shaker.target.items import StreamItem
+from shaker.target.items import Lacking, Rejection, StreamItem
 from shaker.target.records import copying_key, expiring_key
 from shaker.transform.expiry import NEVER, NEVER_EXPIRES, NOTED, SETS, Times, rewrite
 from shaker.transform.restore import Restored, large_restore, restore_requests
@@ -31,6 +31,9 @@ class Expiries:
         self.unsettled = False
         self.remembered = 0  # how often keys were
         self.by_target = False
+        self.lacking: dict[
+            int, set[bytes]
+        ] = {}  # keys to be copied, by database, of which the target knows nothing
         self._soonest = 0
         self._expiring = expiring_key(name)
         self._copying = copying_key(name)
@@ -40,14 +43,18 @@ class Expiries:
         """Forget what the target has: a snapshot replaces all keys."""
         self._soonest = NEVER_EXPIRES
         self.unsettled = True
+        self.lacking.clear()
 
     def rewrite(self, item: StreamItem, part: Part) -> tuple[bytes, list[tuple[int, bytes]]]:
         """Return what to send for a part of the stream, as many commands, and requests behind it with databases."""
         if part.label is not None:
             return part.data, self._fragment(item, part, *part.label)
-        if not (part.expiries & SETS or (part.expiries and self.waiting)):
+        if not part.expiries:
             return part.data, []
-        found = rewrite(part.data, self._now(item), any_waiting=self.waiting)
+        times = self._now(item)
+        if not (part.expiries & SETS or self.waiting or times.late):
+            return part.data, []
+        found = rewrite(part.data, times, any_waiting=self.waiting)
         self._soonest = min(self._soonest, found.soonest)
         requests = [(part.database, request) for request in self._remember(found.waiting, found.copying)]
         for database, keys in found.elsewhere.items():
@@ -63,6 +70,29 @@ class Expiries:
         if not times.until or times.near == NEVER:
             return []
         return [(part.database, request) for request in self._remember([key], ())]
+
+    def committed(self, failed: list[Lacking], *, swaps: bool) -> list[Rejection]:
+        """Note that what was `owed` has taken effect, and keys that differ since commands failed: to be copied.
+
+        Returns the rejections of those that cannot have failed because a key has expired early, and with `swaps`
+        of all: their databases have been swapped since.
+        """
+        self.lacking.clear()
+        rejections = []
+        for database, arguments, rejection in failed:
+            times = self._now(None)._replace(late=True)
+            keys = rewrite(encode(*arguments), times, any_waiting=True).copying
+            if times.passed and keys and not swaps:
+                self.lacking.setdefault(database, set()).update(keys)
+            else:
+                rejections.append(rejection)
+        return rejections
+
+    def owed(self) -> list[tuple[int, bytes]]:
+        """Return the requests that remember the keys in `lacking`, with the database of each."""
+        return [
+            (database, request) for database, keys in self.lacking.items() for request in self._remember((), keys)
+        ]
 
     def restore(self, entries: Entries) -> tuple[Restored, list[bytes]]:
         """Return the requests for keys of a snapshot, and requests to send behind them."""
@@ -83,7 +113,7 @@ class Expiries:
 
     def _now(self, item: StreamItem | None) -> Times:
         times = self._times(item, self._soonest)
-        return times._replace(near=NEVER, late=False) if self.by_target else times
+        return times._replace(near=NEVER, late=False, passed=False) if self.by_target else times
 
     def _remember(self, expiring: Iterable[bytes], copying: Iterable[bytes]) -> list[bytes]:
         requests = [

@@ -22,6 +22,14 @@ class Rejection(NamedTuple):
         return f"{self.command} {self.key}: {self.error}" if self.key else f"{self.command}: {self.error}"
 
 
+class Lacking(NamedTuple):
+    """A command that failed as it does when its key is missing, in a database; it may have expired early."""
+
+    database: int
+    arguments: list[bytes]
+    rejection: Rejection
+
+
 class Position(NamedTuple):
     """A point that the checkpoint can stand at: in the stream (replid, offset) or in a snapshot (id, batch)."""
 
@@ -56,6 +64,14 @@ class StreamItem:
     def position(self) -> Position:
         """Where the checkpoint stands once it has taken effect."""
         return Position("stream", self.batch.replid, self.batch.end_offset)
+
+
+class Sent(NamedTuple):
+    """Requests sent inside a transaction: a run of commands of an item, or without one the worker's own."""
+
+    requests: int
+    item: StreamItem | None = None
+    part: Part | None = None
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from typing import Final
 from shaker.codec.requests import command_end, nth_command, split
 from shaker.errors import AccessError, LinkError, ServerBusyError, UnfaithfulError
 from shaker.replica.events import Part
-from shaker.target.items import Rejection, SnapshotKeys, StreamItem
+from shaker.target.items import Rejection, Sent, SnapshotKeys, StreamItem
 from shaker.transform.commands import CommandTable
 
 # Error codes that tell of the server's state, not of the command: waiting helps.
@@ -83,36 +83,32 @@ class Walk:
     """Finds commands of a transaction by their number, each at or behind the one before.
 
     One pass whatever the number of questions: a transaction can hold thousands of commands that are rejected.
-    `layout` is what was sent between MULTI and EXEC: batch, run of commands in it, and how many; without a batch
-    they are the worker's own requests. A run with a label has no arguments to tell.
+    `layout` is what was sent between MULTI and EXEC. A run with a label has no arguments to tell.
     """
 
-    def __init__(self, layout: Iterable[tuple[StreamItem | None, Part | None, int]]) -> None:
+    def __init__(self, layout: Iterable[Sent]) -> None:
         self._layout = iter(layout)
-        self._item: StreamItem | None = None
-        self._part: Part | None = None
+        self._sent = Sent(0)
         self._first = 0  # number of the present run's first command
         self._behind = 0  # number of the first command behind the run
         self._number = 0  # the command that begins at byte `_start` of the run
         self._start = 0
 
-    def command(self, number: int) -> tuple[StreamItem | None, Part | None, int, list[bytes]]:
-        """Return batch, run, index in the run, arguments of a command; no batch for the worker's own requests."""
+    def command(self, number: int) -> tuple[Sent, int, list[bytes]]:
+        """Return a command's run, index in the run and arguments; no arguments for the worker's own requests."""
         while number >= self._behind:
-            self._item, self._part, commands = next(self._layout)
+            self._sent = next(self._layout)
             self._first = self._number = self._behind
-            self._behind += commands
+            self._behind += self._sent.requests
             self._start = 0
-        part = self._part
-        if part is None:
-            return None, None, 0, []
-        if part.label is not None:
-            return self._item, part, 0, []
+        part = self._sent.part
+        if part is None or part.label is not None:
+            return self._sent, 0, []
         while self._number < number:
             self._start = command_end(part.data, self._start)
             self._number += 1
         end = command_end(part.data, self._start)
-        return self._item, part, number - self._first, split(part.data[self._start : end])
+        return self._sent, number - self._first, split(part.data[self._start : end])
 
 
 def without(item: StreamItem, refused: list[tuple[Part, int, Rejection]]) -> StreamItem:

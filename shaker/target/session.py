@@ -15,10 +15,10 @@ from typing import Final
 
 from shaker.codec.resp import encode
 from shaker.errors import UnfaithfulError
-from shaker.target.advance import advanced, snapshot_requests
+from shaker.target.advance import concluding, snapshot_requests
 from shaker.target.databases import SELECT_0, Databases
 from shaker.target.expiries import Expiries
-from shaker.target.items import Hold, Rejection, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
+from shaker.target.items import Hold, Rejection, Sent, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
 from shaker.target.records import Checkpoint, Fence, checkpoint_key, fence_key
 from shaker.target.steps import Progress, ReplyReader, Requests, Step, Transaction
 from shaker.target.window import Counted, Window, position_of
@@ -110,6 +110,7 @@ class TargetSession:
             or checkpoint.offset != self._applied
             or checkpoint.confirmed != self._applied
             or checkpoint.rejected != self._rejected
+            or bool(self._expiries.lacking)
         )
 
     @property
@@ -274,11 +275,8 @@ class TargetSession:
             data, beside = self._expiries.rewrite(item, part)
             transaction.select(part.database, out)
             out.append(data)
-            transaction.add(item, part, part.commands)
-            for database, request in beside:
-                self._databases.require(database)
-                transaction.select(database, out)
-                transaction.request(request, out)
+            transaction.add(Sent(part.commands, item, part))
+            self._send_beside(beside, transaction, out)
         if batch.records is not None:
             transaction.sealed = True
             if batch.records.moved_to is not None:
@@ -286,6 +284,12 @@ class TargetSession:
                 transaction.request(encode("DEL", fence_key(self._name), checkpoint_key(self._name)), out)
             transaction.select(0, out)
             transaction.request(self._fence.command(self._name), out)
+
+    def _send_beside(self, beside: list[tuple[int, bytes]], transaction: Transaction, out: list[bytes]) -> None:
+        for database, request in beside:
+            self._databases.require(database)
+            transaction.select(database, out)
+            transaction.request(request, out)
 
     def _fill_keys(self, item: SnapshotKeys, out: list[bytes]) -> bool:
         if not self._pieces:
@@ -329,17 +333,9 @@ class TargetSession:
             if not isinstance(item, SnapshotStart | Hold):
                 for rejection in item.rejections:
                     self._reject(rejection)
-        checkpoint = replace(
-            self.checkpoint,
-            offset=self._applied if self.checkpoint.phase == "stream" else self.checkpoint.offset,
-            confirmed=self._applied if self.checkpoint.phase == "stream" else self.checkpoint.confirmed,
-            rejected=self._rejected,
-            rejected_last=self._rejected_last,
-            sweep=self.checkpoint.sweep if transaction.sweep is None else transaction.sweep.sweep,
-            expiring=int(self._expiries.waiting),
-        )
-        if transaction.items:
-            checkpoint = advanced(checkpoint, transaction.items[-1])
+        self._send_beside(self._expiries.owed(), transaction, out)
+        known = replace(self.checkpoint, rejected=self._rejected, rejected_last=self._rejected_last)
+        checkpoint = concluding(known, transaction, self._applied, expiring=self._expiries.waiting)
         transaction.checkpoint = checkpoint
         self._sweeps_first = checkpoint.sweeps_first
         transaction.select(0, out)
@@ -374,7 +370,8 @@ class TargetSession:
     def _committed(self, transaction: Transaction) -> None:
         checkpoint = transaction.checkpoint
         assert checkpoint is not None  # its end was sent
-        for rejection in transaction.rejections:
+        swaps = self._open is not None and self._open.swaps
+        for rejection in (*transaction.rejections, *self._expiries.committed(transaction.lacking, swaps=swaps)):
             self._reject(rejection)
         commands = sum(item.batch.commands for item in transaction.items if isinstance(item, StreamItem))
         self.checkpoint = checkpoint
@@ -391,7 +388,7 @@ class TargetSession:
             transaction.sweep.ended(True)
         self._window.counted = Counted(position_of(checkpoint), self._rejected, self._rejected_last)
         self._progress.append(Progress(tuple(transaction.items), commands, written=True))
-        if self._rejected != checkpoint.rejected:
+        if self._rejected != checkpoint.rejected or self._expiries.lacking:
             self._persist = True
 
     def _reject(self, rejection: Rejection) -> None:

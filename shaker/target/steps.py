@@ -10,7 +10,17 @@ from typing import Final, NamedTuple
 from shaker.codec.resp import MAX_ERRORS, ReplyScanner, encode
 from shaker.errors import LinkError, UnfaithfulError
 from shaker.replica.events import Part
-from shaker.target.items import Hold, Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
+from shaker.target.items import (
+    Hold,
+    Lacking,
+    Rejection,
+    Sent,
+    SnapshotFinish,
+    SnapshotKeys,
+    SnapshotStart,
+    StreamItem,
+    SweepStep,
+)
 from shaker.target.records import Checkpoint
 from shaker.target.rejections import (
     Walk,
@@ -23,6 +33,7 @@ from shaker.target.rejections import (
 )
 from shaker.target.window import Window
 from shaker.transform.commands import CommandTable
+from shaker.transform.expiry import MISSING, SWAPS
 
 OK: Final = b"+OK\r\n"
 QUEUED: Final = b"+QUEUED\r\n"
@@ -36,7 +47,7 @@ class Transaction:
 
     items: list[Hold | StreamItem | SnapshotStart | SnapshotFinish] = field(default_factory=list)
     sweep: SweepStep | None = None  # what it does instead of items of the window
-    layout: list[tuple[StreamItem | None, Part | None, int]] = field(default_factory=list)
+    layout: list[Sent] = field(default_factory=list)
     size: int = 0  # bytes of commands
     database: int = 0  # selected by what was sent of it
     sealed: bool = False  # takes no more items
@@ -48,12 +59,18 @@ class Transaction:
     refused: list[tuple[int, str]] = field(default_factory=list)  # numbers and errors of those refused
     results: int = -1  # replies of EXEC still to come, -1 before its header
     rejections: list[Rejection] = field(default_factory=list)  # commands that failed inside EXEC
+    lacking: list[Lacking] = field(default_factory=list)  # those of them whose key may have expired early
     walk: Walk | None = None  # finds them
 
-    def add(self, item: StreamItem | None, part: Part | None, commands: int) -> None:
-        """Note `commands` requests that were sent: a run of an item, or without one the worker's own."""
-        self.layout.append((item, part, commands))
-        self.commands += commands
+    def add(self, sent: Sent) -> None:
+        """Note requests that were sent."""
+        self.layout.append(sent)
+        self.commands += sent.requests
+
+    @property
+    def swaps(self) -> bool:
+        """Whether it swaps databases."""
+        return any(sent.part is not None and sent.part.expiries & SWAPS for sent in self.layout)
 
     def select(self, database: int, out: list[bytes]) -> None:
         """Have what follows carried out in a database."""
@@ -64,7 +81,7 @@ class Transaction:
     def request(self, request: bytes, out: list[bytes]) -> None:
         """Send a request of the worker's own."""
         out.append(request)
-        self.add(None, None, 1)
+        self.add(Sent(1))
 
     def send(self, parts: tuple[Part, ...], out: list[bytes]) -> None:
         """Send requests of the worker's own, as the whole of it."""
@@ -72,18 +89,15 @@ class Transaction:
         for part in parts:
             self.select(part.database, out)
             out.append(part.data)
-            self.add(None, None, part.commands)
+            self.add(Sent(part.commands))
 
     def release(self) -> None:
         """Forget the bytes of its commands: those that fail are told by number only."""
-        self.layout = [
-            (
-                item,
-                None if part is None else Part(part.database, b"", commands, part.label or (b"?", None)),
-                commands,
-            )
-            for item, part, commands in self.layout
-        ]
+        for number, sent in enumerate(self.layout):
+            part = sent.part
+            if part is not None:
+                part = Part(part.database, b"", part.commands, part.label or (b"?", None))
+                self.layout[number] = sent._replace(part=part)
 
 
 @dataclass(slots=True)
@@ -228,7 +242,8 @@ class ReplyReader:
         walk = Walk(transaction.layout)
         found: dict[int, tuple[StreamItem, list[tuple[Part, int, Rejection]]]] = {}
         for number, text in transaction.refused:
-            item, part, index, arguments = walk.command(number)
+            sent, index, arguments = walk.command(number)
+            item, part = sent.item, sent.part
             if item is None or part is None:
                 raise LinkError(f"the target refuses the worker's own request: {text}", kind="refused")
             if part.label is not None:
@@ -252,14 +267,19 @@ class ReplyReader:
         if transaction.walk is None:
             transaction.walk = Walk(transaction.layout)
         for position, text in self._replies.errors:
-            item, part, _, arguments = transaction.walk.command(read + position)
-            if item is None or part is None:
+            sent, _, arguments = transaction.walk.command(read + position)
+            part = sent.part
+            if part is None:
                 raise UnfaithfulError(
                     f"the target refuses the worker's own request inside a transaction: {text}",
                     hint="is something else writing keys under shaker: on the target?",
                     kind="records",
                 )
-            rejection = (
-                describe(arguments, text, self._table) if part.label is None else rejection_of(part.label, text)
-            )
-            transaction.rejections.append(rejection)
+            if part.label is not None:
+                transaction.rejections.append(rejection_of(part.label, text))
+                continue
+            rejection = describe(arguments, text, self._table)
+            if text.startswith(MISSING):
+                transaction.lacking.append(Lacking(part.database, arguments, rejection))
+            else:
+                transaction.rejections.append(rejection)

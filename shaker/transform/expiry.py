@@ -3,7 +3,8 @@
 A target that is a primary expires keys by its own clock. While the stream is behind, the renewal of an expiry can
 arrive after it: the key would be gone by then, or begun anew by the next write. An expiry that is too near is
 therefore put off, and the key told to the caller, who gives it the source's true expiry later. A key that may have
-expired already is told, too: it has to be copied from the source.
+expired already is told, too, and so is one that a command makes of such keys: they have to be copied from the
+source.
 """
 
 from __future__ import annotations
@@ -16,11 +17,39 @@ from shaker.codec.requests import split
 from shaker.codec.resp import encode
 from shaker.codec.stream import Note
 
-# What a command does: it changes an expiry; it carries one along to another key; it takes all keys of a database to
-# another one, so that what comes before it has to be told before it.
+# What a command does: it changes an expiry; it needs a key that may have expired early, to make another one of it
+# or to succeed at all; it takes all keys of a database to another one, so that what comes before it has to be told
+# before it.
 SETS: Final = 1
-MOVES: Final = 2
+NEEDS: Final = 2
 SWAPS: Final = 4
+# Those that make a key of others without an expiry, or fail without the key: the argument that names what differs.
+DIFFERING: Final[dict[bytes, int]] = {
+    b"BITOP": 2,
+    b"GEOSEARCHSTORE": 1,
+    b"LMOVE": 2,
+    b"LSET": 1,
+    b"PFMERGE": 1,
+    b"RPOPLPUSH": 2,
+    b"SDIFFSTORE": 1,
+    b"SINTERSTORE": 1,
+    b"SMOVE": 2,
+    b"SUNIONSTORE": 1,
+    b"XCLAIM": 1,
+    b"XGROUP": 2,
+    b"XSETID": 1,
+    b"ZDIFFSTORE": 1,
+    b"ZINTERSTORE": 1,
+    b"ZRANGESTORE": 1,
+    b"ZUNIONSTORE": 1,
+}
+# How errors begin that a missing key causes, or one begun anew.
+MISSING: Final = (
+    "ERR no such key",
+    "ERR index out of range",
+    "ERR The XGROUP subcommand requires the key to exist",
+    "NOGROUP ",
+)
 # Commands by what they do, with the fewest arguments that it takes. SET without options leaves none.
 NOTED: Final[dict[bytes, Note]] = {
     b"SET": Note(SETS, 4),
@@ -41,10 +70,14 @@ NOTED: Final[dict[bytes, Note]] = {
     b"HPERSIST": Note(SETS, 5),
     b"HSETEX": Note(SETS, 7),
     b"HGETEX": Note(SETS, 6),
-    b"RENAME": Note(MOVES, 3),
-    b"RENAMENX": Note(MOVES, 3),
-    b"COPY": Note(MOVES, 3),
-    b"MOVE": Note(MOVES, 3),
+    b"RENAME": Note(NEEDS, 3),
+    b"RENAMENX": Note(NEEDS, 3),
+    b"COPY": Note(NEEDS, 3),
+    b"MOVE": Note(NEEDS, 3),
+    b"SORT": Note(NEEDS, 4),
+    b"GEORADIUS": Note(NEEDS, 8),
+    b"GEORADIUSBYMEMBER": Note(NEEDS, 7),
+    **dict.fromkeys(DIFFERING, Note(NEEDS, 3)),
     b"SWAPDB": Note(SWAPS, 3),
 }
 # Options that name a time: its unit in milliseconds, and whether it is absolute.
@@ -89,8 +122,8 @@ class Times(NamedTuple):
     """How expiries are treated now; Unix times in milliseconds.
 
     Relative ones count from `written`. Those below `near` are put off: to `until` and told where that is not 0, or
-    by `grace` milliseconds, which is so little that it needs no mention. `late`: what expired before now may have
-    been renewed on the source before that.
+    by `grace` milliseconds, which is so little that it needs no mention. `passed`: the target may have expired
+    keys; `late`: and what it expired may have been renewed on the source before that.
     """
 
     written: int
@@ -98,6 +131,7 @@ class Times(NamedTuple):
     until: int
     grace: int
     late: bool
+    passed: bool
 
 
 class Rewritten(NamedTuple):
@@ -275,8 +309,16 @@ class _Run:
         rest = arguments[4:] if absolute else [*arguments[4:], b"ABSTTL"]
         return [b"RESTORE", arguments[1], time, arguments[3], *rest]
 
+    def make(self, name: bytes, arguments: list[bytes]) -> None:
+        self.renewed(arguments[DIFFERING[name]])
+
+    def store(self, name: bytes, arguments: list[bytes]) -> None:
+        for option, key in pairwise(arguments[2:]):
+            if option.upper() in (b"STORE", b"STOREDIST"):
+                self.renewed(key)
+
     def rename(self, name: bytes, arguments: list[bytes]) -> None:
-        if self._any_waiting:
+        if self._any_differing:
             self.copying.add(arguments[2])
 
     def copy(self, name: bytes, arguments: list[bytes]) -> None:
@@ -291,12 +333,12 @@ class _Run:
         self._elsewhere(arguments[2], arguments[1])
 
     def _elsewhere(self, database: bytes, key: bytes) -> None:
-        if self._any_waiting and database.isdigit() and len(database) < MAX_DIGITS:
+        if self._any_differing and database.isdigit() and len(database) < MAX_DIGITS:
             self.elsewhere.setdefault(int(database), set()).add(key)
 
     @property
-    def _any_waiting(self) -> bool:
-        return self.any_waiting or bool(self.waiting) or bool(self.copying)
+    def _any_differing(self) -> bool:
+        return self.times.late or self.any_waiting or bool(self.waiting) or bool(self.copying)
 
 
 _HANDLERS: Final[dict[bytes, Callable[[_Run, bytes, list[bytes]], list[bytes] | None]]] = {
@@ -322,4 +364,8 @@ _HANDLERS: Final[dict[bytes, Callable[[_Run, bytes, list[bytes]], list[bytes] | 
     b"RENAMENX": _Run.rename,
     b"COPY": _Run.copy,
     b"MOVE": _Run.move,
+    b"SORT": _Run.store,
+    b"GEORADIUS": _Run.store,
+    b"GEORADIUSBYMEMBER": _Run.store,
+    **dict.fromkeys(DIFFERING, _Run.make),
 }

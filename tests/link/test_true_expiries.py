@@ -201,6 +201,35 @@ async def test_a_value_that_was_begun_anew_is_copied(source: Server, target: Ser
     assert expires(target, "counter") == expires(source, "counter")
 
 
+async def test_what_was_made_of_keys_that_were_gone_is_copied(source: Server, target: Server) -> None:
+    """An outage that nobody foresaw let keys expire on the target that the source made others of."""
+    async with following(source, target, expiry={"hold_below_seconds": 0}) as made:
+        made.catch_up()
+        await made.links.wait(lambda: not made.replication.behind, "the lag to be short")
+        await made.write(
+            "SET other 1 PX 50", "SET string v", "SET renamed v", "SADD set a b", "SADD other-set c",
+            "ZADD sorted 1 m", "GEOADD places 13 38 p", "RPUSH list 1 2 3", "PFADD sketch a", "XADD log 1-1 f v",
+            "XGROUP CREATE log g 0", "SET old before", "SET moved v", "SET copied v",
+        )  # fmt: skip
+        wait_until(lambda: target.client().exists("other") == 0, "the expiry")
+        made.fall_behind()
+        target.client().delete(*source.client().keys("*"))
+        await made.write(
+            "RENAME renamed old", "MOVE moved 2", "COPY copied copy", "COPY copied copy DB 3",
+            "SUNIONSTORE union set other-set", "SMOVE set other-set a", "ZUNIONSTORE sum 1 sorted",
+            "ZRANGESTORE range sorted 0 -1", "SORT list STORE ordered", "LMOVE list end LEFT RIGHT",
+            "GEOSEARCHSTORE near places FROMMEMBER p BYRADIUS 9 km", "GEORADIUS places 13 38 9 km STORE about",
+            "LSET list 0 v", "BITOP NOT bits string", "PFMERGE sketches sketch", "XSETID log 5-5",
+            "XGROUP SETID log g 1-1",
+        )  # fmt: skip
+        # What was not used in any of these is as it was made: gone on the target.
+        source.client().delete("string", "set", "sorted", "places", "copied", "sketch")
+        await made.settle()
+
+    assert differences(source, target) == []
+    assert made.status.rejected_commands == 0
+
+
 async def test_what_is_to_be_copied_and_is_gone(source: Server, target: Server) -> None:
     """On the source: it goes. On both: nothing."""
     async with following(source, target) as made:

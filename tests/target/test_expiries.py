@@ -16,7 +16,7 @@ from shaker.replica.assembler import StreamAssembler
 from shaker.replica.events import Batch, Part
 from shaker.target.expiries import Expiries
 from shaker.target.items import SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
-from shaker.transform.expiry import MOVES, NEVER, NEVER_EXPIRES, SETS, Times
+from shaker.transform.expiry import NEEDS, NEVER, NEVER_EXPIRES, SETS, Times
 from tests.codec.rdb_bytes import entries_of
 from tests.servers import Server, wait_until
 from tests.target.driver import REPLID, Writer, checkpoint_of, dump_of
@@ -240,6 +240,89 @@ def test_what_may_come_too_late_is_copied(behind: Feeding, target: Server, renew
     behind.apply(("INCR", "k"), renewal)
 
     assert listed(target, COPYING) == {"k"}
+
+
+FAILING: list[tuple[Command, str]] = [
+    (("RENAME", "k", "d"), "d"),
+    (("RENAMENX", "k", "d"), "d"),
+    (("LSET", "k", 0, "v"), "k"),
+    (("LSET", "short", 5, "v"), "short"),
+    (("XSETID", "k", "5-1"), "k"),
+    (("XGROUP", "CREATE", "k", "g", "0"), "k"),
+    (("XGROUP", "SETID", "stream", "g", "0"), "stream"),
+    (("XCLAIM", "k", "g", "c", 0, "5-1"), "k"),
+]
+
+
+@pytest.mark.parametrize("late", [True, False])
+@pytest.mark.parametrize(("command", "differs"), FAILING)
+def test_what_fails_for_want_of_a_key_is_copied(
+    behind: Feeding, target: Server, command: Command, differs: str, late: bool
+) -> None:
+    """If some key may have expired early, whether it was to be expected or not: it is no rejected command."""
+    catch_up(behind.writer)
+    behind.apply(
+        ("SET", "other", 1, "PXAT", soon(-9)), ("RPUSH", "short", "v"), ("XADD", "stream", "1-1", "f", "v"),
+        ("SET", "d", "old"), database=3,
+    )  # fmt: skip
+    if late:
+        fall_behind(behind.writer)
+    behind.apply(command, ("SET", "next", 1))
+
+    assert behind.writer.rejections == []
+    assert not behind.writer.replication.expiries.lacking
+    assert listed(target, COPYING, 3) == {differs}
+    assert target.client(db=3).get("next") == b"1"
+    checkpoint = checkpoint_of(target)
+    assert checkpoint is not None
+    assert (checkpoint.rejected, checkpoint.expiring) == (0, 1)
+
+
+def test_what_fails_while_no_key_can_have_expired_is_rejected(behind: Feeding, target: Server) -> None:
+    """Something else has taken the key: somebody has to hear of it."""
+    catch_up(behind.writer)
+    behind.apply(("SET", "l", 1, "PXAT", FAR), ("RENAME", "k", "d"))
+    assert [rejection.command for rejection in behind.writer.rejections] == ["RENAME"]
+    assert listed(target, COPYING) == set()
+
+
+def test_what_fails_for_another_reason_is_rejected(behind: Feeding, target: Server) -> None:
+    """Whatever may have expired."""
+    catch_up(behind.writer)
+    behind.apply(("SET", "other", 1, "PXAT", soon(-9)), ("SET", "string", "x"))
+    fall_behind(behind.writer)
+    behind.apply(("LSET", "string", 0, "v"), ("INCR", "string"), ("EVALSHA", "0" * 40, 0))
+    assert [rejection.command for rejection in behind.writer.rejections] == ["LSET", "INCR", "EVALSHA"]
+
+
+def test_what_is_owed_to_a_lost_connection_is_remembered_by_the_next(behind: Feeding, target: Server) -> None:
+    """What failed is known from an answer, and the connection is lost before the note of it is written."""
+    writer = behind.writer
+    catch_up(writer)
+    behind.apply(("SET", "other", 1, "PXAT", soon(-9)))
+    behind.write(("RENAME", "k", "d"))
+    writer.send()
+    while not writer.replication.expiries.lacking:
+        writer.receive()
+    assert listed(target, COPYING) == set()
+    writer.cut()
+    assert writer.register()
+    writer.run_through()
+    assert listed(target, COPYING) == {"d"}
+    assert writer.rejections == []
+
+
+def test_what_fails_before_databases_are_swapped_is_rejected(behind: Feeding, target: Server) -> None:
+    """The note of it would end up in the other one: the key may be anywhere by then."""
+    writer = behind.writer
+    catch_up(writer)
+    behind.apply(("SET", "other", 1, "PXAT", soon(-9)))
+    behind.write(("RENAME", "k", "d"))
+    writer.send()
+    behind.write(("SWAPDB", 2, 3))
+    writer.run_through()
+    assert [rejection.command for rejection in writer.rejections] == ["RENAME"]
+    assert listed(target, COPYING) == set()
 
 
 @pytest.mark.parametrize("seconds", [-9, 30])
@@ -551,7 +634,7 @@ class Asked:
 
     def __call__(self, item: StreamItem | None, soonest: int) -> Times:
         self.questions.append((item is None, soonest))
-        return Times(NOW, NOW + 600_000, self.until, 1250, soonest <= NOW + 1000)
+        return Times(NOW, NOW + 600_000, self.until, 1250, soonest <= NOW + 1000, soonest <= NOW + 1000)
 
 
 def part(*commands: Command, expiries: int = SETS) -> Part:
@@ -565,13 +648,13 @@ def item(*parts: Part) -> StreamItem:
 
 
 def test_what_tells_of_no_expiry_is_not_looked_at() -> None:
-    """It is passed on as it is; what only moves one is looked at once there is any."""
+    """It is passed on as it is; what only needs a key is looked at once there is any to be copied or late."""
     asked = Asked()
     expiries = Expiries("default", asked)
+    expiries.begin_snapshot()
     near: Command = ("PEXPIREAT", "k", NOW + 5)
     for one in (
         part(near, expiries=0),
-        part(("RENAME", "a", "b"), expiries=MOVES),
         part(near)._replace(label=(b"SET", b"k"), commands=0),  # more of it is to come
         part(near)._replace(label=(b"SETRANGE", b"k")),
         part(near)._replace(label=(b"SET", None)),
@@ -581,10 +664,13 @@ def test_what_tells_of_no_expiry_is_not_looked_at() -> None:
         assert beside == []
     assert asked.questions == []
 
-    expiries.waiting = True
-    moving = part(("RENAME", "a", "b"), expiries=MOVES)
-    assert expiries.rewrite(item(moving), moving) == (moving.data, [(0, encode("SADD", COPYING, "b"))])
+    moving = part(("RENAME", "a", "b"), expiries=NEEDS)
+    assert expiries.rewrite(item(moving), moving) == (moving.data, [])
     assert len(asked.questions) == 1
+    expiries.waiting = True
+    assert expiries.rewrite(item(moving), moving) == (moving.data, [(0, encode("SADD", COPYING, "b"))])
+    late = Expiries("default", asked)
+    assert late.rewrite(item(moving), moving) == (moving.data, [(0, encode("SADD", COPYING, "b"))])
 
 
 def test_a_target_that_keeps_what_expires() -> None:
@@ -649,7 +735,7 @@ def test_nothing_is_near_for_a_copy_that_is_left_alone() -> None:
     """A caller that answers NEVER gets the true expiries, of fields, too."""
 
     def never(item: StreamItem | None, soonest: int) -> Times:
-        return Times(NOW, NEVER, NOW + HOLD_MS, 1250, late=False)
+        return Times(NOW, NEVER, NOW + HOLD_MS, 1250, late=False, passed=False)
 
     expiries = Expiries("default", never)
     restored, beside = expiries.restore(entries_of(Entry(b"k", bytes([22]), 5, -1, -1)))

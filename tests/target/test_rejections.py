@@ -11,7 +11,7 @@ from shaker.codec.resp import encode
 from shaker.errors import AccessError, LinkError, ServerBusyError
 from shaker.replica.events import Part
 from shaker.target import steps
-from shaker.target.items import Rejection, SnapshotKeys
+from shaker.target.items import Rejection, Sent, SnapshotKeys
 from shaker.target.rejections import Walk, describe, is_passing, passing_error, refused_request, without
 from shaker.transform.commands import CommandTable
 from tests.servers import Server
@@ -254,12 +254,13 @@ def test_walk_and_without(stream: Stream) -> None:
     """Commands are found by their number; leaving one out leaves the others as they were, in their databases."""
     same = Part(0, b"*1\r\n$1\r\na\r\n", 1)
     item = stream.parts((0, (("a", 1), ("b", 2))), (1, (("c", 3), ("d", 4))), (0, (("e", 5),)))
-    layout = [(item, item.batch.parts[0], 2), (None, None, 1), (item, item.batch.parts[1], 2), (item, same, 1)]
+    first, second, _ = item.batch.parts
+    layout = [Sent(2, item, first), Sent(1), Sent(2, item, second), Sent(1, item, same)]
     walk = Walk(layout)
     found = [walk.command(number) for number in (1, 2, 3, 4, 5)]
     assert [arguments for *_, arguments in found] == [[b"b", b"2"], [], [b"c", b"3"], [b"d", b"4"], [b"a"]]
-    assert [index for _, _, index, _ in found] == [1, 0, 0, 1, 0]
-    assert [owner is item for owner, *_ in found] == [True, False, True, True, True]
+    assert [index for _, index, _ in found] == [1, 0, 0, 1, 0]
+    assert [sent.item is item for sent, *_ in found] == [True, False, True, True, True]
 
     rejection = Rejection("D", "", "no")
     changed = without(item, [(item.batch.parts[1], 1, rejection)])

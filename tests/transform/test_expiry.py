@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shaker.codec.resp import encode
-from shaker.transform.expiry import MOVES, NEVER, NEVER_EXPIRES, NOTED, SETS, SWAPS, Rewritten, Times, rewrite
+from shaker.transform.expiry import NEEDS, NEVER, NEVER_EXPIRES, NOTED, SETS, SWAPS, Rewritten, Times, rewrite
 from tests.codec.resp_strategies import commands as any_commands
 from tests.servers import NAMES, Server
 from tests.transform.conftest import exchange
@@ -23,9 +23,9 @@ NOW = 2_000_000_000_000
 NEAR = NOW + 600_000
 UNTIL = NOW + 86_400_000
 GRACE = 1250
-BEHIND = Times(written=NOW, near=NEAR, until=UNTIL, grace=GRACE, late=False)
-LATE = BEHIND._replace(late=True)
-CLOSE = Times(written=NOW, near=NOW + GRACE, until=0, grace=GRACE, late=False)
+BEHIND = Times(written=NOW, near=NEAR, until=UNTIL, grace=GRACE, late=False, passed=False)
+LATE = BEHIND._replace(late=True, passed=True)
+CLOSE = Times(written=NOW, near=NOW + GRACE, until=0, grace=GRACE, late=False, passed=False)
 FINAL = BEHIND._replace(near=NEVER)
 
 
@@ -310,6 +310,48 @@ def test_what_moves_takes_its_expiry_along(command: str) -> None:
     assert told(rewritten(command, "SET x v PX 5")) == ({b"x"}, set(), {})
 
 
+@pytest.mark.parametrize("command", MOVED)
+def test_what_moves_a_key_that_may_be_gone_is_copied(command: str) -> None:
+    """Late, the target may have lost the key before: where it goes is copied, whatever waits."""
+    assert told(rewritten(command, times=LATE)) == (set(), *MOVED[command])
+
+
+MADE = {
+    "SUNIONSTORE d k l": "d",
+    "SINTERSTORE d k l": "d",
+    "SDIFFSTORE d k": "d",
+    "smove k d m": "d",
+    "ZUNIONSTORE d 2 k l WEIGHTS 1 2": "d",
+    "ZINTERSTORE d 1 k": "d",
+    "ZDIFFSTORE d 1 k": "d",
+    "ZRANGESTORE d k 0 -1": "d",
+    "GEOSEARCHSTORE d k FROMLONLAT 0 0 BYRADIUS 9 km": "d",
+    "GEORADIUS k 0 0 9 km STORE d": "d",
+    "GEORADIUSBYMEMBER k m 9 km STOREDIST d": "d",
+    "SORT k ALPHA STORE d": "d",
+    "sort k store d": "d",
+    "SORT k LIMIT 0 5": "",
+    "BITOP AND d k l": "d",
+    "PFMERGE d k l": "d",
+    "LMOVE k d LEFT RIGHT": "d",
+    "RPOPLPUSH k d": "d",
+    "LSET k 0 v": "k",
+    "XSETID k 5-1": "k",
+    "XGROUP SETID k g 0": "k",
+    "XCLAIM k g c 0 5-1 JUSTID": "k",
+}
+
+
+@pytest.mark.parametrize("command", MADE)
+def test_what_is_made_of_a_key_that_may_be_gone_is_copied(command: str) -> None:
+    """And what fails without it: if late. Otherwise the target makes it of what it has."""
+    found = rewritten(command, times=LATE)
+    assert told(found) == (set(), set(words(MADE[command])), {})
+    assert found.data == encode(*words(command))
+    for times in (BEHIND, CLOSE):
+        assert told(rewritten(command, times=times, any_waiting=True)) == (set(), set(), {})
+
+
 def test_the_soonest_expiry_is_told() -> None:
     """Of those that the target gets as they are or with a little more; what is put off is far away."""
     far = [NEAR + 3000, NEAR + 1000, NEAR + 2000]
@@ -333,7 +375,9 @@ ATOMS = st.one_of(
 )
 NAMES_OF_COMMANDS = st.sampled_from(sorted(NOTED)).map(lambda name: name.lower() if len(name) % 2 else name)
 LOOKING_LIKE = st.tuples(NAMES_OF_COMMANDS, st.lists(ATOMS, max_size=8)).map(lambda pair: [pair[0], *pair[1]])
-WELL_FORMED = st.sampled_from([words(one.command) for one in FORMS] + [words(text) for text in (*RENEWS, *MOVED)])
+WELL_FORMED = st.sampled_from(
+    [words(one.command) for one in FORMS] + [words(text) for text in (*RENEWS, *MOVED, *MADE)]
+)
 RUNS = st.lists(st.one_of(any_commands, LOOKING_LIKE, WELL_FORMED), min_size=1, max_size=12)
 TIMES = st.sampled_from([BEHIND, LATE, CLOSE, FINAL])
 
@@ -370,13 +414,13 @@ def test_absolute_ones_that_are_far_are_not_touched_again(run: list[Command], ti
 
 
 def test_commands_are_noted_with_what_they_do() -> None:
-    """Those that only move one must not make a run look at the clock."""
-    moving = {name for name, note in NOTED.items() if note.bits == MOVES}
-    assert moving == {b"RENAME", b"RENAMENX", b"COPY", b"MOVE"}
+    """Those that only need a key must not make a run be looked at as long as none can have expired early."""
+    needing = {name for name, note in NOTED.items() if note.bits == NEEDS}
+    assert needing == {words(one)[0].upper() for one in (*MOVED, *MADE)}
     swapping = {name for name, note in NOTED.items() if note.bits == SWAPS}
     assert swapping == {b"SWAPDB"}
-    assert {note.bits for name, note in NOTED.items() if name not in moving | swapping} == {SETS}
-    for one in (*(one.command for one in FORMS), *RENEWS, *MOVED, "SET k v XX", "MSETEX 1 k v XX"):
+    assert {note.bits for name, note in NOTED.items() if name not in needing | swapping} == {SETS}
+    for one in (*(one.command for one in FORMS), *RENEWS, *MOVED, *MADE, "SET k v XX", "MSETEX 1 k v XX"):
         command = words(one)
         assert len(command) >= NOTED[command[0].upper()].least, one
 
