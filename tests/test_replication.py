@@ -47,7 +47,7 @@ def test_close_behind() -> None:
     world = World()
     assert not world.replication.behind
     times = world.replication.times(world.item(), 0)
-    assert times == (ms(0), ms(GRACE), 0, int(GRACE * 1000), False)
+    assert times == (ms(0), ms(GRACE), 0, int(GRACE * 1000), False, True)
 
 
 @pytest.mark.parametrize("skew", [0.0, 1.3])
@@ -120,6 +120,14 @@ def test_late_is_what_comes_behind_the_soonest_expiry() -> None:
     assert not world.replication.times(world.item(), ms(2.1)).late
 
 
+def test_an_expiry_has_passed_by_the_clock_of_the_target() -> None:
+    """Whether behind or not, in a snapshot or not."""
+    world = World(skew=0.5)
+    for item in (None, world.item()):
+        assert world.replication.times(item, ms(0.5)).passed
+        assert not world.replication.times(item, ms(0.6)).passed
+
+
 @pytest.mark.parametrize("final", ["snapshot", "settling"])
 def test_a_copy_that_is_left_alone_has_its_true_expiries(final: str) -> None:
     """Even behind."""
@@ -128,7 +136,7 @@ def test_a_copy_that_is_left_alone_has_its_true_expiries(final: str) -> None:
     world.status.lag.reset()
     for item in (None, world.item()):
         times = world.replication.times(item, 0)
-        assert (times.near, times.late) == (NEVER, False)
+        assert (times.near, times.late, times.passed) == (NEVER, False, False)
 
 
 def test_when_it_was_written() -> None:

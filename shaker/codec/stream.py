@@ -21,10 +21,10 @@ MAX_ARGUMENTS: Final = (1 << 31) - 1
 # Above so many bytes, a command is looked at only when all its arguments can have come: joining what is held of it
 # anew for each chunk would take a time that grows with its square.
 PATIENT: Final = 64 * 1024
-# Lengths as the servers spell them, looked up instead of parsed: most are small.
-LENGTHS: Final[dict[bytes, int]] = {b"%d" % n: n for n in range(4096)}
 # Spellings of command names remembered, so that hostile names cannot grow the table without end.
 MAX_NAMES: Final = 4096
+# Longer beginnings of commands, their names included, are not compared with the next one's.
+MAX_HEAD: Final = 64
 # Kinds of commands.
 ORDINARY: Final = 0
 SPECIAL: Final = 1
@@ -36,13 +36,15 @@ class Plain(NamedTuple):
     """A run of whole ordinary commands as they came; `end_offset` is the replication offset behind the last.
 
     Transactions of ordinary commands that came whole are in it without what framed them. `noted` are the bits of
-    all noted commands among them.
+    all noted commands among them. `head` is what each of them begins with, number of arguments and name; empty
+    where that is not the same for all, or not known.
     """
 
     data: bytes
     commands: int
     end_offset: int
     noted: int = 0
+    head: bytes = b""
 
 
 class Note(NamedTuple):
@@ -120,6 +122,9 @@ class StreamReader:
         self._kind = ORDINARY
         self._marked = False
         self._bits = 0
+        # Count and name of the last ordinary command with arguments, as sent, its further arguments and its bits.
+        self._head = b""
+        self._head_left = self._head_bits = 0
 
     @property
     def held(self) -> int:
@@ -154,9 +159,10 @@ class StreamReader:
         left, unnamed, kind, marked, bits = self._left, self._unnamed, self._kind, self._marked, self._bits
         position = self._resume
         need = 0
-        # Count and name of the last ordinary command with arguments, as sent: most begin like the one before.
-        head = b""
-        head_size = head_left = head_bits = 0
+        # Most commands begin like the one before. `mixed`: those of the run do not.
+        head, head_left, head_bits = self._head, self._head_left, self._head_bits
+        head_size = len(head)
+        mixed = False
         while True:
             if left < 0:
                 marked = False
@@ -182,8 +188,9 @@ class StreamReader:
                         if 48 <= first <= 57 and 48 <= second <= 57:
                             length, end = first * 10 + second - 528, position + 3
                     elif buffer[position + 4] == 13:
-                        end = position + 4
-                        length = LENGTHS.get(buffer[position + 1 : end], -1)
+                        third = buffer[position + 3]
+                        if 48 <= first <= 57 and 48 <= second <= 57 and 48 <= third <= 57:
+                            length, end = first * 100 + second * 10 + third - 5328, position + 4
                 if length < 0 or buffer[end + 1] != 10:
                     length, end = self._length(buffer, position)
                     if length < 0:
@@ -195,9 +202,11 @@ class StreamReader:
                 if unnamed:
                     unnamed = False
                     kind, bits = self._known(buffer[end + 2 : after - 2], left)
-                    if kind == ORDINARY and left > 1:
-                        head = buffer[start:after]
-                        head_size, head_left, head_bits = after - start, left - 1, bits
+                    if kind == ORDINARY:
+                        mixed = mixed or commands > 0 or (framed >= 0 and commands_before > 0)
+                        head_size = after - start if left > 1 and after - start <= MAX_HEAD else 0
+                        head = buffer[start : start + head_size]
+                        head_left, head_bits = left - 1, bits
                 elif buffer[end + 2] == mark and buffer[end + 2 : end + 2 + len(marker)] == marker:
                     marked = True
                 position = after
@@ -221,33 +230,35 @@ class StreamReader:
                 framed, run = -1, position
             else:
                 if framed >= 0:
-                    self._give(pieces, b"", commands_before, framed, noted_before, out)
+                    self._give(pieces, b"", commands_before, framed, noted_before, b"" if mixed else head, out)
                     self._give_special(buffer[framed:run], run, out)
                     framed = -1
-                self._give(pieces, buffer[run:start], commands, start, noted, out)
+                self._give(pieces, buffer[run:start], commands, start, noted, b"" if mixed else head, out)
                 self._give_special(buffer[start:position], position, out)
+                mixed = False
                 commands = noted = 0
                 run = position
             start = position
             left = -1
         if framed >= 0:
-            self._give(pieces, b"", commands_before, framed, noted_before, out)
+            self._give(pieces, b"", commands_before, framed, noted_before, b"" if mixed else head, out)
             self._give_special(buffer[framed:run], run, out)
         whole = buffer[run:start] if run or start != size else buffer
-        self._give(pieces, whole, commands, start, noted, out)
+        self._give(pieces, whole, commands, start, noted, b"" if mixed else head, out)
         self._unnamed, self._kind, self._marked, self._bits = unnamed, kind, marked, bits
+        self._head, self._head_left, self._head_bits = head, head_left, head_bits
         self._keep(buffer, start, position, left, need, out)
         return out
 
     def _give(
-        self, pieces: list[bytes], last: bytes, commands: int, end: int, noted: int, out: list[Piece]
+        self, pieces: list[bytes], last: bytes, commands: int, end: int, noted: int, head: bytes, out: list[Piece]
     ) -> None:
         """Give out the run of `pieces`, which are emptied, and `last`, if there are commands in it."""
         if commands:
             if pieces:
                 pieces.append(last)
                 last = b"".join(pieces)
-            out.append(Plain(last, commands, self.offset + end, noted))
+            out.append(Plain(last, commands, self.offset + end, noted, head))
         pieces.clear()
 
     def _give_special(self, raw: bytes, end: int, out: list[Piece]) -> None:

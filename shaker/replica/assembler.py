@@ -8,6 +8,7 @@ records on the target, make a batch of their own (or their transaction does).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from shaker.codec.stream import Fragment, Plain, Special, StreamReader
@@ -82,7 +83,7 @@ class StreamAssembler:
         """Take bytes of the stream; return the batches that are whole by now."""
         for piece in self._reader.feed(data):
             if isinstance(piece, Plain):
-                self._pending.add(self.database, piece.data, piece.commands, piece.noted)
+                self._pending.add(self.database, piece.data, piece.commands, piece.noted, piece.head)
                 self._moved(piece.end_offset)
             elif isinstance(piece, Fragment):
                 self._fragment(piece)
@@ -228,8 +229,8 @@ class StreamAssembler:
     def _batch(self, pending: _Pending, offset: int, database: int, *, more: bool) -> Batch:
         return Batch(
             parts=tuple(
-                Part(number, b"".join(data), count, label, expiries)
-                for number, data, count, label, expiries in pending.parts
+                Part(run.database, b"".join(run.pieces), run.commands, run.label, run.expiries, run.head)
+                for run in pending.parts
             ),
             commands=pending.commands,
             size=pending.size,
@@ -255,12 +256,23 @@ class StreamAssembler:
         )
 
 
+@dataclass(slots=True)
+class _Run:
+    """What becomes a part of a batch."""
+
+    database: int
+    pieces: list[bytes]
+    commands: int
+    label: Label | None = None
+    expiries: int = 0
+    head: bytes = b""
+
+
 class _Pending:
     """What is gathered for one batch."""
 
     def __init__(self) -> None:
-        # Database, bytes, commands, label and expiries of each part.
-        self.parts: list[tuple[int, list[bytes], int, Label | None, int]] = []
+        self.parts: list[_Run] = []
         self.commands = 0
         self.size = 0
         self.begin = 0  # offset before the MULTI of a transaction
@@ -272,24 +284,20 @@ class _Pending:
         self.unfinished = False  # a huge command is under way
         self.spilled = False  # its beginning was given out
 
-    def add(self, database: int, data: bytes, commands: int, expiries: int) -> None:
-        self._extend(database, [data], commands, expiries)
+    def add(self, database: int, data: bytes, commands: int, expiries: int, head: bytes = b"") -> None:
+        self._extend(_Run(database, [data], commands, None, expiries, head))
         self.commands += commands
         self.size += len(data)
 
     def add_fragment(self, database: int, data: bytes, label: Label, *, last: bool) -> None:
-        self.parts.append((database, [data], int(last), label, 0))
+        self.parts.append(_Run(database, [data], int(last), label))
         self.commands += last
         self.size += len(data)
         self.unfinished = not last
 
     def merge(self, other: _Pending) -> None:
-        for part in other.parts:
-            database, pieces, commands, label, expiries = part
-            if label is None:
-                self._extend(database, pieces, commands, expiries)
-            else:
-                self.parts.append(part)
+        for run in other.parts:
+            self._extend(run)
         self.commands += other.commands
         self.size += other.size
         self.rejected += other.rejected
@@ -300,15 +308,23 @@ class _Pending:
         self.commands = self.size = self.skipped = 0
         self.spilled = True
 
-    def _extend(self, database: int, pieces: list[bytes], commands: int, expiries: int) -> None:
-        if self.parts:
-            number, mine, before, label, noted = self.parts[-1]
-            # Databases are swapped by a part of its own: what belongs to the keys of the others stays with them.
-            if number == database and label is None and not (noted | expiries) & SWAPS:
-                mine.extend(pieces)
-                self.parts[-1] = (number, mine, before + commands, label, noted | expiries)
-                return
-        self.parts.append((database, pieces, commands, None, expiries))
+    def _extend(self, run: _Run) -> None:
+        last = self.parts[-1] if self.parts else None
+        # Databases are swapped by a part of its own: what belongs to the keys of the others stays with them.
+        if (
+            last is None
+            or last.database != run.database
+            or last.label is not None
+            or run.label is not None
+            or (last.expiries | run.expiries) & SWAPS
+        ):
+            self.parts.append(run)
+            return
+        last.pieces.extend(run.pieces)
+        last.commands += run.commands
+        last.expiries |= run.expiries
+        if last.head != run.head:
+            last.head = b""
 
 
 _HANDLERS: Final[dict[bytes, Callable[[StreamAssembler, Special], None]]] = {

@@ -15,7 +15,7 @@ class Part(NamedTuple):
 
     With a `label`, a fragment of one huge command instead, which the label names: its name and its first key. It
     counts as a command with its last fragment. `expiries` tells which commands may be in it, by the bits of
-    `shaker.transform.expiry`.
+    `shaker.transform.expiry`; `head` what each begins with, number of arguments and name, empty if they differ.
     """
 
     database: int
@@ -23,6 +23,7 @@ class Part(NamedTuple):
     commands: int
     label: tuple[bytes, bytes | None] | None = None
     expiries: int = 0
+    head: bytes = b""
 
 
 class Records(NamedTuple):

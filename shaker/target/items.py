@@ -67,11 +67,19 @@ class StreamItem:
 
 
 class Sent(NamedTuple):
-    """Requests sent inside a transaction: a run of commands of an item, or without one the worker's own."""
+    """Requests sent inside a transaction: a run of commands of an item, or without one the worker's own.
+
+    One request for a run of several commands is the MSET that they were joined to.
+    """
 
     requests: int
     item: StreamItem | None = None
     part: Part | None = None
+
+    @property
+    def joined(self) -> bool:
+        """Whether the commands went as one."""
+        return self.part is not None and self.requests < self.part.commands
 
 
 @dataclass(slots=True)

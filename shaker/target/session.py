@@ -18,11 +18,12 @@ from shaker.errors import UnfaithfulError
 from shaker.target.advance import concluding, snapshot_requests
 from shaker.target.databases import SELECT_0, Databases
 from shaker.target.expiries import Expiries
-from shaker.target.items import Hold, Rejection, Sent, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
+from shaker.target.items import Hold, Rejection, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
 from shaker.target.records import Checkpoint, Fence, checkpoint_key, fence_key
 from shaker.target.steps import Progress, ReplyReader, Requests, Step, Transaction
 from shaker.target.window import Counted, Window, position_of
 from shaker.transform.commands import CommandTable
+from shaker.transform.mset import mset
 
 MULTI: Final = encode("MULTI")
 EXEC: Final = encode("EXEC")
@@ -272,10 +273,11 @@ class TargetSession:
                 kind="too_large",
             )
         for part in batch.parts:
+            if self._window.joins and (joined := mset(part.data, part.commands, part.head)):
+                transaction.run(item, part, joined, 1, out)
+                continue
             data, beside = self._expiries.rewrite(item, part)
-            transaction.select(part.database, out)
-            out.append(data)
-            transaction.add(Sent(part.commands, item, part))
+            transaction.run(item, part, (data,), part.commands, out)
             self._send_beside(beside, transaction, out)
         if batch.records is not None:
             transaction.sealed = True

@@ -62,8 +62,13 @@ class Transaction:
     lacking: list[Lacking] = field(default_factory=list)  # those of them whose key may have expired early
     walk: Walk | None = None  # finds them
 
-    def add(self, sent: Sent) -> None:
-        """Note requests that were sent."""
+    def run(self, item: StreamItem, part: Part, pieces: tuple[bytes, ...], requests: int, out: list[bytes]) -> None:
+        """Send a run of commands of an item as so many requests."""
+        self.select(part.database, out)
+        out += pieces
+        self._add(Sent(requests, item, part))
+
+    def _add(self, sent: Sent) -> None:
         self.layout.append(sent)
         self.commands += sent.requests
 
@@ -81,7 +86,7 @@ class Transaction:
     def request(self, request: bytes, out: list[bytes]) -> None:
         """Send a request of the worker's own."""
         out.append(request)
-        self.add(Sent(1))
+        self._add(Sent(1))
 
     def send(self, parts: tuple[Part, ...], out: list[bytes]) -> None:
         """Send requests of the worker's own, as the whole of it."""
@@ -89,7 +94,7 @@ class Transaction:
         for part in parts:
             self.select(part.database, out)
             out.append(part.data)
-            self.add(Sent(part.commands))
+            self._add(Sent(part.commands))
 
     def release(self) -> None:
         """Forget the bytes of its commands: those that fail are told by number only."""
@@ -243,6 +248,10 @@ class ReplyReader:
         found: dict[int, tuple[StreamItem, list[tuple[Part, int, Rejection]]]] = {}
         for number, text in transaction.refused:
             sent, index, arguments = walk.command(number)
+            if sent.joined:
+                self._window.joins = False  # what it has against the commands is said of each of them then
+                rejection = rejection_of((b"MSET", None), text)
+                raise LinkError(f"the target rejects {rejection.summary}", kind="rejected")
             item, part = sent.item, sent.part
             if item is None or part is None:
                 raise LinkError(f"the target refuses the worker's own request: {text}", kind="refused")
@@ -279,6 +288,9 @@ class ReplyReader:
                 transaction.rejections.append(rejection_of(part.label, text))
                 continue
             rejection = describe(arguments, text, self._table)
+            if sent.joined:
+                transaction.rejections += [rejection] * part.commands
+                continue
             if text.startswith(MISSING):
                 transaction.lacking.append(Lacking(part.database, arguments, rejection))
             else:

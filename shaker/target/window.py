@@ -39,6 +39,7 @@ class Window:
         self._base: list[Position] = []
         self.databases: set[int] = set()  # to be proven by each connection before anything else
         self.covered: tuple[Item, ...] = ()  # what the last `recover` found to have taken effect, its answer lost
+        self.joins = True  # whether commands may go joined to one: the target has refused none
         self.counted: Counted | None = None  # what the last answered transaction told, known before it is written
 
     def __len__(self) -> int:

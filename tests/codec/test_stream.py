@@ -232,7 +232,7 @@ def test_a_command_of_the_limit_passes() -> None:
     assert len(data) == 1000
     for pieces in every_cut(data):
         [found] = feed(reader(max_command=1000), pieces)
-        assert found == Plain(data, 1, START + 1000)
+        assert found == Plain(data, 1, START + 1000, head=b"*3\r\n$3\r\nSET\r\n")
 
 
 def test_a_large_command_takes_no_longer_in_pieces() -> None:
@@ -336,6 +336,71 @@ def test_every_spelling_is_noted() -> None:
         assert run.noted == 4
 
 
+# --- what all commands of a run begin with ---
+
+
+def check_heads(requests: list[list[bytes]], pieces: list[bytes], stream: StreamReader) -> list[bytes]:
+    """What a run tells of the beginning of its commands is true of each; return what was told."""
+    told = []
+    for piece in feed(stream, pieces):
+        if isinstance(piece, Plain):
+            told.append(piece.head)
+            assert all(encode(*request).startswith(piece.head) for request in parse(piece.data))
+    return told
+
+
+COUNTED = b"*%d\r\n$%d\r\n%s\r\n"
+HEAD3, HEAD4, HEADI = COUNTED % (3, 3, b"SET"), COUNTED % (4, 3, b"SET"), COUNTED % (2, 4, b"INCR")
+HEADS = {
+    "all alike": ([SET3, SET3, SET3], [HEAD3]),
+    "alone": ([SET3], [HEAD3]),
+    "another number of arguments": ([SET3, SET4], [b""]),
+    "another one first": ([[b"INCR", b"k"], SET3, SET3], [b""]),
+    "another one last": ([SET3, SET3, [b"INCR", b"k"]], [b""]),
+    "another case": ([SET3, [b"set", b"k", b"v"]], [b""]),
+    "runs apart": (
+        [SET3, SET3, [b"PING"], SET3, [b"PING"], [b"INCR", b"k"], [b"INCR", b"k"]],
+        [HEAD3, HEAD3, HEADI],
+    ),
+    "a special one of the same name": ([SET3, [b"SET", b"shaker:x", b"v"], SET3], [HEAD3, HEAD3]),
+    "other than the run before": ([[b"INCR", b"k"], SET3, [b"PING"], SET3, SET3], [b"", HEAD3]),
+    "a name alone": ([[b"NOTHING"], [b"NOTHING"]], [b""]),
+    "a name alone before": ([[b"NOTHING"], SET3], [b""]),
+    "a name alone behind": ([SET3, [b"NOTHING"]], [b""]),
+    "a long name": ([[b"n" * 60, b"k"], [b"n" * 60, b"k"]], [b""]),
+    "beginnings in values": ([[b"SET", b"k", HEAD3], [b"SET", b"k", HEAD4 + HEAD3]], [HEAD3]),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_beginnings_of_runs(name: str) -> None:
+    """One for all commands, or none; wherever the bytes are cut none is told that is not true."""
+    requests, expected = HEADS[name]
+    assert check_heads(requests, [joined(requests)], reader()) == expected
+    for pieces in every_cut(joined(requests)):
+        check_heads(requests, pieces, reader())
+
+
+def test_a_beginning_is_known_across_cuts() -> None:
+    """However a run of the same commands is cut, all of its parts tell what they begin with."""
+    requests = [SET3] * 5
+    for pieces in every_cut(joined(requests)):
+        assert set(check_heads(requests, pieces, reader())) == {HEAD3}
+
+
+@given(
+    st.lists(
+        st.sampled_from([SET3, SET3, SET3, SET4, [b"set", b"k", b"v"], [b"PING"], [b"X"], [b"MULTI"], [b"EXEC"]])
+    ),
+    st.lists(st.integers(0, 600), max_size=8),
+    st.booleans(),
+)
+@settings(max_examples=300, deadline=None)
+def test_no_beginning_is_told_that_is_not_true(requests: list[list[bytes]], cuts: list[int], frames: bool) -> None:
+    """Around special commands, in and around transactions."""
+    check_heads(requests, cut(joined(requests), cuts), frame_reader() if frames else reader())
+
+
 # --- transactions ---
 
 FRAME = (b"MULTI", b"EXEC")
@@ -404,6 +469,19 @@ def test_frames_of_transactions(name: str) -> None:
     if name != "with arguments":
         for pieces in every_cut(joined(requests)):
             check_frames(requests, pieces)
+
+
+def test_beginnings_in_transactions() -> None:
+    """A transaction among the same commands is one run of them; another command in it or around it tells."""
+    for requests, expected in (
+        ([SET3, *framed(SET3, SET3), SET3], HEAD3),
+        ([*framed(SET3), *framed(SET3)], HEAD3),
+        ([INCR, *framed(SET3, SET3)], b""),
+        ([*framed(SET3, SET3), INCR], b""),
+        ([SET3, *framed(INCR), SET3], b""),
+        ([SET3, *framed(SET3, INCR)], b""),
+    ):
+        assert check_heads(requests, [joined(requests)], frame_reader()) == [expected]
 
 
 def test_a_transaction_that_goes_on() -> None:

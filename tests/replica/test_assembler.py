@@ -20,6 +20,7 @@ from tests.transform.conftest import exchange
 
 REPLID = "c" * 40
 START = 5_000
+INCR = b"*2\r\n$4\r\nINCR\r\n"  # what its commands begin with
 Table = Callable[[str], CommandTable]
 
 
@@ -94,7 +95,9 @@ def test_beginning_of_a_command_behind(case: str, table: Table) -> None:
 def test_database_at_the_start(table: Table) -> None:
     """A stream that goes on does not repeat its SELECT."""
     [batch] = make(table(DEFAULT), database=7).feed(stream("INCR a"))
-    assert batch == Batch((Part(7, stream("INCR a"), 1),), 1, len(stream("INCR a")), REPLID, START + 23 - 2, 7)
+    assert batch == Batch(
+        (Part(7, stream("INCR a"), 1, head=INCR),), 1, len(stream("INCR a")), REPLID, START + 23 - 2, 7
+    )
 
 
 def test_one_part_for_each_run_of_a_database(table: Table) -> None:
@@ -104,10 +107,26 @@ def test_one_part_for_each_run_of_a_database(table: Table) -> None:
     )
     assert isinstance(batch, Batch)
     assert batch.parts == (
-        Part(0, stream("INCR a \n INCR b"), 2),
-        Part(1, stream("INCR c \n INCR d"), 2),
-        Part(0, stream("INCR e"), 1),
+        Part(0, stream("INCR a \n INCR b"), 2, head=INCR),
+        Part(1, stream("INCR c \n INCR d"), 2, head=INCR),
+        Part(0, stream("INCR e"), 1, head=INCR),
     )
+
+
+def test_a_part_tells_what_all_of_its_commands_begin_with(table: Table) -> None:
+    """Of runs that are put together; nothing where they differ, or a command was looked at by itself."""
+    for text, expected in (
+        ("INCR a \n PING \n INCR b", INCR),
+        ("INCR a \n MULTI \n INCR b \n PING \n INCR c \n EXEC", INCR),
+        ("INCR a \n PING \n DECR b", b""),
+        ("INCR a \n PING \n DECR b \n PING \n DECR b", b""),
+        ("INCR a \n PUBLISH b c", b""),
+        ("INCR a \n DEL shaker:x b \n INCR a", b""),
+        ("SWAPDB 2 3", b""),
+    ):
+        [batch] = make(table(DEFAULT)).feed(stream(text))
+        assert isinstance(batch, Batch)
+        assert [part.head for part in batch.parts] == [expected]
 
 
 def test_offsets_are_exact(table: Table) -> None:
@@ -159,7 +178,14 @@ def test_getack(table: Table, spelling: str) -> None:
         assert applied(feed(make(table(DEFAULT)), pieces)) == expected
     kinds = make(table(DEFAULT)).feed(data)
     assert kinds == [
-        Batch((Part(0, stream("INCR a"), 1),), 1, len(stream("INCR a")), REPLID, START + len(stream("INCR a")), 0),
+        Batch(
+            (Part(0, stream("INCR a"), 1, head=INCR),),
+            1,
+            len(stream("INCR a")),
+            REPLID,
+            START + len(stream("INCR a")),
+            0,
+        ),
         AckRequested(START + len(data)),
         Batch((), 0, 0, REPLID, START + len(data), 0),
     ]

@@ -17,6 +17,7 @@ from shaker.link import sweep as sweep_module
 from shaker.target import session as session_module
 from shaker.target import window as window_module
 from shaker.target.records import checkpoint_key, copying_key, expiring_key, fence_key, stale_key
+from shaker.transform import mset as mset_module
 from tests.servers import Server
 from tests.target.driver import REPLID, checkpoint_of, fence_of
 from tests.target.replicating import Command, Replicating, Source, is_unknown
@@ -66,6 +67,9 @@ moved: st.SearchStrategy[list[Command]] = (
     .map(list)
 )
 wrong_types: st.SearchStrategy[Command] = st.tuples(st.just("LPUSH"), keys.map("s:{}".format), st.just("secret"))
+several: st.SearchStrategy[list[Command]] = st.lists(
+    st.tuples(st.just("SET"), every, st.integers(0, 9)), min_size=2, max_size=6
+)
 unknown: st.SearchStrategy[Command] = st.sampled_from(
     [("NOSUCH", "k", "secret"), ("INCR",), ("OTHER",)]  # a name that is not known, a wrong number of arguments
 )
@@ -86,7 +90,7 @@ transactions = st.lists(
     st.one_of(changes, st.tuples(st.just("SELECT"), st.sampled_from(DATABASES))), min_size=1, max_size=5
 ).map(lambda inside: [("MULTI",), *inside, ("EXEC",)])
 streams = st.lists(
-    st.one_of(changes.map(lambda one: [one]), steering.map(lambda one: [one]), transactions, moved),
+    st.one_of(changes.map(lambda one: [one]), steering.map(lambda one: [one]), transactions, moved, several),
     min_size=8,
     max_size=40,
 ).map(lambda groups: [command for group in groups for command in group])
@@ -264,6 +268,7 @@ def test_each_command_takes_effect_once(
             patch.object(window_module, "ITEM_OVERHEAD", overhead),
             patch.object(sweep_module, "FIRST_KEYS", 1),
             patch.object(sweep_module, "STEP_KEYS", step_keys),
+            patch.object(mset_module, "LEAST", 2),
         ):
             worker.start()
             if not in_snapshot:

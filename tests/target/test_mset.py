@@ -1,0 +1,117 @@
+"""Runs of SET that go as one MSET: they count and take effect as they came, and what fails is said of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from shaker.codec.resp import encode
+from shaker.errors import LinkError
+from shaker.transform.mset import LEAST, SET
+from tests.servers import Server
+from tests.target.driver import Stream, Writer, checkpoint_of, start_stream
+from tests.target.test_expiries import Feeding
+
+MANY = LEAST + 4
+
+
+def sets(first: int = 0, count: int = MANY) -> list[tuple[str, str, str]]:
+    """SET of so many keys."""
+    return [("SET", f"key:{number}", f"value:{number}") for number in range(first, first + count)]
+
+
+def feeding(writer: Writer) -> Feeding:
+    """A source for a writer whose stream has begun at 1000."""
+    return Feeding(writer)
+
+
+def test_a_run_goes_as_one(writer: Writer, target: Server) -> None:
+    """In the database it is for, between what came before and behind; all of its commands are counted."""
+    source = feeding(writer)
+    source.apply(*sets(), ("SELECT", 3), *sets(), ("SELECT", 0), ("INCR", "n"))
+    assert writer.sent.count(b"$4\r\nMSET\r\n") == 2
+    assert SET not in writer.sent
+    for database in (0, 3):
+        assert target.client(db=database).mget(*(key for _, key, _ in sets())) == [
+            b"value:%d" % n for n in range(MANY)
+        ]
+    assert target.client().get("n") == b"1"
+    assert sum(progress.commands for progress in writer.progress) == 2 * MANY + 1
+    checkpoint = checkpoint_of(target)
+    assert checkpoint is not None
+    assert checkpoint.offset == source.assembler.offset
+
+
+@pytest.mark.parametrize(
+    "commands", [sets(count=LEAST - 1), [*sets(), ("SET", "k", SET)], [*sets(), ("INCR", "n")]]
+)
+def test_others_go_as_they_came(writer: Writer, target: Server, commands: list[tuple[str, ...]]) -> None:
+    """Too few, one that holds what looks like a command, one among them that is none."""
+    feeding(writer).apply(*commands)
+    assert b"MSET" not in writer.sent
+    assert target.client().dbsize() == len(commands) + 2
+
+
+def test_cut_anywhere(writer: Writer, target: Server) -> None:
+    """Sent again after each lost connection: each takes effect once, with its offset."""
+    source = feeding(writer)
+    for number in range(0, 400, 40):
+        source.write(("INCR", "n"))
+        source.write(*sets(number))
+        data = writer.data_to_send()
+        with suppress(LinkError):
+            writer.wire.send(data[: len(data) * number // 400])
+        writer.cut()
+        assert writer.register()
+    writer.run_through()
+    assert target.client().get("n") == b"10"
+    assert target.client().dbsize() == 10 * MANY + 3
+    assert checkpoint_of(target).offset == source.assembler.offset  # type: ignore[union-attr]
+
+
+def test_a_target_without_mset(server: Callable[..., Server], make_writer: Callable[..., Writer]) -> None:
+    """It costs one connection; from then on the commands go as they came, and none of them is rejected."""
+    target = server(rename_command='MSET ""')
+    writer = make_writer(target)
+    writer.register()
+    start_stream(writer, Stream())
+    source = feeding(writer)
+    source.write(*sets())
+    with pytest.raises(LinkError, match="the target rejects MSET: ERR unknown command") as caught:
+        writer.run()
+    assert "value" not in str(caught.value)
+    source.write(*sets(MANY))
+    writer.run_through()
+    source.apply(*sets(2 * MANY))
+    assert writer.rejections == []
+    assert target.client().dbsize() == 3 * MANY + 2
+
+
+def test_what_fails_inside_exec_is_said_of_each(writer: Writer, stream: Stream, target: Server) -> None:
+    """The user loses the right while the transaction waits for its end: as many rejections as commands."""
+    source = feeding(writer)
+    source.write(("INCR", "n"))
+    writer.send()
+    source.write(("INCR", "n"), *sets(), ("INCR", "n"))
+    source.write(*sets())
+    writer.send()
+    target.client().execute_command("ACL", "SETUSER", "default", "-mset")
+    try:
+        writer.run()
+    finally:
+        target.client().execute_command("ACL", "SETUSER", "default", "+mset")
+    writer.run_through()
+    assert {(one.command, one.key) for one in writer.rejections} == {("SET", "key:0")}
+    assert checkpoint_of(target).rejected == len(writer.rejections) == MANY  # type: ignore[union-attr]
+    assert target.client().get("n") == b"3"
+
+
+def test_replies_of_single_bytes(writer: Writer, target: Server) -> None:
+    """However they are cut."""
+    writer.slice = 1
+    feeding(writer).apply(("RPUSH", "l", 1), *sets(), ("SELECT", 1), *sets(), ("SELECT", 0), ("INCR", "l"))
+    assert [one.command for one in writer.rejections] == ["INCR"]
+    assert target.client(db=1).dbsize() == MANY
+    assert encode("SELECT", 1) in writer.sent
