@@ -22,6 +22,7 @@ from tests.bench import measures, report
 from tests.bench.loads import LOADS, write_load, write_restores
 from tests.bench.report import NATIVE, PIPE, VARIANTS
 from tests.servers import DEFAULT, NAMES, Server
+from tests.worker import Worker
 
 # "Half load" is half of the commands that the native stream of this kind takes in a second.
 MEASURED_LOAD = "SET 100 B"
@@ -139,6 +140,9 @@ class Bench:
         seconds = self._native_seconds
         return self._given.commands / statistics.median(seconds) / 2 if seconds else 0.0
 
+    def _worker(self, variant: str, source: Server, target: Server) -> Worker:
+        return measures.start_worker(source, target, self._trees[variant])
+
     def _full_sync(self, source: Server, restores: Path) -> Iterator[tuple[str, measures.Figures]]:
         for variant in self._given.variants:
             with Server(self._given.server) as target:
@@ -147,26 +151,28 @@ class Bench:
                 elif variant == PIPE:
                     yield variant, measures.piped(target, restores)
                 else:
-                    yield variant, measures.worker_full_sync(source, target, self._trees[variant])
+                    yield variant, measures.worker_full_sync(source, target, self._worker(variant, source, target))
 
     def _stream(self, commands: Path) -> Iterator[tuple[str, measures.Figures]]:
         for variant in self._given.variants:
             with Server(self._given.server) as source, Server(self._given.server) as target:
                 if variant == NATIVE:
-                    yield variant, measures.native_stream(source, target, commands)
+                    yield variant, measures.native_stream(commands, source, target)
                 elif variant == PIPE:
                     yield variant, measures.piped(source, commands)
                 else:
-                    yield variant, measures.worker_stream(source, target, commands, self._trees[variant])
+                    worker = self._worker(variant, source, target)
+                    yield variant, measures.worker_stream(commands, source, target, worker)
 
     def _latency(self, rate: float) -> Iterator[tuple[str, measures.Figures]]:
         samples = self._given.samples
         for variant in self._given.variants:
             with Server(self._given.server) as source, Server(self._given.server) as target:
                 if variant == NATIVE:
-                    yield variant, measures.native_latency(source, target, samples, rate)
+                    yield variant, measures.native_latency(samples, rate, source, target)
                 elif variant != PIPE:
-                    yield variant, measures.worker_latency(source, target, samples, rate, self._trees[variant])
+                    worker = self._worker(variant, source, target)
+                    yield variant, measures.worker_latency(samples, rate, source, target, worker)
 
 
 def _named(of: str, variant: str, figures: measures.Figures) -> Iterator[Measured]:

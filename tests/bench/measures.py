@@ -85,11 +85,11 @@ def piped(server: Server, commands: Path) -> Figures:
     return {"s": time.monotonic() - started}
 
 
-def worker_full_sync(source: Server, target: Server, tree: Path) -> Figures:
-    """The worker from the start of its process to the first key and to all keys; then what it took."""
+def worker_full_sync(source: Server, target: Server, worker: Worker) -> Figures:
+    """A worker from the start of its process to the first key and to all keys; then what it took."""
     complete, client = all_keys(source, target, RECORDS), target.client()
     started = time.monotonic()
-    with start_worker(source, target, tree) as worker:
+    with worker:
         until(lambda: _keys(client) > RECORDS, "the first key on the target", worker)
         first = time.monotonic() - started
         until(complete, "all keys on the target", worker)
@@ -116,16 +116,16 @@ def _flows(source: Server, target: Server) -> None:
     until(lambda: client.exists("flows"), "the stream")
 
 
-def native_stream(source: Server, target: Server, commands: Path) -> Figures:
-    """The stream to a native replica."""
+def native_stream(commands: Path, source: Server, target: Server) -> Figures:
+    """The stream of a file's commands to a native replica."""
     target.replicate(source)
     _flows(source, target)
     return {"s": stream_seconds(source, target, commands)}
 
 
-def worker_stream(source: Server, target: Server, commands: Path, tree: Path) -> Figures:
-    """The stream through the worker; then what it took."""
-    with start_worker(source, target, tree) as worker:
+def worker_stream(commands: Path, source: Server, target: Server, worker: Worker) -> Figures:
+    """The stream of a file's commands through a worker; then what it took."""
+    with worker:
         worker.wait_state("streaming")
         _flows(source, target)
         before = processor_seconds(worker.pid)
@@ -179,16 +179,16 @@ def _latency(source: Server, target: Server, samples: int, rate: float) -> Figur
     }
 
 
-def native_latency(source: Server, target: Server, samples: int, rate: float) -> Figures:
+def native_latency(samples: int, rate: float, source: Server, target: Server) -> Figures:
     """Latency of a native replica while the source gets `rate` more commands a second."""
     target.replicate(source)
     _flows(source, target)
     return _latency(source, target, samples, rate)
 
 
-def worker_latency(source: Server, target: Server, samples: int, rate: float, tree: Path) -> Figures:
-    """Latency of the worker while the source gets `rate` more commands a second; what it took."""
-    with start_worker(source, target, tree) as worker:
+def worker_latency(samples: int, rate: float, source: Server, target: Server, worker: Worker) -> Figures:
+    """Latency of a worker while the source gets `rate` more commands a second; what it took."""
+    with worker:
         worker.wait_state("streaming")
         _flows(source, target)
         return _latency(source, target, samples, rate) | _cost(worker)

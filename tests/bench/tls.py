@@ -1,120 +1,71 @@
-"""What TLS on both links costs the worker, beside what the ssl library itself takes for as many bytes.
+"""What TLS on both links costs the worker, beside what it spends in the ssl library.
 
-By hand: `python -m tests.bench.tls` (`--rounds`, `--keys`, `--sets`). The library alone decrypts as much as the
-worker has received and encrypts as much as it has sent, in memory; all else of a link is there without TLS, too.
+By hand: `python -m tests.bench.tls` (`--rounds`, `--keys`, `--sets`). What it spends there is counted in a run of
+its own, around each call (tests/bench/library): the clocks, too, take time.
 """
 
 from __future__ import annotations
 
 import argparse
-import ssl
+import os
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from shaker.sample import seed
 from tests import compiled
 from tests.bench.loads import write_load
-from tests.bench.measures import RECORDS, all_keys, start_worker, stream_seconds, until
+from tests.bench.measures import Figures, start_worker, worker_full_sync, worker_stream
 from tests.security.certificates import Authority, tls_server, tls_url
 from tests.servers import Server
-from tests.worker import Worker, processor_seconds
+from tests.worker import Worker
 
-BLOCK = 256 * 1024  # bytes written at once
-
-
-class Cost(NamedTuple):
-    """What one run took: seconds, seconds of a processor, bytes received of the source and sent to the target."""
-
-    seconds: float
-    processor: float
-    received: int
-    sent: int
+LIBRARY = Path(__file__).parent / "library"
+KINDS = ("plain", "TLS", "counted")  # of workers
+COLUMNS = {
+    "plain, s": ("plain", "s"),
+    "TLS, s": ("TLS", "s"),
+    "plain, processor s": ("plain", "processor s"),
+    "TLS, processor s": ("TLS", "processor s"),
+    "of it in the ssl library, s": ("counted", "library s"),
+}
+Measure = Callable[[Server, Server, Worker], Figures]
 
 
 class Bench:
     """Servers that speak TLS and plain, and the workers between them."""
 
     def __init__(self, directory: Path, tree: Path) -> None:
-        self.authority = Authority(directory / "authority")
-        self.certificate = self.authority.issue("server")
+        self._authority = Authority(directory / "authority")
+        self._certificate = self._authority.issue("server")
         self._tree = tree
+        self._noted = directory / "library seconds"
 
     def server(self) -> Server:
         """Return a server, not started."""
-        return tls_server(self.authority, self.certificate)
+        return tls_server(self._authority, self._certificate)
 
-    def worker(self, source: Server, target: Server, *, encrypted: bool) -> Worker:
-        """Return a worker, not started, that uses TLS on both sides, or on none."""
-        if not encrypted:
+    def measure(self, kind: str, source: Server, target: Server, measure: Measure) -> Figures:
+        """Measure with a worker of one kind; what a counted one has spent in the library is added."""
+        worker = self._worker(kind, source, target)
+        figures = measure(source, target, worker)
+        if kind == "counted":
+            figures["library s"] = float(self._noted.read_text().split()[0])
+        return figures
+
+    def _worker(self, kind: str, source: Server, target: Server) -> Worker:
+        if kind == "plain":
             return start_worker(source, target, self._tree)
-        settings = {f"SHAKER_{side}__TLS__CA_FILE": str(self.authority.file) for side in ("SOURCE", "TARGET")}
+        settings = {f"SHAKER_{side}__TLS__CA_FILE": str(self._authority.file) for side in ("SOURCE", "TARGET")}
+        if kind == "counted":
+            settings |= {
+                "PYTHONPATH": os.pathsep.join(map(str, (self._tree, LIBRARY))),
+                "LIBRARY_SECONDS": str(self._noted),
+            }
         return start_worker(tls_url(source), tls_url(target), self._tree, **settings)
-
-    def full_sync(self, source: Server, *, encrypted: bool) -> Cost:
-        """Measure a full sync of all that `source` holds."""
-        with self.server() as target:
-            complete = all_keys(source, target, RECORDS)
-            started = time.monotonic()
-            with self.worker(source, target, encrypted=encrypted) as worker:
-                until(complete, "all keys on the target", worker)
-                return _cost(worker, time.monotonic() - started, 0.0)
-
-    def stream(self, commands: Path, *, encrypted: bool) -> Cost:
-        """Measure the stream of a file's commands."""
-        with (
-            self.server() as source,
-            self.server() as target,
-            self.worker(source, target, encrypted=encrypted) as worker,
-        ):
-            worker.wait_state("streaming")
-            before = processor_seconds(worker.pid)
-            return _cost(worker, stream_seconds(source, target, commands), before)
-
-    def library(self, received: int, sent: int) -> float:
-        """Return the processor seconds of the ssl library alone, as a client, for so many bytes."""
-        context = ssl.create_default_context(cafile=str(self.authority.file))
-        serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        serving.load_cert_chain(*map(str, self.certificate))
-        to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
-        client = context.wrap_bio(to_client, to_server, server_hostname="127.0.0.1")
-        server = serving.wrap_bio(to_server, to_client, server_side=True)
-        while not (_done(client.do_handshake) & _done(server.do_handshake)):
-            pass
-        block, spent = bytes(BLOCK), 0.0
-        for _ in range(received // BLOCK):
-            server.write(block)
-            data = to_client.read()
-            began = time.process_time()
-            to_client.write(data)
-            while _done(lambda: client.read(BLOCK)):
-                pass
-            spent += time.process_time() - began
-        for _ in range(sent // BLOCK):
-            began = time.process_time()
-            client.write(block)
-            to_server.read()
-            spent += time.process_time() - began
-        return spent
-
-
-def _done(call: Callable[[], object]) -> bool:
-    try:
-        call()
-    except ssl.SSLWantReadError:
-        return False
-    return True
-
-
-def _cost(worker: Worker, seconds: float, before: float) -> Cost:
-    processor = processor_seconds(worker.pid) - before
-    metrics = dict(line.rsplit(" ", 1) for line in worker.get("/metrics")[1].splitlines() if line[:1] != "#")
-    received, sent = (int(float(metrics[f"shaker_{what}_bytes_total"])) for what in ("received", "sent"))
-    return Cost(seconds, processor, received, sent)
 
 
 def main() -> None:
@@ -124,34 +75,26 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--sets", type=int, default=1_000_000)
     given = parser.parse_args()
-    costs: dict[tuple[str, bool], list[Cost]] = {}
-    library: dict[str, list[float]] = {}
+    figures: dict[tuple[str, str], list[Figures]] = {}
+    full_sync, stream = f"full sync of {given.keys:,} keys", f"stream of {given.sets:,} SET"
     with tempfile.TemporaryDirectory(prefix="shaker-bench-") as name:
         bench = Bench(Path(name), compiled.build(Path(name)))
         sets = Path(name) / "sets"
         write_load(sets, "SET 100 B", given.sets)
-        with bench.server() as source:
-            seed(source.client(), given.keys, shortest_expiry=86_400_000)
-            runs: dict[str, Callable[[bool], Cost]] = {
-                f"full sync of {given.keys:,} keys": lambda encrypted: bench.full_sync(source, encrypted=encrypted),
-                f"stream of {given.sets:,} SET": lambda encrypted: bench.stream(sets, encrypted=encrypted),
-            }
+        with bench.server() as filled:
+            seed(filled.client(), given.keys, shortest_expiry=86_400_000)
             for _ in range(given.rounds):
-                for what, run in runs.items():
-                    for encrypted in (False, True):
-                        costs.setdefault((what, encrypted), []).append(run(encrypted))
-                    _, _, received, sent = costs[what, True][-1]
-                    library.setdefault(what, []).append(bench.library(received, sent))
-    sys.stdout.write("| | plain, s | TLS, s | plain, processor s | TLS, processor s | the ssl library alone, s |\n")
-    sys.stdout.write("| --- | ---: | ---: | ---: | ---: | ---: |\n")
-    for what, alone in library.items():
-        cells = [
-            statistics.median(cost[figure] for cost in costs[what, encrypted])
-            for figure in (0, 1)
-            for encrypted in (False, True)
-        ]
-        row = " | ".join(f"{cell:.2f}" for cell in [*cells, statistics.median(alone)])
-        sys.stdout.write(f"| {what} | {row} |\n")
+                for kind in KINDS:
+                    with bench.server() as target:
+                        measured = bench.measure(kind, filled, target, worker_full_sync)
+                    figures.setdefault((full_sync, kind), []).append(measured)
+                    with bench.server() as source, bench.server() as target:
+                        measured = bench.measure(kind, source, target, partial(worker_stream, sets))
+                    figures.setdefault((stream, kind), []).append(measured)
+    sys.stdout.write(f"| | {' | '.join(COLUMNS)} |\n| --- |{' ---: |' * len(COLUMNS)}\n")
+    for what in (full_sync, stream):
+        cells = [statistics.median(one[figure] for one in figures[what, kind]) for kind, figure in COLUMNS.values()]
+        sys.stdout.write(f"| {what} | {' | '.join(f'{cell:.2f}' for cell in cells)} |\n")
 
 
 if __name__ == "__main__":
