@@ -24,6 +24,20 @@ def nth_command(data: bytes, index: int) -> list[bytes]:
     return split(data[start : command_end(data, start)])
 
 
+def whole(rests: bytes, head: bytes) -> bytes:
+    """Return the commands of a bare run: `head`, number of arguments and name, and then one of the `rests` each."""
+    arguments = int(head[1 : head.index(b"\r\n")]) - 1
+    commands: list[bytes] = []
+    position = 0
+    while position < len(rests):
+        start = position
+        for _ in range(arguments):
+            end = rests.index(b"\r\n", position)
+            position = end + 4 + int(rests[position + 1 : end])
+        commands += (head, rests[start:position])
+    return b"".join(commands)
+
+
 def split(command: bytes) -> list[bytes]:
     """Return the arguments of one whole request."""
     position = command.index(b"\r\n") + 2

@@ -8,9 +8,10 @@ split into arguments.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from shaker.codec.arguments import MAX_HEADER, ArgumentSkipper
+from shaker.codec.pieces import Fragment, Note, Piece, Plain, Special
 from shaker.codec.requests import split, split_whole
 from shaker.errors import CorruptError, UnfaithfulError
 
@@ -32,54 +33,6 @@ BEGINS: Final = 2
 ENDS: Final = 3
 
 
-class Plain(NamedTuple):
-    """A run of whole ordinary commands as they came; `end_offset` is the replication offset behind the last.
-
-    Transactions of ordinary commands that came whole are in it without what framed them. `noted` are the bits of
-    all noted commands among them. `head` is what each of them begins with, number of arguments and name; empty
-    where that is not the same for all, or not known.
-    """
-
-    data: bytes
-    commands: int
-    end_offset: int
-    noted: int = 0
-    head: bytes = b""
-
-
-class Note(NamedTuple):
-    """Bits to set on runs that hold a command, if it has `least` arguments, its name included."""
-
-    bits: int
-    least: int
-
-
-class Special(NamedTuple):
-    """One command that needs a look: its name in upper case, its arguments (name first), its bytes as they came."""
-
-    name: bytes
-    arguments: list[bytes]
-    data: bytes
-    end_offset: int
-
-
-class Fragment(NamedTuple):
-    """Bytes of one huge ordinary command, the `first` or `last` of them or between.
-
-    The first one carries the `arguments` that lie whole in it. `end_offset` is the replication offset behind the
-    last whole command: behind this one for its last fragment.
-    """
-
-    arguments: list[bytes]
-    data: bytes
-    first: bool
-    last: bool
-    end_offset: int
-
-
-Piece = Plain | Special | Fragment
-
-
 class StreamReader:
     """Finds the commands in the stream; any split of the bytes gives the same commands.
 
@@ -87,7 +40,9 @@ class StreamReader:
     `fragment_above` bytes comes in fragments and is never held; any other of more than `max_command` bytes raises
     UnfaithfulError, bytes that are no request raise CorruptError; both name the offset. `noted` has commands, by
     names in upper case, whose presence the runs tell. `frame` are two special commands that frame transactions:
-    where both come at once, and nothing special between them, they are left out.
+    where both come at once, and nothing special between them, they are left out. Commands that begin with `bare`
+    (number of arguments and name, in any case) come without that, where a run has at least `least_bare` of them and
+    nothing else.
     """
 
     def __init__(
@@ -100,6 +55,8 @@ class StreamReader:
         fragment_above: int | None = None,
         noted: dict[bytes, Note] | None = None,
         frame: tuple[bytes, bytes] | None = None,
+        bare: bytes = b"",
+        least_bare: int = 1,
     ) -> None:
         self.offset = offset
         self._special = special
@@ -109,6 +66,8 @@ class StreamReader:
         self._passing: ArgumentSkipper | None = None
         self._noted = noted or {}
         self._frame = frame
+        self._bare = bare
+        self._least_bare = least_bare
         self._names: dict[bytes, int] = {}  # kinds of commands by their names as spelled
         self._notes: dict[bytes, Note] = {}  # of noted commands, by the names as spelled
         self._parts: list[bytes] = []
@@ -159,10 +118,14 @@ class StreamReader:
         left, unnamed, kind, marked, bits = self._left, self._unnamed, self._kind, self._marked, self._bits
         position = self._resume
         need = 0
-        # Most commands begin like the one before. `mixed`: those of the run do not.
+        # Most commands begin like the one before. `mixed`: those of the run do not. `rests` is what follows the
+        # beginnings of its commands, gathered where all of them are to come bare.
         head, head_left, head_bits = self._head, self._head_left, self._head_bits
         head_size = len(head)
         mixed = False
+        bare_size = len(self._bare) or -1
+        bare = gathers = head_size == bare_size and head.upper() == self._bare
+        rests: list[bytes] = []
         while True:
             if left < 0:
                 marked = False
@@ -207,6 +170,8 @@ class StreamReader:
                         head_size = after - start if left > 1 and after - start <= MAX_HEAD else 0
                         head = buffer[start : start + head_size]
                         head_left, head_bits = left - 1, bits
+                        bare = head_size == bare_size and head.upper() == self._bare
+                        gathers = bare and not mixed
                 elif buffer[end + 2] == mark and buffer[end + 2 : end + 2 + len(marker)] == marker:
                     marked = True
                 position = after
@@ -218,6 +183,8 @@ class StreamReader:
             if kind == ORDINARY and not marked:
                 noted |= bits
                 commands += 1
+                if gathers:
+                    rests.append(buffer[start + head_size : position])
             elif kind == BEGINS and framed < 0:
                 pieces.append(buffer[run:start])
                 commands_before, noted_before = commands, noted
@@ -229,37 +196,54 @@ class StreamReader:
                 noted |= noted_before
                 framed, run = -1, position
             else:
+                known = head if gathers else b""
                 if framed >= 0:
-                    self._give(pieces, b"", commands_before, framed, noted_before, b"" if mixed else head, out)
+                    self._give(pieces, buffer, framed, framed, commands_before, noted_before, known, rests, out)
                     self._give_special(buffer[framed:run], run, out)
                     framed = -1
-                self._give(pieces, buffer[run:start], commands, start, noted, b"" if mixed else head, out)
+                self._give(pieces, buffer, run, start, commands, noted, known, rests, out)
                 self._give_special(buffer[start:position], position, out)
-                mixed = False
+                mixed, gathers = False, bare
                 commands = noted = 0
                 run = position
             start = position
             left = -1
+        known = head if gathers else b""
         if framed >= 0:
-            self._give(pieces, b"", commands_before, framed, noted_before, b"" if mixed else head, out)
+            self._give(pieces, buffer, framed, framed, commands_before, noted_before, known, rests, out)
             self._give_special(buffer[framed:run], run, out)
-        whole = buffer[run:start] if run or start != size else buffer
-        self._give(pieces, whole, commands, start, noted, b"" if mixed else head, out)
+        self._give(pieces, buffer, run, start, commands, noted, known, rests, out)
         self._unnamed, self._kind, self._marked, self._bits = unnamed, kind, marked, bits
         self._head, self._head_left, self._head_bits = head, head_left, head_bits
         self._keep(buffer, start, position, left, need, out)
         return out
 
     def _give(
-        self, pieces: list[bytes], last: bytes, commands: int, end: int, noted: int, head: bytes, out: list[Piece]
+        self,
+        pieces: list[bytes],
+        buffer: bytes,
+        run: int,
+        end: int,
+        commands: int,
+        noted: int,
+        head: bytes,
+        rests: list[bytes],
+        out: list[Piece],
     ) -> None:
-        """Give out the run of `pieces`, which are emptied, and `last`, if there are commands in it."""
-        if commands:
-            if pieces:
-                pieces.append(last)
-                last = b"".join(pieces)
-            out.append(Plain(last, commands, self.offset + end, noted, head))
+        """Give out the run of `pieces` and of what lies between `run` and `end`, if there are commands in it.
+
+        With a `head`, `rests` begins with what follows it in each of them. Both lists are left without the run.
+        """
+        if head and commands >= self._least_bare:
+            out.append(Plain(b"".join(rests[:commands]), commands, self.offset + end, noted, head))
+        elif commands:
+            pieces.append(buffer[run:end] if run or end != len(buffer) else buffer)
+            out.append(Plain(b"".join(pieces), commands, self.offset + end, noted))
         pieces.clear()
+        if head:
+            del rests[:commands]
+        else:
+            rests.clear()
 
     def _give_special(self, raw: bytes, end: int, out: list[Piece]) -> None:
         arguments = split(raw)

@@ -11,11 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from shaker.codec.stream import Fragment, Plain, Special, StreamReader
+from shaker.codec.pieces import Fragment, Plain, Special
+from shaker.codec.stream import StreamReader
 from shaker.errors import CorruptError, UnfaithfulError
 from shaker.replica.events import AckRequested, Batch, Part, Records
 from shaker.transform.commands import RESERVED, CommandTable
 from shaker.transform.expiry import NOTED, SWAPS
+from shaker.transform.mset import LEAST, SET
 from shaker.transform.reserved import Verdict, judge
 
 # Commands that steer the stream or reach the worker's records; matched whatever their case (Valkey 9 sends `ping`).
@@ -57,6 +59,8 @@ class StreamAssembler:
             fragment_above=pass_above,
             noted=NOTED,
             frame=(b"MULTI", b"EXEC"),
+            bare=SET,
+            least_bare=LEAST,
         )
         self._label: Label = (b"", None)  # of the huge command under way
         self._offset = offset  # behind the last batch given out
@@ -316,6 +320,7 @@ class _Pending:
             or last.database != run.database
             or last.label is not None
             or run.label is not None
+            or last.head != run.head
             or (last.expiries | run.expiries) & SWAPS
         ):
             self.parts.append(run)
@@ -323,8 +328,6 @@ class _Pending:
         last.pieces.extend(run.pieces)
         last.commands += run.commands
         last.expiries |= run.expiries
-        if last.head != run.head:
-            last.head = b""
 
 
 _HANDLERS: Final[dict[bytes, Callable[[StreamAssembler, Special], None]]] = {

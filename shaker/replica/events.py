@@ -11,11 +11,11 @@ from shaker.codec.rdb_events import Entries, LargeEntry, LargePiece
 
 
 class Part(NamedTuple):
-    """A run of whole commands as they came, for one database.
+    """A run of commands as they came, for one database.
 
     With a `label`, a fragment of one huge command instead, which the label names: its name and its first key. It
     counts as a command with its last fragment. `expiries` tells which commands may be in it, by the bits of
-    `shaker.transform.expiry`; `head` what each begins with, number of arguments and name, empty if they differ.
+    `shaker.transform.expiry`. `head` is what each of them lacks at its beginning; empty where they are whole.
     """
 
     database: int

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from shaker.codec.requests import whole
 from shaker.replica.events import Batch, Part
 
 
@@ -54,6 +55,14 @@ class StreamItem:
         """Drop the bytes."""
         self.batch = self.batch._replace(parts=(), size=0)
         self.released = True
+
+    def complete(self) -> None:
+        """Give all commands the beginning that some lack."""
+        parts = tuple(
+            part._replace(data=whole(part.data, part.head), head=b"") if part.head else part
+            for part in self.batch.parts
+        )
+        self.batch = self.batch._replace(parts=parts, size=sum(len(part.data) for part in parts))
 
     @property
     def size(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from shaker.codec.requests import command_end, nth_command, split
+from shaker.codec.requests import command_end, nth_command, split, whole
 from shaker.errors import AccessError, LinkError, ServerBusyError, UnfaithfulError
 from shaker.replica.events import Part
 from shaker.target.items import Rejection, Sent, SnapshotKeys, StreamItem
@@ -83,7 +83,8 @@ class Walk:
     """Finds commands of a transaction by their number, each at or behind the one before.
 
     One pass whatever the number of questions: a transaction can hold thousands of commands that are rejected.
-    `layout` is what was sent between MULTI and EXEC. A run with a label has no arguments to tell.
+    `layout` is what was sent between MULTI and EXEC. A run with a label has no arguments to tell; of one that was
+    joined the first command is told.
     """
 
     def __init__(self, layout: Iterable[Sent]) -> None:
@@ -104,6 +105,8 @@ class Walk:
         part = self._sent.part
         if part is None or part.label is not None:
             return self._sent, 0, []
+        if self._sent.joined:
+            return self._sent, 0, nth_command(whole(part.data, part.head), 0)
         while self._number < number:
             self._start = command_end(part.data, self._start)
             self._number += 1

@@ -273,8 +273,8 @@ class TargetSession:
                 kind="too_large",
             )
         for part in batch.parts:
-            if self._window.joins and (joined := mset(part.data, part.commands, part.head)):
-                transaction.run(item, part, joined, 1, out)
+            if part.head:
+                transaction.run(item, part, mset(part.data, part.commands), 1, out)
                 continue
             data, beside = self._expiries.rewrite(item, part)
             transaction.run(item, part, (data,), part.commands, out)

@@ -249,7 +249,7 @@ class ReplyReader:
         for number, text in transaction.refused:
             sent, index, arguments = walk.command(number)
             if sent.joined:
-                self._window.joins = False  # what it has against the commands is said of each of them then
+                self._window.part()  # what it has against the commands is said of each of them then
                 rejection = rejection_of((b"MSET", None), text)
                 raise LinkError(f"the target rejects {rejection.summary}", kind="rejected")
             item, part = sent.item, sent.part

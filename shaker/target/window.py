@@ -39,7 +39,7 @@ class Window:
         self._base: list[Position] = []
         self.databases: set[int] = set()  # to be proven by each connection before anything else
         self.covered: tuple[Item, ...] = ()  # what the last `recover` found to have taken effect, its answer lost
-        self.joins = True  # whether commands may go joined to one: the target has refused none
+        self._joins = True
         self.counted: Counted | None = None  # what the last answered transaction told, known before it is written
 
     def __len__(self) -> int:
@@ -62,6 +62,8 @@ class Window:
 
     def put(self, item: Item) -> None:
         """Append an item; the caller looks at `full` before."""
+        if not self._joins and isinstance(item, StreamItem):
+            item.complete()
         self._items.append(item)
         self.size += _cost(item)
 
@@ -95,6 +97,15 @@ class Window:
         index = next(i for i, item in enumerate(self._items) if item is old)
         self._items[index] = new
         self.size += new.size - old.size
+
+    def part(self) -> None:
+        """Have no commands joined from now on, nor of those in the window: the target does not take it."""
+        self._joins = False
+        for item in self._items:
+            if isinstance(item, StreamItem) and not item.released:
+                before = item.size
+                item.complete()
+                self.size += item.size - before
 
     def release(self, items: Iterable[StreamItem | SnapshotKeys]) -> None:
         """Drop the bytes of `items`, which were sent and are too large to keep: they can only come anew."""

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+from shaker.codec.pieces import Note
 from shaker.codec.requests import split
 from shaker.codec.resp import encode
-from shaker.codec.stream import Note
 
 # What a command does: it changes an expiry; it needs a key that may have expired early, to make another one of it
 # or to succeed at all; it takes all keys of a database to another one, so that what comes before it has to be told

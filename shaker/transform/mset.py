@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-SET: Final = b"*3\r\n$3\r\nSET\r\n"  # without options
+SET: Final = b"*3\r\n$3\r\nSET\r\n"  # what one without options begins with
 LEAST: Final = 8  # fewer are not worth it
 
 
-def mset(data: bytes, commands: int, head: bytes) -> tuple[bytes, bytes] | None:
-    """Return one MSET that does what a run of commands does, in two pieces; None for few or no SETs.
+def mset(rests: bytes, commands: int) -> tuple[bytes, bytes]:
+    """Return one MSET, in two pieces, that does what SET commands do, of which `rests` lack their beginning.
 
-    `data` are the whole commands, `head` is what each of them begins with: number of arguments and name. The order
-    of the keys stays: of two values for one key the later one is left (server file src/t_string.c).
+    The order of the keys stays: of two values for one key the later one is left (server file src/t_string.c).
     """
-    if commands < LEAST or head.upper() != SET:
-        return None
-    pairs = data.replace(head, b"")
-    if len(data) - len(pairs) != commands * len(head):
-        return None  # a key or a value holds the like
-    return b"*%d\r\n$4\r\nMSET\r\n" % (2 * commands + 1), pairs
+    return b"*%d\r\n$4\r\nMSET\r\n" % (2 * commands + 1), rests

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shaker.codec.requests import nth_command, split
+from shaker.codec.pieces import Fragment, Note, Plain, Special
+from shaker.codec.requests import nth_command, split, whole
 from shaker.codec.resp import encode
-from shaker.codec.stream import MAX_NAMES, Fragment, Note, Plain, Special, StreamReader
+from shaker.codec.stream import MAX_NAMES, StreamReader
 from shaker.errors import CorruptError, ShakerError, UnfaithfulError
 from tests.codec.resp_strategies import commands, joined
 from tests.splits import cut, every_cut
@@ -232,7 +233,7 @@ def test_a_command_of_the_limit_passes() -> None:
     assert len(data) == 1000
     for pieces in every_cut(data):
         [found] = feed(reader(max_command=1000), pieces)
-        assert found == Plain(data, 1, START + 1000, head=b"*3\r\n$3\r\nSET\r\n")
+        assert found == Plain(data, 1, START + 1000)
 
 
 def test_a_large_command_takes_no_longer_in_pieces() -> None:
@@ -336,69 +337,129 @@ def test_every_spelling_is_noted() -> None:
         assert run.noted == 4
 
 
-# --- what all commands of a run begin with ---
+# --- runs without what all of their commands begin with ---
+
+HEAD = b"*3\r\n$3\r\nSET\r\n"
+LEAST = 2
 
 
-def check_heads(requests: list[list[bytes]], pieces: list[bytes], stream: StreamReader) -> list[bytes]:
-    """What a run tells of the beginning of its commands is true of each; return what was told."""
-    told = []
-    for piece in feed(stream, pieces):
-        if isinstance(piece, Plain):
-            told.append(piece.head)
-            assert all(encode(*request).startswith(piece.head) for request in parse(piece.data))
-    return told
+def bare_reader() -> StreamReader:
+    """A reader that gives two and more SET without their beginning, and leaves out what frames transactions."""
+    special = SPECIAL | {b"MULTI", b"EXEC"}
+    return StreamReader(
+        START, special=special, marker=MARKER, max_command=1_000_000, frame=(b"MULTI", b"EXEC"),
+        bare=HEAD, least_bare=LEAST,
+    )  # fmt: skip
 
 
-COUNTED = b"*%d\r\n$%d\r\n%s\r\n"
-HEAD3, HEAD4, HEADI = COUNTED % (3, 3, b"SET"), COUNTED % (4, 3, b"SET"), COUNTED % (2, 4, b"INCR")
-HEADS = {
-    "all alike": ([SET3, SET3, SET3], [HEAD3]),
-    "alone": ([SET3], [HEAD3]),
-    "another number of arguments": ([SET3, SET4], [b""]),
-    "another one first": ([[b"INCR", b"k"], SET3, SET3], [b""]),
-    "another one last": ([SET3, SET3, [b"INCR", b"k"]], [b""]),
-    "another case": ([SET3, [b"set", b"k", b"v"]], [b""]),
-    "runs apart": (
-        [SET3, SET3, [b"PING"], SET3, [b"PING"], [b"INCR", b"k"], [b"INCR", b"k"]],
-        [HEAD3, HEAD3, HEADI],
+def check_bare(requests: list[list[bytes]], pieces: list[bytes]) -> list[int]:
+    """All commands come as they were sent; the result is how many came bare in each run, 0 for none."""
+    seen, bare = [], []
+    for piece in feed(stream := bare_reader(), pieces):
+        if not isinstance(piece, Plain):
+            if piece.name not in (b"MULTI", b"EXEC") or len(piece.arguments) > 1:
+                seen.append(encode(*piece.arguments))
+            continue
+        data = whole(piece.data, piece.head) if piece.head else piece.data
+        found = parse(data)
+        assert piece.commands == len(found)
+        seen += [encode(*request) for request in found]
+        bare.append(piece.commands if piece.head else 0)
+        if piece.head:
+            assert piece.head.upper() == HEAD
+            assert piece.commands >= LEAST
+            assert data.startswith(piece.head)
+    frames = ([b"MULTI"], [b"EXEC"])
+    assert seen == [encode(*request) for request in requests if request not in frames]
+    assert stream.offset == START + len(joined(requests))
+    return bare
+
+
+OTHER, LOWER, INCREASE = [b"SET", b"k", b"v", b"XX"], [b"set", b"k", b"v"], [b"INCR", b"k"]
+BARE = {
+    "all alike": ([SET3, SET3, SET3], [3]),
+    "alone": ([SET3], [0]),
+    "in another case": ([LOWER, LOWER], [2]),
+    "in two cases": ([SET3, SET3, LOWER, LOWER], [0]),
+    "another number of arguments": ([SET3, SET3, OTHER], [0]),
+    "another command first": ([INCREASE, SET3, SET3], [0]),
+    "another command last": ([SET3, SET3, INCREASE], [0]),
+    "runs apart": ([SET3, SET3, [b"PING"], SET3, [b"PING"], INCREASE, INCREASE], [2, 0, 0]),
+    "the second run": ([INCREASE, SET3, [b"PING"], SET3, SET3], [0, 2]),
+    "a reserved key between": ([SET3, SET3, [b"SET", b"shaker:x", b"v"], SET3, SET3], [2, 2]),
+    "a name alone before": ([[b"NOTHING"], SET3, SET3], [0]),
+    "a name alone behind": ([SET3, SET3, [b"NOTHING"]], [0]),
+    "a long name before": ([[b"n" * 60, b"k"], [b"PING"], SET3, SET3], [0, 2]),
+    "beginnings in values": ([[b"SET", b"k", HEAD], [b"SET", HEAD * 2, b"\r\n" + HEAD]], [2]),
+    "nothing in them": ([[b"SET", b"", b""], [b"SET", b"", b""]], [2]),
+    "long ones": ([[b"SET", b"k" * 500, b"v" * 5000], [b"SET", b"k" * 10, b"v" * 50]], [2]),
+    "a transaction among them": ([SET3, [b"MULTI"], SET3, SET3, [b"EXEC"], SET3], [4]),
+    "transactions alone": ([[b"MULTI"], SET3, [b"EXEC"], [b"MULTI"], SET3, [b"EXEC"]], [2]),
+    "another command before a transaction": ([INCREASE, [b"MULTI"], SET3, SET3, [b"EXEC"]], [0]),
+    "another command in a transaction": ([SET3, SET3, [b"MULTI"], INCREASE, [b"EXEC"], SET3], [0]),
+    "a transaction that goes on": ([SET3, SET3, [b"MULTI"], SET3, SET3, SET3], [2, 3]),
+    "a special one in a transaction": (
+        [SET3, SET3, [b"MULTI"], SET3, SET3, [b"PING"], SET3, SET3, [b"EXEC"]],
+        [2, 2, 2],
     ),
-    "a special one of the same name": ([SET3, [b"SET", b"shaker:x", b"v"], SET3], [HEAD3, HEAD3]),
-    "other than the run before": ([[b"INCR", b"k"], SET3, [b"PING"], SET3, SET3], [b"", HEAD3]),
-    "a name alone": ([[b"NOTHING"], [b"NOTHING"]], [b""]),
-    "a name alone before": ([[b"NOTHING"], SET3], [b""]),
-    "a name alone behind": ([SET3, [b"NOTHING"]], [b""]),
-    "a long name": ([[b"n" * 60, b"k"], [b"n" * 60, b"k"]], [b""]),
-    "beginnings in values": ([[b"SET", b"k", HEAD3], [b"SET", b"k", HEAD4 + HEAD3]], [HEAD3]),
 }
 
 
-@pytest.mark.parametrize("name", HEADS)
-def test_beginnings_of_runs(name: str) -> None:
-    """One for all commands, or none; wherever the bytes are cut none is told that is not true."""
-    requests, expected = HEADS[name]
-    assert check_heads(requests, [joined(requests)], reader()) == expected
+@pytest.mark.parametrize("name", BARE)
+def test_bare_runs(name: str) -> None:
+    """Those of nothing else; wherever the bytes are cut, every command is there with all of its bytes."""
+    requests, expected = BARE[name]
+    assert check_bare(requests, [joined(requests)]) == expected
     for pieces in every_cut(joined(requests)):
-        check_heads(requests, pieces, reader())
+        check_bare(requests, pieces)
 
 
-def test_a_beginning_is_known_across_cuts() -> None:
-    """However a run of the same commands is cut, all of its parts tell what they begin with."""
-    requests = [SET3] * 5
-    for pieces in every_cut(joined(requests)):
-        assert set(check_heads(requests, pieces, reader())) == {HEAD3}
+def test_a_command_that_was_cut_is_no_other() -> None:
+    """A run goes on with the rest of the command that the cut has parted."""
+    data = joined([SET3] * 6)
+    size = len(data) // 6
+    for at in range(2 * size + 1, 3 * size):
+        assert check_bare([SET3] * 6, [data[:at], data[at:]]) == [2, 4]
 
 
 @given(
     st.lists(
-        st.sampled_from([SET3, SET3, SET3, SET4, [b"set", b"k", b"v"], [b"PING"], [b"X"], [b"MULTI"], [b"EXEC"]])
+        st.sampled_from(
+            [
+                SET3,
+                SET3,
+                SET3,
+                SET3,
+                OTHER,
+                LOWER,
+                [b"PING"],
+                [b"X"],
+                [b"MULTI"],
+                [b"EXEC"],
+                [b"SET", b"shaker:", b"v"],
+            ]
+        ),
+        max_size=25,
     ),
-    st.lists(st.integers(0, 600), max_size=8),
-    st.booleans(),
+    st.lists(st.integers(0, 800), max_size=8),
 )
-@settings(max_examples=300, deadline=None)
-def test_no_beginning_is_told_that_is_not_true(requests: list[list[bytes]], cuts: list[int], frames: bool) -> None:
-    """Around special commands, in and around transactions."""
-    check_heads(requests, cut(joined(requests), cuts), frame_reader() if frames else reader())
+@settings(max_examples=400, deadline=None)
+def test_nothing_is_lost_of_bare_runs(requests: list[list[bytes]], cuts: list[int]) -> None:
+    """Around special commands, in and around transactions, whole or not."""
+    check_bare(requests, cut(joined(requests), cuts))
+
+
+@given(
+    st.lists(st.tuples(st.binary(max_size=30), st.binary(max_size=30)), min_size=1),
+    st.sampled_from([b"SET", b"set"]),
+)
+@settings(max_examples=100, deadline=None)
+def test_whole(pairs: list[tuple[bytes, bytes]], name: bytes) -> None:
+    """Commands get back what they lack."""
+    data = joined([[name, *pair] for pair in pairs])
+    head = b"*3\r\n$3\r\n%s\r\n" % name
+    rests = b"".join(encode(name, *pair).removeprefix(head) for pair in pairs)
+    assert whole(rests, head) == data
 
 
 # --- transactions ---
@@ -469,19 +530,6 @@ def test_frames_of_transactions(name: str) -> None:
     if name != "with arguments":
         for pieces in every_cut(joined(requests)):
             check_frames(requests, pieces)
-
-
-def test_beginnings_in_transactions() -> None:
-    """A transaction among the same commands is one run of them; another command in it or around it tells."""
-    for requests, expected in (
-        ([SET3, *framed(SET3, SET3), SET3], HEAD3),
-        ([*framed(SET3), *framed(SET3)], HEAD3),
-        ([INCR, *framed(SET3, SET3)], b""),
-        ([*framed(SET3, SET3), INCR], b""),
-        ([SET3, *framed(INCR), SET3], b""),
-        ([SET3, *framed(SET3, INCR)], b""),
-    ):
-        assert check_heads(requests, [joined(requests)], frame_reader()) == [expected]
 
 
 def test_a_transaction_that_goes_on() -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from shaker.codec.lzf import decompress
 from shaker.codec.rdb import SnapshotReader
 from shaker.codec.replies import ReplyReader
+from shaker.codec.requests import whole
 from shaker.codec.resp import ReplyScanner
 from shaker.errors import LinkError, ShakerError
 from shaker.replica.assembler import StreamAssembler
@@ -71,10 +72,11 @@ def _commands(batches: list[Batch]) -> list[tuple[int, bytes]]:
     found: list[tuple[int, bytes]] = []
     for batch in batches:
         for part in batch.parts:
+            data = whole(part.data, part.head) if part.head else part.data
             if found and found[-1][0] == part.database:
-                found[-1] = (part.database, found[-1][1] + part.data)
+                found[-1] = (part.database, found[-1][1] + data)
             else:
-                found.append((part.database, part.data))
+                found.append((part.database, data))
     return found
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import hiredis
 
 from shaker.codec.rdb_events import Entries, Entry
+from shaker.codec.requests import whole
 from shaker.replica.events import AckRequested, Batch, Event
 from shaker.transform.expiry import SWAPS
 from tests.codec.rdb_bytes import listed
@@ -38,14 +39,16 @@ def commands_of(batch: Batch) -> list[tuple[int, list[bytes]]]:
     """Return (database, arguments) of each command, after checking that the batch counts them right."""
     found = []
     for part in batch.parts:
-        inside = requests(part.data)
+        inside = requests(whole(part.data, part.head) if part.head else part.data)
         assert part.commands == len(inside) > 0
         found += [(part.database, arguments) for arguments in inside]
     assert batch.commands == len(found)
     assert batch.size == sum(len(part.data) for part in batch.parts)
-    # Neighbouring parts are of different databases, or one of them swaps databases, which is a part of its own.
+    # Neighbouring parts are of different databases, or lack different beginnings, or one of them swaps databases,
+    # which is a part of its own.
     for part, following in pairwise(batch.parts):
-        assert part.database != following.database or (part.expiries | following.expiries) & SWAPS
+        alike = part.database == following.database and part.head == following.head
+        assert not alike or (part.expiries | following.expiries) & SWAPS
     assert all(part.commands == 1 for part in batch.parts if part.expiries & SWAPS)
     return found
 

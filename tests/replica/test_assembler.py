@@ -13,6 +13,7 @@ from shaker.errors import CorruptError, ShakerError, UnfaithfulError
 from shaker.replica.assembler import StreamAssembler
 from shaker.replica.events import AckRequested, Batch, Part, Records
 from shaker.transform.commands import CommandTable
+from shaker.transform.mset import LEAST, SET
 from tests.replica.outcome import Applied, applied, commands_of
 from tests.servers import DEFAULT, NAMES, Server
 from tests.splits import cut, every_cut
@@ -20,7 +21,6 @@ from tests.transform.conftest import exchange
 
 REPLID = "c" * 40
 START = 5_000
-INCR = b"*2\r\n$4\r\nINCR\r\n"  # what its commands begin with
 Table = Callable[[str], CommandTable]
 
 
@@ -95,9 +95,7 @@ def test_beginning_of_a_command_behind(case: str, table: Table) -> None:
 def test_database_at_the_start(table: Table) -> None:
     """A stream that goes on does not repeat its SELECT."""
     [batch] = make(table(DEFAULT), database=7).feed(stream("INCR a"))
-    assert batch == Batch(
-        (Part(7, stream("INCR a"), 1, head=INCR),), 1, len(stream("INCR a")), REPLID, START + 23 - 2, 7
-    )
+    assert batch == Batch((Part(7, stream("INCR a"), 1),), 1, len(stream("INCR a")), REPLID, START + 23 - 2, 7)
 
 
 def test_one_part_for_each_run_of_a_database(table: Table) -> None:
@@ -107,26 +105,35 @@ def test_one_part_for_each_run_of_a_database(table: Table) -> None:
     )
     assert isinstance(batch, Batch)
     assert batch.parts == (
-        Part(0, stream("INCR a \n INCR b"), 2, head=INCR),
-        Part(1, stream("INCR c \n INCR d"), 2, head=INCR),
-        Part(0, stream("INCR e"), 1, head=INCR),
+        Part(0, stream("INCR a \n INCR b"), 2),
+        Part(1, stream("INCR c \n INCR d"), 2),
+        Part(0, stream("INCR e"), 1),
     )
 
 
-def test_a_part_tells_what_all_of_its_commands_begin_with(table: Table) -> None:
-    """Of runs that are put together; nothing where they differ, or a command was looked at by itself."""
+def test_many_sets_lack_their_beginning(table: Table) -> None:
+    """A run of them is a part of its own beside other commands of the database, and grows by more of the kind."""
+    sets, lower = "SET a 1 \n" * LEAST, "set b 2 \n" * LEAST
     for text, expected in (
-        ("INCR a \n PING \n INCR b", INCR),
-        ("INCR a \n MULTI \n INCR b \n PING \n INCR c \n EXEC", INCR),
-        ("INCR a \n PING \n DECR b", b""),
-        ("INCR a \n PING \n DECR b \n PING \n DECR b", b""),
-        ("INCR a \n PUBLISH b c", b""),
-        ("INCR a \n DEL shaker:x b \n INCR a", b""),
-        ("SWAPDB 2 3", b""),
+        (sets, [LEAST]),
+        ("SET a 1", [0]),
+        (f"{sets} PING \n {sets}", [2 * LEAST]),
+        (f"MULTI \n {sets} EXEC \n {sets}", [2 * LEAST]),
+        (f"MULTI \n {sets} PING \n {sets} EXEC", [2 * LEAST]),
+        (f"{sets} PING \n SET a 1", [LEAST, 0]),
+        (f"{sets} INCR b", [0]),
+        (f"{sets} PING \n INCR b \n PING \n {sets}", [LEAST, 0, LEAST]),
+        (f"{sets} PING \n {lower}", [LEAST, LEAST]),
+        (f"{sets} SELECT 2 \n {sets}", [LEAST, LEAST]),
+        (f"{sets} PUBLISH a b \n {sets}", [LEAST, 0, LEAST]),
     ):
         [batch] = make(table(DEFAULT)).feed(stream(text))
         assert isinstance(batch, Batch)
-        assert [part.head for part in batch.parts] == [expected]
+        assert [part.commands if part.head else 0 for part in batch.parts] == expected
+        assert all(part.head.upper() in (b"", SET) for part in batch.parts)
+        # The same as a reader that is fed each command alone, which finds no runs.
+        lines = [stream(line) for line in text.strip().splitlines()]
+        assert applied([batch]).commands == applied(feed(make(table(DEFAULT)), lines)).commands
 
 
 def test_offsets_are_exact(table: Table) -> None:
@@ -179,7 +186,7 @@ def test_getack(table: Table, spelling: str) -> None:
     kinds = make(table(DEFAULT)).feed(data)
     assert kinds == [
         Batch(
-            (Part(0, stream("INCR a"), 1, head=INCR),),
+            (Part(0, stream("INCR a"), 1),),
             1,
             len(stream("INCR a")),
             REPLID,

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from shaker.codec.resp import encode
 from shaker.link import sweep as sweep_module
+from shaker.replica import assembler as assembler_module
 from shaker.target import session as session_module
 from shaker.target import window as window_module
 from shaker.target.records import checkpoint_key, copying_key, expiring_key, fence_key, stale_key
-from shaker.transform import mset as mset_module
 from tests.servers import Server
 from tests.target.driver import REPLID, checkpoint_of, fence_of
 from tests.target.replicating import Command, Replicating, Source, is_unknown
@@ -268,7 +268,7 @@ def test_each_command_takes_effect_once(
             patch.object(window_module, "ITEM_OVERHEAD", overhead),
             patch.object(sweep_module, "FIRST_KEYS", 1),
             patch.object(sweep_module, "STEP_KEYS", step_keys),
-            patch.object(mset_module, "LEAST", 2),
+            patch.object(assembler_module, "LEAST", 2),
         ):
             worker.start()
             if not in_snapshot:
