@@ -15,6 +15,7 @@ from shaker.link.acknowledgements import Acknowledgements
 from shaker.link.attempts import Attempts
 from shaker.link.connection import Connection
 from shaker.link.distinct import check_distinct
+from shaker.link.pace import Pace
 from shaker.link.servers import server_name
 from shaker.link.spool import Spool
 from shaker.link.tls import READ_SIZE
@@ -47,12 +48,8 @@ MAX_LOSSES = 1000  # a server has a handful of modules, and each writes its data
 # src/replication.c, replicationCron). Up to so many windows; a longer listing goes on while the source begins anew.
 TRICKLE_SECONDS = 5.0
 TRICKLE_WINDOWS = 2
-# Behind a read that brought so many bytes more is on its way, and behind a full one it is there already: in between
-# the next read comes so much later and brings the more. At a load that leaves processors idle, where a millisecond
-# would count, reads are smaller. Full is what is left of as much when it was encrypted.
-LARGE_READ = 64 * 1024
+# A read that is so large was full, encrypted perhaps: more is there already.
 FULL_READ = READ_SIZE * 15 // 16
-GATHER_SECONDS = 0.001
 # Attempts for which a source that lags behind what is already received is waited for, some 30 s in all.
 BEHIND_ATTEMPTS = 10
 
@@ -74,6 +71,7 @@ class Conversation:
         self._connection = connection
         self._session = session
         self._attempts = attempts
+        self._pace = Pace(FULL_READ, replication.status.clock)
         self.restarts = replication.source_restarts
         self._info: dict[str, str] = {}
         self._asked = 0.0  # when the source was asked where it stands
@@ -164,7 +162,7 @@ class Conversation:
             data = await self._receive()
             await self._replication.pass_gate()
             self._take(data)
-            await self._gather(data)
+            await self._pace.gather(len(data))
 
     async def _room(self) -> None:
         """Wait until the window has room for what comes, or until a little has to be read all the same."""
@@ -189,7 +187,7 @@ class Conversation:
                 await spool.put(data)
                 self._status.spool_bytes = spool.size
                 self._spooled.set()
-            await self._gather(data)
+            await self._pace.gather(len(data))
 
     async def feed(self, spool: Spool) -> None:
         """Move what is in the spool into the window, as the target empties it."""
@@ -217,11 +215,6 @@ class Conversation:
         data = await self._connection.receive(timeout=self._settings.source.timeout_seconds)
         self._status.received_bytes += len(data)
         return data
-
-    async def _gather(self, data: bytes) -> None:
-        """Let more come behind a read that brought much: reads, sends and replies cost less the fewer they are."""
-        if LARGE_READ <= len(data) < FULL_READ:
-            await anyio.sleep(GATHER_SECONDS)
 
     def _take(self, data: bytes) -> None:
         """Take bytes of the source, in order."""

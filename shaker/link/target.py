@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import anyio
 import structlog
@@ -110,7 +109,7 @@ class TargetLink:
         session = TargetSession(
             name=self._settings.name,
             window=replication.window,
-            checkpoint=replace(checkpoint or Checkpoint(), source=source.address, source_run_id=source.run_id),
+            checkpoint=(checkpoint or Checkpoint())._replace(source=source.address, source_run_id=source.run_id),
             fence=registered.fence,
             table=replication.table,
             expiries=replication.expiries,

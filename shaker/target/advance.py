@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from shaker.codec.resp import encode
 from shaker.errors import UnfaithfulError
 from shaker.target.items import Hold, SnapshotFinish, SnapshotStart, StreamItem
@@ -18,30 +16,30 @@ def advanced(checkpoint: Checkpoint, item: Hold | StreamItem | SnapshotStart | S
         return checkpoint
     if isinstance(item, StreamItem):
         batch = item.batch
-        return replace(
-            checkpoint, phase="stream", replid=batch.replid, offset=batch.end_offset, database=batch.database
+        return checkpoint._replace(
+            phase="stream", replid=batch.replid, offset=batch.end_offset, database=batch.database
         )  # fmt: skip
     if isinstance(item, SnapshotStart):
         # Where a sweep was cut short its lists are still there: they are gone through again, or dropped.
         sweep = item.sweep or (bool(checkpoint.sweep) and not item.flush)
-        return replace(
-            checkpoint, phase="snapshot", snapshot=item.snapshot, snapshot_batch=0,
+        return checkpoint._replace(
+            phase="snapshot", snapshot=item.snapshot, snapshot_batch=0,
             replid=item.replid, offset=item.offset, confirmed=item.offset, rejected=0, rejected_last="",
             sweep=LISTING if sweep else "",
         )  # fmt: skip
-    return replace(
-        checkpoint, phase="stream", replid=item.replid, offset=item.offset, confirmed=item.offset,
+    return checkpoint._replace(
+        phase="stream", replid=item.replid, offset=item.offset, confirmed=item.offset,
         database=item.database, snapshot="", snapshot_batch=0,
     )  # fmt: skip
 
 
 def concluding(checkpoint: Checkpoint, transaction: Transaction, applied: int, *, expiring: bool) -> Checkpoint:
     """Return what the end of a transaction makes of the checkpoint; the stream is applied up to `applied`."""
-    checkpoint = replace(checkpoint, expiring=int(expiring))
+    checkpoint = checkpoint._replace(expiring=int(expiring))
     if checkpoint.phase == "stream":
-        checkpoint = replace(checkpoint, offset=applied, confirmed=applied)
+        checkpoint = checkpoint._replace(offset=applied, confirmed=applied)
     if transaction.sweep is not None:
-        checkpoint = replace(checkpoint, sweep=transaction.sweep.sweep)
+        checkpoint = checkpoint._replace(sweep=transaction.sweep.sweep)
     return advanced(checkpoint, transaction.items[-1]) if transaction.items else checkpoint
 
 

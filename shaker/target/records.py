@@ -6,8 +6,8 @@ taken effect; every transaction writes it whole, so that a FLUSHALL of the sourc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 from shaker.codec.resp import encode
 from shaker.errors import RefusedError
@@ -54,8 +54,7 @@ def writer_prefix(name: str) -> str:
     return f"shaker-writer:{name}:"
 
 
-@dataclass(frozen=True, slots=True)
-class Fence:
+class Fence(NamedTuple):
     """The one worker and connection that may write. `connection` is its CLIENT ID on the server run `run_id`."""
 
     epoch: int
@@ -82,8 +81,7 @@ class Fence:
         return encode(*self.arguments(name))
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(NamedTuple):
     """What has taken effect on the target, and by whom.
 
     `phase` is `snapshot` or `stream`. In the stream everything up to `offset` of `replid` has taken effect and
@@ -121,10 +119,10 @@ class Checkpoint:
             return None
         values: dict[str, str | int] = {}
         try:
-            for field in fields(cls):
-                text = record.get(field.name)
+            for name, default in cls._field_defaults.items():
+                text = record.get(name)
                 if text is not None:
-                    values[field.name] = text if isinstance(field.default, str) else int(text)
+                    values[name] = text if isinstance(default, str) else int(text)
         except ValueError as error:
             raise RefusedError("the checkpoint in the target is damaged", hint=_DAMAGED) from error
         checkpoint = cls(**values)  # type: ignore[arg-type]  # each field got its own type above
@@ -155,4 +153,5 @@ _DAMAGED = "look at it with HGETALL; deleting it makes the next start a new full
 
 
 def _fields_and_values(record: Fence | Checkpoint) -> list[str | int]:
-    return [item for field in fields(record) for item in (field.name, getattr(record, field.name))]
+    values: Iterable[str | int] = record
+    return [item for pair in zip(record._fields, values, strict=True) for item in pair]

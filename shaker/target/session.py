@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 from shaker.codec.resp import encode
@@ -55,7 +54,7 @@ class TargetSession:
         max_transaction: int = 1 << 62,
     ) -> None:
         # The newest one that the target answered for, by whom the next one is written.
-        self.checkpoint = replace(checkpoint, epoch=fence.epoch, connection=fence.connection)
+        self.checkpoint = checkpoint._replace(epoch=fence.epoch, connection=fence.connection)
         self._name = name
         self._window = window
         self._fence = fence
@@ -316,7 +315,7 @@ class TargetSession:
             requests += 2
         # The whole record: one that was deleted meanwhile must not come back as a stump.
         expiring = int(self._expiries.waiting)
-        out.append(replace(self.checkpoint, snapshot_batch=item.number, expiring=expiring).command(self._name))
+        out.append(self.checkpoint._replace(snapshot_batch=item.number, expiring=expiring).command(self._name))
         self.pipelined += item.size
         self._expected.append(Requests(self._pieces, requests))
         self._pieces = []
@@ -336,7 +335,7 @@ class TargetSession:
                 for rejection in item.rejections:
                     self._reject(rejection)
         self._send_beside(self._expiries.owed(), transaction, out)
-        known = replace(self.checkpoint, rejected=self._rejected, rejected_last=self._rejected_last)
+        known = self.checkpoint._replace(rejected=self._rejected, rejected_last=self._rejected_last)
         checkpoint = concluding(known, transaction, self._applied, expiring=self._expiries.waiting)
         transaction.checkpoint = checkpoint
         self._sweeps_first = checkpoint.sweeps_first
@@ -366,7 +365,7 @@ class TargetSession:
         last = step.items[-1]
         self.pipelined -= sum(item.size for item in step.items)
         self._window.answered(len(step.items))
-        self.checkpoint = replace(self.checkpoint, snapshot_batch=last.number)
+        self.checkpoint = self.checkpoint._replace(snapshot_batch=last.number)
         self._progress.append(Progress(tuple(step.items), 0, written=True))
 
     def _committed(self, transaction: Transaction) -> None:

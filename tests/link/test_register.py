@@ -325,7 +325,7 @@ def test_another_source(make_writer: MakeWriter, target: Server) -> None:  # noq
 
 
 def _arguments(checkpoint: Checkpoint) -> list[Any]:
-    values = {field: getattr(checkpoint, field) for field in Checkpoint.__dataclass_fields__}
+    values = checkpoint._asdict()
     return ["HSET", checkpoint_key("default"), *[item for pair in values.items() for item in pair]]
 
 

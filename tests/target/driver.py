@@ -8,7 +8,6 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Coroutine
-from dataclasses import replace
 from typing import Any
 
 import hiredis
@@ -209,8 +208,8 @@ class Writer:
         self.session = TargetSession(
             name=self.settings.name,
             window=self.replication.window,
-            checkpoint=replace(
-                registered.checkpoint or Checkpoint(), source=SOURCE.address, source_run_id=SOURCE.run_id
+            checkpoint=(registered.checkpoint or Checkpoint())._replace(
+                source=SOURCE.address, source_run_id=SOURCE.run_id
             ),
             fence=registered.fence,
             table=self.replication.table,

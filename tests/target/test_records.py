@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shaker.codec.requests import split
 from shaker.errors import RefusedError
-from shaker.target.records import Checkpoint, Fence, checkpoint_key, fence_key, writer_name, writer_prefix
+from shaker.target.records import SCHEMA, Checkpoint, Fence, checkpoint_key, fence_key, writer_name, writer_prefix
 from tests.servers import Server
 
 numbers = st.integers(0, 2**63)
@@ -19,7 +17,8 @@ checkpoints = st.builds(
     Checkpoint,
     phase=st.sampled_from(["snapshot", "stream"]),
     replid=texts, offset=numbers, database=numbers, confirmed=numbers, snapshot=texts, snapshot_batch=numbers,
-    rejected=numbers, rejected_last=texts, source=texts, source_run_id=texts, epoch=numbers, connection=numbers,
+    rejected=numbers, rejected_last=texts, sweep=texts, expiring=numbers, source=texts, source_run_id=texts,
+    epoch=numbers, connection=numbers, schema=st.just(SCHEMA),
 )  # fmt: skip
 fences = st.builds(Fence, numbers, texts, numbers, texts)
 
@@ -36,7 +35,7 @@ def test_a_checkpoint_comes_back(checkpoint: Checkpoint) -> None:
     command = checkpoint.command("n")
 
     assert split(command)[:2] == [b"HSET", b"shaker:checkpoint:n"]
-    assert set(record(command)) == {field.name for field in fields(Checkpoint)}
+    assert set(record(command)) == set(Checkpoint._fields)
     assert Checkpoint.parse(record(command)) == checkpoint
 
 

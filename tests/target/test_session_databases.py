@@ -10,6 +10,7 @@ from shaker.codec.resp import encode
 from shaker.errors import UnfaithfulError
 from shaker.replica.events import Records
 from shaker.target.items import SnapshotStart
+from shaker.target.records import Checkpoint
 from tests.servers import Server, wait_until
 from tests.target.driver import (
     REPLID,
@@ -112,9 +113,7 @@ def test_records_survive_what_destroys_or_moves_them(
     assert fence_of(target) == sliced.registered.fence
     checkpoint = checkpoint_of(target)
     assert checkpoint is not None
-    assert set(target.client().hkeys("shaker:checkpoint:default")) == {
-        name.encode() for name in type(checkpoint).__dataclass_fields__
-    }
+    assert set(target.client().hkeys("shaker:checkpoint:default")) == {name.encode() for name in Checkpoint._fields}
     assert (checkpoint.offset, checkpoint.source, checkpoint.source_run_id) == (
         stream.offset, complete.source, complete.source_run_id
     )  # fmt: skip
