@@ -31,9 +31,8 @@ class Expiries:
         self.unsettled = False
         self.remembered = 0  # how often keys were
         self.by_target = False
-        self.lacking: dict[
-            int, set[bytes]
-        ] = {}  # keys to be copied, by database, of which the target knows nothing
+        # Keys to be copied, by database, of which nothing is written yet.
+        self.lacking: dict[int, set[bytes]] = {}
         self._soonest = 0
         self._expiring = expiring_key(name)
         self._copying = copying_key(name)

@@ -371,7 +371,7 @@ class TargetSession:
     def _committed(self, transaction: Transaction) -> None:
         checkpoint = transaction.checkpoint
         assert checkpoint is not None  # its end was sent
-        swaps = self._open is not None and self._open.swaps
+        swaps = bool(transaction.lacking) and self._open is not None and self._open.swaps
         for rejection in (*transaction.rejections, *self._expiries.committed(transaction.lacking, swaps=swaps)):
             self._reject(rejection)
         commands = sum(item.batch.commands for item in transaction.items if isinstance(item, StreamItem))

@@ -101,7 +101,7 @@ class Transaction:
         for number, sent in enumerate(self.layout):
             part = sent.part
             if part is not None:
-                part = Part(part.database, b"", part.commands, part.label or (b"?", None))
+                part = part._replace(data=b"", head=b"", label=part.label or (b"?", None))
                 self.layout[number] = sent._replace(part=part)
 
 
@@ -249,7 +249,7 @@ class ReplyReader:
         for number, text in transaction.refused:
             sent, index, arguments = walk.command(number)
             if sent.joined:
-                self._window.part()  # what it has against the commands is said of each of them then
+                self._window.take_apart()  # what it has against the commands is said of each of them then
                 rejection = rejection_of((b"MSET", None), text)
                 raise LinkError(f"the target rejects {rejection.summary}", kind="rejected")
             item, part = sent.item, sent.part

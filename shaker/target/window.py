@@ -39,7 +39,7 @@ class Window:
         self._base: list[Position] = []
         self.databases: set[int] = set()  # to be proven by each connection before anything else
         self.covered: tuple[Item, ...] = ()  # what the last `recover` found to have taken effect, its answer lost
-        self._joins = True
+        self._joins = True  # whether the target may get commands joined to one
         self.counted: Counted | None = None  # what the last answered transaction told, known before it is written
 
     def __len__(self) -> int:
@@ -98,7 +98,7 @@ class Window:
         self._items[index] = new
         self.size += new.size - old.size
 
-    def part(self) -> None:
+    def take_apart(self) -> None:
         """Have no commands joined from now on, nor of those in the window: the target does not take it."""
         self._joins = False
         for item in self._items:

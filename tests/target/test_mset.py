@@ -85,6 +85,7 @@ def test_a_target_without_mset(server: Callable[..., Server], make_writer: Calla
     source.apply(*sets(2 * MANY))
     assert writer.rejections == []
     assert target.client().dbsize() == 3 * MANY + 2
+    assert writer.replication.window.size == 0
 
 
 def test_what_fails_inside_exec_is_said_of_each(writer: Writer, stream: Stream, target: Server) -> None:
