@@ -8,8 +8,10 @@ from shaker.codec.arguments import MAX_HEADER
 def command_end(data: bytes, start: int) -> int:
     """Return where the whole command that begins at `start` ends."""
     end = data.index(b"\r\n", start)
-    arguments = int(data[start + 1 : end])
-    position = end + 2
+    return _arguments_end(data, end + 2, int(data[start + 1 : end]))
+
+
+def _arguments_end(data: bytes, position: int, arguments: int) -> int:
     for _ in range(arguments):
         end = data.index(b"\r\n", position)
         position = end + 4 + int(data[position + 1 : end])
@@ -25,15 +27,15 @@ def nth_command(data: bytes, index: int) -> list[bytes]:
 
 
 def whole(rests: bytes, head: bytes) -> bytes:
-    """Return the commands of a bare run: `head`, number of arguments and name, and then one of the `rests` each."""
+    """Return the commands of a run that lack `head`, number of arguments and name; without one they are whole."""
+    if not head:
+        return rests
     arguments = int(head[1 : head.index(b"\r\n")]) - 1
     commands: list[bytes] = []
     position = 0
     while position < len(rests):
         start = position
-        for _ in range(arguments):
-            end = rests.index(b"\r\n", position)
-            position = end + 4 + int(rests[position + 1 : end])
+        position = _arguments_end(rests, position, arguments)
         commands += (head, rests[start:position])
     return b"".join(commands)
 

@@ -56,9 +56,7 @@ class Expiries:
         found = rewrite(part.data, times, any_waiting=self.waiting)
         self._soonest = min(self._soonest, found.soonest)
         requests = [(part.database, request) for request in self._remember(found.waiting, found.copying)]
-        for database, keys in found.elsewhere.items():
-            requests += [(database, request) for request in self._remember((), keys)]
-        return found.data, requests
+        return found.data, requests + self._remember_copying(found.elsewhere)
 
     def _fragment(self, item: StreamItem, part: Part, name: bytes, key: bytes | None) -> list[tuple[int, bytes]]:
         """Return requests behind a fragment: what is too large to be looked at may have an expiry that is near."""
@@ -77,9 +75,11 @@ class Expiries:
         of all: their databases have been swapped since.
         """
         self.lacking.clear()
+        if not failed:
+            return []
+        times = self._now(None)._replace(late=True)
         rejections = []
         for database, arguments, rejection in failed:
-            times = self._now(None)._replace(late=True)
             keys = rewrite(encode(*arguments), times, any_waiting=True).copying
             if times.passed and keys and not swaps:
                 self.lacking.setdefault(database, set()).update(keys)
@@ -89,9 +89,7 @@ class Expiries:
 
     def owed(self) -> list[tuple[int, bytes]]:
         """Return the requests that remember the keys in `lacking`, with the database of each."""
-        return [
-            (database, request) for database, keys in self.lacking.items() for request in self._remember((), keys)
-        ]
+        return self._remember_copying(self.lacking)
 
     def restore(self, entries: Entries) -> tuple[Restored, list[bytes]]:
         """Return the requests for keys of a snapshot, and requests to send behind them."""
@@ -113,6 +111,11 @@ class Expiries:
     def _now(self, item: StreamItem | None) -> Times:
         times = self._times(item, self._soonest)
         return times._replace(near=NEVER, late=False, passed=False) if self.by_target else times
+
+    def _remember_copying(self, by_database: dict[int, set[bytes]]) -> list[tuple[int, bytes]]:
+        return [
+            (database, request) for database, keys in by_database.items() for request in self._remember((), keys)
+        ]
 
     def _remember(self, expiring: Iterable[bytes], copying: Iterable[bytes]) -> list[bytes]:
         requests = [

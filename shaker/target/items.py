@@ -58,10 +58,7 @@ class StreamItem:
 
     def complete(self) -> None:
         """Give all commands the beginning that some lack."""
-        parts = tuple(
-            part._replace(data=whole(part.data, part.head), head=b"") if part.head else part
-            for part in self.batch.parts
-        )
+        parts = tuple(part._replace(data=whole(part.data, part.head), head=b"") for part in self.batch.parts)
         self.batch = self.batch._replace(parts=parts, size=sum(len(part.data) for part in parts))
 
     @property

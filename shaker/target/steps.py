@@ -284,14 +284,12 @@ class ReplyReader:
                     hint="is something else writing keys under shaker: on the target?",
                     kind="records",
                 )
-            if part.label is not None:
-                transaction.rejections.append(rejection_of(part.label, text))
-                continue
-            rejection = describe(arguments, text, self._table)
+            rejection = (
+                describe(arguments, text, self._table) if part.label is None else rejection_of(part.label, text)
+            )
             if sent.joined:
                 transaction.rejections += [rejection] * part.commands
-                continue
-            if text.startswith(MISSING):
+            elif arguments and text.startswith(MISSING):
                 transaction.lacking.append(Lacking(part.database, arguments, rejection))
             else:
                 transaction.rejections.append(rejection)

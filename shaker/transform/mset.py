@@ -8,9 +8,14 @@ SET: Final = b"*3\r\n$3\r\nSET\r\n"  # what one without options begins with
 LEAST: Final = 8  # fewer are not worth it
 
 
+def mset_begin(keys: int) -> bytes:
+    """Return the beginning of an MSET of so many keys, up to its name."""
+    return b"*%d\r\n$4\r\nMSET" % (2 * keys + 1)
+
+
 def mset(rests: bytes, commands: int) -> tuple[bytes, bytes]:
     """Return one MSET, in two pieces, that does what SET commands do, of which `rests` lack their beginning.
 
     The order of the keys stays: of two values for one key the later one is left (server file src/t_string.c).
     """
-    return b"*%d\r\n$4\r\nMSET\r\n" % (2 * commands + 1), rests
+    return mset_begin(commands) + b"\r\n", rests

@@ -12,6 +12,7 @@ from shaker.codec.crc64 import crc64
 from shaker.codec.rdb_events import Entries, Entry, ExpiringString, LargeEntry
 from shaker.codec.rdb_types import FIELDS_EXPIRE, REDIS, VALKEY
 from shaker.transform.commands import RESERVED
+from shaker.transform.mset import mset_begin
 
 # Types of hashes whose fields have expiries (server files src/rdb.h of Redis and of Valkey). The last two begin
 # with the soonest one, Unix time in milliseconds, little endian (src/rdb.c of Redis, rdbSaveObject).
@@ -105,7 +106,7 @@ def _strings(strings: list[bytes], out: list[bytes], skipped: list[bytes]) -> tu
 def _mset(arguments: list[bytes], out: list[bytes]) -> int:
     """Append one MSET of `arguments` with their lengths, which are emptied; return of how many keys."""
     keys = len(arguments) // 4
-    out.append(b"*%d\r\n$4\r\nMSET" % (2 * keys + 1))
+    out.append(mset_begin(keys))
     out += arguments
     out.append(b"\r\n")
     arguments.clear()

@@ -360,7 +360,7 @@ def check_bare(requests: list[list[bytes]], pieces: list[bytes]) -> list[int]:
             if piece.name not in (b"MULTI", b"EXEC") or len(piece.arguments) > 1:
                 seen.append(encode(*piece.arguments))
             continue
-        data = whole(piece.data, piece.head) if piece.head else piece.data
+        data = whole(piece.data, piece.head)
         found = parse(data)
         assert piece.commands == len(found)
         seen += [encode(*request) for request in found]

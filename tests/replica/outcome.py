@@ -39,7 +39,7 @@ def commands_of(batch: Batch) -> list[tuple[int, list[bytes]]]:
     """Return (database, arguments) of each command, after checking that the batch counts them right."""
     found = []
     for part in batch.parts:
-        inside = requests(whole(part.data, part.head) if part.head else part.data)
+        inside = requests(whole(part.data, part.head))
         assert part.commands == len(inside) > 0
         found += [(part.database, arguments) for arguments in inside]
     assert batch.commands == len(found)

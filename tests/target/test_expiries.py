@@ -295,13 +295,18 @@ def test_what_fails_for_another_reason_is_rejected(behind: Feeding, target: Serv
     assert [rejection.command for rejection in behind.writer.rejections] == ["LSET", "INCR", "EVALSHA"]
 
 
-def test_what_is_owed_to_a_lost_connection_is_remembered_by_the_next(behind: Feeding, target: Server) -> None:
-    """What failed is known from an answer, and the connection is lost before the note of it is written."""
-    writer = behind.writer
-    catch_up(writer)
+def rename_of_a_missing_key(behind: Feeding) -> Writer:
+    """Send one, where keys may have expired early; the writer has not read the answer."""
+    catch_up(behind.writer)
     behind.apply(("SET", "other", 1, "PXAT", soon(-9)))
     behind.write(("RENAME", "k", "d"))
-    writer.send()
+    behind.writer.send()
+    return behind.writer
+
+
+def test_what_is_owed_to_a_lost_connection_is_remembered_by_the_next(behind: Feeding, target: Server) -> None:
+    """What failed is known from an answer, and the connection is lost before the note of it is written."""
+    writer = rename_of_a_missing_key(behind)
     while not writer.replication.expiries.lacking:
         writer.receive()
     assert listed(target, COPYING) == set()
@@ -314,11 +319,7 @@ def test_what_is_owed_to_a_lost_connection_is_remembered_by_the_next(behind: Fee
 
 def test_what_fails_before_databases_are_swapped_is_rejected(behind: Feeding, target: Server) -> None:
     """The note of it would end up in the other one: the key may be anywhere by then."""
-    writer = behind.writer
-    catch_up(writer)
-    behind.apply(("SET", "other", 1, "PXAT", soon(-9)))
-    behind.write(("RENAME", "k", "d"))
-    writer.send()
+    writer = rename_of_a_missing_key(behind)
     behind.write(("SWAPDB", 2, 3))
     writer.run_through()
     assert [rejection.command for rejection in writer.rejections] == ["RENAME"]

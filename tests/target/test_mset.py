@@ -9,6 +9,7 @@ import pytest
 
 from shaker.codec.resp import encode
 from shaker.errors import LinkError
+from shaker.target.items import StreamItem
 from shaker.transform.mset import LEAST, SET
 from tests.servers import Server
 from tests.target.driver import Stream, Writer, checkpoint_of, start_stream
@@ -22,14 +23,9 @@ def sets(first: int = 0, count: int = MANY) -> list[tuple[str, str, str]]:
     return [("SET", f"key:{number}", f"value:{number}") for number in range(first, first + count)]
 
 
-def feeding(writer: Writer) -> Feeding:
-    """A source for a writer whose stream has begun at 1000."""
-    return Feeding(writer)
-
-
 def test_a_run_goes_as_one(writer: Writer, target: Server) -> None:
     """In the database it is for, between what came before and behind; all of its commands are counted."""
-    source = feeding(writer)
+    source = Feeding(writer)
     source.apply(*sets(), ("SELECT", 3), *sets(), ("SELECT", 0), ("INCR", "n"))
     assert writer.sent.count(b"$4\r\nMSET\r\n") == 2
     assert SET not in writer.sent
@@ -47,14 +43,14 @@ def test_a_run_goes_as_one(writer: Writer, target: Server) -> None:
 @pytest.mark.parametrize("commands", [sets(count=LEAST - 1), [*sets(), ("INCR", "n")]])
 def test_others_go_as_they_came(writer: Writer, target: Server, commands: list[tuple[str, ...]]) -> None:
     """Too few, one among them that is none."""
-    feeding(writer).apply(*commands)
+    Feeding(writer).apply(*commands)
     assert b"MSET" not in writer.sent
     assert target.client().dbsize() == len(commands) + 2
 
 
 def test_cut_anywhere(writer: Writer, target: Server) -> None:
     """Sent again after each lost connection: each takes effect once, with its offset."""
-    source = feeding(writer)
+    source = Feeding(writer)
     for number in range(0, 400, 40):
         source.write(("INCR", "n"))
         source.write(*sets(number))
@@ -75,7 +71,7 @@ def test_a_target_without_mset(server: Callable[..., Server], make_writer: Calla
     writer = make_writer(target)
     writer.register()
     start_stream(writer, Stream())
-    source = feeding(writer)
+    source = Feeding(writer)
     source.write(*sets())
     with pytest.raises(LinkError, match="the target rejects MSET: ERR unknown command") as caught:
         writer.run()
@@ -90,7 +86,7 @@ def test_a_target_without_mset(server: Callable[..., Server], make_writer: Calla
 
 def test_what_fails_inside_exec_is_said_of_each(writer: Writer, stream: Stream, target: Server) -> None:
     """The user loses the right while the transaction waits for its end: as many rejections as commands."""
-    source = feeding(writer)
+    source = Feeding(writer)
     source.write(("INCR", "n"))
     writer.send()
     source.write(("INCR", "n"), *sets(), ("INCR", "n"))
@@ -107,10 +103,32 @@ def test_what_fails_inside_exec_is_said_of_each(writer: Writer, stream: Stream, 
     assert target.client().get("n") == b"3"
 
 
+def test_what_fails_of_a_transaction_too_large_to_keep_is_counted(
+    server: Callable[..., Server], make_writer: Callable[..., Writer]
+) -> None:
+    """Its bytes are dropped by then: no key can be told, but as many commands are rejected."""
+    target = server()
+    writer = make_writer(target, window_limit=1)
+    writer.register()
+    start_stream(writer, Stream())
+    source = Feeding(writer, pass_above=100)
+    source.write(("MULTI",), *sets())
+    while writer.step():
+        pass
+    last = writer.replication.window.last
+    assert isinstance(last, StreamItem)
+    assert last.released
+    target.client().execute_command("ACL", "SETUSER", "default", "-mset")
+    source.write(("EXEC",))
+    writer.run()
+    assert [one.command for one in writer.rejections] == ["?"] * MANY
+    assert checkpoint_of(target).rejected == MANY  # type: ignore[union-attr]
+
+
 def test_replies_of_single_bytes(writer: Writer, target: Server) -> None:
     """However they are cut."""
     writer.slice = 1
-    feeding(writer).apply(("RPUSH", "l", 1), *sets(), ("SELECT", 1), *sets(), ("SELECT", 0), ("INCR", "l"))
+    Feeding(writer).apply(("RPUSH", "l", 1), *sets(), ("SELECT", 1), *sets(), ("SELECT", 0), ("INCR", "l"))
     assert [one.command for one in writer.rejections] == ["INCR"]
     assert target.client(db=1).dbsize() == MANY
     assert encode("SELECT", 1) in writer.sent
