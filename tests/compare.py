@@ -39,11 +39,12 @@ class Side:
     def __init__(self, server: Server) -> None:
         info = server.info("server")
         self.build = (info.get("server_name", "redis"), info.get("valkey_version", info["redis_version"]))
-        self.old = info["redis_version"].startswith("6.")
+        self.old = info["redis_version"].startswith(("5.", "6."))
         self._server = server
         self._clients: dict[int, redis.Redis] = {}
         self.databases = {int(name[2:]) for name in server.info("keyspace")}
         self.field_expiries = bool(self.client(0).execute_command("COMMAND", "INFO", "HPEXPIRETIME")[0])
+        self.whole_streams = not info["redis_version"].startswith("5.")
 
     def client(self, database: int) -> redis.Redis:
         """Return the client of one database."""
@@ -94,8 +95,38 @@ class Side:
 
     def streams(self, database: int, keys: Sequence[bytes]) -> list[Any]:
         """Return for each stream its entries, groups, consumers and pending entries."""
+        if not self.whole_streams:
+            return [self._stream_by_parts(database, key) for key in keys]
         replies = self.each(database, [("XINFO", "STREAM", key, "FULL", "COUNT", 0) for key in keys])
         return [_stream(reply) for reply in replies]
+
+    def _stream_by_parts(self, database: int, key: bytes) -> Any:
+        """Return the same of Redis 5.0, whose XINFO knows no FULL, and which cannot tell the time of a delivery."""
+        ask = self.client(database).execute_command
+        groups = {}
+        for group in map(_pairs, ask("XINFO", "GROUPS", key)):
+            pending = ask("XPENDING", key, group[b"name"], "-", "+", 1_000_000)
+            held = {
+                name: {
+                    b"name": name,
+                    b"pel-count": count,
+                    b"pending": [[entry, None, times] for entry, owner, _, times in pending if owner == name],
+                }
+                for consumer in map(_pairs, ask("XINFO", "CONSUMERS", key, group[b"name"]))
+                for name, count in [(consumer[b"name"], consumer[b"pending"])]
+            }
+            groups[group[b"name"]] = {
+                b"last-delivered-id": group[b"last-delivered-id"],
+                b"pel-count": group[b"pending"],
+                b"consumers": held,
+            }
+        stream = _pairs(ask("XINFO", "STREAM", key))
+        return {
+            b"length": stream[b"length"],
+            b"last-generated-id": stream[b"last-generated-id"],
+            b"entries": ask("XRANGE", key, "-", "+"),
+            b"groups": groups,
+        }
 
     def values(self, database: int, keys: Sequence[bytes]) -> list[Any]:
         """Return for each key its type and its value in a form that all versions share."""
@@ -167,7 +198,7 @@ def _shared(one: Any, other: Any) -> tuple[Any, Any]:
             known = peer[b"groups"].get(name, group)
             # Since 7.2 a read that finds nothing makes a consumer on the source, which Redis does not replicate.
             consumers = {
-                consumer: held
+                consumer: _as_told_by(known[b"consumers"].get(consumer, held), held)
                 for consumer, held in group[b"consumers"].items()
                 if consumer in known[b"consumers"] or held[b"pel-count"] or side is other
             }
@@ -178,6 +209,13 @@ def _shared(one: Any, other: Any) -> tuple[Any, Any]:
         {field: one[field] for field in both} | {b"groups": groups[0]},
         {field: other[field] for field in both} | {b"groups": groups[1]},
     )
+
+
+def _as_told_by(peer: dict[bytes, Any], consumer: dict[bytes, Any]) -> dict[bytes, Any]:
+    """Leave out the times of deliveries where the other server, a Redis 5.0, cannot tell them."""
+    if all(time is not None for _, time, _ in peer[b"pending"]):
+        return consumer
+    return consumer | {b"pending": [[entry, None, times] for entry, _, times in consumer[b"pending"]]}
 
 
 class _Comparison:

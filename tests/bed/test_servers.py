@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.servers import NAMES, Server, binary
+from tests.servers import SOURCES, Server, binary
 
 Make = Callable[..., Server]
 
-VERSIONS = dict(zip(NAMES, ("6.2", "7.0", "8.0", "8.0", "8.1", "9.1"), strict=True))
+VERSIONS = dict(zip(SOURCES, ("5.0", "6.2", "7.0", "8.0", "8.0", "8.1", "9.1"), strict=True))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SOURCES)
 def test_each_version_is_what_it_is_called_and_ends_with_its_test(name: str) -> None:
     """Process and directory are gone behind the context."""
     with Server(name, maxmemory="100mb") as server:
