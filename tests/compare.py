@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -10,7 +11,8 @@ import redis
 
 from tests.servers import Server
 
-RESERVED = b"shaker:"  # the worker's own records
+# The records of workers.
+RECORD = re.compile(rb"shaker:(fence|checkpoint|stale|expiring|copying|doubtful):[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 CHUNK = 1000
 # Seconds: a key that expires so soon is looked at again; the worker adds 1.25 to an expiry that is near.
 EXPIRING = 3
@@ -61,7 +63,7 @@ class Side:
         while True:
             words = ["SCAN", cursor, "COUNT", 10_000, *(["TYPE", kind] if kind else [])]
             cursor, keys = self.client(database).execute_command(*words)
-            found.update(key for key in keys if not key.startswith(RESERVED))
+            found.update(key for key in keys if not RECORD.fullmatch(key))
             if cursor in (b"0", "0", 0):
                 return found
 
@@ -313,7 +315,7 @@ def _where(one: Any, other: Any) -> str:
 def differences(source: Server, target: Server) -> list[str]:
     """Return every difference between two servers that stand still, at most SHOWN for each database; [] if equal.
 
-    Compared in all databases: the keys (but for those under `shaker:`), type, value, expiry to the millisecond,
+    Compared in all databases: the keys (but for the records of workers), type, value, expiry to the millisecond,
     stream groups, consumers and pending entries, expiries of hash fields; and the libraries of functions.
     """
     comparison = _Comparison(source, target)

@@ -37,7 +37,7 @@ from shaker.replica.session import ReplicaSession, ReplicaState
 from shaker.replication import Replication, Resume, Signal, SourceIdentity
 from shaker.target.items import Hold, Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.target.stale import restored_keys
-from shaker.transform.commands import RESERVED
+from shaker.transform.commands import is_record
 from shaker.transform.restore import functions_payload, names
 
 log = structlog.get_logger("shaker.source")
@@ -336,7 +336,7 @@ class Conversation:
         """Append a piece of a value too large to hold: together they are one RESTORE."""
         entry = self._large
         assert entry is not None  # pieces follow their entry
-        if entry.key.startswith(RESERVED):
+        if is_record(entry.key):
             self._status.reserved_keys_skipped += last
             return
         self._batches += last

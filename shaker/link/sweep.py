@@ -26,7 +26,7 @@ from shaker.target.items import SweepStep
 from shaker.target.records import LISTED, stale_key
 from shaker.target.session import TargetSession
 from shaker.target.stale import forget_keys, list_keys, remove_keys
-from shaker.transform.commands import RESERVED
+from shaker.transform.commands import is_record
 
 log = structlog.get_logger("shaker.sweep")
 
@@ -73,7 +73,7 @@ def listing(name: str, databases: list[int]) -> Rounds:
             requests = (("SELECT", database), ("SCAN", cursor, "COUNT", count))
             _, page = yield Round(requests, parts, len(keys))
             cursor, found = _page(page)
-            keys = [key for key in found if not key.startswith(RESERVED)]
+            keys = [key for key in found if not is_record(key)]
             parts = (list_keys(name, database, keys),) if keys else ()
             count = _count(count, found)
             if cursor == b"0":

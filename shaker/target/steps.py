@@ -281,7 +281,7 @@ class ReplyReader:
             if part is None:
                 raise UnfaithfulError(
                     f"the target refuses the worker's own request inside a transaction: {text}",
-                    hint="is something else writing keys under shaker: on the target?",
+                    hint="is something else writing the worker's records on the target?",
                     kind="records",
                 )
             rejection = (

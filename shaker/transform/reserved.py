@@ -1,6 +1,6 @@
-"""Commands of the stream that name a key under the reserved prefix: never forwarded, never dropped in silence.
+"""Commands of the stream that name a record of a worker: never forwarded, never dropped in silence.
 
-Such keys are records of workers. A source that is the target of another worker carries that worker's records in
+A source that is the target of another worker carries that worker's records in
 its stream; forwarded they would overwrite the records of this one.
 """
 
@@ -9,13 +9,13 @@ from __future__ import annotations
 from enum import Enum
 
 from shaker.codec.resp import encode
-from shaker.transform.commands import RESERVED, CommandTable
+from shaker.transform.commands import CommandTable, is_record
 
 
 class Verdict(Enum):
-    """What becomes of a command that mentions the reserved prefix."""
+    """What becomes of a command that mentions the prefix of records."""
 
-    FORWARD = "forward"  # the mention is no key
+    FORWARD = "forward"  # the mention is no key of a record
     DROP = "drop"  # it touches nothing but records
     REWRITE = "rewrite"  # it deletes records among other keys: goes on without them
     REJECT = "reject"  # it would mix records with data
@@ -25,9 +25,9 @@ def judge(arguments: list[bytes], table: CommandTable) -> tuple[Verdict, bytes]:
     """Return the verdict on a command and, for REWRITE, the request that replaces it."""
     indexes = table.key_indexes(arguments)
     if indexes is None:
-        reserved = any(argument.startswith(RESERVED) for argument in arguments[1:])
+        reserved = any(is_record(argument) for argument in arguments[1:])
         return (Verdict.REJECT if reserved else Verdict.FORWARD), b""
-    reserved_keys = [index for index in indexes if arguments[index].startswith(RESERVED)]
+    reserved_keys = [index for index in indexes if is_record(arguments[index])]
     if not reserved_keys:
         return Verdict.FORWARD, b""
     if len(reserved_keys) == len(indexes):

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from shaker.codec.crc64 import crc64
 from shaker.codec.rdb_events import Entries, Entry, ExpiringString, LargeEntry
 from shaker.codec.rdb_types import FIELDS_EXPIRE, REDIS, VALKEY
-from shaker.transform.commands import RESERVED
+from shaker.transform.commands import RESERVED, is_record
 from shaker.transform.mset import mset_begin
 
 # Types of hashes whose fields have expiries (server files src/rdb.h of Redis and of Valkey). The last two begin
@@ -84,7 +84,7 @@ def _strings(strings: list[bytes], out: list[bytes], skipped: list[bytes]) -> tu
     keys = requests = size = 0
     for index in range(0, len(strings), 2):
         key, value = strings[index], strings[index + 1]
-        if key.startswith(RESERVED):
+        if key.startswith(RESERVED) and is_record(key):
             skipped.append(key)
             continue
         key_size, value_size = len(key), len(value)
@@ -119,7 +119,7 @@ def _values(values: list[bytes], out: list[bytes], skipped: list[bytes]) -> int:
     keys = 0
     for index in range(0, len(values), 2):
         key, payload = values[index], values[index + 1]
-        if key.startswith(RESERVED):
+        if key.startswith(RESERVED) and is_record(key):
             skipped.append(key)
             continue
         size = len(key)
@@ -144,7 +144,7 @@ def _expiring(
     """Append a `SET key value PXAT expiry` for each; return the soonest expiry that was not put off."""
     soonest = LAST
     for key, value, expires_at_ms in strings:
-        if key.startswith(RESERVED):
+        if key.startswith(RESERVED) and is_record(key):
             skipped.append(key)
             continue
         at = expires_at_ms
@@ -177,7 +177,7 @@ def _entries(
     """
     soonest = LAST
     for key, payload, expires_at_ms, idle_seconds, frequency in entries:
-        if key.startswith(RESERVED):
+        if key.startswith(RESERVED) and is_record(key):
             skipped.append(key)
             continue
         if expires_at_ms < 0:

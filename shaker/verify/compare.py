@@ -85,7 +85,7 @@ async def compare(
 ) -> Comparison:
     """Compare all databases of two servers that nobody writes to.
 
-    Keys under `shaker:` are left out. Keys, types, values, expiries, stream groups with what is pending, expiries
+    Records of workers are left out. Keys, types, values, expiries, stream groups with what is pending, expiries
     of hash fields and libraries of functions are compared; `progress` is told how many keys have been compared.
     `shaker.errors.LinkError` if a server cannot be asked.
     """

@@ -11,7 +11,7 @@ import redis.asyncio
 from redis.exceptions import NoPermissionError
 
 from shaker.errors import AccessError, LinkError
-from shaker.transform.commands import RESERVED
+from shaker.transform.commands import is_record
 
 Argument = bytes | str | int
 Command = tuple[Argument, ...]
@@ -73,7 +73,7 @@ class Database:
         cursor: Argument = b"0"
         while True:
             cursor, keys = (await self.ask([("SCAN", cursor, "COUNT", count)]))[0]
-            if found := [key for key in dict.fromkeys(keys) if not key.startswith(RESERVED)]:
+            if found := [key for key in dict.fromkeys(keys) if not is_record(key)]:
                 yield found
             if cursor == b"0":
                 return

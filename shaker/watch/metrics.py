@@ -111,7 +111,7 @@ class StatusCollector(Collector):
             ("shaker_evicted_keys", "Keys that the target evicted.", status.evicted_keys),
             (
                 "shaker_reserved_keys_skipped",
-                "Keys and commands under shaker: left out.",
+                "Records of other workers left out: keys and commands.",
                 status.reserved_keys_skipped,
             ),
         ):

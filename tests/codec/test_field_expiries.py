@@ -1,4 +1,4 @@
-"""Expiries of hash fields, rewritten in payloads of real servers: each field as the rule says, the rest as it was."""
+"""Expiries of hash fields, rewritten in payloads of real servers: each field by the rule, all else as it was."""
 
 from __future__ import annotations
 

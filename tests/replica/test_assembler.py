@@ -56,9 +56,9 @@ CASES = {
                 ["0 PUBLISH news x", "0 PUBLISH __sentinel__:hello2 y"]),
     "publish of a record's name": ("PUBLISH shaker:x y", ["0 PUBLISH shaker:x y"]),
     "replconf": ("SET a 1 \n REPLCONF NOTHING \n SET b 2", ["0 SET a 1", "0 SET b 2"]),
-    "records": ("HSET shaker:fence:x a 1 \n SET a shaker: \n DEL shaker:x b \n RENAME shaker:x c",
+    "records": ("HSET shaker:fence:x a 1 \n SET a shaker: \n DEL shaker:stale:x b \n RENAME shaker:copying:x c",
                 ["0 SET a shaker:", "0 DEL b"]),
-    "records in a transaction": ("MULTI \n INCR a \n HSET shaker:x a 1 \n EXEC", ["0 INCR a"]),
+    "records in a transaction": ("MULTI \n INCR a \n HSET shaker:fence:x a 1 \n EXEC", ["0 INCR a"]),
     "flushes": ("SET a 1 \n FLUSHALL \n SELECT 2 \n flushdb \n SET b 1",
                 ["0 SET a 1", "0 FLUSHALL", "2 flushdb", "2 SET b 1"]),
     "swaps": ("SWAPDB 0 1 \n SET a 1 \n swapdb 2 3 \n MULTI \n SWAPDB 1 0 \n SET b 1 \n EXEC",
@@ -286,8 +286,9 @@ def test_records_are_where_a_server_has_them(name: str, shared: Callable[[str], 
 def test_records_of_other_workers(name: str, table: Table) -> None:
     """Dropped and rewritten commands are counted as skipped, rejected ones named, inside a transaction, too."""
     lines = (
-        "SET a 1 \n HSET shaker:checkpoint:x offset 1 \n xgroup CREATE shaker:x g 0 \n del b shaker:x c \n"
-        "RENAME a shaker:x \n SORT l STORE shaker:x \n SET d shaker:"
+        "SET a 1 \n HSET shaker:checkpoint:x offset 1 \n "
+        "xgroup CREATE shaker:fence:x g 0 \n del b shaker:stale:x c \n"
+        "RENAME a shaker:fence:x \n SORT l STORE shaker:fence:x \n SET d shaker:"
     )
     for text in (lines, f"MULTI \n {lines} \n EXEC"):
         data = stream(text)
@@ -305,7 +306,7 @@ def test_records_of_other_workers(name: str, table: Table) -> None:
 
 def test_a_rejected_command_alone_is_still_told(table: Table) -> None:
     """A batch without commands carries what was left out."""
-    [batch] = make(table(DEFAULT)).feed(stream("RENAME a shaker:x"))
+    [batch] = make(table(DEFAULT)).feed(stream("RENAME a shaker:fence:x"))
     assert isinstance(batch, Batch)
     assert (batch.parts, batch.rejected, batch.skipped) == ((), (b"RENAME",), 0)
 
@@ -313,7 +314,7 @@ def test_a_rejected_command_alone_is_still_told(table: Table) -> None:
 def test_records_and_rejections_in_one_transaction(table: Table) -> None:
     """What a transaction with FLUSHALL leaves out is told by its own batch, not by the one before."""
     before, batch = make(table(DEFAULT)).feed(
-        stream("DEL shaker:a \n MULTI \n FLUSHALL \n RENAME a shaker:x \n DEL shaker:b \n EXEC")
+        stream("DEL shaker:fence:a \n MULTI \n FLUSHALL \n RENAME a shaker:fence:x \n DEL shaker:fence:b \n EXEC")
     )
     assert isinstance(before, Batch)
     assert isinstance(batch, Batch)
@@ -376,7 +377,14 @@ ordinary = st.sampled_from(
     ("SET a 1", "incr b", "PUBLISH c d", "PING", "ping", "SELECT 2", "select 0", "SELECT 11")
 )
 swaps = st.sampled_from(
-    ("FLUSHALL", "SWAPDB 0 1", "swapdb 3 2", "DEL shaker:x a", "DEL shaker:y", "RENAME a shaker:z")
+    (
+        "FLUSHALL",
+        "SWAPDB 0 1",
+        "swapdb 3 2",
+        "DEL shaker:stale:x a",
+        "DEL shaker:fence:y",
+        "RENAME a shaker:fence:z",
+    )
 )
 inside = st.lists(st.one_of(ordinary, swaps), max_size=4)
 blocks = st.one_of(

@@ -143,11 +143,12 @@ def test_commands_that_mention_a_record(behind: Feeding, target: Server) -> None
         ("SET", "a", "shaker:", "PXAT", soon()),
         ("MULTI",),
         ("SET", "b", "xshaker:x", "PXAT", soon()),
-        ("SET", "shaker:x", 1, "PXAT", soon()),
+        ("SET", "shaker:fence:x", 1, "PXAT", soon()),
         ("EXEC",),
         ("SET", "my-shaker:c", 1, "PXAT", soon()),
+        ("SET", "shaker:d", 1, "PXAT", soon()),
     )
-    assert listed(target) == {"a", "b", "my-shaker:c"}
+    assert listed(target) == {"a", "b", "my-shaker:c", "shaker:d"}
 
 
 def test_one_in_a_run_of_others(behind: Feeding, target: Server) -> None:

@@ -124,13 +124,13 @@ def test_frequency_is_kept(shared: Callable[[str], Server], name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_records_of_workers_are_left_out(shared: Callable[[str], Server], name: str) -> None:
-    """Keys under the reserved prefix are told, not restored; the others around them are."""
+    """Their keys are told, not restored; the others around them are."""
     server = shared(name)
     payload = fill(server)[KEYS[0]]
     client = server.client()
     client.flushall()
-    records = [b"shaker:fence:default", b"shaker:checkpoint:default", b"shaker:"]
-    others = [b"shaker", b"xshaker:", b"Shaker:x", b"shake:r"]
+    records = [b"shaker:fence:default", b"shaker:checkpoint:default", b"shaker:copying:a"]
+    others = [b"shaker", b"shaker:", b"shaker:x", b"shake:r"]
     keys = [key for pair in zip(records, others, strict=False) for key in pair] + others[3:]
 
     assert restore(server, [Entry(key, payload, -1, -1, -1) for key in keys]) == records
@@ -207,11 +207,19 @@ def test_how_many_strings_a_request_takes() -> None:
 
 def test_records_among_strings_and_values_are_left_out() -> None:
     """Where nothing is left of a request there is none."""
-    alone = Entries(0, [b"shaker:a", b"1"], [b"shaker:b", b"payload"], [ExpiringString(b"shaker:c", b"v", 5)], [])
-    assert restore_requests(alone)[:4] == (b"", 0, 0, [b"shaker:a", b"shaker:b", b"shaker:c"])
-    mixed = Entries(0, [b"k", b"1", b"shaker:a", b"2", b"l", b"3"], [b"m", b"4", b"shaker:b", b"5"], [], [])
+    alone = Entries(
+        0,
+        [b"shaker:fence:a", b"1"],
+        [b"shaker:stale:b", b"payload"],
+        [ExpiringString(b"shaker:fence:c", b"v", 5)],
+        [],
+    )
+    assert restore_requests(alone)[:4] == (b"", 0, 0, [b"shaker:fence:a", b"shaker:stale:b", b"shaker:fence:c"])
+    mixed = Entries(
+        0, [b"k", b"1", b"shaker:fence:a", b"2", b"l", b"3"], [b"m", b"4", b"shaker:stale:b", b"5"], [], []
+    )
     found = restore_requests(mixed)
-    assert (found.requests, found.keys, found.skipped) == (2, 3, [b"shaker:a", b"shaker:b"])
+    assert (found.requests, found.keys, found.skipped) == (2, 3, [b"shaker:fence:a", b"shaker:stale:b"])
     assert requests(found.data) == [
         [b"MSET", b"k", b"1", b"l", b"3"],
         [b"RESTORE", b"m", b"0", b"4", b"REPLACE"],
@@ -257,12 +265,20 @@ def test_near_expiries_are_put_off(shared: Callable[[str], Server], name: str) -
     """Those below `near` get `until` and are told, past ones too; of the others the soonest is told."""
     server = shared(name)
     payload = fill(server)[KEYS[0]]
-    expiries = {b"zero": 0, b"past": 5, b"near": NEAR - 1, b"at": NEAR, b"far": FAR, b"none": -1, b"shaker:x": 5}
+    expiries = {
+        b"zero": 0,
+        b"past": 5,
+        b"near": NEAR - 1,
+        b"at": NEAR,
+        b"far": FAR,
+        b"none": -1,
+        b"shaker:fence:x": 5,
+    }
     entries = [Entry(key, payload, at, -1, -1) for key, at in expiries.items()]
     found = restore_requests(entries_of(*entries), NEAR, UNTIL)
 
     assert exchange(server, found.data, found.requests) == [b"OK"] * 6
-    assert (found.requests, found.skipped) == (6, [b"shaker:x"])
+    assert (found.requests, found.skipped) == (6, [b"shaker:fence:x"])
     assert (found.waiting, found.copying) == ([b"zero", b"past", b"near"], [])
     assert found.soonest == NEAR
     margin = 5000 if name == "redis-6.2" else 0
@@ -281,17 +297,17 @@ def test_strings_that_expire(shared: Callable[[str], Server], name: str, near: i
     client = server.client()
     client.flushall()
     client.rpush("far", "another type")
-    expiries = {b"zero": 0, b"past": 5, b"near": NEAR - 1, b"at": NEAR, b"far": FAR, b"shaker:x": 5}
+    expiries = {b"zero": 0, b"past": 5, b"near": NEAR - 1, b"at": NEAR, b"far": FAR, b"shaker:fence:x": 5}
     strings = [ExpiringString(key, b"\r\n" + key, at) for key, at in expiries.items()]
     found = restore_requests(Entries(0, [], [], strings, []), near, UNTIL)
 
     assert exchange(server, found.data, found.requests) == [b"OK"] * found.requests
-    assert (found.requests, found.keys, found.skipped, found.copying) == (5, 5, [b"shaker:x"], [])
+    assert (found.requests, found.keys, found.skipped, found.copying) == (5, 5, [b"shaker:fence:x"], [])
     assert found.waiting == ([b"zero", b"past", b"near"] if near else [])
     assert found.soonest == (NEAR if near else 0)
     margin = 5000 if name == "redis-6.2" else 0
     for key, at in expiries.items():
-        if key == b"shaker:x" or (at < 10 and not near):
+        if key == b"shaker:fence:x" or (at < 10 and not near):
             assert client.get(key) is None
         else:
             assert client.get(key) == b"\r\n" + key

@@ -63,6 +63,7 @@ def _fill(server: Server) -> None:
         "XREADGROUP GROUP readers reader STREAMS stream >",
         "SET expiring value PXAT 99999999999998",
         "SET shaker:mine 1",
+        "SET shaker:fence:mine 1",
         "SADD spare x",
     ):
         pipeline.execute_command(*command.split())
@@ -86,6 +87,11 @@ async def _compare(source: Server, target: Server) -> Comparison:
         await other.aclose()
 
 
+def _kept(key: bytes) -> bytes:
+    """Return where a key is kept in between: in a record of a worker, which is not compared."""
+    return b"shaker:stale:" + key.replace(b":", b".")
+
+
 @pytest.mark.parametrize(
     ("source_name", "target_name"),
     [("redis-7.0", "redis-7.0"), ("redis-6.2", "redis-8.0"), ("redis-7.0", "valkey-9.1")],
@@ -101,14 +107,14 @@ async def test_every_planted_difference_is_found_and_named(
     client.response_callbacks.clear()
     keys = client.keys()
     for key in keys:
-        client.copy(key, b"shaker:kept:" + key)
+        client.copy(key, _kept(key))
     for name, (command, kind) in PLANTED.items():
         client.delete("new", *keys)
         for key in keys:
-            client.copy(b"shaker:kept:" + key, key)
+            client.copy(_kept(key), key)
         clean = await _compare(source, target)
         assert clean.equal, (name, clean)
-        assert clean.compared == 14
+        assert clean.compared == 15
 
         client.execute_command(*command.split())
 

@@ -147,7 +147,7 @@ function drawCounts(status) {
     ["Reconnects", `${number(reconnects.source ?? 0)} source, ${number(reconnects.target ?? 0)} target`],
     ["Stale keys removed", number(sweep.keys_deleted) + (sweep.keys_stale ? `, ${number(sweep.keys_stale)} left` : "")],
     ["Keys evicted by the target", number(status.evicted_keys)],
-    ["Keys under shaker: left out", number(status.reserved_keys_skipped)],
+    ["Records of other workers left out", number(status.reserved_keys_skipped)],
     ["In the spool", bytes(status.spool_bytes)],
     ["Unconfirmed", bytes(status.unconfirmed_bytes)],
     ["Target's clock", skew === null ? "not known yet" : apart(skew)],
