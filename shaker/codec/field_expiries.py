@@ -1,6 +1,7 @@
 """Hashes whose fields expire, as DUMP payloads: read and rewritten without the server.
 
-Formats: server file src/rdb.c of Redis 7.4 and of Valkey 9 (rdbSaveObject, rdbLoadObject), and src/listpack.c. A value that cannot be read as such is left to the target's judgement.
+Formats: server file src/rdb.c of Redis 7.4 and of Valkey 9 (rdbSaveObject, rdbLoadObject), and src/listpack.c.
+A value that cannot be read as such is left to the target's judgement.
 """
 
 from __future__ import annotations
