@@ -62,7 +62,7 @@ def passing_error(text: str) -> LinkError:
 def refused_request(item: SnapshotKeys, position: int, text: str) -> UnfaithfulError:
     """Return the error for a snapshot request that the target refuses in itself, naming its key."""
     index = position - (1 if item.database else 0)
-    if not 0 <= index < item.requests:
+    if not 0 <= index < (item.requests if item.label is None else 1):
         return UnfaithfulError(f"the target refuses the worker's own request: {text}", kind="records")
     if item.label is not None:
         key, kind = item.label, "a value too large to hold"

@@ -64,7 +64,7 @@ class TargetSession:
         self._max_transaction = max_transaction
         self._expected: deque[Step] = deque()
         self._reader = ReplyReader(self._expected, window, table)
-        self._pieces: list[SnapshotKeys] = []  # sent of a huge request that is not whole yet
+        self._cut: Requests | None = None  # a huge request of a snapshot is not whole yet
         self._open: Transaction | None = None
         self.pipelined = 0  # bytes of snapshot requests on the wire unanswered
         self._databases = Databases(self._expected, window)
@@ -99,7 +99,7 @@ class TargetSession:
     @property
     def waiting(self) -> bool:
         """Whether the target owes an answer."""
-        return bool(self._expected)
+        return any(step.owed for step in self._expected)
 
     @property
     def behind(self) -> bool:
@@ -166,7 +166,7 @@ class TargetSession:
         return False
 
     def _fill(self, out: list[bytes]) -> bool:
-        if self._open is None and not self._databases.proven(self._window.databases, out):
+        if self._open is None and self._cut is None and not self._databases.begin(out):
             return False
         if self._sweep is not None and not self._halted:
             return self._fill_sweep(self._sweep, out)
@@ -212,6 +212,11 @@ class TargetSession:
         if batch.records is not None and batch.records.moved_to is not None:
             used.append(batch.records.moved_to)
         if not self._databases.proven(used, out, within=transaction):
+            return False
+        begins = batch.more and (transaction is None or not transaction.unfinished)
+        if begins and not self._databases.proven_ahead(out, within=transaction):
+            if transaction is not None:
+                transaction.sealed = True
             return False
         if transaction is None:
             transaction = self._begin(out)
@@ -276,7 +281,10 @@ class TargetSession:
                 transaction.run(item, part, mset(part.data, part.commands), 1, out)
                 continue
             data, beside = self._expiries.rewrite(item, part)
-            transaction.run(item, part, (data,), part.commands, out)
+            if part.label is None:
+                transaction.run(item, part, (data,), part.commands, out)
+            else:
+                transaction.fragment(item, part, out)
             self._send_beside(beside, transaction, out)
         if batch.records is not None:
             transaction.sealed = True
@@ -293,32 +301,36 @@ class TargetSession:
             transaction.request(request, out)
 
     def _fill_keys(self, item: SnapshotKeys, out: list[bytes]) -> bool:
-        if not self._pieces:
+        step = self._cut
+        if step is None:
             if any(isinstance(step, Transaction) for step in self._expected):
                 return False
             if self.pipelined and self.pipelined + item.size > PIPELINE_BYTES:
                 return False
             if not self._databases.proven([item.database], out):
                 return False
+            step = Requests([], item.requests if not item.more else 1)
+            self._expected.append(step)
             if item.database:
+                step.left += 1
                 out.append(encode("SELECT", item.database))
         self._window.take()
-        self._pieces.append(item)
+        step.items.append(item)
         out.append(item.data)
         if item.label is not None:
             self._window.release([item])
+        step.unfinished = item.more
+        self._cut = step if item.more else None
         if item.more:
             return True
-        requests = item.requests + item.beside + 1
+        step.left += item.beside + 1
         if item.database:
+            step.left += 1
             out.append(SELECT_0)
-            requests += 2
         # The whole record: one that was deleted meanwhile must not come back as a stump.
         expiring = int(self._expiries.waiting)
         out.append(self.checkpoint._replace(snapshot_batch=item.number, expiring=expiring).command(self._name))
         self.pipelined += item.size
-        self._expected.append(Requests(self._pieces, requests))
-        self._pieces = []
         return True
 
     def _begin(self, out: list[bytes]) -> Transaction:

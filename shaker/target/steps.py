@@ -52,6 +52,7 @@ class Transaction:
     database: int = 0  # selected by what was sent of it
     sealed: bool = False  # takes no more items
     unfinished: bool = False  # its last item goes on in the next one
+    cut: bool = False  # and so does the last command that was sent
     checkpoint: Checkpoint | None = None  # what its end writes; None while it is open
     commands: int = 0  # requests sent between MULTI and EXEC
     opened: bool = False  # MULTI was answered
@@ -67,6 +68,20 @@ class Transaction:
         self.select(part.database, out)
         out += pieces
         self._add(Sent(requests, item, part))
+
+    def fragment(self, item: StreamItem, part: Part, out: list[bytes]) -> None:
+        """Send a fragment of a huge command: the target can answer, with an error, from its first byte on."""
+        begins = not self.cut
+        self.cut = not part.commands
+        if begins:
+            self.select(part.database, out)
+        out.append(part.data)
+        self._add(Sent(int(begins), item, part))
+
+    @property
+    def owed(self) -> bool:
+        """Whether the target has something to answer now."""
+        return not self.opened or self.checkpoint is not None or self.queued + self.cut < self.commands
 
     def _add(self, sent: Sent) -> None:
         self.layout.append(sent)
@@ -107,18 +122,34 @@ class Transaction:
 
 @dataclass(slots=True)
 class Requests:
-    """Requests outside transactions, those of a snapshot: each to be answered by +OK, the last by a number."""
+    """Requests outside transactions, those of a snapshot: each to be answered by +OK, the last by a number.
+
+    `left` counts the replies still to come to what was sent, from its first byte. `unfinished`: the last request
+    sent is not whole, and others will follow it.
+    """
 
     items: list[SnapshotKeys]
-    left: int
+    left: int = 0
+    unfinished: bool = False
+
+    @property
+    def owed(self) -> bool:
+        """Whether the target has something to answer now."""
+        return self.left > self.unfinished
 
 
 @dataclass(slots=True)
 class Probe:
-    """SELECT n and back, outside transactions: proves that the database is there for this connection."""
+    """SELECT of each of `databases`, and back, outside transactions: proves that this connection may use them.
 
-    database: int
-    left: int = 2
+    The `needed` ones have to be there; of the others, `missing` gets those that are not.
+    """
+
+    databases: list[int]
+    needed: frozenset[int]
+    missing: set[int] = field(default_factory=set)
+    answered: int = 0
+    owed: Final = True
 
 
 class Progress(NamedTuple):
@@ -165,16 +196,29 @@ class ReplyReader:
             raise LinkError("the target sent a reply that nothing asked for", kind="protocol")
 
     def _probe(self, probe: Probe) -> bool:
-        probe.left -= self._replies.skip(probe.left)
-        for _, text in self._replies.errors:
-            if is_passing(text):
-                raise passing_error(text)
+        while left := len(probe.databases) + 1 - probe.answered:  # one for the way back
+            got = self._replies.skip_same(OK, left) or self._replies.skip(min(left, MAX_ERRORS))
+            for position, text in self._replies.errors:
+                self._missing(probe, probe.answered + position, text)
+            self._replies.clear_errors()
+            probe.answered += got
+            if not got:
+                return False
+        return True
+
+    def _missing(self, probe: Probe, number: int, text: str) -> None:
+        """Note the database of a question that was answered by an error; raise where it is needed."""
+        database = probe.databases[number] if number < len(probe.databases) else 0
+        needed = number == len(probe.databases) or database in probe.needed
+        if is_passing(text) and (needed or not text.startswith("NOPERM")):
+            raise passing_error(text)
+        if needed:
             raise UnfaithfulError(
-                f"the source uses database {probe.database}, which the target does not have: {text}",
+                f"the source uses database {database}, which the target does not have: {text}",
                 hint="give the target as many databases as the source (its setting `databases`)",
                 kind="database",
             )
-        return probe.left == 0
+        probe.missing.add(database)
 
     def _requests(self, step: Requests) -> bool:
         # The HSET at the end answers an integer, all before it +OK.
@@ -184,7 +228,7 @@ class ReplyReader:
             if is_passing(text):
                 raise passing_error(text)
             raise refused_request(step.items[-1], position, text)
-        return step.left == 0
+        return step.left == 0 and not step.unfinished
 
     def _transaction(self, transaction: Transaction) -> bool:
         replies = self._replies

@@ -7,7 +7,7 @@ Those handed out and not answered are kept: after a reconnect the checkpoint tel
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
@@ -37,7 +37,8 @@ class Window:
         # Positions whose effect is that of everything that left the window: the last one answered, and those of
         # items without effect that followed it and were not written.
         self._base: list[Position] = []
-        self.databases: set[int] = set()  # to be proven by each connection before anything else
+        self.databases: set[int] = set()  # used by now: a connection that has to prove one proves all of them
+        self.required: set[int] = set()  # those of them that are to be proven before anything else
         self.covered: tuple[Item, ...] = ()  # what the last `recover` found to have taken effect, its answer lost
         self._joins = True  # whether the target may get commands joined to one
         self.counted: Counted | None = None  # what the last answered transaction told, known before it is written
@@ -70,6 +71,10 @@ class Window:
     def peek(self) -> Item | None:
         """Return the next item that was not handed out."""
         return self._items[self._handed] if self._handed < len(self._items) else None
+
+    def waiting(self) -> Iterator[Item]:
+        """Return the items that were not handed out."""
+        return islice(self._items, self._handed, None)
 
     def take(self) -> Item:
         """Hand out the next item."""

@@ -4,8 +4,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import redis
 
+from tests.compare import differences
 from tests.proxy import Proxy
 from tests.servers import Server, wait_until
 from tests.worker import Worker, peak_bytes
@@ -41,6 +43,46 @@ def test_a_huge_string_passes_in_snapshot_and_stream(source: Server, target: Ser
         assert worker.process is not None
         assert peak_bytes(worker.process.pid) < LIMIT
         assert digests(target, "snapshot", "stream") == digests(source, "snapshot", "stream")
+
+
+@pytest.mark.parametrize(("database", "latency"), [(0, 0.0), (4, 0.0), (4, 0.025)])
+def test_a_huge_value_in_any_database(source: Server, target: Server, database: int, latency: float) -> None:
+    """The target answers a SELECT before the last piece of the value behind it is sent."""
+    client = source.client(db=database)
+    free(source)
+    value = os.urandom(1000) * (8_000 if latency else 40_000)
+    client.set("snapshot", value)
+    with Proxy(target) as proxy, Worker(source, proxy.url) as worker:
+        proxy.set(latency=latency)
+        worker.wait_state("streaming")
+        client.set("stream", value)
+        source.client(db=3).incr("count")
+        worker.wait_applied(source)
+
+        assert differences(source, target) == []
+        assert worker.status()["full_syncs"] == 1
+        assert worker.status()["reconnects"] == {}
+
+
+def test_a_huge_transaction_over_many_databases(server: Callable[..., Server]) -> None:
+    """Its databases are proven before it begins, all in one round trip."""
+    source, target = (server(databases=2000, client_query_buffer_limit="1gb") for _ in range(2))
+    client = free(source)
+    with Proxy(target) as proxy, Worker(source, proxy.url) as worker:
+        proxy.set(latency=0.025)
+        worker.wait_state("streaming")
+        pipeline = client.pipeline(transaction=True)
+        for number in range(200):
+            pipeline.execute_command("SELECT", number)
+            pipeline.set("key", b"x" * 50_000)
+        pipeline.execute_command("SELECT", 1900)
+        pipeline.incr("count")
+        pipeline.execute()
+        worker.wait_applied(source)
+
+        assert differences(source, target) == []
+        # Once for what lies beyond the databases that were tried.
+        assert worker.status()["reconnects"].get("target", 0) <= 1
 
 
 def test_a_huge_transaction_is_applied_as_one(source: Server, target: Server) -> None:

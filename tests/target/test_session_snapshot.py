@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from shaker.codec.resp import encode
 from shaker.errors import ServerBusyError, UnfaithfulError
-from shaker.target.items import Rejection, SnapshotFinish, SnapshotStart
+from shaker.target.items import Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart
 from shaker.target.session import EXEC
 from shaker.transform.restore import functions_payload
 from tests.servers import Server
@@ -72,6 +73,53 @@ def test_a_refused_key_keeps_the_snapshot_open(fresh: Writer, target: Server) ->
     assert caught.value.kind == "refused_key"
     assert "value" not in str(caught.value)
     assert checkpoint_of(target).phase == "snapshot"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("database", [0, 4])
+def test_a_huge_request_is_expected_from_its_first_byte(fresh: Writer, target: Server, database: int) -> None:
+    """Answers may come before the last piece is sent: of the SELECT before it, or of a request that is refused."""
+    payload = dump_of(target, "value")
+    request = encode("RESTORE", "huge", 0, payload, "REPLACE", "ABSTTL")
+    fresh.put(SnapshotStart("s", REPLID, 500, flush=False), keys_item("s", 1, 4, {"proven": payload}))
+    while fresh.step():
+        pass
+    first, second = (
+        SnapshotKeys("s", 2, database, data, 0, 0, label=b"huge", more=True)
+        for data in (request[:9], request[9:20])
+    )
+    last = SnapshotKeys("s", 2, database, request[20:], 1, 1, label=b"huge")
+    fresh.put(first)
+    fresh.send()
+    assert not fresh.session.idle
+    if database:
+        assert fresh.session.waiting
+        fresh.receive()
+    assert not fresh.session.waiting  # the target has all the time that the source takes
+    fresh.put(second)
+    fresh.send()
+    fresh.put(last, keys_item("s", 3, 0, {"other": payload}), SnapshotFinish(REPLID, 500, 0))
+    fresh.run()
+
+    assert target.client(db=database).get("huge") == b"value"
+    assert target.client().get("other") == b"value"
+    assert checkpoint_of(target).phase == "stream"  # type: ignore[union-attr]
+
+
+def test_a_huge_request_that_is_refused_before_its_end(fresh: Writer, target: Server) -> None:
+    """The error names the key, not a reply that nothing asked for."""
+    payload = dump_of(target, "value")
+    fresh.put(SnapshotStart("s", REPLID, 500, flush=False), keys_item("s", 1, 4, {"proven": payload}))
+    while fresh.step():
+        pass
+    fresh.put(SnapshotKeys("s", 2, 4, b"*6\r\n$7\r\nRESTORE\r\n$4\r\nhuge\r\n$bad", 0, 0, label=b"huge", more=True))
+    fresh.send()
+    fresh.put(SnapshotKeys("s", 2, 4, b"\r\n", 0, 0, label=b"huge", more=True))
+    fresh.send()
+
+    wait_replies(fresh, len(b"+OK\r\n-ERR Protocol error"))
+
+    with pytest.raises(UnfaithfulError, match="'huge' of database 4"):
+        fresh.receive()
 
 
 def test_an_outage_in_a_snapshot_leaves_no_gap(fresh: Writer, target: Server) -> None:
