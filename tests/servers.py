@@ -75,6 +75,7 @@ class Server:
         self.port = free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="shaker-test-"))
         self.process: subprocess.Popen[bytes] | None = None
+        self.environment: dict[str, str] = {}  # variables that it is started with, besides those of the tests
         self._clients: dict[tuple[tuple[str, Any], ...], redis.Redis] = {}
         self._protocol = {"protocol": 2} if name == OLDEST else {}
         given = {**(config or {}), **{key.replace("_", "-"): value for key, value in settings.items()}}
@@ -136,7 +137,10 @@ class Server:
             # its process, which is why servers started by passing threads go without.
             command = ["setpriv", "--pdeathsig", "KILL", *command]
         with (self.directory / "server.out").open("ab") as out:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            environment = os.environ | self.environment
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment
+            )
         wait_until(self._answers, f"{self.name} to start", seconds)
         return self
 
