@@ -7,6 +7,7 @@ import random
 import sys
 import time
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -14,12 +15,18 @@ from rich.table import Table
 
 from tests.compare import differences
 from tests.load import LoadProcess
-from tests.soak.faults import FAULTS, FULL_SYNC_FAULTS, SOURCE_LINK_FAULTS, Fault
+from tests.servers import DEFAULT, NAMES, SOURCES
+from tests.soak.data_faults import WRITE_FAULTS
+from tests.soak.faults import FAULTS, FULL_SYNC_FAULTS, SOURCE_LINK_FAULTS
 from tests.soak.witness import Verdict, Witness
-from tests.soak.world import World
+from tests.soak.world import Fault, World
+from tests.soak.writes import SpecialWrites
 
 LONGEST_PAUSE = 2.0  # seconds between two faults
 SHOWN = 10
+# Seconds that the target's clock is ahead of the source's: more than expiry.margin_seconds, and less.
+CLOCK_DIFFERENCES = (-3.0, -0.5, 0.5, 3.0)
+GROWTH_LIMIT = 30  # MiB that a worker may have more in the last third of a run than in the second
 
 
 def main() -> int:
@@ -34,23 +41,52 @@ def main() -> int:
     parser.add_argument(
         "--stale-keys", choices=("flush", "sweep"), default="sweep", help="what full syncs do to them"
     )
+    parser.add_argument(
+        "--clock-difference",
+        type=float,
+        default=None,
+        help="seconds that the target's clock is ahead; drawn if not given",
+    )
+    parser.add_argument("--source", choices=SOURCES, default=DEFAULT)
+    parser.add_argument("--target", choices=NAMES, default=DEFAULT)
+    parser.add_argument(
+        "--special-writes",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="big values, functions, RESTORE and more all the time; by default unless --only is given",
+    )
     parser.add_argument("--log", type=Path, default=None, help="write the log of the last worker there if it fails")
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else random.randrange(1 << 31)
     console = Console(highlight=False, width=110)
-    console.print(f"seed {seed}, {given.minutes:g} minutes", style="bold")
     faults = FAULTS | (FULL_SYNC_FAULTS if given.full_syncs else {})
     if given.only:
         faults = _chosen(given.only)
     draw = random.Random(seed)
+    difference = draw.choice(CLOCK_DIFFERENCES) if given.clock_difference is None else given.clock_difference
+    if given.special_writes is None:
+        given.special_writes = not given.only
+    console.print(
+        f"seed {seed}, {given.minutes:g} minutes, {given.source} to {given.target}, "
+        f"the target's clock {difference:+g} s",
+        style="bold",
+    )
     made: Counter[str] = Counter()
     started = time.monotonic()
-    with World(full=given.full_syncs, stale_keys=given.stale_keys) as world, Witness(world.source) as witness:
+    world = World(
+        full=given.full_syncs,
+        stale_keys=given.stale_keys,
+        difference=difference,
+        source=given.source,
+        target=given.target,
+    )
+    with world, Witness(world.source) as witness:
         worker = world.worker
         assert worker is not None
         worker.wait_state("streaming")
         load = LoadProcess(world.source, seed=seed, rate=given.rate, keys=300)
-        with load:
+        special = SpecialWrites(world.source, seed)
+        with load, special if given.special_writes else nullcontext():
             while time.monotonic() < started + given.minutes * 60 and not world.complaints:
                 begin = time.monotonic()
                 name = draw.choice(list(faults))
@@ -70,7 +106,10 @@ def main() -> int:
         found, verdict = _outcome(world, witness)
         if set(made) <= set(SOURCE_LINK_FAULTS) and (syncs := world.source.info("stats")["sync_full"]) != 1:
             world.complain(f"{syncs} full syncs, where the backlog held all that was missed")
-        console.print(_table(world, made, verdict, load.operations, time.monotonic() - started))
+        before, last = world.growth()
+        if last - before > GROWTH_LIMIT:
+            world.complain(f"the worker's memory grew from {before:.0f} to {last:.0f} MiB")
+        console.print(_table(world, made, special, verdict, load.operations, time.monotonic() - started))
         for line in [*found, *world.complaints]:
             console.print(line, style="red", markup=False)
         failed = bool(found or world.complaints or verdict.lost or verdict.doubled)
@@ -82,7 +121,7 @@ def main() -> int:
 
 def _chosen(names: list[str]) -> dict[str, Fault]:
     """Return the faults of these names, or for what is no name those that begin so."""
-    known = FAULTS | FULL_SYNC_FAULTS | SOURCE_LINK_FAULTS
+    known = FAULTS | FULL_SYNC_FAULTS | SOURCE_LINK_FAULTS | WRITE_FAULTS
     chosen = {}
     for name in names:
         found = [name] if name in known else [one for one in known if one.startswith(name)]
@@ -104,12 +143,17 @@ def _outcome(world: World, witness: Witness) -> tuple[list[str], Verdict]:
     return differences(world.source, world.target)[:SHOWN], witness.verdict(world.target)
 
 
-def _table(world: World, made: Counter[str], verdict: Verdict, operations: int, seconds: float) -> Table:
+def _table(
+    world: World, made: Counter[str], special: SpecialWrites, verdict: Verdict, operations: int, seconds: float
+) -> Table:
     table = Table("figure", "value")
     table.columns[1].justify = "right"
     for name, count in sorted(made.items()):
         table.add_row(f"fault: {name}", f"{count:,}")
+    for name, count in sorted(special.made.items()):
+        table.add_row(f"written: {name}", f"{count:,}")
     least, median, most = world.memory()
+    before, last = world.growth()
     for name, value in (
         ("faults", f"{made.total():,}"),
         ("minutes", f"{seconds / 60:.1f}"),
@@ -121,6 +165,7 @@ def _table(world: World, made: Counter[str], verdict: Verdict, operations: int, 
         ("lost", f"{verdict.lost:,}"),
         ("doubled", f"{verdict.doubled:,}"),
         ("memory of the worker, MiB", f"{least:.0f} / {median:.0f} / {most:.0f} (least, median, most)"),
+        ("in the second and the last third", f"{before:.0f} / {last:.0f} (medians)"),
     ):
         table.add_row(name, value)
     return table

@@ -6,7 +6,6 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -15,19 +14,16 @@ import redis
 from tests.faults.source_link import LOSSES, Loss
 from tests.proxy import Direction, Proxy
 from tests.servers import Server, wait_until
-from tests.soak.world import TIMEOUT_SECONDS, World
+from tests.soak.data_faults import DATA_FAULTS, flushed_by_somebody
+from tests.soak.expiry_faults import EXPIRY_FAULTS
+from tests.soak.world import TIMEOUT_SECONDS, Fault, World, hold
 
-Fault = Callable[[World, random.Random], None]
 NOWHERE: Final = 1  # a port that nobody listens at
 DIRECTIONS: Final[tuple[Direction, ...]] = ("up", "down", "both")
 
 
 def _proxy(world: World, draw: random.Random) -> Proxy:
     return draw.choice((world.source_proxy, world.target_proxy))
-
-
-def _hold(draw: random.Random, longest: float) -> None:
-    time.sleep(draw.uniform(0.05, longest))
 
 
 def reset(world: World, draw: random.Random) -> None:
@@ -41,14 +37,14 @@ def resets(world: World, draw: random.Random) -> None:
     proxy = _proxy(world, draw)
     for _ in range(draw.randrange(2, 8)):
         proxy.reset()
-        _hold(draw, 0.4)
+        hold(draw, 0.4)
 
 
 def cut(world: World, draw: random.Random) -> None:
     """Reset one side in the middle of something, after some bytes more."""
     proxy = _proxy(world, draw)
     proxy.set(draw.choice(DIRECTIONS), cut_after=draw.choice((1, 10, 100, 1000, 10_000, 100_000)))
-    _hold(draw, 2)
+    hold(draw, 2)
     proxy.heal()
 
 
@@ -56,7 +52,7 @@ def black_hole(world: World, draw: random.Random) -> None:
     """Drop everything, with the connections left open; sometimes for longer than the timeout."""
     proxy = _proxy(world, draw)
     proxy.set(draw.choice(DIRECTIONS), black_hole=True)
-    _hold(draw, 8)
+    hold(draw, 8)
     # What was dropped is gone from the middle of both streams: no link goes on behind that.
     proxy.reset()
     proxy.heal()
@@ -66,7 +62,7 @@ def stall(world: World, draw: random.Random) -> None:
     """Hold everything back, and let it go on where it stood."""
     proxy = _proxy(world, draw)
     proxy.set(draw.choice(DIRECTIONS), stalled=True)
-    _hold(draw, 7)
+    hold(draw, 7)
     proxy.heal()
 
 
@@ -74,7 +70,7 @@ def slices(world: World, draw: random.Random) -> None:
     """Forward byte by byte."""
     proxy = _proxy(world, draw)
     proxy.set(draw.choice(DIRECTIONS), slice=draw.choice((1, 2, 7)))
-    _hold(draw, 3)
+    hold(draw, 3)
     proxy.heal()
 
 
@@ -82,7 +78,7 @@ def latency(world: World, draw: random.Random) -> None:
     """Delay each read."""
     proxy = _proxy(world, draw)
     proxy.set(draw.choice(DIRECTIONS), latency=draw.uniform(0.005, 0.3))
-    _hold(draw, 6)
+    hold(draw, 6)
     proxy.heal()
 
 
@@ -90,7 +86,7 @@ def bandwidth(world: World, draw: random.Random) -> None:
     """Let through a few bytes a second."""
     proxy = _proxy(world, draw)
     proxy.set(draw.choice(DIRECTIONS), bandwidth=draw.choice((5_000, 50_000, 500_000)))
-    _hold(draw, 6)
+    hold(draw, 6)
     proxy.heal()
 
 
@@ -99,23 +95,23 @@ def refuse(world: World, draw: random.Random) -> None:
     proxy = _proxy(world, draw)
     proxy.refuse()
     proxy.reset()
-    _hold(draw, 3)
+    hold(draw, 3)
     proxy.accept()
 
 
 def worker_killed(world: World, draw: random.Random) -> None:
     """Kill the worker and start it again."""
     world.end_worker(signal.SIGKILL, (-signal.SIGKILL,))
-    _hold(draw, 1)
+    hold(draw, 1)
     world.start_worker()
-    _hold(draw, 3)
+    hold(draw, 3)
 
 
 def worker_stopped(world: World, draw: random.Random) -> None:
     """Ask the worker to end, and start it again."""
     world.end_worker(signal.SIGTERM, (0, 75))
     world.start_worker()
-    _hold(draw, 3)
+    hold(draw, 3)
 
 
 def worker_paused(world: World, draw: random.Random) -> None:
@@ -124,7 +120,7 @@ def worker_paused(world: World, draw: random.Random) -> None:
     assert worker is not None
     world.paused = True
     worker.pause()
-    _hold(draw, 8)
+    hold(draw, 8)
     worker.resume()
     time.sleep(0.5)  # its tasks take a turn before it is asked whether it is alive
     world.paused = False
@@ -147,7 +143,7 @@ def takeover(world: World, draw: random.Random) -> None:
 def target_killed(world: World, draw: random.Random) -> None:
     """Kill the target and start it again with its append-only file."""
     world.target.kill()
-    _hold(draw, 1)
+    hold(draw, 1)
     world.target.start()
 
 
@@ -159,7 +155,7 @@ def target_stopped(world: World, draw: random.Random) -> None:
 def _paused(server: Server, draw: random.Random) -> None:
     server.pause()
     try:
-        _hold(draw, 7)
+        hold(draw, 7)
     finally:
         server.resume()
 
@@ -187,7 +183,7 @@ def _configured(name: str, value: object, back: object, longest: float) -> Fault
         client = world.target.client()
         client.config_set(name, value)
         try:
-            _hold(draw, longest)
+            hold(draw, longest)
         finally:
             client.config_set(name, back)
 
@@ -206,7 +202,7 @@ def read_only(world: World, draw: random.Random) -> None:
     client = world.target.client()
     client.replicaof("127.0.0.1", str(NOWHERE))
     try:
-        _hold(draw, 4)
+        hold(draw, 4)
     finally:
         client.replicaof("NO", "ONE")
 
@@ -221,7 +217,7 @@ def busy(world: World, draw: random.Random) -> None:
 
     thread = threading.Thread(target=run)
     thread.start()
-    _hold(draw, 3)
+    hold(draw, 3)
     other = world.target.client()
     while thread.is_alive():
         with suppress(redis.ResponseError):  # not running yet, or no more
@@ -240,7 +236,7 @@ def two_at_once(world: World, draw: random.Random) -> None:
 def source_restarted(world: World, draw: random.Random) -> None:
     """Kill the source and start it again: it has lost its replication id, a full sync follows."""
     world.source.restart(kill=draw.random() < 0.5)
-    _hold(draw, 3)
+    hold(draw, 3)
 
 
 def backlog_lost(world: World, draw: random.Random) -> None:
@@ -258,7 +254,7 @@ def backlog_lost(world: World, draw: random.Random) -> None:
     finally:
         world.source_proxy.accept()
         client.config_set("repl-backlog-ttl", 3600)
-    _hold(draw, 4)
+    hold(draw, 4)
 
 
 FAULTS: Final[dict[str, Fault]] = {
@@ -285,10 +281,16 @@ FAULTS: Final[dict[str, Fault]] = {
     "read only": read_only,
     "busy": busy,
     "two at once": two_at_once,
+    **EXPIRY_FAULTS,
+    **DATA_FAULTS,
 }
 # The link to the source alone, lost in one way each, as often as one likes: the backlog holds what is missed.
 SOURCE_LINK_FAULTS: Final[dict[str, Fault]] = {
     f"source link: {name}": _source_link(loss) for name, loss in LOSSES.items()
 }
 # Faults that end in a full sync.
-FULL_SYNC_FAULTS: Final[dict[str, Fault]] = {"source restarted": source_restarted, "backlog lost": backlog_lost}
+FULL_SYNC_FAULTS: Final[dict[str, Fault]] = {
+    "source restarted": source_restarted,
+    "backlog lost": backlog_lost,
+    "flushed by somebody": flushed_by_somebody,
+}

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import statistics
 import threading
 import time
 import urllib.request
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
 from tests.proxy import Proxy
-from tests.servers import Server
+from tests.servers import DEFAULT, OLD, Server
+from tests.soak.clock import SkewedClock
 from tests.worker import Worker
 
 POLL_SECONDS = 0.2
@@ -28,13 +31,25 @@ class World:
     `complaints` collects what must never happen: a traceback, an unexpected end, a worker that is not alive.
     """
 
-    def __init__(self, *, full: bool, stale_keys: str) -> None:
+    def __init__(
+        self,
+        *,
+        full: bool,
+        stale_keys: str,
+        difference: float = 0.0,
+        source: str = DEFAULT,
+        target: str = DEFAULT,
+    ) -> None:
         self._stack = ExitStack()
+        self.difference = difference  # seconds that the target's clock is ahead of the source's
+        self.clock = SkewedClock(difference)
         backlog = "256mb"
         # Acknowledged is durable on both sides: what is lost is then the worker's doing.
         durable = {"appendonly": "yes", "appendfsync": "always"}
-        self.source = Server(repl_backlog_size=backlog, **(durable if full else {}))
-        self.target = Server(busy_reply_threshold=100, **durable)
+        self.source = Server(source, repl_backlog_size=backlog, **(durable if full else {}))
+        busy = "lua-time-limit" if target in OLD else "busy-reply-threshold"
+        self.target = Server(target, {busy: 100}, **durable)
+        self.target.environment = self.clock.environment
         self.source_proxy = Proxy(self.source)
         self.target_proxy = Proxy(self.target)
         self._settings = {
@@ -56,7 +71,7 @@ class World:
         self._poller = threading.Thread(target=self._poll, name="poller", daemon=True)
 
     def __enter__(self) -> Self:
-        for each in (self.source, self.target, self.source_proxy, self.target_proxy):
+        for each in (self.clock, self.source, self.target, self.source_proxy, self.target_proxy):
             self._stack.enter_context(each)
         self.start_worker()
         self._poller.start()
@@ -165,12 +180,30 @@ class World:
         seen = self.resident or [0]
         return min(seen) / 2**20, statistics.median(seen) / 2**20, max(seen) / 2**20
 
+    def growth(self) -> tuple[float, float]:
+        """Return the medians of the resident set in the second and in the last third of the run, in MiB.
+
+        In the first third the worker sees its first large values.
+        """
+        third = len(self.resident) // 3
+        parts = self.resident[third : 2 * third] or [0], self.resident[2 * third :] or [0]
+        before, last = (statistics.median(seen) / 2**20 for seen in parts)
+        return before, last
+
     def settle(self, seconds: float = 180.0) -> None:
         """Wait until all that the source has is applied and the worker is ready."""
         worker = self.worker
         assert worker is not None
         worker.wait_applied(self.source, seconds)
         worker.wait(lambda: worker.get("/readyz")[0] == 200, "readiness", seconds)
+
+
+Fault = Callable[[World, random.Random], None]
+
+
+def hold(draw: random.Random, longest: float) -> None:
+    """Let a fault last for a while, `longest` seconds at most."""
+    time.sleep(draw.uniform(0.05, longest))
 
 
 def resident_bytes(pid: int) -> int:
