@@ -20,6 +20,7 @@ class SkewedClock:
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
+        self.moved = bool(seconds)  # whether it has ever differed
         self._directory = Path(tempfile.mkdtemp(prefix="shaker-clock-"))
         self._difference = self._directory / "difference"
         self._library = self._directory / "clock.so"
@@ -32,6 +33,7 @@ class SkewedClock:
     def set(self, seconds: float) -> None:
         """Let the clock be so much later than the machine's, from now on; earlier if negative."""
         self.seconds = seconds
+        self.moved |= bool(seconds)
         # Written in place: running servers have this file mapped.
         with self._difference.open("r+b") as file:
             file.write(struct.pack("q", round(seconds * 1e9)))
