@@ -15,8 +15,9 @@ from shaker.codec.pieces import Fragment, Plain, Special
 from shaker.codec.stream import StreamReader
 from shaker.errors import CorruptError, UnfaithfulError
 from shaker.replica.events import AckRequested, Batch, Part, Records
+from shaker.transform.client_forms import FORMS, NOTES, HugeForm, client_forms
 from shaker.transform.commands import RESERVED, CommandTable
-from shaker.transform.expiry import NOTED, SWAPS
+from shaker.transform.expiry import SWAPS
 from shaker.transform.mset import LEAST, SET
 from shaker.transform.reserved import Verdict, judge
 
@@ -57,12 +58,13 @@ class StreamAssembler:
             marker=RESERVED,
             max_command=max_transaction,
             fragment_above=pass_above,
-            noted=NOTED,
+            noted=NOTES,
             frame=(b"MULTI", b"EXEC"),
             bare=SET,
             least_bare=LEAST,
         )
         self._label: Label = (b"", None)  # of the huge command under way
+        self._form = HugeForm([b""])
         self._offset = offset  # behind the last batch given out
         self._out: list[Batch | AckRequested] = []
         self._outside = _Pending()
@@ -87,7 +89,7 @@ class StreamAssembler:
         """Take bytes of the stream; return the batches that are whole by now."""
         for piece in self._reader.feed(data):
             if isinstance(piece, Plain):
-                self._pending.add(self.database, piece.data, piece.commands, piece.noted, piece.head)
+                self._add(piece.data, piece.commands, piece.noted, piece.head)
                 self._moved(piece.end_offset)
             elif isinstance(piece, Fragment):
                 self._fragment(piece)
@@ -97,6 +99,12 @@ class StreamAssembler:
         self._spill()
         out, self._out = self._out, []
         return out
+
+    def _add(self, data: bytes, commands: int, noted: int, head: bytes = b"") -> None:
+        """Append a run of commands; `noted` are the bits of those in it."""
+        if noted & FORMS:
+            data = client_forms(data, noted)
+        self._pending.add(self.database, data, commands, noted & ~FORMS, head)
 
     @property
     def _pending(self) -> _Pending:
@@ -115,7 +123,11 @@ class StreamAssembler:
     def _fragment(self, fragment: Fragment) -> None:
         if fragment.first:
             self._label = (fragment.arguments[0], self._table.first_key(fragment.arguments))
-        self._pending.add_fragment(self.database, fragment.data, self._label, last=fragment.last)
+            self._form = HugeForm(fragment.arguments)
+            data = self._form.begin(fragment.arguments, fragment.data)
+        else:
+            data = self._form.pass_on(fragment.data)
+        self._pending.add_fragment(self.database, data, self._label, last=fragment.last)
         if fragment.last:
             self._moved(fragment.end_offset)
 
@@ -199,9 +211,9 @@ class StreamAssembler:
             self._pending.rejected.append(command.name)
 
     def _forward(self, command: Special) -> None:
-        note = NOTED.get(command.name)
+        note = NOTES.get(command.name)
         noted = note.bits if note is not None and len(command.arguments) >= note.least else 0
-        self._pending.add(self.database, command.data, 1, noted)
+        self._add(command.data, 1, noted)
 
     def _with_records(self, command: Special, location: int) -> None:
         alone = self._transaction is None

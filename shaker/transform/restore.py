@@ -227,12 +227,21 @@ def soonest_field(payload: bytes) -> int:
 
 def portable(payload: bytes) -> bytes:
     """Return a reply of DUMP with the lowest RDB version that has its type: a server takes none above its own."""
-    version = int.from_bytes(payload[-FOOTER_SIZE:-CHECKSUM_SIZE], "little")
-    footer = (VALKEY if version >= VALKEY_VERSION else REDIS).footers[payload[0]]
-    if not footer:
-        return payload  # the target judges it
+    version = payload[-FOOTER_SIZE:-CHECKSUM_SIZE]
+    footer = portable_footer(payload[:1], version)
+    if footer == version:
+        return payload
     body = payload[:-FOOTER_SIZE] + footer
     return body + crc64(body)
+
+
+def portable_footer(kind: bytes, version: bytes) -> bytes:
+    """Return the lowest RDB version, in two bytes, that has the type `kind`, one byte, of the version `version`.
+
+    `version` itself where it does not know the type: the target judges it.
+    """
+    dialect = VALKEY if int.from_bytes(version, "little") >= VALKEY_VERSION else REDIS
+    return (dialect.footers[kind[0]] if kind else b"") or version
 
 
 def large_restore(entry: LargeEntry, until: int = 0) -> tuple[bytes, bytes]:
