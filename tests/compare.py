@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import redis
 
@@ -328,15 +329,36 @@ def differences(source: Server, target: Server, *, clocks_differ: bool = False) 
     stream groups, consumers and pending entries, expiries of hash fields; and the libraries of functions. Where
     the clocks differ the times of deliveries may, too, as they do on a native replica.
     """
+    out: list[str] = []
+    for place, found in groupby(
+        every_difference(source, target, clocks_differ=clocks_differ).items(), lambda item: item[0].database
+    ):
+        lines = [str(place) + what for place, what in found]
+        out += lines[:SHOWN]
+        if len(lines) > SHOWN:
+            out.append(f"database {place}: {len(lines) - SHOWN} differences more")
+    return out
+
+
+class Place(NamedTuple):
+    """Where a difference lies: a key, or the libraries of functions, which have neither key nor database."""
+
+    database: int | None
+    key: bytes | None
+
+    def __str__(self) -> str:
+        return "the libraries of functions" if self.key is None else f"database {self.database} key {self.key!r}: "
+
+
+def every_difference(source: Server, target: Server, *, clocks_differ: bool = False) -> dict[Place, str]:
+    """Return what differs by its place, by databases and keys; as `differences`, without a limit."""
     comparison = _Comparison(source, target)
     comparison.sides[1].other_clock = clocks_differ
-    out = []
+    out = {}
     for database in sorted(comparison.sides[0].databases | comparison.sides[1].databases):
         found = comparison.settled(database, comparison.database(database))
-        out += [f"database {database} key {key!r}: {found[key]}" for key in sorted(found)[:SHOWN]]
-        if len(found) > SHOWN:
-            out.append(f"database {database}: {len(found) - SHOWN} differences more")
+        out |= {Place(database, key): found[key] for key in sorted(found)}
     libraries = [side.functions() for side in comparison.sides]
     if libraries[0] != libraries[1]:
-        out.append("the libraries of functions differ")
+        out[Place(None, None)] = " differ"
     return out

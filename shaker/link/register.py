@@ -12,7 +12,7 @@ from shaker.link.attempts import credentials
 from shaker.link.connection import Connection, ReplyError
 from shaker.link.distinct import refuse_one_dataset
 from shaker.link.replies import array, blob, number, record
-from shaker.link.servers import server_name
+from shaker.link.servers import release, server_name
 from shaker.replica.session import parse_info
 from shaker.replication import Replication, SourceIdentity
 from shaker.target.records import Checkpoint, Fence, checkpoint_key, fence_key, writer_name
@@ -27,6 +27,8 @@ ATTEMPTS = 20
 # The limit's default, and how much of it a transaction may take: the rest is for the worker's own requests.
 DEFAULT_QUERY_BUFFER = 1024 * 1024 * 1024
 QUERY_BUFFER_SHARE = 0.8
+# The first release with `SET … PXAT`, which writes a string and its expiry at once.
+OLDEST_TARGET = (6, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,11 @@ def _check_server(settings: Settings, source: SourceIdentity, info: dict[str, st
         raise RefusedError(
             f"the target {address} has cluster mode enabled",
             hint="a transaction with its checkpoint cannot span slots; take a target without cluster mode",
+        )
+    if (0, 0) < release(info) < OLDEST_TARGET:
+        raise RefusedError(
+            f"the target {address} is {server_name(info)}, and a target has to be Redis 6.2 or later",
+            hint="upgrade the target; as a source this release works",
         )
     refuse_one_dataset(source, info)
     if info.get("role") == "slave":

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.writes import checkpoint
 from tests.proxy import Proxy
-from tests.servers import Server, free_port
+from tests.servers import OLDEST, Server, free_port
 from tests.worker import Worker
 
 Servers = Callable[..., Server]
@@ -85,6 +85,18 @@ def test_cluster_mode(server: Servers, source: Server, worker: Workers, side: st
     refused(running, 3, side, "has cluster mode enabled")
 
     assert written(cluster) == before
+
+
+@pytest.mark.parametrize("mode", ["follow", "migrate", "snapshot"])
+def test_a_target_that_is_too_old(server: Servers, source: Server, worker: Workers, mode: str) -> None:
+    """3, by its version: Redis 5.0 knows no `SET … PXAT`. As a source it works."""
+    source.client().set("key", "value", px=100_000)
+    old = server(OLDEST)
+
+    refused(worker(source, old, SHAKER_MODE=mode), 3, "Redis 5.0", "6.2 or later")
+
+    assert old.client().dbsize() == 0
+    assert source.info("stats")["sync_full"] == 0
 
 
 def test_a_cluster_in_the_url(source: Server, worker: Workers) -> None:
