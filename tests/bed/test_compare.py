@@ -54,7 +54,7 @@ def _fill(client: redis.Redis, *, functions: bool) -> None:
         "XREADGROUP GROUP readers reader STREAMS stream >",
         "SET expiring value",
         "PEXPIREAT expiring 99999999999998",
-        "SET shaker:mine 1",
+        "SET shaker:fence:mine 1",
     ):
         client.execute_command(*command.split())
     if functions:
@@ -87,7 +87,7 @@ def test_every_planted_difference_is_found(server: Make, source_name: str, targe
             side.client().execute_command(
                 "XCLAIM", "stream", "readers", "reader", 0, "1-1", "1-2", "TIME", int(now * 1000)
             )
-        target.client().set("shaker:mine", "2")
+        target.client().set("shaker:fence:mine", "2")
         assert differences(source, target) == [], name
 
         target.client().execute_command(*command)
