@@ -17,6 +17,7 @@ from shaker.target.records import LISTING, Checkpoint
 from shaker.target.window import Window, position_of
 from shaker.transform.commands import CommandTable
 from shaker.transform.expiry import NEVER, Times
+from shaker.transform.scripts import Scripts
 from shaker.watch.status import State, Status
 
 # While behind, how long it will take to catch up is a guess: so much, and so many times what is known of it.
@@ -66,6 +67,7 @@ class Replication:
         self._settings = settings
         self.expiries = Expiries(settings.name, self.times)
         self.window = Window(window_limit)
+        self.scripts = Scripts()  # that EVALSHA may name: a target that has restarted knows none
         self.work = Signal()  # for the target's sender: the window or a reply changed
         self.space = Signal()  # for the source's reader: the window has room
         self.sweep_due = Signal()  # for the sweep: it has to go on before anything else is written
@@ -207,6 +209,8 @@ class Replication:
 
     def put_batch(self, batch: Batch, item: StreamItem) -> None:
         """Append a batch of the stream."""
+        for body in batch.scripts:
+            self.scripts.add(body)
         if not batch.more:
             # Inside of what is not whole yet, another database can be selected than where it begins.
             self.resume = Resume(batch.replid, batch.end_offset, batch.database)

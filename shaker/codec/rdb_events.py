@@ -31,7 +31,8 @@ class Entries(NamedTuple):
 
     `strings` and `values` alternate a key and what it holds: a string as it is, any other value, or a compressed
     string, as a whole DUMP payload. Neither has an expiry or tells of its use. `expiring` are strings that have
-    an expiry and no more. All other keys are in `entries`, and hashes whose fields can expire.
+    an expiry and no more. All other keys are in `entries`, and hashes whose fields can expire. Left out are the
+    keys `empty`, aggregates without elements, and so many that had `expired` before the snapshot was made.
     """
 
     database: int
@@ -39,6 +40,8 @@ class Entries(NamedTuple):
     values: list[bytes]
     expiring: list[ExpiringString]
     entries: list[Entry]
+    empty: tuple[bytes, ...] = ()
+    expired: int = 0
 
 
 class Aux(NamedTuple):

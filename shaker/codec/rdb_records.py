@@ -10,6 +10,7 @@ from typing import Final
 
 from shaker.codec.crc64 import CRC64, crc64
 from shaker.codec.rdb_events import Entries, Entry, ExpiringString
+from shaker.codec.rdb_skipped import QUICKLISTS, SMALL, is_empty
 from shaker.codec.rdb_strings import collection_end, read_string, string_end
 from shaker.codec.rdb_types import (
     ENCODED,
@@ -49,18 +50,21 @@ class KeyRecords:
         self._values: list[bytes] = []
         self._expiring: list[ExpiringString] = []
         self._entries: list[Entry] = []
+        self._empty: list[bytes] = []
 
     def take(self) -> Entries | None:
         """Return the keys gathered since the last call, None if there are none."""
-        if not (self._strings or self._values or self._expiring or self._entries):
+        if not (self._strings or self._values or self._expiring or self._entries or self._empty):
             return None
-        taken = Entries(self.database, self._strings, self._values, self._expiring, self._entries)
+        taken = Entries(
+            self.database, self._strings, self._values, self._expiring, self._entries, tuple(self._empty)
+        )
         self.drop()
         return taken
 
     def drop(self) -> None:
         """Forget the keys gathered since they were taken last."""
-        self._strings, self._values, self._expiring, self._entries = [], [], [], []
+        self._strings, self._values, self._expiring, self._entries, self._empty = [], [], [], [], []
 
     def forget_use(self) -> None:
         """Note that what belonged to a key has been used for it."""
@@ -77,6 +81,9 @@ class KeyRecords:
                 self._strings += (key, value)
             else:
                 self._expiring.append(ExpiringString(key, value, self.expires_at_ms))
+        elif _is_empty(opcode, parts):
+            parts.clear()
+            self._empty.append(key)
         else:
             payload = _payload(dialect, opcode, parts)
             if told or self.expires_at_ms >= 0 or opcode >= FIELDS_EXPIRE:
@@ -144,6 +151,11 @@ class KeyRecords:
                         strings.append(key)
                         strings.append(value)
                     continue
+                if (behind - stop <= SMALL or opcode in QUICKLISTS) and is_empty(opcode, buffer, stop, behind):
+                    self._empty.append(key)
+                    expires_at_ms = idle_seconds = frequency = -1
+                    used = False
+                    continue
                 body = heads[opcode] + buffer[stop:behind] + footers[opcode]
                 payload = body + calc(body).to_bytes(8, "little")
                 if used:
@@ -177,6 +189,14 @@ def _name(buffer: bytes, start: int, limit: int) -> bytes | None:
         return read_string(buffer, start, limit)[0]
     except (CorruptError, UnfaithfulError):
         return None
+
+
+def _is_empty(opcode: int, parts: list[bytes]) -> bool:
+    """Return whether a value that came in `parts` is an aggregate without elements."""
+    size = sum([len(part) for part in parts])
+    if size > (JOINED_BELOW if opcode in QUICKLISTS else SMALL):
+        return False
+    return is_empty(opcode, b"".join(parts), 0, size)
 
 
 def _payload(dialect: Dialect, opcode: int, parts: list[bytes]) -> bytes:

@@ -7,7 +7,7 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
@@ -116,7 +116,7 @@ class Connection:
             raise replies[0]
         return replies[0]
 
-    async def pipeline(self, requests: list[tuple[bytes | str | int, ...]]) -> list[Any]:
+    async def pipeline(self, requests: Sequence[tuple[bytes | str | int, ...]]) -> list[Any]:
         """Send requests at once and return their replies; an error reply is a ReplyError in its place."""
         await self.send(b"".join(encode(*arguments) for arguments in requests))
         replies: list[Any] = []

@@ -10,13 +10,14 @@ import structlog
 
 from shaker.codec.rdb_events import Entries, LargeEntry, LargePiece
 from shaker.config import Settings
-from shaker.errors import RefusedError, ServerBusyError, UnfaithfulError
+from shaker.errors import RefusedError, ServerBusyError
 from shaker.link.acknowledgements import Acknowledgements
 from shaker.link.attempts import Attempts
 from shaker.link.connection import Connection
 from shaker.link.distinct import check_distinct
 from shaker.link.pace import Pace
 from shaker.link.servers import server_name
+from shaker.link.snapshot_extras import SnapshotExtras
 from shaker.link.spool import Spool
 from shaker.link.tls import READ_SIZE
 from shaker.replica.events import (
@@ -31,6 +32,7 @@ from shaker.replica.events import (
     SnapshotEnd,
     SnapshotLibrary,
     SnapshotLoss,
+    SnapshotScript,
     SnapshotSize,
 )
 from shaker.replica.session import ReplicaSession, ReplicaState
@@ -38,11 +40,10 @@ from shaker.replication import Replication, Resume, Signal, SourceIdentity
 from shaker.target.items import Hold, Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.target.stale import restored_keys
 from shaker.transform.commands import is_record
-from shaker.transform.restore import functions_payload, names
+from shaker.transform.restore import names
 
 log = structlog.get_logger("shaker.source")
 
-MAX_LOSSES = 1000  # a server has a handful of modules, and each writes its data at most twice
 # While the target's keys are listed before the snapshot, a full window is overfilled, a little at a time: without
 # a disk between, a source drops a replica that has taken nothing for repl-timeout (60 s; server file
 # src/replication.c, replicationCron). Up to so many windows; a longer listing goes on while the source begins anew.
@@ -85,8 +86,7 @@ class Conversation:
         self._beside: list[bytes] = []  # requests that go with it
         self._sweeps = False  # the snapshot is followed by the removal of stale keys
         self.acknowledgements = Acknowledgements(replication, connection, session)
-        self._libraries: list[bytes] = []
-        self._losses: list[Rejection] = []
+        self._extras = SnapshotExtras(replication.status, settings.memory_limit)
         self._keep_libraries = settings.target.on_existing == "merge" or settings.target.stale_keys == "keep"
 
     async def introduce(self) -> None:
@@ -255,25 +255,14 @@ class Conversation:
             self._status.snapshot.bytes_total = event.size
         elif isinstance(event, KeyCount):
             self._status.snapshot.keys_total += event.keys
-        elif isinstance(event, SnapshotLibrary | SnapshotLoss):
-            self._keep(event)
+        elif isinstance(event, SnapshotLibrary | SnapshotLoss | SnapshotScript):
+            self._extras.keep(event)
         elif isinstance(event, FullSync):
             self._begin_snapshot(event)
         elif isinstance(event, SnapshotEnd):
             self._end_snapshot(event)
         elif isinstance(event, Continued):
             self._continue(event)
-
-    def _keep(self, event: SnapshotLibrary | SnapshotLoss) -> None:
-        """Keep for the end of the snapshot what is in it beside keys."""
-        if isinstance(event, SnapshotLibrary):
-            self._libraries.append(event.code)
-        else:
-            self._losses.append(Rejection(event.kind, event.name, "no command carries data of modules beside keys"))
-        if len(self._losses) > MAX_LOSSES or sum(map(len, self._libraries)) > self._settings.memory_limit:
-            raise UnfaithfulError(
-                "libraries of functions or data of modules beyond memory_limit (SHAKER_MEMORY_LIMIT): raise it"
-            )
 
     def _begin_snapshot(self, event: FullSync) -> None:
         replication, status = self._replication, self._status
@@ -299,6 +288,7 @@ class Conversation:
         replication.put(SnapshotStart(self._snapshot, event.replid, event.offset, flush=flush, sweep=sweep))
 
     def _put_keys(self, event: Entries) -> None:
+        self._extras.left_out(event)
         restored, beside = self._replication.expiries.restore(event)
         self._status.reserved_keys_skipped += len(restored.skipped)
         if restored.requests:
@@ -351,18 +341,20 @@ class Conversation:
 
     def _end_snapshot(self, event: SnapshotEnd) -> None:
         replication = self._replication
+        for data, requests in self._extras.scripts(replication.scripts):
+            self._batches += 1
+            replication.put(SnapshotKeys(self._snapshot, self._batches, 0, data, 0, requests))
         replication.resume = Resume(event.replid, event.offset, event.database)
         replication.put(
             SnapshotFinish(
                 event.replid,
                 event.offset,
                 event.database,
-                functions_payload(self._libraries),
+                self._extras.libraries(),
                 keep_libraries=self._keep_libraries,
-                rejections=tuple(self._losses),
+                rejections=tuple(self._extras.losses),
             )
         )
-        self._libraries = []
         self.acknowledgements.hurry()
         self._status.snapshot.bytes_done = self._session.snapshot_bytes
         log.info("snapshot received", offset=event.offset, bytes=self._session.snapshot_bytes)

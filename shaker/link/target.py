@@ -11,7 +11,7 @@ import structlog
 from shaker.config import Settings
 from shaker.errors import CorruptError, LinkError, UnfaithfulError
 from shaker.link.attempts import Attempts, open_connection
-from shaker.link.connection import Connection
+from shaker.link.connection import Connection, ReplyError
 from shaker.link.register import Registered, register
 from shaker.link.rejected import RejectionLog
 from shaker.link.sentinel import follow
@@ -21,6 +21,7 @@ from shaker.replication import Replication
 from shaker.target.items import Item, Rejection, SnapshotFinish, SnapshotKeys, StreamItem
 from shaker.target.records import Checkpoint
 from shaker.target.registration import Identity
+from shaker.target.rejections import is_passing, passing_error
 from shaker.target.session import TargetSession
 
 log = structlog.get_logger("shaker.target")
@@ -33,6 +34,7 @@ CONFIRM_SECONDS = 1.0
 # Nothing waits for the replies to keys of a snapshot but the room that they make: they are read so much apart, many
 # at once. The target answers a few keys at a time, and each read costs the worker as much as a hundred.
 SNAPSHOT_REPLY_SECONDS = 0.005
+SCRIPTS_AT_ONCE = 100
 
 
 class TargetLink:
@@ -87,6 +89,8 @@ class TargetLink:
         kept = replication.registered(
             checkpoint, same_server_run=registered.run_id == self._run_id, first=self._first
         )
+        if registered.run_id != self._run_id:
+            await self._load_scripts(connection)
         self._run_id = replication.target_run_id = registered.run_id
         replication.expiries.by_target = registered.import_mode
         log.info(
@@ -131,6 +135,19 @@ class TargetLink:
             self._restart,
             lambda: follow(self._settings.target, connection.address),
         )
+
+    async def _load_scripts(self, connection: Connection) -> None:
+        """Give a server that has restarted, or taken over, the scripts that the stream may name."""
+        scripts = self._replication.scripts.all()
+        for start in range(0, len(scripts), SCRIPTS_AT_ONCE):
+            some = scripts[start : start + SCRIPTS_AT_ONCE]
+            with connection.deadline("loading the scripts of the source"):
+                replies = await connection.pipeline([("SCRIPT", "LOAD", body) for body in some])
+            refused = next((str(reply) for reply in replies if isinstance(reply, ReplyError)), "")
+            if is_passing(refused):
+                raise passing_error(refused)
+            if refused:
+                log.warning("scripts refused", error=refused.split("'")[0][:120])
 
     async def _restart(self) -> None:
         await self._replication.target_restart.wait()

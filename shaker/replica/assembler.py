@@ -15,11 +15,12 @@ from shaker.codec.pieces import Fragment, Plain, Special
 from shaker.codec.stream import StreamReader
 from shaker.errors import CorruptError, UnfaithfulError
 from shaker.replica.events import AckRequested, Batch, Part, Records
-from shaker.transform.client_forms import FORMS, NOTES, HugeForm, client_forms
+from shaker.transform.client_forms import FORMS, NOTES, SCRIPTS, HugeForm, client_forms
 from shaker.transform.commands import RESERVED, CommandTable
 from shaker.transform.expiry import SWAPS
 from shaker.transform.mset import LEAST, SET
 from shaker.transform.reserved import Verdict, judge
+from shaker.transform.scripts import bodies
 
 # Commands that steer the stream or reach the worker's records; matched whatever their case (Valkey 9 sends `ping`).
 STEERING: Final = frozenset(
@@ -104,6 +105,8 @@ class StreamAssembler:
         """Append a run of commands; `noted` are the bits of those in it."""
         if noted & FORMS:
             data = client_forms(data, noted)
+            if noted & SCRIPTS:
+                self._pending.scripts += bodies(data)
         self._pending.add(self.database, data, commands, noted & ~FORMS, head)
 
     @property
@@ -257,6 +260,7 @@ class StreamAssembler:
             rejected=tuple(pending.rejected),
             skipped=pending.skipped,
             more=more,
+            scripts=tuple(pending.scripts),
         )
 
     def _database(self, command: Special, index: int) -> int:
@@ -297,6 +301,7 @@ class _Pending:
         self.location = 0  # the database that the worker's records are in by now
         self.rejected: list[bytes] = []
         self.skipped = 0
+        self.scripts: list[bytes] = []
         self.unfinished = False  # a huge command is under way
         self.spilled = False  # its beginning was given out
 
@@ -318,9 +323,10 @@ class _Pending:
         self.size += other.size
         self.rejected += other.rejected
         self.skipped += other.skipped
+        self.scripts += other.scripts
 
     def spill(self) -> None:
-        self.parts, self.rejected = [], []
+        self.parts, self.rejected, self.scripts = [], [], []
         self.commands = self.size = self.skipped = 0
         self.spilled = True
 

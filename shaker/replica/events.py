@@ -54,6 +54,7 @@ class Batch(NamedTuple):
     persist: bool = False  # the position itself must reach the target soon: a new replication id
     rejected: tuple[bytes, ...] = ()  # commands left out because they would write to the worker's records
     skipped: int = 0  # commands left out because they are another worker's records, not data
+    scripts: tuple[bytes, ...] = ()  # that are in the commands
 
 
 class FullSync(NamedTuple):
@@ -85,6 +86,12 @@ class SnapshotLibrary(NamedTuple):
     """A function library of the snapshot."""
 
     code: bytes
+
+
+class SnapshotScript(NamedTuple):
+    """A Lua script that the source keeps for EVALSHA: its stream may name it by its digest alone."""
+
+    body: bytes
 
 
 class SnapshotLoss(NamedTuple):
@@ -131,6 +138,7 @@ Event = (
     | LargeEntry
     | LargePiece
     | SnapshotLibrary
+    | SnapshotScript
     | SnapshotLoss
     | SnapshotEnd
     | AckRequested

@@ -11,7 +11,6 @@ from enum import Enum
 from typing import Final
 
 from shaker.codec.rdb import SnapshotReader
-from shaker.codec.rdb_events import Aux, Entries, LargeEntry, LargePiece, Library, Resize
 from shaker.codec.resp import encode
 from shaker.errors import CorruptError, LinkError, RefusedError
 from shaker.replica.assembler import StreamAssembler
@@ -21,13 +20,11 @@ from shaker.replica.events import (
     Event,
     FullSync,
     Introduced,
-    KeyCount,
     SnapshotEnd,
-    SnapshotLibrary,
-    SnapshotLoss,
     SnapshotSize,
 )
 from shaker.replica.refusals import refusal
+from shaker.replica.snapshot import SnapshotContents
 from shaker.transform.commands import CommandTable
 
 # The newest Valkey whose snapshots are known. From 9 on Valkey writes for the version that a replica announces, and
@@ -124,6 +121,7 @@ class ReplicaSession:
         self._mark = b""
         self._cut: int | None = None
         self._snapshot: SnapshotReader | None = None
+        self._contents = SnapshotContents(exact=False)
         self._assembler: StreamAssembler | None = None
 
     @property
@@ -290,24 +288,13 @@ class ReplicaSession:
         else:
             raise self._unexpected(line)
         self._snapshot = SnapshotReader(max_value=self._max_value, large_above=self._pass_above)
+        self._contents = SnapshotContents(exact=parse_info(self._info).get("role") == "master")
         events.append(SnapshotSize(self._size))
 
     def _load(self, data: bytes, events: list[Event]) -> None:
         reader = self._snapshot
         assert reader is not None  # the state LOADING begins with it
-        for found in reader.feed(data):
-            if isinstance(found, Entries | LargeEntry | LargePiece):
-                events.append(found)
-            elif isinstance(found, Library):
-                events.append(SnapshotLibrary(found.code))
-            elif isinstance(found, Resize):
-                events.append(KeyCount(found.keys))
-            elif isinstance(found, Aux) and found.name == b"repl-stream-db":
-                if not found.value.isdigit() or len(found.value) > 9:
-                    raise CorruptError("the snapshot's field repl-stream-db is no database number")
-                self._database = int(found.value)
-            elif isinstance(found, Aux) and found.name == b"module-aux":
-                events.append(SnapshotLoss("MODULE AUX", found.value.decode("ascii", "backslashreplace")))
+        events += self._contents.translate(reader.feed(data))
         self._loaded += len(data)
         if not reader.done:
             # A damaged length may ask for more: what comes behind is the stream, perhaps an idle one.
@@ -339,6 +326,7 @@ class ReplicaSession:
 
     def _end_snapshot(self, events: list[Event]) -> None:
         self._move(Input.END)
+        self._database = self._contents.database
         events.append(SnapshotEnd(self._replid, self._offset, self._database))
         self._begin_stream(events)
 

@@ -68,6 +68,12 @@ def refused_request(item: SnapshotKeys, position: int, text: str) -> UnfaithfulE
         key, kind = item.label, "a value too large to hold"
     else:
         arguments = nth_command(item.data, index)
+        if arguments[0] == b"SCRIPT":
+            return UnfaithfulError(
+                f"the target refuses a Lua script of the source: {rejection_of((b'SCRIPT', None), text).error}",
+                hint="SCRIPT FLUSH on the source, if nothing uses its scripts any more",
+                kind="refused_script",
+            )
         # Of the keys of an MSET the first one: what it holds are strings, which no target refuses one by one.
         key = arguments[1]
         kind = f"RDB type {arguments[3][0]}" if arguments[0] == b"RESTORE" else "a string"

@@ -18,10 +18,12 @@ from shaker.codec.resp import encode
 from shaker.transform.expiry import NOTED, SETS
 from shaker.transform.restore import CHECKSUM_SIZE, FOOTER_SIZE, portable, portable_footer
 
-# What a run may hold: trimming of streams, or payloads of DUMP and FUNCTION DUMP. Bits beside those of expiries.
+# What a run may hold: trimming of streams, payloads of DUMP and FUNCTION DUMP, or scripts. Bits beside those of
+# expiries.
 TRIMS: Final = 1 << 8
 PAYLOADS: Final = 1 << 9
-FORMS: Final = TRIMS | PAYLOADS
+SCRIPTS: Final = 1 << 10
+FORMS: Final = TRIMS | PAYLOADS | SCRIPTS
 # By the fewest arguments with which a command can have such a form.
 _FORM_NOTES: Final[dict[bytes, Note]] = {
     b"XADD": Note(TRIMS, 9),
@@ -29,6 +31,8 @@ _FORM_NOTES: Final[dict[bytes, Note]] = {
     b"RESTORE": Note(SETS | PAYLOADS, 4),
     b"RESTORE-ASKING": Note(SETS | PAYLOADS, 4),
     b"FUNCTION": Note(PAYLOADS, 3),
+    b"EVAL": Note(SCRIPTS, 3),
+    b"SCRIPT": Note(SCRIPTS, 3),
 }
 NOTES: Final[dict[bytes, Note]] = NOTED | _FORM_NOTES
 # Options before the id of an XADD, or anywhere in an XTRIM, that stay: how many arguments each takes, its name
@@ -52,7 +56,7 @@ def client_forms(data: bytes, noted: int) -> bytes:
 
     Commands that cannot be read stay as they are: the target judges them.
     """
-    if not noted & PAYLOADS and _LIMIT.search(data) is None:
+    if not noted & PAYLOADS and (not noted & TRIMS or _LIMIT.search(data) is None):
         return data
     out: list[bytes] = []
     copied = position = 0

@@ -114,6 +114,16 @@ class StatusCollector(Collector):
                 "Records of other workers left out: keys and commands.",
                 status.reserved_keys_skipped,
             ),
+            (
+                "shaker_empty_keys_skipped",
+                "Aggregates without elements left out of snapshots.",
+                status.empty_keys_skipped,
+            ),
+            (
+                "shaker_expired_keys_skipped",
+                "Keys left out that had expired before their snapshot was made.",
+                status.expired_keys_skipped,
+            ),
         ):
             # The exposition adds `_total` to the name of a counter.
             yield CounterMetricFamily(name, text, value=value)

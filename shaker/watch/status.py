@@ -103,6 +103,8 @@ class Status:
     rejected_commands: int = 0
     unconfirmed_bytes: int = 0
     reserved_keys_skipped: int = 0
+    empty_keys_skipped: int = 0  # aggregates without elements in snapshots
+    expired_keys_skipped: int = 0  # keys that had expired before their snapshot was made
     received_bytes: int = 0
     sent_bytes: int = 0
     window_bytes: int = 0
@@ -302,6 +304,8 @@ class Status:
                 "keys_copied": self.expiries_copied,
             },
             "reserved_keys_skipped": self.reserved_keys_skipped,
+            "empty_keys_skipped": self.empty_keys_skipped,
+            "expired_keys_skipped": self.expired_keys_skipped,
         }
 
 

@@ -60,8 +60,9 @@ def merge(events: list[Event]) -> list[Event]:
     for event in events:
         last = merged[-1] if merged else None
         if isinstance(event, Entries) and isinstance(last, Entries) and last.database == event.database:
-            joined = (mine + others for mine, others in zip(last[1:], event[1:], strict=True))
-            merged[-1] = Entries(last.database, *joined)
+            # All but the database are added: lists, tuples, and counts.
+            sums = [mine + others for mine, others in zip(last[1:], event[1:], strict=True)]
+            merged[-1] = Entries(last.database, *sums)
         else:
             merged.append(event)
     return merged

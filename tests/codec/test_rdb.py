@@ -125,7 +125,6 @@ MODULE_VALUE = (
             + b"\x01" + b"\x05alice" + b"s" * 8 + b"a" * 8 + b"\x01" + b"i" * 16 + b"\x01h\x01\x02\x03\x00\x00",
             11,
         ),
-        (b"REDIS0011", 2, b"\x00", 6),
     ],
 )  # fmt: skip
 def test_values_are_copied_whole(header: bytes, number: int, value: bytes, version: int) -> None:
