@@ -24,8 +24,8 @@ EXPIRY_TOLERANCE = 50
 
 _EXPIRIES = "local out = {} for i, key in ipairs(KEYS) do out[i] = redis.call('PEXPIRETIME', key) end return out"
 _EXPIRIES_BY_CLOCK = (
-    "local now = redis.call('TIME') local out = {} for i, key in ipairs(KEYS) do "
-    "local left = redis.call('PTTL', key) "
+    "local out = {} for i, key in ipairs(KEYS) do "
+    "local now = redis.call('TIME') local left = redis.call('PTTL', key) "
     "out[i] = left < 0 and left or now[1] * 1000 + math.floor(now[2] / 1000) + left end return out"
 )
 _FIELD_EXPIRIES = (

@@ -86,7 +86,7 @@ def main() -> None:
     arguments = parser.parse_args()
     ended = threading.Event()
     threading.Thread(target=lambda: (os.read(0, 1), ended.set()), daemon=True).start()
-    with redis.Redis.from_url(arguments.url, socket_timeout=10) as client:
+    with redis.Redis.from_url(arguments.url, socket_timeout=10, protocol=2) as client:
         with Load(
             client,
             seed=arguments.seed,

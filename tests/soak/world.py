@@ -191,11 +191,21 @@ class World:
         return before, last
 
     def settle(self, seconds: float = 180.0) -> None:
-        """Wait until all that the source has is applied and the worker is ready."""
+        """Wait until all that the source has is applied and the worker is ready; complain of rejected commands."""
         worker = self.worker
         assert worker is not None
-        worker.wait_applied(self.source, seconds)
-        worker.wait(lambda: worker.get("/readyz")[0] == 200, "readiness", seconds)
+        rejected = worker.wait_applied(self.source, seconds)["rejected_commands"]
+        if rejected:
+            self.complain(f"{rejected} commands were rejected: {worker.get('/readyz')[1]}")
+            return  # it will not be ready
+        worker.wait(lambda: self._is_ready(worker), "readiness", seconds)
+
+    @staticmethod
+    def _is_ready(worker: Worker) -> bool:
+        try:
+            return worker.get("/readyz")[0] == 200
+        except OSError:
+            return False  # it ends, or has no time to answer
 
 
 Fault = Callable[[World, random.Random], None]
