@@ -38,8 +38,10 @@ class Special(NamedTuple):
 class Fragment(NamedTuple):
     """Bytes of one huge ordinary command, the `first` or `last` of them or between.
 
-    The first one carries the `arguments` that lie whole in it. `end_offset` is the replication offset behind the
-    last whole command: behind this one for its last fragment.
+    The first one carries the `arguments` that lie whole in it, and how many there will be, as `total`. `end_offset`
+    is the replication offset behind the last whole command: behind this one for its last fragment. `longest` is the
+    length of the longest argument that begins in it, in bytes; `marked` are the arguments, with their indexes, that
+    begin with the marker and end in it.
     """
 
     arguments: list[bytes]
@@ -47,6 +49,9 @@ class Fragment(NamedTuple):
     first: bool
     last: bool
     end_offset: int
+    longest: int = 0
+    marked: tuple[tuple[int, bytes], ...] = ()
+    total: int = 0
 
 
 Piece = Plain | Special | Fragment

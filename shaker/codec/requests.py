@@ -18,6 +18,23 @@ def _arguments_end(data: bytes, position: int, arguments: int) -> int:
     return position
 
 
+def longest_argument(requests: bytes) -> int:
+    """Return the length of the longest argument of requests in a row, the last of which may be cut, in bytes."""
+    longest = position = left = 0
+    while True:
+        end = requests.find(b"\r\n", position, position + MAX_HEADER)
+        if end < 0:
+            return longest
+        number = int(requests[position + 1 : end])
+        position = end + 2
+        if left:
+            left -= 1
+            longest = max(longest, number)
+            position += number + 2
+        else:
+            left = number
+
+
 def nth_command(data: bytes, index: int) -> list[bytes]:
     """Return the arguments of command number `index`, from 0, of a run of whole commands."""
     start = 0

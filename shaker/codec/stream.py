@@ -297,29 +297,30 @@ class StreamReader:
         if size < 0:
             raise self._corrupt(b"", self._held)
         self._held += size
+        longest, marked = passing.longest, tuple(passing.marked)
         if not passing.finished:
-            return [Fragment([], data, first=False, last=False, end_offset=self.offset)]
+            return [Fragment([], data, False, False, self.offset, longest, marked)]
         self.offset += self._held
         self._passing = None
         self._held = 0
-        fragment = Fragment([], data[:size], first=False, last=True, end_offset=self.offset)
+        fragment = Fragment([], data[:size], False, True, self.offset, longest, marked)
         return [fragment, *self.feed(data[size:])] if size < len(data) else [fragment]
 
-    def _begin_passing(self, rest: bytes, raw: int) -> Fragment | None:
+    def _begin_passing(self, rest: bytes) -> Fragment | None:
         """Begin to give out the huge command that `rest` begins; None for one that has to be held whole."""
-        if self._left < 0 or self._marker in rest:
+        if self._left < 0 or b"\n" + self._marker in rest:
             return None
         arguments = split_whole(rest)
         if not arguments or arguments[0].upper() in self._special:
             return None
-        if raw:
-            self._passing = ArgumentSkipper(self._left - 1, raw)
-        else:
-            self._passing = ArgumentSkipper(self._left, 0)
-            self._passing.skip(rest[self._resume :])
+        count = int(rest[1 : rest.index(b"\r\n")])
+        passing = ArgumentSkipper(count, self._left, self._marker)
+        passing.skip(rest[self._resume :])
+        self._passing = passing
         self._parts = []
         self._resume, self._left, self._need = 0, -1, 0
-        return Fragment(arguments, rest, first=True, last=False, end_offset=self.offset)
+        longest = max(passing.longest, max(map(len, arguments)))
+        return Fragment(arguments, rest, True, False, self.offset, longest, (), count)
 
     def _keep(self, buffer: bytes, start: int, position: int, left: int, need: int, out: list[Piece]) -> None:
         """Hold the bytes of the command that is not whole, and remember where in it to go on."""
@@ -334,7 +335,10 @@ class StreamReader:
             least = max(least, (need - start if need else self._resume) + (left - (need > 0)) * MIN_ARGUMENT)
         self._need = least if self._held > PATIENT else need - start
         if self._fragment_above is not None and least > self._fragment_above:
-            fragment = self._begin_passing(rest, need - start - self._held if need else 0)
+            if self._held < PATIENT and left > 0 and len(split_whole(rest)) < 2:
+                self._need = 0  # the first fragment tells the command's name and its first key
+                return
+            fragment = self._begin_passing(rest)
             if fragment is not None:
                 out.append(fragment)
                 return

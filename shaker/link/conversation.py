@@ -38,6 +38,7 @@ from shaker.replica.events import (
 from shaker.replica.session import ReplicaSession, ReplicaState
 from shaker.replication import Replication, Resume, Signal, SourceIdentity
 from shaker.target.items import Hold, Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.target.rejections import RESERVED
 from shaker.target.stale import restored_keys
 from shaker.transform.commands import is_record
 from shaker.transform.restore import names
@@ -232,10 +233,7 @@ class Conversation:
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, Batch):
-            rejections = tuple(
-                Rejection(name.decode("ascii", "replace"), "", "it would write to records of shaker itself")
-                for name in event.rejected
-            )
+            rejections = tuple(Rejection(name.decode("ascii", "replace"), "", RESERVED) for name in event.rejected)
             self._status.reserved_keys_skipped += event.skipped
             self._replication.put_batch(event, StreamItem(event, time.monotonic(), rejections))
         elif isinstance(event, Entries):

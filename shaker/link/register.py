@@ -17,14 +17,15 @@ from shaker.replica.session import parse_info
 from shaker.replication import Replication, SourceIdentity
 from shaker.target.records import Checkpoint, Fence, checkpoint_key, fence_key, writer_name
 from shaker.target.registration import Identity, connections_to_kill, next_epoch
-from shaker.target.rejections import is_passing, passing_error
+from shaker.target.rejections import DEFAULT_MAX_BULK, is_passing, passing_error
 from shaker.transform.commands import CommandTable
 
 log = structlog.get_logger("shaker.target")
 
 # Registrations that may lose the race for the fence in a row; only other registrations contend for it.
 ATTEMPTS = 20
-# The limit's default, and how much of it a transaction may take: the rest is for the worker's own requests.
+# The default of client-query-buffer-limit, to which Valkey 9 counts queued commands, and how much of it a
+# transaction may take: the rest is for the worker's own requests.
 DEFAULT_QUERY_BUFFER = 1024 * 1024 * 1024
 QUERY_BUFFER_SHARE = 0.8
 # The first release with `SET … PXAT`, which writes a string and its expiry at once.
@@ -40,6 +41,7 @@ class Registered:
     run_id: str
     killed: int
     max_transaction: int  # bytes that one transaction may have on the target
+    max_bulk: int = DEFAULT_MAX_BULK  # and one argument
     import_mode: bool = False  # it keeps what expires until the source deletes it
 
 
@@ -68,7 +70,11 @@ async def register(
             if registered is not None:
                 return replace(
                     registered,
-                    max_transaction=await _max_transaction(connection),
+                    max_transaction=int(
+                        await _limit(connection, "client-query-buffer-limit", DEFAULT_QUERY_BUFFER)
+                        * QUERY_BUFFER_SHARE
+                    ),
+                    max_bulk=await _limit(connection, "proto-max-bulk-len", DEFAULT_MAX_BULK),
                     import_mode=await _import_mode(connection),
                 )
     except ReplyError as error:
@@ -106,14 +112,13 @@ async def _attempt(
     return Registered(fence, Checkpoint.parse(record(results[-1] if results else None)), run_id, len(kill), 0)
 
 
-async def _max_transaction(connection: Connection) -> int:
-    """Return how many bytes a transaction may have: Valkey 9 counts queued commands to the query buffer's limit."""
+async def _limit(connection: Connection, name: str, default: int) -> int:
+    """Return a limit of the target in bytes; `default`, what servers come with, where asking is not allowed."""
     try:
-        reply = array(await connection.call("CONFIG", "GET", "client-query-buffer-limit"))
-        limit = number(reply[-1]) if reply else DEFAULT_QUERY_BUFFER
+        reply = array(await connection.call("CONFIG", "GET", name))
+        return number(reply[-1]) if reply else default
     except ReplyError:
-        limit = DEFAULT_QUERY_BUFFER  # not allowed to ask: what servers come with
-    return int(limit * QUERY_BUFFER_SHARE)
+        return default
 
 
 async def _import_mode(connection: Connection) -> bool:

@@ -119,6 +119,7 @@ class TargetLink:
             expiries=replication.expiries,
             on_rejected=self._rejected,
             max_transaction=registered.max_transaction,
+            max_bulk=registered.max_bulk,
         )
         self._recall_rejections(session)
         # What took effect although its answer was lost with the connection counts like everything else.
@@ -208,8 +209,9 @@ class TargetLink:
         status = self._status
         for item in items:
             if isinstance(item, StreamItem):
-                latency = status.clock() - item.received_at if item.batch.commands else None
-                status.observe_applied(item.batch.end_offset, item.batch.commands, latency)
+                commands = item.batch.commands - item.left_out
+                latency = status.clock() - item.received_at if commands else None
+                status.observe_applied(item.batch.end_offset, commands, latency)
             elif isinstance(item, SnapshotKeys):
                 status.snapshot.keys_done += item.keys
             elif isinstance(item, SnapshotFinish):

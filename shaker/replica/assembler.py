@@ -16,7 +16,7 @@ from shaker.codec.stream import StreamReader
 from shaker.errors import CorruptError, UnfaithfulError
 from shaker.replica.events import AckRequested, Batch, Part, Records
 from shaker.transform.client_forms import FORMS, NOTES, SCRIPTS, HugeForm, client_forms
-from shaker.transform.commands import RESERVED, CommandTable
+from shaker.transform.commands import RESERVED, CommandTable, is_record
 from shaker.transform.expiry import SWAPS
 from shaker.transform.mset import LEAST, SET
 from shaker.transform.reserved import Verdict, judge
@@ -66,6 +66,8 @@ class StreamAssembler:
         )
         self._label: Label = (b"", None)  # of the huge command under way
         self._form = HugeForm([b""])
+        self._begun: list[bytes] = []  # and its name, what may be a subcommand, and the number of its arguments
+        self._count = 0
         self._offset = offset  # behind the last batch given out
         self._out: list[Batch | AckRequested] = []
         self._outside = _Pending()
@@ -126,11 +128,18 @@ class StreamAssembler:
     def _fragment(self, fragment: Fragment) -> None:
         if fragment.first:
             self._label = (fragment.arguments[0], self._table.first_key(fragment.arguments))
+            self._begun, self._count = fragment.arguments[:2], fragment.total
             self._form = HugeForm(fragment.arguments)
             data = self._form.begin(fragment.arguments, fragment.data)
         else:
             data = self._form.pass_on(fragment.data)
-        self._pending.add_fragment(self.database, data, self._label, last=fragment.last)
+        reserved = any(
+            is_record(argument) and self._table.may_be_key(self._begun, index, self._count)
+            for index, argument in fragment.marked
+        )
+        self._pending.add_fragment(
+            _Run(self.database, [data], int(fragment.last), self._label, 0, b"", fragment.longest, reserved)
+        )
         if fragment.last:
             self._moved(fragment.end_offset)
 
@@ -248,7 +257,16 @@ class StreamAssembler:
     def _batch(self, pending: _Pending, offset: int, database: int, *, more: bool) -> Batch:
         return Batch(
             parts=tuple(
-                Part(run.database, b"".join(run.pieces), run.commands, run.label, run.expiries, run.head)
+                Part(
+                    run.database,
+                    b"".join(run.pieces),
+                    run.commands,
+                    run.label,
+                    run.expiries,
+                    run.head,
+                    run.longest,
+                    run.reserved,
+                )
                 for run in pending.parts
             ),
             commands=pending.commands,
@@ -286,6 +304,8 @@ class _Run:
     label: Label | None = None
     expiries: int = 0
     head: bytes = b""
+    longest: int = 0
+    reserved: bool = False
 
 
 class _Pending:
@@ -310,11 +330,11 @@ class _Pending:
         self.commands += commands
         self.size += len(data)
 
-    def add_fragment(self, database: int, data: bytes, label: Label, *, last: bool) -> None:
-        self.parts.append(_Run(database, [data], int(last), label))
-        self.commands += last
-        self.size += len(data)
-        self.unfinished = not last
+    def add_fragment(self, run: _Run) -> None:
+        self.parts.append(run)
+        self.commands += run.commands
+        self.size += len(run.pieces[0])
+        self.unfinished = run.commands == 0
 
     def merge(self, other: _Pending) -> None:
         for run in other.parts:

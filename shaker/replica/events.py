@@ -14,8 +14,10 @@ class Part(NamedTuple):
     """A run of commands as they came, for one database.
 
     With a `label`, a fragment of one huge command instead, which the label names: its name and its first key. It
-    counts as a command with its last fragment. `expiries` tells which commands may be in it, by the bits of
-    `shaker.transform.expiry`. `head` is what each of them lacks at its beginning; empty where they are whole.
+    counts as a command with its last fragment. `longest` is the length of the longest argument that begins in a
+    fragment, in bytes; `reserved`: it names a record of a worker, so that the command must not take effect.
+    `expiries` tells which commands may be in it, by the bits of `shaker.transform.expiry`. `head` is what each of
+    them lacks at its beginning; empty where they are whole.
     """
 
     database: int
@@ -24,6 +26,8 @@ class Part(NamedTuple):
     label: tuple[bytes, bytes | None] | None = None
     expiries: int = 0
     head: bytes = b""
+    longest: int = 0
+    reserved: bool = False
 
 
 class Records(NamedTuple):

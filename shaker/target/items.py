@@ -43,13 +43,16 @@ class Position(NamedTuple):
 class StreamItem:
     """A batch of the stream; `received_at` is when its last byte came, in monotonic seconds.
 
-    `rejections` are commands already left out of it, to be counted when it takes effect.
+    `rejections` are commands already left out of it, to be counted when it takes effect. `first` is the number of
+    its first command in the window's count.
     """
 
     batch: Batch
     received_at: float
     rejections: tuple[Rejection, ...] = ()
     released: bool = False  # its bytes were sent and dropped: it cannot be sent again
+    first: int = 0
+    left_out: int = 0  # how many of its commands were not sent
 
     def release(self) -> None:
         """Drop the bytes."""
@@ -75,12 +78,14 @@ class StreamItem:
 class Sent(NamedTuple):
     """Requests sent inside a transaction: a run of commands of an item, or without one the worker's own.
 
-    One request for a run of several commands is the MSET that they were joined to.
+    One request for a run of several commands is the MSET that they were joined to. `first` is the number of its
+    first command in the window's count.
     """
 
     requests: int
     item: StreamItem | None = None
     part: Part | None = None
+    first: int = 0
 
     @property
     def joined(self) -> bool:

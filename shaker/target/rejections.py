@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-from shaker.codec.requests import command_end, nth_command, split, whole
+from shaker.codec.requests import command_end, longest_argument, nth_command, split, whole
 from shaker.errors import AccessError, LinkError, ServerBusyError, UnfaithfulError
 from shaker.replica.events import Part
-from shaker.target.items import Rejection, Sent, SnapshotKeys, StreamItem
+from shaker.target.items import Rejection, Sent, SnapshotKeys
 from shaker.transform.commands import CommandTable
 
 # Error codes that tell of the server's state, not of the command: waiting helps.
@@ -16,7 +16,10 @@ PASSING: Final = frozenset(
     ("OOM", "READONLY", "MISCONF", "NOREPLICAS", "LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN",
      "NOPERM", "NOAUTH")
 )  # fmt: skip
+# Bytes of one argument that servers take unless told otherwise (proto-max-bulk-len).
+DEFAULT_MAX_BULK: Final = 512 * 1024 * 1024
 MAX_KEY: Final = 128  # characters of a key shown in a log line
+RESERVED: Final = "it would write to records of shaker itself"
 
 
 def describe(arguments: list[bytes], error: str, table: CommandTable) -> Rejection:
@@ -85,6 +88,18 @@ def refused_request(item: SnapshotKeys, position: int, text: str) -> UnfaithfulE
     )
 
 
+def check_lengths(item: SnapshotKeys, limit: int) -> None:
+    """Raise UnfaithfulError where a request of a snapshot has an argument of more than `limit` bytes."""
+    start = index = 0
+    while start < len(item.data):
+        end = len(item.data) if item.label is not None else command_end(item.data, start)
+        longest = longest_argument(item.data[start:end])
+        if longest > limit:
+            position = index + (1 if item.database else 0)
+            raise refused_request(item, position, beyond(longest, limit))
+        start, index = end, index + 1
+
+
 class Walk:
     """Finds commands of a transaction by their number, each at or behind the one before.
 
@@ -110,7 +125,7 @@ class Walk:
             self._start = 0
         part = self._sent.part
         if part is None or part.label is not None:
-            return self._sent, 0, []
+            return self._sent, number - self._first, []
         if self._sent.joined:
             return self._sent, 0, nth_command(whole(part.data, part.head), 0)
         while self._number < number:
@@ -120,30 +135,42 @@ class Walk:
         return self._sent, number - self._first, split(part.data[self._start : end])
 
 
-def without(item: StreamItem, refused: list[tuple[Part, int, Rejection]]) -> StreamItem:
-    """Return `item` without the `refused` commands (run, number in it; in order), and with their rejections."""
-    batch = item.batch
-    left_out: dict[int, list[int]] = {}
-    for run, index, _ in refused:
-        left_out.setdefault(id(run), []).append(index)
-    parts = []
-    for part in batch.parts:
-        indexes = left_out.get(id(part), [])
-        kept: list[bytes] = []
-        number = copied = start = 0
-        for index in indexes:
-            while number < index:
-                start = command_end(part.data, start)
-                number += 1
-            kept.append(part.data[copied:start])
-            copied = start = command_end(part.data, start)
+def runs_without(part: Part, first: int, left_out: list[int]) -> tuple[list[tuple[Part, int]], list[list[bytes]]]:
+    """Return what is left of a run of whole commands, each run with its first number; and the commands left out.
+
+    `first` is the number of the first command, `left_out` are the numbers of those that go, in order.
+    """
+    data = part.data
+    kept: list[tuple[Part, int]] = []
+    gone: list[list[bytes]] = []
+    number, start = first, 0
+    for each in (*left_out, first + part.commands):
+        begin, behind = number, start
+        while number < each:
+            behind = command_end(data, behind)
             number += 1
-        if indexes:
-            kept.append(part.data[copied:])
-            part = part._replace(data=b"".join(kept), commands=part.commands - len(indexes))
-        if part.commands:
-            parts.append(part)
-    size = sum(len(part.data) for part in parts)
-    commands = batch.commands - len(refused)
-    batch = batch._replace(parts=tuple(parts), commands=commands, size=size, persist=True)
-    return StreamItem(batch, item.received_at, (*item.rejections, *(rejection for _, _, rejection in refused)))
+        if number > begin:
+            kept.append((part._replace(data=data[start:behind], commands=number - begin), begin))
+        if behind < len(data):
+            start = command_end(data, behind)
+            number += 1
+            gone.append(split(data[behind:start]))
+    return kept, gone
+
+
+def too_long(part: Part, first: int, limit: int) -> Iterator[tuple[int, str]]:
+    """Return the numbers of commands with an argument of more than `limit` bytes, each with what is against it.
+
+    `part` is a run of whole commands, `first` the number of the first one.
+    """
+    start = 0
+    for number in range(first, first + part.commands):
+        end = command_end(part.data, start)
+        if end - start > limit and (longest := longest_argument(part.data[start:end])) > limit:
+            yield number, beyond(longest, limit)
+        start = end
+
+
+def beyond(size: int, limit: int) -> str:
+    """Return the error for an argument that the target does not take."""
+    return f"an argument of {size} bytes is beyond proto-max-bulk-len of the target, {limit}"

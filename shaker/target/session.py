@@ -13,16 +13,19 @@ from collections.abc import Callable
 from typing import Final
 
 from shaker.codec.resp import encode
-from shaker.errors import UnfaithfulError
 from shaker.target.advance import concluding, snapshot_requests
 from shaker.target.databases import SELECT_0, Databases
 from shaker.target.expiries import Expiries
+from shaker.target.forwarding import Forwarder
 from shaker.target.items import Hold, Rejection, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
 from shaker.target.records import Checkpoint, Fence, checkpoint_key, fence_key
+from shaker.target.rejections import (
+    DEFAULT_MAX_BULK,
+    check_lengths,
+)
 from shaker.target.steps import Progress, ReplyReader, Requests, Step, Transaction
 from shaker.target.window import Counted, Window, position_of
 from shaker.transform.commands import CommandTable
-from shaker.transform.mset import mset
 
 MULTI: Final = encode("MULTI")
 EXEC: Final = encode("EXEC")
@@ -38,7 +41,8 @@ class TargetSession:
 
     `checkpoint` is the one read at the registration; `fence` the registration's own. `on_rejected` is called for
     each command that the target rejected in itself, before the checkpoint that counts it is written. A transaction
-    of more than `max_transaction` bytes is one that the target cannot take.
+    of more than `max_transaction` bytes is one that the target cannot take, and so is an argument of more than
+    `max_bulk`.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class TargetSession:
         expiries: Expiries,
         on_rejected: Callable[[Rejection], None],
         max_transaction: int = 1 << 62,
+        max_bulk: int = DEFAULT_MAX_BULK,
     ) -> None:
         # The newest one that the target answered for, by whom the next one is written.
         self.checkpoint = checkpoint._replace(epoch=fence.epoch, connection=fence.connection)
@@ -61,13 +66,16 @@ class TargetSession:
         self._table = table
         self._expiries = expiries
         self._on_rejected = on_rejected
-        self._max_transaction = max_transaction
+        self._max_bulk = max_bulk
         self._expected: deque[Step] = deque()
         self._reader = ReplyReader(self._expected, window, table)
         self._cut: Requests | None = None  # a huge request of a snapshot is not whole yet
         self._open: Transaction | None = None
         self.pipelined = 0  # bytes of snapshot requests on the wire unanswered
         self._databases = Databases(self._expected, window)
+        self._forwarder = Forwarder(
+            window, expiries, self._databases, table, max_transaction=max_transaction, max_bulk=max_bulk
+        )
         self._sweep: SweepStep | None = None  # to be written
         self._sweeps_first = checkpoint.sweeps_first  # as the newest transaction leaves the checkpoint
         self._persist = False
@@ -227,7 +235,14 @@ class TargetSession:
                 transaction.sealed = True
                 return False
         self._window.take()
-        self._send_batch(item, transaction, out)
+        self._forwarder.send(item, transaction, out)
+        if batch.records is not None:
+            transaction.sealed = True
+            if batch.records.moved_to is not None:
+                transaction.select(batch.records.moved_to, out)
+                transaction.request(encode("DEL", fence_key(self._name), checkpoint_key(self._name)), out)
+            transaction.select(0, out)
+            transaction.request(self._fence.command(self._name), out)
         return True
 
     def _fill_hold(self, item: Hold, out: list[bytes]) -> bool:
@@ -265,41 +280,6 @@ class TargetSession:
         transaction.send(step.parts, out)
         return True
 
-    def _send_batch(self, item: StreamItem, transaction: Transaction, out: list[bytes]) -> None:
-        batch = item.batch
-        transaction.items.append(item)
-        transaction.size += batch.size
-        transaction.unfinished = batch.more
-        if transaction.size > self._max_transaction:
-            raise UnfaithfulError(
-                f"a transaction of more than {self._max_transaction} bytes is too large for the target",
-                hint="raise client-query-buffer-limit on the target, or write less in one transaction",
-                kind="too_large",
-            )
-        for part in batch.parts:
-            if part.head:
-                transaction.run(item, part, mset(part.data, part.commands), 1, out)
-                continue
-            data, beside = self._expiries.rewrite(item, part)
-            if part.label is None:
-                transaction.run(item, part, (data,), part.commands, out)
-            else:
-                transaction.fragment(item, part, out)
-            self._send_beside(beside, transaction, out)
-        if batch.records is not None:
-            transaction.sealed = True
-            if batch.records.moved_to is not None:
-                transaction.select(batch.records.moved_to, out)
-                transaction.request(encode("DEL", fence_key(self._name), checkpoint_key(self._name)), out)
-            transaction.select(0, out)
-            transaction.request(self._fence.command(self._name), out)
-
-    def _send_beside(self, beside: list[tuple[int, bytes]], transaction: Transaction, out: list[bytes]) -> None:
-        for database, request in beside:
-            self._databases.require(database)
-            transaction.select(database, out)
-            transaction.request(request, out)
-
     def _fill_keys(self, item: SnapshotKeys, out: list[bytes]) -> bool:
         step = self._cut
         if step is None:
@@ -309,6 +289,8 @@ class TargetSession:
                 return False
             if not self._databases.proven([item.database], out):
                 return False
+            if item.label is not None or item.size > self._max_bulk:
+                check_lengths(item, self._max_bulk)
             step = Requests([], item.requests if not item.more else 1)
             self._expected.append(step)
             if item.database:
@@ -346,7 +328,9 @@ class TargetSession:
             if not isinstance(item, SnapshotStart | Hold):
                 for rejection in item.rejections:
                     self._reject(rejection)
-        self._send_beside(self._expiries.owed(), transaction, out)
+        for rejection in transaction.left_out:
+            self._reject(rejection)
+        self._forwarder.beside(self._expiries.owed(), transaction, out)
         known = self.checkpoint._replace(rejected=self._rejected, rejected_last=self._rejected_last)
         checkpoint = concluding(known, transaction, self._applied, expiring=self._expiries.waiting)
         transaction.checkpoint = checkpoint
@@ -386,7 +370,9 @@ class TargetSession:
         swaps = bool(transaction.lacking) and self._open is not None and self._open.swaps
         for rejection in (*transaction.rejections, *self._expiries.committed(transaction.lacking, swaps=swaps)):
             self._reject(rejection)
-        commands = sum(item.batch.commands for item in transaction.items if isinstance(item, StreamItem))
+        commands = sum(
+            item.batch.commands - item.left_out for item in transaction.items if isinstance(item, StreamItem)
+        )
         self.checkpoint = checkpoint
         if checkpoint.phase == "snapshot":
             self._rejected, self._rejected_last = 0, ""

@@ -29,7 +29,6 @@ from shaker.target.rejections import (
     passing_error,
     refused_request,
     rejection_of,
-    without,
 )
 from shaker.target.window import Window
 from shaker.transform.commands import CommandTable
@@ -39,6 +38,11 @@ OK: Final = b"+OK\r\n"
 QUEUED: Final = b"+QUEUED\r\n"
 # Replies compared at a time once one is an error: others follow, and each comparison builds what it compares.
 MIXED: Final = 16
+# Refused commands after which a transaction that is too large to keep is not sent any further.
+MANY: Final = 10_000
+# Behind such an error the target closes the connection (server file src/networking.c, setProtocolError).
+PROTOCOL_ERROR: Final = "Protocol error"
+UNKNOWN: Final = (b"?", None)  # a command whose bytes were dropped
 
 
 @dataclass(slots=True)
@@ -59,24 +63,26 @@ class Transaction:
     queued: int = 0  # of them answered +QUEUED or refused
     refused: list[tuple[int, str]] = field(default_factory=list)  # numbers and errors of those refused
     results: int = -1  # replies of EXEC still to come, -1 before its header
+    left_out: list[Rejection] = field(default_factory=list)  # commands of its items that were not sent
     rejections: list[Rejection] = field(default_factory=list)  # commands that failed inside EXEC
     lacking: list[Lacking] = field(default_factory=list)  # those of them whose key may have expired early
     walk: Walk | None = None  # finds them
 
-    def run(self, item: StreamItem, part: Part, pieces: tuple[bytes, ...], requests: int, out: list[bytes]) -> None:
-        """Send a run of commands of an item as so many requests."""
-        self.select(part.database, out)
+    def run(self, sent: Sent, pieces: tuple[bytes, ...], out: list[bytes]) -> None:
+        """Send a run of commands of an item, as `sent` describes it."""
+        assert sent.part is not None  # an item's
+        self.select(sent.part.database, out)
         out += pieces
-        self._add(Sent(requests, item, part))
+        self._add(sent)
 
-    def fragment(self, item: StreamItem, part: Part, out: list[bytes]) -> None:
+    def fragment(self, item: StreamItem, part: Part, number: int, out: list[bytes]) -> None:
         """Send a fragment of a huge command: the target can answer, with an error, from its first byte on."""
         begins = not self.cut
         self.cut = not part.commands
         if begins:
             self.select(part.database, out)
         out.append(part.data)
-        self._add(Sent(int(begins), item, part))
+        self._add(Sent(int(begins), item, part, number))
 
     @property
     def owed(self) -> bool:
@@ -116,7 +122,7 @@ class Transaction:
         for number, sent in enumerate(self.layout):
             part = sent.part
             if part is not None:
-                part = part._replace(data=b"", head=b"", label=part.label or (b"?", None))
+                part = part._replace(data=b"", head=b"", label=part.label or UNKNOWN)
                 self.layout[number] = sent._replace(part=part)
 
 
@@ -253,7 +259,7 @@ class ReplyReader:
             replies.clear_errors()
             if not got:
                 return False
-        if transaction.refused:
+        if transaction.refused and self._void(transaction):
             self._leave_out(transaction)
         if transaction.checkpoint is None:
             return False
@@ -283,35 +289,36 @@ class ReplyReader:
                 return False
         return True
 
+    def _void(self, transaction: Transaction) -> bool:
+        """Whether there is no more to learn from a transaction with refused commands.
+
+        What is too large to keep has to come from the source again: it is sent to its end, for all that it holds.
+        """
+        text = transaction.refused[-1][1]
+        return not transaction.unfinished or len(transaction.refused) >= MANY or PROTOCOL_ERROR in text
+
     def _leave_out(self, transaction: Transaction) -> None:
-        """Take the commands that the target did not queue out of the window, and raise: the transaction is void.
+        """Have the commands that the target did not queue left out, and raise: the transaction is void.
 
         All of them at once: each time costs a new connection.
         """
         walk = Walk(transaction.layout)
-        found: dict[int, tuple[StreamItem, list[tuple[Part, int, Rejection]]]] = {}
+        first = ""
         for number, text in transaction.refused:
             sent, index, arguments = walk.command(number)
+            part = sent.part
+            if part is None:
+                raise LinkError(f"the target refuses the worker's own request: {text}", kind="refused")
+            label = part.label or (arguments[0], self._table.first_key(arguments))
+            if sent.joined:
+                label = (b"MSET", None)
+            first = first or rejection_of(label, text).summary
             if sent.joined:
                 self._window.take_apart()  # what it has against the commands is said of each of them then
-                rejection = rejection_of((b"MSET", None), text)
-                raise LinkError(f"the target rejects {rejection.summary}", kind="rejected")
-            item, part = sent.item, sent.part
-            if item is None or part is None:
-                raise LinkError(f"the target refuses the worker's own request: {text}", kind="refused")
-            if part.label is not None:
-                raise UnfaithfulError(
-                    f"the target rejects a command too large to hold: {rejection_of(part.label, text).summary}",
-                    hint="see proto-max-bulk-len and client-query-buffer-limit of the target",
-                    kind="rejected_command",
-                )
-            rejection = describe(arguments, text, self._table)
-            found.setdefault(id(item), (item, []))[1].append((part, index, rejection))
-        for item, refused in found.values():
-            self._window.replace(item, without(item, refused))
+                raise LinkError(f"the target rejects {first}", kind="rejected")
+            self._window.left_out.add(sent.first + index, text)
         raise LinkError(
-            f"the target rejects {rejection.command} before it is executed: {rejection.error} "
-            f"({len(transaction.refused)} commands in all)",
+            f"the target rejects {first} before it is executed ({len(transaction.refused)} commands in all)",
             kind="rejected",
         )
 

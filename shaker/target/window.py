@@ -12,10 +12,12 @@ from itertools import islice
 from typing import NamedTuple
 
 from shaker.target.items import Hold, Item, Position, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.target.left_out import LeftOut
 from shaker.target.records import Checkpoint
 
 # What an item costs beyond its bytes: a stream of tiny batches may not grow the window without bound.
 ITEM_OVERHEAD = 512
+NUMBERS = 1 << 62  # more than commands can be counted
 
 
 class Counted(NamedTuple):
@@ -41,6 +43,9 @@ class Window:
         self.required: set[int] = set()  # those of them that are to be proven before anything else
         self.covered: tuple[Item, ...] = ()  # what the last `recover` found to have taken effect, its answer lost
         self._joins = True  # whether the target may get commands joined to one
+        self.left_out = LeftOut()  # commands that the target does not take, by their numbers
+        self._numbered = 0  # the number of the next command to enter
+        self._answered = 0  # the number of the first one that was not answered
         self.counted: Counted | None = None  # what the last answered transaction told, known before it is written
 
     def __len__(self) -> int:
@@ -63,8 +68,13 @@ class Window:
 
     def put(self, item: Item) -> None:
         """Append an item; the caller looks at `full` before."""
-        if not self._joins and isinstance(item, StreamItem):
-            item.complete()
+        if isinstance(item, StreamItem):
+            item.first = self._numbered
+            self._numbered += item.batch.commands
+            if not self._joins:
+                item.complete()
+        elif isinstance(item, SnapshotStart):
+            self.left_out.keep(0, self._numbered)  # what was to come after that is another history's
         self._items.append(item)
         self.size += _cost(item)
 
@@ -87,21 +97,18 @@ class Window:
         for _ in range(count):
             item = self._items.popleft()
             self.size -= _cost(item)
+            if isinstance(item, StreamItem):
+                self._answered = item.first + item.batch.commands
             if written:
                 self._base = [item.position]
             else:
                 self._base = [*self._base[:1], item.position]
         self._handed = max(0, self._handed - count)
+        self.left_out.keep(self._answered, NUMBERS)
 
     def written(self) -> None:
         """Tell that the checkpoint now stands at `base`."""
         self._base = self._base[-1:]
-
-    def replace(self, old: Item, new: Item) -> None:
-        """Put `new` in the place of `old`, an item that is still in the window."""
-        index = next(i for i, item in enumerate(self._items) if item is old)
-        self._items[index] = new
-        self.size += new.size - old.size
 
     def take_apart(self) -> None:
         """Have no commands joined from now on, nor of those in the window: the target does not take it."""
@@ -124,8 +131,7 @@ class Window:
         self._end_holds(self._handed)
         handed = False
         while self._items and _goes_on(self._items[-1]):
-            item = self._items.pop()
-            self.size -= _cost(item)
+            self._drop_last()
             if self._handed > len(self._items):
                 self._handed = len(self._items)
                 handed = True
@@ -152,14 +158,22 @@ class Window:
         while 0 < first < len(self._items) and _goes_on(self._items[first - 1]):
             first += 1
         while len(self._items) > first:
-            item = self._items.pop()
-            self.size -= _cost(item)
+            self._drop_last()
+
+    def _drop_last(self) -> None:
+        item = self._items.pop()
+        self.size -= _cost(item)
+        if isinstance(item, StreamItem):
+            self._numbered = item.first
 
     def clear(self, base: Position | None) -> None:
         """Drop everything; the target stands at `base`."""
         self.end_holds()
         self._items.clear()
         self.size = self._handed = 0
+        # Commands are counted from where the stream is read again; anywhere else their numbers are not known.
+        self.left_out.keep(self._answered, NUMBERS if base in self._base else 0, shift=self._answered)
+        self._numbered = self._answered = 0
         self._base = [base] if base else []
 
     def recover(self, checkpoint: Checkpoint | None, *, same_server_run: bool) -> bool:

@@ -54,17 +54,30 @@ class CommandTable:
 
     def key_indexes(self, arguments: list[bytes]) -> list[int] | None:
         """Return the indexes of the keys among `arguments` (name first), None when the table cannot tell."""
-        name = arguments[0].decode("latin-1").lower()
-        row = self._rows.get(name)
-        if row is not None and row.first <= 0 and len(arguments) > 1:
-            # A command that only holds subcommands has no keys of its own (Redis 7.0 and later).
-            row = self._rows.get(f"{name}|{arguments[1].decode('latin-1').lower()}", row)
+        keys = self._keys(arguments, len(arguments))
+        return None if keys is None else list(keys)
+
+    def may_be_key(self, begun: list[bytes], index: int, count: int) -> bool:
+        """Return whether the argument `index` of `count` can be a key of the command that `begun` begins."""
+        keys = self._keys(begun, count)
+        return keys is None or index in keys
+
+    def _keys(self, begun: list[bytes], count: int) -> range | None:
+        row = self._row(begun)
         if row is None or row.movable:
             return None
         if row.first <= 0 or row.step <= 0:
-            return []
-        last = row.last if row.last >= 0 else len(arguments) + row.last
-        return [index for index in range(row.first, last + 1, row.step) if index < len(arguments)]
+            return range(0)
+        last = row.last if row.last >= 0 else count + row.last
+        return range(row.first, min(last + 1, count), row.step)
+
+    def _row(self, begun: list[bytes]) -> KeyPositions | None:
+        row = self._rows.get(begun[0].decode("latin-1").lower())
+        if row is not None and row.first <= 0 and len(begun) > 1:
+            # A command that only holds subcommands has no keys of its own (Redis 7.0 and later).
+            subcommand = begun[1].decode("latin-1").lower()
+            return self._rows.get(f"{begun[0].decode('latin-1').lower()}|{subcommand}", row)
+        return row
 
     def first_key(self, arguments: list[bytes]) -> bytes | None:
         """Return the first key of a command, for a log line; None when it has none or the table cannot tell."""

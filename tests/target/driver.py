@@ -215,6 +215,7 @@ class Writer:
             table=self.replication.table,
             expiries=self.replication.expiries,
             on_rejected=self.rejections.append,
+            max_bulk=registered.max_bulk,
         )
         self.sent.clear()
         self._executed = 0

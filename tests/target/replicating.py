@@ -12,7 +12,8 @@ from shaker.errors import LinkError, ServerBusyError
 from shaker.replica.assembler import StreamAssembler
 from shaker.replica.events import Batch
 from shaker.replication import Resume
-from shaker.target.items import SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.target.items import Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.target.rejections import RESERVED
 from shaker.target.stale import restored_keys
 from tests.servers import Server, wait_until
 from tests.target.driver import REPLID, Wire, Writer
@@ -138,7 +139,8 @@ class Replicating:
         self._read += len(data)
         for event in self._assembler.feed(data):
             if isinstance(event, Batch):
-                self.writer.replication.put_batch(event, StreamItem(event, time.monotonic()))
+                rejections = tuple(Rejection(name.decode(), "", RESERVED) for name in event.rejected)
+                self.writer.replication.put_batch(event, StreamItem(event, time.monotonic(), rejections))
 
     def load(self) -> None:
         """Bring the snapshot to its end."""

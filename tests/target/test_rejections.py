@@ -7,12 +7,13 @@ import time
 import pytest
 
 from shaker.codec import resp
+from shaker.codec.requests import split
 from shaker.codec.resp import encode
 from shaker.errors import AccessError, LinkError, ServerBusyError
 from shaker.replica.events import Part
 from shaker.target import steps
 from shaker.target.items import Rejection, Sent, SnapshotKeys
-from shaker.target.rejections import Walk, describe, is_passing, passing_error, refused_request, without
+from shaker.target.rejections import Walk, describe, is_passing, passing_error, refused_request, runs_without
 from shaker.transform.commands import CommandTable
 from tests.servers import Server
 from tests.target.driver import Stream, Writer, checkpoint_of
@@ -250,8 +251,8 @@ def test_a_refused_string_of_a_snapshot_is_named() -> None:
 # --- finding commands ---
 
 
-def test_walk_and_without(stream: Stream) -> None:
-    """Commands are found by their number; leaving one out leaves the others as they were, in their databases."""
+def test_walk_and_runs_without(stream: Stream) -> None:
+    """Commands are found by their number; leaving some out leaves the others as they were, with their numbers."""
     same = Part(0, b"*1\r\n$1\r\na\r\n", 1)
     item = stream.parts((0, (("a", 1), ("b", 2))), (1, (("c", 3), ("d", 4))), (0, (("e", 5),)))
     first, second, _ = item.batch.parts
@@ -262,13 +263,11 @@ def test_walk_and_without(stream: Stream) -> None:
     assert [index for _, index, _ in found] == [1, 0, 0, 1, 0]
     assert [sent.item is item for sent, *_ in found] == [True, False, True, True, True]
 
-    rejection = Rejection("D", "", "no")
-    changed = without(item, [(item.batch.parts[1], 1, rejection)])
-    assert changed.rejections == (rejection,)
-    assert [(part.database, part.commands) for part in changed.batch.parts] == [(0, 2), (1, 1), (0, 1)]
-    assert changed.batch.commands == 4
-    assert changed.batch.persist
-    assert changed.size == changed.batch.size == sum(len(part.data) for part in changed.batch.parts)
-    emptied = without(item, [(item.batch.parts[2], 0, rejection)])
-    assert [(part.database, part.commands) for part in emptied.batch.parts] == [(0, 2), (1, 2)]
-    assert emptied.position == item.position
+    words = [(name, number) for number, name in enumerate("abcdef")]
+    (part,) = stream.batch(*words).batch.parts
+    for left_out in ([], [10], [12], [15], [10, 11, 15], [11, 12, 14], [*range(10, 16)]):
+        runs, gone = runs_without(part, 10, left_out)
+        kept = [number for number in range(10, 16) if number not in left_out]
+        assert [number for run, first in runs for number in range(first, first + run.commands)] == kept
+        assert b"".join(run.data for run, _ in runs) == b"".join(encode(*words[number - 10]) for number in kept)
+        assert gone == [split(encode(*words[number - 10])) for number in left_out]

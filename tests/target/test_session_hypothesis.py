@@ -71,7 +71,8 @@ several: st.SearchStrategy[list[Command]] = st.lists(
     st.tuples(st.just("SET"), every, st.integers(0, 9)), min_size=2, max_size=6
 )
 unknown: st.SearchStrategy[Command] = st.sampled_from(
-    [("NOSUCH", "k", "secret"), ("INCR",), ("OTHER",)]  # a name that is not known, a wrong number of arguments
+    # A name that is not known, a wrong number of arguments, and one that may come in pieces.
+    [("NOSUCH", "k", "secret"), ("INCR",), ("OTHER", "k", "secret" * 40)]
 )
 flushes: st.SearchStrategy[Command] = st.one_of(
     st.just(("FLUSHALL",)),

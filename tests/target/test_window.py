@@ -98,18 +98,6 @@ def test_full() -> None:
     assert not window.full
 
 
-def test_replace_keeps_place_and_size() -> None:
-    """An item that lost a command stays where it was."""
-    first, second = batch(10), batch(20, size=50)
-    window = window_of(first, second, handed=2)
-    smaller = batch(20, size=7)
-    window.replace(second, smaller)
-
-    assert window.size == 17 + 2 * ITEM_OVERHEAD
-    assert window.recover(at(stream_at(10)), same_server_run=True)
-    assert rest(window) == [smaller]
-
-
 def test_what_waits_is_discarded_and_what_was_handed_out_stays() -> None:
     """A source that begins anew makes void only what was not handed out."""
     first, second = batch(10), batch(20)

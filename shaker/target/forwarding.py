@@ -1,0 +1,117 @@
+"""Commands of the stream on their way into a transaction: those that the target does not take are left out."""
+
+from __future__ import annotations
+
+from shaker.codec.requests import whole
+from shaker.errors import LinkError, UnfaithfulError
+from shaker.replica.events import Part
+from shaker.target.databases import Databases
+from shaker.target.expiries import Expiries
+from shaker.target.items import Rejection, Sent, StreamItem
+from shaker.target.rejections import RESERVED, beyond, describe, rejection_of, runs_without, too_long
+from shaker.target.steps import Transaction
+from shaker.target.window import Window
+from shaker.transform.commands import CommandTable
+from shaker.transform.mset import mset
+
+
+class Forwarder:
+    """Sends items of the stream. The target takes no argument of more than `max_bulk` bytes.
+
+    A transaction of more than `max_transaction` bytes raises UnfaithfulError.
+    """
+
+    def __init__(
+        self,
+        window: Window,
+        expiries: Expiries,
+        databases: Databases,
+        table: CommandTable,
+        *,
+        max_transaction: int,
+        max_bulk: int,
+    ) -> None:
+        self._window = window
+        self._expiries = expiries
+        self._databases = databases
+        self._table = table
+        self._max_transaction = max_transaction
+        self._max_bulk = max_bulk
+
+    def send(self, item: StreamItem, transaction: Transaction, out: list[bytes]) -> None:
+        """Send the commands of an item; raises LinkError where the transaction has to begin again without one."""
+        batch = item.batch
+        transaction.items.append(item)
+        transaction.size += batch.size
+        transaction.unfinished = batch.more
+        if transaction.size > self._max_transaction:
+            raise UnfaithfulError(
+                f"a transaction of more than {self._max_transaction} bytes is too large for the target",
+                hint="raise client-query-buffer-limit on the target, or write less in one transaction",
+                kind="too_large",
+            )
+        item.left_out = 0
+        number = item.first
+        for part in batch.parts:
+            if part.label is not None:
+                self._fragment(item, part, number, transaction, out)
+            elif self._window.left_out or len(part.data) > self._max_bulk:
+                self._some(item, part, number, transaction, out)
+            else:
+                self._run(item, part, number, transaction, out)
+            number += part.commands
+
+    def beside(self, requests: list[tuple[int, bytes]], transaction: Transaction, out: list[bytes]) -> None:
+        """Send requests of the worker's own, each in its database."""
+        for database, request in requests:
+            self._databases.require(database)
+            transaction.select(database, out)
+            transaction.request(request, out)
+
+    def _run(self, item: StreamItem, part: Part, number: int, transaction: Transaction, out: list[bytes]) -> None:
+        """Send a run of commands; `number` is that of the first one."""
+        if part.head:
+            transaction.run(Sent(1, item, part, number), mset(part.data, part.commands), out)
+            return
+        data, requests = self._expiries.rewrite(item, part)
+        transaction.run(Sent(part.commands, item, part, number), (data,), out)
+        self.beside(requests, transaction, out)
+
+    def _some(self, item: StreamItem, part: Part, number: int, transaction: Transaction, out: list[bytes]) -> None:
+        """Send those of a run of commands that the target takes."""
+        left_out = self._window.left_out
+        apart = part if not part.head else part._replace(data=whole(part.data, part.head), head=b"")
+        if len(part.data) > self._max_bulk:
+            for each, error in too_long(apart, number, self._max_bulk):
+                left_out.add(each, error)
+        numbers = left_out.between(number, number + part.commands)
+        if not numbers:
+            self._run(item, part, number, transaction, out)
+            return
+        runs, gone = runs_without(apart, number, numbers)
+        for each, arguments in zip(numbers, gone, strict=True):
+            self._without(item, describe(arguments, left_out.get(each) or "", self._table), transaction)
+        for run, first in runs:
+            self._run(item, run, first, transaction, out)
+
+    def _fragment(
+        self, item: StreamItem, part: Part, number: int, transaction: Transaction, out: list[bytes]
+    ) -> None:
+        """Send a fragment of a huge command, or leave it out with all of the command."""
+        label, left_out = part.label, self._window.left_out
+        assert label is not None  # what makes it a fragment
+        error = left_out.get(number)
+        if error is None and (part.reserved or part.longest > self._max_bulk):
+            error = RESERVED if part.reserved else beyond(part.longest, self._max_bulk)
+            left_out.add(number, error)
+            if transaction.cut:  # the target has its beginning, and must not get its end
+                raise LinkError(f"the command is left out: {rejection_of(label, error).summary}", kind="rejected")
+        if error is None:
+            transaction.fragment(item, part, number, out)
+            self.beside(self._expiries.rewrite(item, part)[1], transaction, out)
+        elif part.commands:
+            self._without(item, rejection_of(label, error), transaction)
+
+    def _without(self, item: StreamItem, rejection: Rejection, transaction: Transaction) -> None:
+        item.left_out += 1
+        transaction.left_out.append(rejection)
