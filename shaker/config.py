@@ -24,19 +24,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from shaker.address import Address, parse_address
 from shaker.bytesize import parse_size
-from shaker.errors import SettingsError
+from shaker.passwords import password_of
 from shaker.watch.log import hide
-
-ENVIRONMENT_PREFIX = "SHAKER_"
-NESTED_DELIMITER = "__"
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
-
-
-def environment_name(setting: str) -> str:
-    """Return the environment variable of a dotted `setting`: `source.url` is `SHAKER_SOURCE__URL`."""
-    return ENVIRONMENT_PREFIX + setting.replace(".", NESTED_DELIMITER).upper()
 
 
 def _size(value: Any) -> Any:
@@ -97,7 +89,7 @@ class Sentinel(Section):
 
     @field_validator("password_file")
     @classmethod
-    def _one_password(cls, password_file: Path | None, info: ValidationInfo) -> Path | None:
+    def _onepassword_of(cls, password_file: Path | None, info: ValidationInfo) -> Path | None:
         return _not_both(password_file, info)
 
 
@@ -138,7 +130,7 @@ class Endpoint(Section):
 
     @field_validator("password_file")
     @classmethod
-    def _one_password(cls, password_file: Path | None, info: ValidationInfo) -> Path | None:
+    def _onepassword_of(cls, password_file: Path | None, info: ValidationInfo) -> Path | None:
         return _not_both(password_file, info)
 
     @field_validator("tls")
@@ -167,37 +159,14 @@ class Endpoint(Section):
         it that are not UTF-8 come as surrogate escapes. Raises SettingsError naming the setting where the file
         cannot be read.
         """
-        password = _password(self.side, self.password, self.password_file) or self.address.password
+        password = password_of(self.side, self.password, self.password_file) or self.address.password
         hide(password or "")
         return self.username or self.address.username, password
 
     def sentinel_credentials(self) -> tuple[str | None, str | None]:
         """Return (username, password) for the Sentinels as they are now, like `credentials`."""
         sentinel = self.sentinel
-        return sentinel.username, _password(f"{self.side}.sentinel", sentinel.password, sentinel.password_file)
-
-
-def _password(section: str, password: SecretStr | None, path: Path | None) -> str | None:
-    if path is None:
-        text = None if password is None else password.get_secret_value() or None
-    else:
-        text = _read_password_file(f"{section}.password_file", path)
-    # The log's last guard knows every password that was ever handed out, the rotated ones too.
-    hide(text or "")
-    return text
-
-
-def _read_password_file(setting: str, path: Path) -> str:
-    name = f"{setting} ({environment_name(setting)})"
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        hint = "name a file that this user may read"
-        raise SettingsError(f"{name}: {path} cannot be read: {error.strerror}", hint=hint) from None
-    content = content.removesuffix(b"\n").removesuffix(b"\r")
-    if not content:
-        raise SettingsError(f"{name}: {path} is empty", hint="write the password into it")
-    return content.decode("utf-8", "surrogateescape")
+        return sentinel.username, password_of(f"{self.side}.sentinel", sentinel.password, sentinel.password_file)
 
 
 class Source(Endpoint):
@@ -254,6 +223,13 @@ class Target(Endpoint):
 class Expiry(Section):
     """How expiries are held back, so that no key dies on the target while its renewal is still on the way."""
 
+    margin_seconds: Seconds = Field(
+        default=2.0,
+        ge=0,
+        le=3600,
+        description="seconds that expiries lie later on the target than on the source; 0: none, and keys that are "
+        "renewed in their last moment can be lost",
+    )
     hold_seconds: Seconds = Field(
         default=86400.0,
         ge=60,

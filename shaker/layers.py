@@ -19,8 +19,9 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from shaker.address import parse_address
-from shaker.config import ENVIRONMENT_PREFIX, NESTED_DELIMITER, Settings, environment_name
+from shaker.config import Settings
 from shaker.errors import SettingsError
+from shaker.passwords import ENVIRONMENT_PREFIX, NESTED_DELIMITER, environment_name
 
 CONFIG_VARIABLE = "SHAKER_CONFIG"
 SECRETS_VARIABLE = "SHAKER_SECRETS_DIR"

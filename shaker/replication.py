@@ -11,6 +11,7 @@ import anyio
 
 from shaker.config import Settings
 from shaker.replica.events import Batch
+from shaker.target.expired import ExpiredKeys, expired_nothing
 from shaker.target.expiries import Expiries
 from shaker.target.items import Hold, Item, StreamItem
 from shaker.target.records import LISTING, Checkpoint
@@ -25,6 +26,12 @@ BEHIND_SECONDS: Final = 600.0
 BEHIND_FACTOR: Final = 4.0
 # What asking the source, and the time between two questions, may add to what is known of the lag.
 NOTICE_SECONDS: Final = 0.25
+# A question takes one round trip to the source and a transaction two to the target; one may begin behind another.
+ROUND_TRIPS: Final = 2.0
+# The margin of expiries is at least so many times what makes the target early, and from this share of it on a delay
+# counts as too long: the rest is for what happens between the look at the clock and the target's own.
+MARGIN_FACTOR: Final = 4.0
+MARGIN_SHARE: Final = 0.75
 
 
 class Resume(NamedTuple):
@@ -76,6 +83,7 @@ class Replication:
         self.source_known = anyio.Event()
         self.table = CommandTable({})
         self.target_run_id = ""  # of the server that the registered connection writes to
+        self.target_expired: ExpiredKeys | None = None  # what it had expired when it was last asked
         self.checkpoint: Checkpoint | None = None  # the newest that the target is known to hold
         self.resume: Resume | None = None
         self.target_ready = anyio.Event()  # registered, and `resume` is true
@@ -132,7 +140,7 @@ class Replication:
     def begin_snapshot(self) -> None:
         """Note that a snapshot is on its way, which replaces all keys of the target."""
         self.loading = True
-        self.expiries.begin_snapshot()
+        self.expiries.begin_snapshot(self.target_expired)
         self.status.reasons.pop("expired", None)
 
     @property
@@ -143,29 +151,44 @@ class Replication:
 
     @property
     def grace(self) -> float:
-        """Seconds by which the target may be late without being behind, with what it takes to notice that."""
-        return self._settings.expiry.hold_below_seconds + NOTICE_SECONDS
+        """Seconds by which the target may be late without being behind, with the time it takes to notice that."""
+        round_trips = sum(self.status.round_trips.values())
+        return self._settings.expiry.hold_below_seconds + NOTICE_SECONDS + ROUND_TRIPS * round_trips
 
     @property
     def behind(self) -> bool:
-        """Whether an expiry can have passed on the source before its renewal was applied."""
-        status = self.status
-        return (
-            self.loading
-            or status.stream.applied_offset < self.caught_up_at
-            or status.lag.longest(status.clock()) >= self.grace
-        )
+        """Whether the stream is so far behind that near expiries are put off."""
+        return self._longest >= self.grace
 
     @property
-    def safe_seconds(self) -> float:
-        """How far ahead of the source's clock an expiry must lie for the target to have it as it is."""
-        return self._ahead + self.grace
+    def late(self) -> bool:
+        """Whether the target may expire a key before a renewal that the source has made already is applied."""
+        margin = self._settings.expiry.margin_seconds
+        return self._longest + self._ahead >= (MARGIN_SHARE * margin if margin else self.grace)
+
+    @property
+    def _longest(self) -> float:
+        """Seconds for which, at most, the source has been ahead of what is applied; endless while nobody knows."""
+        status = self.status
+        if self.loading or status.stream.applied_offset < self.caught_up_at:
+            return math.inf
+        return status.lag.longest(status.clock())
+
+    @property
+    def margin_seconds(self) -> float:
+        """How much later than on the source expiries lie on the target."""
+        margin = self._settings.expiry.margin_seconds
+        if not margin or self._settings.mode != "follow" or self.expiries.by_target:
+            return 0.0
+        early = self.status.usual_lag_seconds + abs(self.status.clock_skew_seconds or 0.0)
+        seconds = max(margin, MARGIN_FACTOR * early)
+        self.status.expiry_margin_seconds = max(self.status.expiry_margin_seconds, seconds)
+        return seconds
 
     def _catching_up_seconds(self, *, snapshot: bool) -> float:
         """Return how long it may take to catch up: much longer than the lag, far longer where there is none yet."""
-        status = self.status
-        longest = status.lag.longest(status.clock())
-        if snapshot or self.loading or status.stream.applied_offset < self.caught_up_at or longest == math.inf:
+        status, longest = self.status, self._longest
+        if snapshot or longest == math.inf:
             return BEHIND_SECONDS + BEHIND_FACTOR * (status.lag_seconds + (status.eta_seconds() or 0.0))
         return BEHIND_FACTOR * longest
 
@@ -174,32 +197,37 @@ class Replication:
         """Seconds by which the target expires keys too early: what its clock is ahead of the source's."""
         return max(self.status.clock_skew_seconds or 0.0, 0.0)
 
-    def times(self, item: StreamItem | None, soonest: int) -> Times:
-        """Return how expiries are treated now: of an item of the stream, or without one of a snapshot.
-
-        `soonest` is the soonest that the target may have got as it is.
-        """
-        status, now = self.status, self.source_now
-        behind = item is None or self.behind
-        near = now + self.safe_seconds
-        until = near + self._settings.expiry.hold_seconds
-        if behind:
-            near += self._catching_up_seconds(snapshot=item is None)
+    def times(self, item: StreamItem | None) -> Times:
+        """Return how expiries are treated now: of an item of the stream, or without one of a snapshot."""
+        status, now, mode = self.status, self.source_now, self._settings.mode
         age = 0.0
         if item is not None:
             seen = status.lag.written(item.batch.end_offset)
             age = status.clock() - (item.received_at if seen is None else min(seen, item.received_at))
-        # A copy that is not kept up to date any more has its true expiries.
-        final = self.settling or self._settings.mode == "snapshot"
-        passed = not final and (now + self._ahead) * 1000 >= soonest
+        # A copy that is not kept up to date any more has the source's expiries.
+        final = self.settling or mode == "snapshot"
+        # A migration has no margin: what is near is put off until it settles.
+        holds = not final and (item is None or self.behind or mode == "migrate")
+        late = not final and item is not None and self.late
+        near = until = 0
+        if holds:
+            safe = now + self._ahead + self.grace
+            until = int((safe + self._settings.expiry.hold_seconds) * 1000)
+            near = min(int((safe + self._catching_up_seconds(snapshot=item is None)) * 1000), until)
         return Times(
             written=int((now - age) * 1000),
-            near=NEVER if final else int(min(near, until) * 1000),
-            until=int(until * 1000) if behind else 0,
-            grace=int(self.safe_seconds * 1000),
-            late=passed and item is not None and (behind or self._ahead >= self.grace),
-            passed=passed,
+            near=near if holds else NEVER,
+            until=until,
+            margin=0 if final else int(self.margin_seconds * 1000),
+            late=late,
+            passed=late or not expired_nothing(self.expiries.expired, self.target_expired),
         )
+
+    def observe_expired(self, asked_late: bool, expired: ExpiredKeys | None) -> None:
+        """Note what the target had expired when it was asked; `asked_late` is what `late` was before the question."""
+        self.target_expired = expired
+        if not (asked_late or self.late or self.expiries.doubts):
+            self.expiries.expired = expired
 
     def put(self, item: Item) -> None:
         """Append to the window and remember where the source would go on behind it."""
@@ -256,7 +284,9 @@ class Replication:
         """Line up with the checkpoint read at a registration; False when the source had to be restarted."""
         # What the window holds already may put more of them there.
         if checkpoint is not None and checkpoint.expiring:
-            self.expiries.waiting = self.expiries.unsettled = True
+            self.expiries.waiting = self.expiries.unsettled = self.expiries.doubts = True
+        if first and checkpoint is not None:
+            self.expiries.expired = ExpiredKeys.parse(checkpoint.expired)
         self.checkpoint = checkpoint
         kept = not first and self.window.recover(checkpoint, same_server_run=same_server_run)
         if not kept:

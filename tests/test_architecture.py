@@ -26,6 +26,7 @@ ORDER = (
     "replica",
     "target",
     "watch",
+    "passwords",
     "config",
     "layers",
     "replication",

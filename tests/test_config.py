@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from shaker.config import Settings, Source, environment_name
+from shaker.config import Settings, Source
 from shaker.errors import SettingsError
 from shaker.layers import SETTINGS, load
+from shaker.passwords import environment_name
 from shaker.watch.log import hide_secrets
 
 URLS = {"source.url": "redis://127.0.0.1:6379", "target.url": "redis://127.0.0.1:6380"}

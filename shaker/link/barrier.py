@@ -2,9 +2,10 @@
 
 On the source, one transaction reads keys and the replication offset that they are true at. The stream is cut there:
 the target is held when everything up to that offset has taken effect and nothing behind it. What is decided then is
-applied at that very point, in a transaction of the one writing connection. INFO inside MULTI tells the offset of a
-command's boundary, outside of transactions: tried on Redis 6.2 to 8.0 and Valkey 8.0 to 9.1. Only on 6.2 keys that
-the reading itself expires put it inside one; such a barrier is given up, and the next one finds them gone.
+applied at that very point, in a transaction of the one writing connection. INFO inside MULTI gives the offset of a
+command's boundary, outside of transactions: tried on Redis 6.2 to 8.0 and Valkey 8.0 to 9.1. Older servers put the
+reading transaction itself into their stream, and 6.2 one with the deletions of keys that the reading expires: there the
+offset lies right before its EXEC, and the target is held behind that.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from shaker.replica.session import parse_info
 from shaker.replication import Replication
 from shaker.target.items import Hold
 
-# The source has to answer, and the stream to come to the offset, within these times; the stream is held meanwhile.
+# The source has to answer, and the stream to come to the offset, within these times and so many round trips; the
+# stream is held meanwhile.
 READ_SECONDS: Final = 1.0
 REACH_SECONDS: Final = 5.0
+ROUND_TRIPS: Final = 6.0
 
 
 class BarrierError(LinkError):
@@ -87,12 +90,11 @@ class Barriers:
                 replication.open_gate()
             parts: tuple[Part, ...] = ()
             try:
-                with anyio.move_on_after(REACH_SECONDS):
+                limit = self._limit(REACH_SECONDS)
+                with anyio.move_on_after(limit):
                     await reached.wait()
                 if not reached.is_set():
-                    raise BarrierError(
-                        f"the target did not come to offset {hold.offset} within {REACH_SECONDS:g} s"
-                    )
+                    raise BarrierError(f"the target did not come to offset {hold.offset} within {limit:g} s")
                 if outcome:
                     raise BarrierError(f"the stream could not be held at offset {hold.offset}")
                 held = Held(replies, info, source_ms)
@@ -102,18 +104,22 @@ class Barriers:
                 # Whatever happened in the block: the stream goes on, and without writes if it did not end well.
                 hold.go_on(parts)
                 replication.work.set()
-            with anyio.move_on_after(REACH_SECONDS):
+            with anyio.move_on_after(self._limit(REACH_SECONDS)):
                 await ended.wait()
             if outcome != [True]:
                 raise BarrierError(f"what was to be applied at offset {hold.offset} may not have been")
 
+    def _limit(self, seconds: float) -> float:
+        return seconds + ROUND_TRIPS * sum(self._replication.status.round_trips.values())
+
     async def _read(self, source: Reader, requests: Sequence[Request]) -> tuple[list[Any], dict[str, str], int]:
         own: list[Request] = [("TIME",), ("INFO", "server"), ("INFO", "replication")]
+        limit = self._limit(READ_SECONDS)
         try:
-            with anyio.fail_after(READ_SECONDS):
+            with anyio.fail_after(limit):
                 replies = await source.pipeline([("MULTI",), *requests, *own, ("EXEC",)])
         except TimeoutError as error:
-            raise BarrierError(f"the source did not answer within {READ_SECONDS:g} s") from error
+            raise BarrierError(f"the source did not answer within {limit:g} s") from error
         # The first one tells why; EXEC only that there was one.
         refused = next((reply for reply in replies if isinstance(reply, ReplyError)), None)
         if refused is not None:

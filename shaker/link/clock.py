@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from shaker.link.connection import ReplyError
+from shaker.link.replies import array, number
 
-# An answer that took longer tells too little: the clock was read anywhere in between.
-MAX_ROUND_TRIP_SECONDS: Final = 1.0
+# An answer that took longer says too little: the clock was read anywhere in between.
+MAX_ROUND_TRIP_SECONDS: Final = 3.0
+ANSWERS: Final = 8
 
 
 class Caller(Protocol):
@@ -19,12 +22,16 @@ class Caller(Protocol):
 
 
 class ServerClock:
-    """The clock at the other end of a connection. `own` is the worker's, in seconds."""
+    """The clock at the other end of a connection. `own` is the worker's, in seconds.
+
+    Of the last answers the quickest counts: what delays one on a busy machine would pass for a difference of clocks.
+    """
 
     def __init__(self, server: Caller, own: Callable[[], float]) -> None:
         self._server = server
         self._own = own
         self._refused = False
+        self._answers: deque[tuple[float, float]] = deque(maxlen=ANSWERS)  # round trip and offset, in seconds
 
     async def offset(self) -> float | None:
         """Return the server's Unix time minus the worker's clock, in seconds, within half a round trip.
@@ -36,11 +43,12 @@ class ServerClock:
             return None
         before = self._own()
         try:
-            seconds, microseconds = await self._server.call("TIME")
+            seconds, microseconds = map(number, array(await self._server.call("TIME"), 2))
         except ReplyError:
             self._refused = True  # once more would only fill the server's ACL LOG
             return None
         after = self._own()
         if after - before > MAX_ROUND_TRIP_SECONDS:
             return None
-        return int(seconds) + int(microseconds) / 1e6 - (before + after) / 2
+        self._answers.append((after - before, seconds + microseconds / 1e6 - (before + after) / 2))
+        return min(self._answers)[1]

@@ -312,8 +312,9 @@ class Conversation:
 
     def _reach(self, event: CutReached) -> None:
         hold = self._hold
-        if hold is None or hold.offset != event.offset:
+        if hold is None or hold.offset != event.wanted:
             return
+        hold.offset = event.offset
         if not event.clean or not self._going_on:
             self.end_hold()
             return

@@ -72,6 +72,7 @@ class SourceMonitor:
                     info = parse_info(blob(await connection.call("INFO")))
                 except ReplyError as error:
                     raise refusal("source", str(error), "asking INFO") from error
+                self._status.observe_round_trip("source", self._status.clock() - asked)
                 backoff.reset()
                 self._status.beat("monitor", within=60.0)
                 self._observe(info, asked)

@@ -15,6 +15,7 @@ from shaker.link.replies import array, blob, number, record
 from shaker.link.servers import release, server_name
 from shaker.replica.session import parse_info
 from shaker.replication import Replication, SourceIdentity
+from shaker.target.expired import ExpiredKeys
 from shaker.target.records import Checkpoint, Fence, checkpoint_key, fence_key, writer_name
 from shaker.target.registration import Identity, connections_to_kill, next_epoch
 from shaker.target.rejections import DEFAULT_MAX_BULK, is_passing, passing_error
@@ -60,6 +61,7 @@ async def register(
         source = replication.source
         assert source is not None  # registrations wait for the source's introduction
         _check_server(settings, source, info)
+        replication.target_expired = ExpiredKeys.of(info)
         replication.table = CommandTable.from_reply(array(await connection.call("COMMAND")))
         await connection.call("CLIENT", "SETNAME", writer_name(settings.name, identity.token))
         own = number(await connection.call("CLIENT", "ID"))

@@ -1,4 +1,4 @@
-"""Asks the target every few seconds whether it evicts keys, and what its clock says."""
+"""Asks the target every second whether it evicts keys, what it has expired by itself, and what its clock says."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from shaker.link.backoff import Backoff
 from shaker.link.clock import ServerClock
 from shaker.link.connection import ReplyError
 from shaker.link.reader import open_reader
+from shaker.link.replies import blob
 from shaker.replica.refusals import refusal
 from shaker.replica.session import parse_info
 from shaker.replication import Replication
+from shaker.target.expired import ExpiredKeys
 
 log = structlog.get_logger("shaker.target")
 
-POLL_SECONDS: Final = 5.0
+POLL_SECONDS: Final = 1.0
 # Policies that may delete keys of the replication (server file src/config.c, maxmemory_policy_enum).
 EVICTING: Final = ("volatile-", "allkeys-")
 
@@ -55,12 +57,15 @@ class TargetMonitor:
         async with open_reader(self._settings.target) as target:
             clock = ServerClock(target, self._status.clock)
             while True:
+                late, asked = self._replication.late, self._status.clock()
                 try:
-                    info = parse_info(await target.call("INFO"))
+                    info = parse_info(blob(await target.call("INFO")))
                 except ReplyError as error:
                     raise refusal("target", str(error), "asking INFO") from error
                 # Behind a balancer or after a failover this connection can reach another server than the writes.
                 if info.get("run_id") == self._replication.target_run_id:
+                    self._status.observe_round_trip("target", self._status.clock() - asked)
+                    self._replication.observe_expired(late, ExpiredKeys.of(info))
                     self._observe(info)
                     self._status.clock_offsets["target"] = await clock.offset()
                     self._watch_clocks()

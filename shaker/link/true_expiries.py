@@ -1,12 +1,12 @@
-"""Gives keys whose expiry was put off the source's true one, at barriers, once the stream has caught up.
+"""Gives keys whose expiry was put off the source's, and copies keys that the target lost, once the stream caught up.
 
-The source is the only one to know: whatever became of a key since, what it says of the key at a point of the stream
-is true on the target there. A key that the target has lost all the same is copied from the source.
+Only the source knows: whatever became of a key since, what the source says of it at a point of the stream is true on
+the target there.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import anyio
 import structlog
@@ -14,28 +14,46 @@ import structlog
 from shaker.codec.resp import encode
 from shaker.config import Settings
 from shaker.errors import AccessError, LinkError
-from shaker.link.barrier import BarrierError, Barriers, Held
+from shaker.link.barrier import BarrierError, Barriers
 from shaker.link.connection import ReplyError
 from shaker.link.reader import Reader, Request, open_reader
 from shaker.link.register import keyspace
 from shaker.link.replies import array, blob, number
+from shaker.link.settler import Settler
 from shaker.replica.events import Part
 from shaker.replica.session import parse_info
 from shaker.replication import Replication
-from shaker.target.records import copying_key, expiring_key
-from shaker.transform.restore import portable
+from shaker.target.expired import ExpiredKeys, expired_nothing
+from shaker.target.records import copying_key, doubtful_key, expiring_key
 from shaker.watch.status import State
 
 log = structlog.get_logger("shaker.expiry")
 
-KEYS: Final = 500  # that a barrier holds at most
+# Keys that a barrier holds at most: on one machine, and where the round trips take longer than all the rest. The
+# target does nothing else while it executes what is written there.
+KEYS: Final = 500
+MOST_KEYS: Final = 5000
+KEYS_PER_SECOND: Final = 50_000
+# Doubtful keys join those to be copied by one request where these are no more: the target does nothing else meanwhile.
+JOIN_KEYS: Final = 10_000
 POLL_SECONDS: Final = 0.1  # between looks for keys to be settled
 FAILED_SECONDS: Final = 1.0  # before going on after a failure
-# A value that takes more memory on the source is not copied: reading it would hold up the source.
-COPY_BYTES: Final = 16 * 1024 * 1024
-# Answers of PTTL and PEXPIRETIME.
-NO_EXPIRY: Final = -1
-NO_KEY: Final = -2
+
+
+class Waiting(NamedTuple):
+    """What waits in one database: how many keys in each list, and some keys of the first two."""
+
+    database: int
+    expiring: int
+    copying: int
+    doubtful: int
+    to_settle: list[bytes]
+    to_copy: list[bytes]
+
+    @property
+    def total(self) -> int:
+        """How many keys wait."""
+        return self.expiring + self.copying + self.doubtful
 
 
 class TrueExpiries:
@@ -48,7 +66,7 @@ class TrueExpiries:
         self._barriers = barriers
         self._expiring = expiring_key(settings.name)
         self._copying = copying_key(settings.name)
-        self._asking = "PTTL"  # what the source is asked for an expiry
+        self._doubtful = doubtful_key(settings.name)
 
     async def run(self) -> None:
         """Work until cancelled; a failure is logged and the work goes on.
@@ -79,156 +97,126 @@ class TrueExpiries:
             and not replication.behind
         )
 
+    @property
+    def _keys(self) -> int:
+        """How many keys a barrier holds."""
+        round_trips = sum(self._status.round_trips.values())
+        return min(MOST_KEYS, KEYS + int(round_trips * KEYS_PER_SECOND))
+
     async def _work(self) -> None:
         settings, replication = self._settings, self._replication
         async with open_reader(settings.source) as source, open_reader(settings.target) as target:
             asked = parse_info(blob(await source.call("INFO", "server")))
             major = asked.get("redis_version", "").partition(".")[0]
             # PTTL loses the time that lies between it and TIME; the other came with Redis 7.0.
-            self._asking = "PEXPIRETIME" if major.isdigit() and int(major) >= 7 else "PTTL"
+            asking = "PEXPIRETIME" if major.isdigit() and int(major) >= 7 else "PTTL"
+            settler = Settler(replication, self._barriers, source, target, name=settings.name, asking=asking)
             while self._may_run:
                 info = parse_info(blob(await target.call("INFO")))
                 if info.get("run_id") != replication.target_run_id:
                     raise BarrierError("another server answers for the target than the one that is written to")
-                waiting, settled = await self._round(source, target, list(keyspace(info)))
-                self._status.expiries_waiting = waiting
+                databases = list(keyspace(info))
+                waiting = await self._look(target, databases)
+                settled = await self._round(settler, source, target, waiting)
+                left = sum(each.total for each in waiting) - settled
+                self._status.expiries_waiting = left
                 self._status.reasons.pop("expiries", None)
-                if not waiting:
-                    await self._finish(source, target)
+                if not left:
+                    await self._finish(source, target, databases)
                 self._status.beat("expiries", within=120.0)
                 await anyio.sleep(0 if settled else POLL_SECONDS)
 
-    async def _round(self, source: Reader, target: Reader, databases: list[int]) -> tuple[int, int]:
-        """Settle some keys of each database; return how many wait yet, and how many were settled."""
-        waiting = settled = most = 0
+    async def _look(self, target: Reader, databases: list[int]) -> list[Waiting]:
+        """Return what waits in each database, with as many keys in all as a barrier takes of each kind."""
+        requests: list[Request] = []
         for database in databases:
-            for name, settle in ((self._expiring, self._settle), (self._copying, self._copy)):
-                requests: list[Request] = [("SELECT", database), ("SCARD", name), ("SRANDMEMBER", name, KEYS)]
-                _, count, found = await target.results(requests, "looking for keys to be settled")
-                waiting += number(count)
-                most = max(most, number(count))
-                if found:
-                    settled += await settle(source, target, database, list(map(blob, array(found))))
-        if most <= KEYS:
-            self._replication.expiries.unsettled = False  # all that waited has been looked at
-        return waiting - settled, settled
+            requests.append(("SELECT", database))
+            requests += [("SCARD", name) for name in (self._expiring, self._copying, self._doubtful)]
+            requests += [("SRANDMEMBER", name, self._keys) for name in (self._expiring, self._copying)]
+        replies = await target.results(requests, "looking for keys to be settled")
+        found = []
+        settle_left = copy_left = self._keys
+        for index, database in enumerate(databases):
+            in_each = [number(reply) for reply in replies[6 * index + 1 : 6 * index + 4]]
+            expiring, copying = (
+                [blob(key) for key in array(reply)] for reply in replies[6 * index + 4 : 6 * index + 6]
+            )
+            found.append(
+                Waiting(database, in_each[0], in_each[1], in_each[2], expiring[:settle_left], copying[:copy_left])
+            )
+            settle_left -= len(found[-1].to_settle)
+            copy_left -= len(found[-1].to_copy)
+        return [each for each in found if each.total]
 
-    async def _settle(self, source: Reader, target: Reader, database: int, keys: list[bytes]) -> int:
-        """Give keys the expiry that the source has for them; return how many are settled."""
-        requests: list[Request] = [("SELECT", database), *((self._asking, key) for key in keys)]
-        async with self._barriers.at(source, requests) as held:
-            found = {
-                key: self._expiry(number(reply), held) for key, reply in zip(keys, held.replies[1:], strict=True)
-            }
-            missing = await self._missing(target, database, [key for key in keys if found[key] != NO_KEY])
-            # A replica hides a key from its expiry on, before its primary deletes or renews it: the stream tells.
-            hidden = [key for key in keys if found[key] == NO_KEY] if held.replica else []
-            gone = await self._missing(target, database, hidden)
-            for key in (*missing, *(key for key in hidden if key not in gone)):
-                del found[key]
-            held.apply(self._true(database, found, missing, held))
-        self._status.expiries_settled += len(found)
-        return len(found)
+    async def _round(self, settler: Settler, source: Reader, target: Reader, waiting: list[Waiting]) -> int:
+        """Settle some keys; return how many are settled."""
+        settled = 0
+        expiries = self._replication.expiries
+        if expiries.doubts and sum(each.copying for each in waiting) <= JOIN_KEYS:
+            settled += await self._judge(source, target, waiting)
+        if keys := {each.database: each.to_settle for each in waiting if each.to_settle}:
+            settled += await settler.settle(keys)
+        if keys := {each.database: each.to_copy for each in waiting if each.to_copy}:
+            settled += await settler.copy(keys)
+        if all(each.expiring <= len(each.to_settle) and each.copying <= len(each.to_copy) for each in waiting):
+            expiries.unsettled = False  # all that waited has been looked at
+        return settled
 
-    async def _missing(self, target: Reader, database: int, keys: list[bytes]) -> list[bytes]:
-        """Return those of `keys` that the target does not have; mostly none, which one answer tells."""
-        if not keys:
-            return []
-        doing = "looking for keys at a barrier"
-        _, there = await target.results([("SELECT", database), ("EXISTS", *keys)], doing)
-        if there == len(keys):
-            return []
-        each = await target.results([("EXISTS", key) for key in keys], doing)
-        return [key for key, exists in zip(keys, each, strict=True) if exists == 0]
+    async def _judge(self, source: Reader, target: Reader, waiting: list[Waiting]) -> int:
+        """Drop the doubts if the target has expired nothing, else have doubtful keys copied; return how many went."""
+        expiries = self._replication.expiries
+        before = expiries.expired, expiries.doubts
+        dropped = 0
+        try:
+            async with self._barriers.at(source, []) as held:
+                now = ExpiredKeys.of(parse_info(blob(await target.call("INFO"))))
+                agrees = expired_nothing(expiries.expired, now)
+                requests = [
+                    request
+                    for each in waiting
+                    for request in (("SELECT", each.database), ("SCARD", self._doubtful), ("SCARD", self._copying))
+                ]
+                counts = await target.results(requests, "counting doubtful keys")
+                parts = []
+                for index, each in enumerate(waiting):
+                    doubtful, copying = number(counts[3 * index + 1]), number(counts[3 * index + 2])
+                    if doubtful:
+                        dropped += doubtful if agrees else 0
+                        parts.append(self._verdict(each.database, agrees=agrees, joins=copying > 0))
+                held.apply(*parts)
+                # Written with the checkpoint of this very point.
+                expiries.expired, expiries.doubts = now, False
+        except BaseException:
+            expiries.expired, expiries.doubts = before
+            raise
+        return dropped
 
-    def _true(self, database: int, found: dict[bytes, int], missing: list[bytes], held: Held) -> Part:
-        """Return what makes the target say of keys what the source says; those that it lacks are to be copied."""
-        writes: list[bytes] = []
-        gone: list[bytes] = []
-        for key, at in found.items():
-            if at == NO_KEY:
-                gone.append(key)
-            elif at == NO_EXPIRY:
-                writes.append(encode("PERSIST", key))
-            else:
-                writes.append(encode("PEXPIREAT", key, self._safe(at, held)))
-        if gone:
-            writes.append(encode("UNLINK", *gone))
-        if missing:
-            writes.append(encode("SADD", self._copying, *missing))
-        if found or missing:
-            writes.append(encode("SREM", self._expiring, *found, *missing))
-        return Part(database, b"".join(writes), len(writes))
+    def _verdict(self, database: int, *, agrees: bool, joins: bool) -> Part:
+        if agrees:
+            requests = [encode("UNLINK", self._doubtful)]
+        elif joins:
+            requests = [
+                encode("SUNIONSTORE", self._copying, self._copying, self._doubtful),
+                encode("UNLINK", self._doubtful),
+            ]
+        else:
+            requests = [encode("RENAME", self._doubtful, self._copying)]
+        return Part(database, b"".join(requests), len(requests))
 
-    async def _copy(self, source: Reader, target: Reader, database: int, keys: list[bytes]) -> int:
-        """Copy keys from the source; return how many are settled."""
-        sizes = await source.results(
-            [("SELECT", database), *(("MEMORY", "USAGE", key) for key in keys)], "asking for the size of values"
-        )
-        taken = 0
-        batch: list[bytes] = []
-        too_large: list[bytes] = []
-        for key, reply in zip(keys, sizes[1:], strict=True):
-            size = 0 if reply is None else number(reply)
-            if size > COPY_BYTES:
-                log.error("key too large to copy", key=key[:128].decode("utf-8", "backslashreplace"), bytes=size)
-                self._status.count_error("worker", "expiry")
-                self._status.reasons["expired"] = (
-                    "a key may differ since its expiry came before its renewal, and is too large to be copied: "
-                    f"{key[:128].decode('utf-8', 'backslashreplace')}"
-                )
-                too_large.append(key)
-                continue
-            if batch and taken + size > COPY_BYTES:
-                break  # the others are due in the next round
-            taken += size
-            batch.append(key)
-        requests: list[Request] = [("SELECT", database)]
-        for key in batch:
-            requests += [("DUMP", key), (self._asking, key)]
-        async with self._barriers.at(source, requests) as held:
-            hidden = [key for key, payload in zip(batch, held.replies[1::2], strict=True) if payload is None]
-            gone = await self._missing(target, database, hidden if held.replica else [])
-            settled = too_large
-            writes: list[bytes] = []
-            for key, payload, reply in zip(batch, held.replies[1::2], held.replies[2::2], strict=True):
-                at = self._expiry(number(reply), held)
-                if payload is not None and at != NO_KEY:
-                    expiry = self._safe(at, held) if at >= 0 else 0
-                    writes.append(encode("RESTORE", key, expiry, portable(blob(payload)), "REPLACE", "ABSTTL"))
-                elif held.replica and key not in gone:
-                    continue  # left to the stream
-                else:
-                    writes.append(encode("UNLINK", key))
-                settled.append(key)
-            if settled:
-                writes.append(encode("SREM", self._copying, *settled))
-            held.apply(Part(database, b"".join(writes), len(writes)))
-        self._status.expiries_copied += len(settled)
-        return len(settled)
-
-    def _safe(self, at: int, held: Held) -> int:
-        """Return an expiry as the target may have it: one that is too near has a little added."""
-        near = held.source_ms + int(self._replication.safe_seconds * 1000)
-        return at if at >= near or self._replication.settling else at + int(self._replication.safe_seconds * 1000)
-
-    async def _finish(self, source: Reader, target: Reader) -> None:
+    async def _finish(self, source: Reader, target: Reader, databases: list[int]) -> None:
         """Note that no key waits any more, at a point where nothing is on its way."""
         expiries = self._replication.expiries
         async with self._barriers.at(source, []):
             info = parse_info(blob(await target.call("INFO", "keyspace")))
             requests: list[Request] = []
             for database in keyspace(info):
-                requests += [("SELECT", database), ("SCARD", self._expiring), ("SCARD", self._copying)]
+                requests.append(("SELECT", database))
+                requests += [("SCARD", name) for name in (self._expiring, self._copying, self._doubtful)]
             counts = await target.results(requests, "looking for keys to be settled")
             none, remembered = not any(count for count in counts if isinstance(count, int)), expiries.remembered
         # Only now it is certain that the target was held; behind that point keys may have been put off again.
         if none and not expiries.lacking and expiries.remembered == remembered:
-            expiries.waiting = False
+            expiries.waiting = expiries.doubts = False
             log.info(
                 "expiries are true", settled=self._status.expiries_settled, copied=self._status.expiries_copied
             )
-
-    def _expiry(self, reply: int, held: Held) -> int:
-        """Return an absolute expiry, Unix time in milliseconds, NO_EXPIRY or NO_KEY."""
-        return held.source_ms + reply if self._asking == "PTTL" and reply >= 0 else reply

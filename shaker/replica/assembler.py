@@ -88,6 +88,11 @@ class StreamAssembler:
         """Whether the last byte received ends a command outside of transactions."""
         return self._reader.held == 0 and self._transaction is None
 
+    @property
+    def inside(self) -> bool:
+        """Whether the last byte received ends a command inside of a transaction."""
+        return self._reader.held == 0 and self._transaction is not None
+
     def feed(self, data: bytes) -> list[Batch | AckRequested]:
         """Take bytes of the stream; return the batches that are whole by now."""
         for piece in self._reader.feed(data):

@@ -120,9 +120,13 @@ class AckRequested(NamedTuple):
 
 
 class CutReached(NamedTuple):
-    """The stream stands where it was to be cut; not `clean`: in the middle of a command or transaction there."""
+    """The stream is cut at `offset`, the `wanted` one or right behind the EXEC that follows it.
+
+    Not `clean`: in the middle of a command or a transaction there.
+    """
 
     offset: int
+    wanted: int
     clean: bool
 
 

@@ -31,6 +31,7 @@ from shaker.transform.commands import CommandTable
 # fails at what that one cannot hold: expiries of hash fields (server file src/replication.c, REPLCONF version).
 KNOWN_VALKEY: Final = "9.0.0"
 MARK_SIZE: Final = 40  # bytes of the random mark that ends a diskless snapshot (CONFIG_RUN_ID_SIZE)
+EXEC: Final = encode("EXEC")
 MAX_LINE: Final = 64 * 1024
 MAX_INFO: Final = 1024 * 1024  # INFO of a busy server is about 10 KB
 MAX_INFO_VALUE: Final = 8192  # the longest is a path
@@ -120,6 +121,7 @@ class ReplicaSession:
         self._loaded = 0  # bytes fed since the snapshot began
         self._mark = b""
         self._cut: int | None = None
+        self._wanted = 0  # where it was asked for
         self._snapshot: SnapshotReader | None = None
         self._contents = SnapshotContents(exact=False)
         self._assembler: StreamAssembler | None = None
@@ -184,22 +186,28 @@ class ReplicaSession:
     def cut(self, offset: int) -> list[Event]:
         """Give out `CutReached` where the stream stands at `offset`, at once if it does; one cut at a time.
 
-        Outside the stream, or with an offset that was passed already, it comes at once and is not clean.
+        Outside the stream, or with an offset that was passed already, it comes at once and is not clean. An offset
+        inside a transaction means that the question for it is in the stream (Redis before 7.0): nothing but the
+        EXEC can follow, and the cut is behind that.
         """
         assembler = self._assembler
         if assembler is None or assembler.received > offset:
-            return [CutReached(offset, clean=False)]
-        self._cut = offset
+            return [CutReached(offset, offset, clean=False)]
+        self._cut = self._wanted = offset
         return self._stream(assembler, b"")
 
     def _stream(self, assembler: StreamAssembler, data: bytes) -> list[Event]:
         cut = self._cut
         if cut is None or assembler.received + len(data) < cut:
             return [*assembler.feed(data)]
-        self._cut = None
         here = cut - assembler.received
-        events: list[Event] = [*assembler.feed(data[:here]), CutReached(cut, clean=assembler.between)]
-        return [*events, *assembler.feed(data[here:])]
+        events: list[Event] = [*assembler.feed(data[:here])]
+        if cut == self._wanted and assembler.inside:
+            self._cut = cut + len(EXEC)
+        else:
+            self._cut = None
+            events.append(CutReached(cut, self._wanted, clean=assembler.between))
+        return [*events, *self._stream(assembler, data[here:])]
 
     def _step(self, events: list[Event]) -> bool:
         """Handle one piece of the buffer outside snapshot and stream; False when it is not whole yet."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from shaker.codec.resp import encode
 from shaker.errors import UnfaithfulError
+from shaker.target.expiries import Expiries
 from shaker.target.items import Hold, SnapshotFinish, SnapshotStart, StreamItem
 from shaker.target.records import LISTING, Checkpoint
 from shaker.target.steps import Transaction
@@ -33,9 +34,9 @@ def advanced(checkpoint: Checkpoint, item: Hold | StreamItem | SnapshotStart | S
     )  # fmt: skip
 
 
-def concluding(checkpoint: Checkpoint, transaction: Transaction, applied: int, *, expiring: bool) -> Checkpoint:
+def concluding(checkpoint: Checkpoint, transaction: Transaction, applied: int, expiries: Expiries) -> Checkpoint:
     """Return what the end of a transaction makes of the checkpoint; the stream is applied up to `applied`."""
-    checkpoint = checkpoint._replace(expiring=int(expiring))
+    checkpoint = checkpoint._replace(expiring=int(expiries.waiting), expired=expiries.expired_text)
     if checkpoint.phase == "stream":
         checkpoint = checkpoint._replace(offset=applied, confirmed=applied)
     if transaction.sweep is not None:

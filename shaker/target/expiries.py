@@ -1,8 +1,9 @@
-"""Expiries on the way to the target: those that are too near are put off, and their keys remembered beside them.
+"""Expiries on the way to the target: given a margin or put off, and the keys remembered beside them.
 
-Two sets in each database list keys to be settled later: those that wait for their true expiry, and those that have
-to be copied from the source. They are written in the transaction that makes it necessary, and lie in the same
-database as the keys, so that SWAPDB and FLUSHDB treat them alike.
+Three sets in each database list keys to be settled later: those that wait for the source's expiry, those that have to
+be copied from the source, and those that have to be copied if the target has expired anything lately. They are written
+in the transaction that makes it necessary, and lie in the same database as the keys, so that SWAPDB and FLUSHDB treat
+them alike.
 """
 
 from __future__ import annotations
@@ -12,35 +13,43 @@ from collections.abc import Callable, Iterable
 from shaker.codec.rdb_events import Entries, LargeEntry
 from shaker.codec.resp import encode
 from shaker.replica.events import Part
+from shaker.target.expired import ExpiredKeys
 from shaker.target.items import Lacking, Rejection, StreamItem
-from shaker.target.records import copying_key, expiring_key
-from shaker.transform.expiry import NEVER, NEVER_EXPIRES, NOTED, SETS, Times, rewrite
+from shaker.target.records import copying_key, doubtful_key, expiring_key
+from shaker.transform.expiry import NEVER, NOTED, SETS, Times, rewrite
 from shaker.transform.restore import Restored, large_restore, restore_requests
 
 
 class Expiries:
-    """Puts expiries off. `times` answers for an item of the stream or, without one, for a snapshot.
+    """Gives expiries a margin or puts them off. `times` answers for an item of the stream, or with None for a snapshot.
 
-    It is given the soonest expiry that the target may have got as it is (Unix time in milliseconds). `waiting`:
-    there may be keys to be settled; `unsettled`: also some from before the stream caught up. `by_target`: the
-    target itself keeps what expires until the source deletes it, so that nothing has to be put off.
+    `waiting`: there may be keys to be settled; `unsettled`: also some from before the stream caught up. `by_target`:
+    the target itself keeps what expires until the source deletes it, so that nothing has to be done. `expired` is what
+    the target had expired when it was last known to agree with the source, None where nobody knows.
     """
 
-    def __init__(self, name: str, times: Callable[[StreamItem | None, int], Times]) -> None:
+    def __init__(self, name: str, times: Callable[[StreamItem | None], Times]) -> None:
         self.waiting = False
         self.unsettled = False
         self.remembered = 0  # how often keys were
+        self.doubts = False  # doubtful keys may be among them
         self.by_target = False
+        self.expired: ExpiredKeys | None = None
         # Keys to be copied, by database, of which nothing is written yet.
         self.lacking: dict[int, set[bytes]] = {}
-        self._soonest = 0
         self._expiring = expiring_key(name)
         self._copying = copying_key(name)
+        self._doubtful = doubtful_key(name)
         self._times = times
 
-    def begin_snapshot(self) -> None:
-        """Forget what the target has: a snapshot replaces all keys."""
-        self._soonest = NEVER_EXPIRES
+    @property
+    def expired_text(self) -> str:
+        """What the checkpoint says of `expired`."""
+        return "" if self.expired is None else self.expired.text
+
+    def begin_snapshot(self, expired: ExpiredKeys | None) -> None:
+        """Forget what was known of the target's keys: a snapshot replaces all. `expired` is from before its first."""
+        self.expired = expired
         self.unsettled = True
         self.lacking.clear()
 
@@ -54,19 +63,19 @@ class Expiries:
         if not (part.expiries & SETS or self.waiting or times.late):
             return part.data, []
         found = rewrite(part.data, times, any_waiting=self.waiting)
-        self._soonest = min(self._soonest, found.soonest)
-        requests = [(part.database, request) for request in self._remember(found.waiting, found.copying)]
-        return found.data, requests + self._remember_copying(found.elsewhere)
+        requests = self._remember(found.waiting, found.copying, found.doubtful)
+        beside = [(part.database, request) for request in requests]
+        return found.data, beside + self._remember_copying(found.elsewhere)
 
     def _fragment(self, item: StreamItem, part: Part, name: bytes, key: bytes | None) -> list[tuple[int, bytes]]:
-        """Return requests behind a fragment: what is too large to be looked at may have an expiry that is near."""
+        """Return requests behind a fragment: what is too large to be looked at may set an expiry."""
         note = NOTED.get(name.upper())
         if not part.commands or key is None or note is None or not note.bits & SETS:
             return []
         times = self._now(item)
-        if not times.until or times.near == NEVER:
+        if not times.margin and times.near == NEVER:
             return []
-        return [(part.database, request) for request in self._remember([key], ())]
+        return [(part.database, request) for request in self._remember([key])]
 
     def committed(self, failed: list[Lacking], *, swaps: bool) -> list[Rejection]:
         """Note that what was `owed` has taken effect, and keys that differ since commands failed: to be copied.
@@ -77,10 +86,11 @@ class Expiries:
         self.lacking.clear()
         if not failed:
             return []
-        times = self._now(None)._replace(late=True)
+        times = self._now(failed[0].item)._replace(late=True)
         rejections = []
-        for database, arguments, rejection in failed:
-            keys = rewrite(encode(*arguments), times, any_waiting=True).copying
+        for database, arguments, rejection, _ in failed:
+            found = rewrite(encode(*arguments), times, any_waiting=True)
+            keys = found.copying | found.doubtful
             if times.passed and keys and not swaps:
                 self.lacking.setdefault(database, set()).update(keys)
             else:
@@ -94,36 +104,35 @@ class Expiries:
     def restore(self, entries: Entries) -> tuple[Restored, list[bytes]]:
         """Return the requests for keys of a snapshot, and requests to send behind them."""
         times = self._now(None)
-        restored = restore_requests(entries, times.near, times.until)
-        self._soonest = min(self._soonest, restored.soonest)
+        restored = restore_requests(entries, times.near, times.until, times.margin)
         return restored, self._remember(restored.waiting, restored.copying)
 
     def restore_large(self, entry: LargeEntry) -> tuple[bytes, bytes, list[bytes]]:
         """Return what comes before and behind a payload that passes in pieces, and requests to send behind it."""
         times = self._now(None)
         expiry = entry.expires_at_ms
-        if not 0 <= expiry < times.near:
-            if expiry >= 0:
-                self._soonest = min(self._soonest, expiry)
-            return (*large_restore(entry), [])
-        return (*large_restore(entry, times.until), self._remember([entry.key], ()))
+        if 0 <= expiry < times.near:
+            return (*large_restore(entry, times.until), self._remember([entry.key]))
+        return (*large_restore(entry, expiry + times.margin if expiry > 0 else 0), [])
 
     def _now(self, item: StreamItem | None) -> Times:
-        times = self._times(item, self._soonest)
-        return times._replace(near=NEVER, late=False, passed=False) if self.by_target else times
+        times = self._times(item)
+        return times._replace(near=NEVER, margin=0, late=False, passed=False) if self.by_target else times
 
     def _remember_copying(self, by_database: dict[int, set[bytes]]) -> list[tuple[int, bytes]]:
         return [
-            (database, request) for database, keys in by_database.items() for request in self._remember((), keys)
+            (database, request)
+            for database, keys in by_database.items()
+            for request in self._remember(copying=keys)
         ]
 
-    def _remember(self, expiring: Iterable[bytes], copying: Iterable[bytes]) -> list[bytes]:
-        requests = [
-            encode("SADD", name, *keys)
-            for name, keys in ((self._expiring, expiring), (self._copying, copying))
-            if keys
-        ]
+    def _remember(
+        self, expiring: Iterable[bytes] = (), copying: Iterable[bytes] = (), doubtful: Iterable[bytes] = ()
+    ) -> list[bytes]:
+        lists = ((self._expiring, expiring), (self._copying, copying), (self._doubtful, doubtful))
+        requests = [encode("SADD", name, *keys) for name, keys in lists if keys]
         if requests:
             self.waiting = True
             self.remembered += 1
+            self.doubts = self.doubts or bool(doubtful)
         return requests

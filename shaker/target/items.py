@@ -24,11 +24,12 @@ class Rejection(NamedTuple):
 
 
 class Lacking(NamedTuple):
-    """A command that failed as it does when its key is missing, in a database; it may have expired early."""
+    """A command that failed as it does when its key is missing, in a database; the key may have expired early."""
 
     database: int
     arguments: list[bytes]
     rejection: Rejection
+    item: StreamItem
 
 
 class Position(NamedTuple):

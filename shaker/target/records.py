@@ -44,6 +44,11 @@ def copying_key(name: str) -> str:
     return f"shaker:copying:{name}"
 
 
+def doubtful_key(name: str) -> str:
+    """Return the key, in each database, of the set of keys there to copy if the target has expired any key lately."""
+    return f"shaker:doubtful:{name}"
+
+
 def writer_name(name: str, token: str) -> str:
     """Return the connection name of a writer, by which registrations find every one that is left."""
     return f"{writer_prefix(name)}{token}"
@@ -89,7 +94,8 @@ class Checkpoint(NamedTuple):
     and `snapshot_batch` the number of its last batch; the offset is where the stream will begin.
     `sweep` is LISTING or LISTED until the stale keys of a full synchronisation are removed, else empty. `rejected`
     counts commands that the target rejected, `rejected_last` names the last one. `expiring` is 1 while keys may
-    wait for their true expiry.
+    wait for their true expiry. `expired` is what the target had expired when it was last known to agree with the
+    source (`ExpiredKeys` as text), empty where nobody knows.
     """
 
     phase: str = ""
@@ -103,6 +109,7 @@ class Checkpoint(NamedTuple):
     rejected_last: str = ""
     sweep: str = ""
     expiring: int = 0
+    expired: str = ""
     source: str = ""
     source_run_id: str = ""
     epoch: int = 0

@@ -332,7 +332,7 @@ class TargetSession:
             self._reject(rejection)
         self._forwarder.beside(self._expiries.owed(), transaction, out)
         known = self.checkpoint._replace(rejected=self._rejected, rejected_last=self._rejected_last)
-        checkpoint = concluding(known, transaction, self._applied, expiring=self._expiries.waiting)
+        checkpoint = concluding(known, transaction, self._applied, self._expiries)
         transaction.checkpoint = checkpoint
         self._sweeps_first = checkpoint.sweeps_first
         transaction.select(0, out)

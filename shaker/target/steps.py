@@ -340,7 +340,7 @@ class ReplyReader:
             )
             if sent.joined:
                 transaction.rejections += [rejection] * part.commands
-            elif arguments and text.startswith(MISSING):
-                transaction.lacking.append(Lacking(part.database, arguments, rejection))
+            elif arguments and sent.item is not None and text.startswith(MISSING):
+                transaction.lacking.append(Lacking(part.database, arguments, rejection, sent.item))
             else:
                 transaction.rejections.append(rejection)

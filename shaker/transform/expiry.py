@@ -1,10 +1,10 @@
-"""Expiries in the stream: relative ones made absolute, near ones put off, and which keys that concerns.
+"""Expiries in the stream: made absolute, given a margin or put off, and which keys that concerns.
 
-A target that is a primary expires keys by its own clock. While the stream is behind, the renewal of an expiry can
-arrive after it: the key would be gone by then, or begun anew by the next write. An expiry that is too near is
-therefore put off, and the key told to the caller, who gives it the source's true expiry later. A key that may have
-expired already is told, too, and so is one that a command makes of such keys: they have to be copied from the
-source.
+A target that is a primary expires keys by its own clock, and the renewal of an expiry can arrive after it: the key
+would be gone by then, or rebuilt by the next write. Every expiry therefore gets a margin. While the stream is behind,
+one that is near is put off further and its key reported, so that the caller can restore the source's expiry later.
+While the target may expire a key before its renewal arrives, renewed keys are reported as doubtful, and so are keys
+that a command makes of others: unless nothing expired on the target meanwhile, they have to be copied from the source.
 """
 
 from __future__ import annotations
@@ -109,27 +109,27 @@ COMPARISONS: Final = frozenset((b"IFEQ", b"IFNE", b"IFDEQ", b"IFDNE"))
 MAX_TIME: Final = 1 << 63
 MAX_DIGITS: Final = 19
 NEVER: Final = -MAX_TIME  # as `Times.near`: no expiry is put off
-NEVER_EXPIRES: Final = MAX_TIME
 # How commands end that have a time in milliseconds of 13 digits (until the year 2286), and how long that is.
 TIME: Final = b"$13\r\n"
 PXAT: Final = b"$4\r\nPXAT\r\n" + TIME
 DIGITS_SIZE: Final = 15
+FIRST_OF_14_DIGITS: Final = 10**13
 TIME_SIZE: Final = len(TIME) + DIGITS_SIZE
 PXAT_SIZE: Final = len(PXAT) + DIGITS_SIZE
 
 
 class Times(NamedTuple):
-    """How expiries are treated now; Unix times in milliseconds.
+    """How expiries are treated now; Unix times and spans in milliseconds.
 
-    Relative ones count from `written`. Those below `near` are put off: to `until` and told where that is not 0, or
-    by `grace` milliseconds, which is so little that it needs no mention. `passed`: the target may have expired
-    keys; `late`: and what it expired may have been renewed on the source before that.
+    Relative ones count from `written`. Those below `near` are put off to `until` and their keys reported; all others
+    get `margin` more. `late`: the target may expire a key before a renewal that the source has made already arrives.
+    `passed`: it may have done so.
     """
 
     written: int
     near: int
     until: int
-    grace: int
+    margin: int
     late: bool
     passed: bool
 
@@ -137,16 +137,15 @@ class Times(NamedTuple):
 class Rewritten(NamedTuple):
     """What becomes of a run of commands: as many, in the same order.
 
-    `waiting` are the keys whose expiry was put off; `copying` those that have to be copied from the source, and
-    `elsewhere` the same in other databases, by number. `soonest` is the soonest expiry that was not put off to
-    `Times.until`, NEVER_EXPIRES for none.
+    `waiting` are the keys whose expiry was put off. `copying` have to be copied from the source, and `elsewhere` the
+    same in other databases, by number. `doubtful` have to be copied if the target expired anything lately.
     """
 
     data: bytes
     waiting: set[bytes]
     copying: set[bytes]
+    doubtful: set[bytes]
     elsewhere: dict[int, set[bytes]]
-    soonest: int
 
 
 def rewrite(data: bytes, times: Times, *, any_waiting: bool) -> Rewritten:
@@ -155,8 +154,7 @@ def rewrite(data: bytes, times: Times, *, any_waiting: bool) -> Rewritten:
     Commands that are no such commands, or cannot be read as such, stay as they are: the target judges them.
     """
     run = _Run(times, any_waiting)
-    near = times.near
-    soonest = NEVER_EXPIRES
+    near, margin = times.near, times.margin
     out: list[bytes] = []
     copied = position = 0
     while position < len(data):
@@ -171,7 +169,7 @@ def rewrite(data: bytes, times: Times, *, any_waiting: bool) -> Rewritten:
             if index == 0:
                 name = data[end + 2 : end + 2 + size].upper()
             position = end + 4 + size
-        # The two forms that nearly all come in, left as they are: found by their last bytes, without a split.
+        # The two forms that nearly all come in, found by their last bytes, without a split.
         if (
             (count == 5 and name == b"SET" and data.startswith(PXAT, position - PXAT_SIZE))
             or (
@@ -182,8 +180,10 @@ def rewrite(data: bytes, times: Times, *, any_waiting: bool) -> Rewritten:
             )
         ) and data[position - DIGITS_SIZE : position - 2].isdigit():
             at = int(data[position - DIGITS_SIZE : position - 2])
-            if at >= near:
-                soonest = min(soonest, at)
+            if at >= near and at + margin < FIRST_OF_14_DIGITS:
+                if margin:
+                    out += (data[copied : position - DIGITS_SIZE], b"%d" % (at + margin))
+                    copied = position - 2
                 continue
         handler = _HANDLERS.get(name)
         if handler is None or count < NOTED[name].least:
@@ -193,7 +193,7 @@ def rewrite(data: bytes, times: Times, *, any_waiting: bool) -> Rewritten:
             out += (data[copied:start], encode(*changed))
             copied = position
     out.append(data[copied:])
-    return Rewritten(b"".join(out), run.waiting, run.copying, run.elsewhere, min(run.soonest, soonest))
+    return Rewritten(b"".join(out), run.waiting, run.copying, run.doubtful, run.elsewhere)
 
 
 class _Run:
@@ -204,8 +204,8 @@ class _Run:
         self.any_waiting = any_waiting
         self.waiting: set[bytes] = set()
         self.copying: set[bytes] = set()
+        self.doubtful: set[bytes] = set()
         self.elsewhere: dict[int, set[bytes]] = {}
-        self.soonest = NEVER_EXPIRES
 
     def time(self, told: set[bytes], keys: list[bytes], text: bytes, unit: int, absolute: bool) -> bytes | None:
         """Return the absolute time in milliseconds for a time as sent; None where it cannot be read.
@@ -218,15 +218,12 @@ class _Run:
         at = int(text) * unit + (0 if absolute else self.times.written)
         if at >= MAX_TIME:
             return None
-        if self.times.until and self.times.near != NEVER and not absolute:
+        if self.times.near != NEVER and not absolute:
             told.update(keys)  # while behind, what it counts from is known roughly
         if at < self.times.near:
-            if self.times.until:
-                told.update(keys)
-                return b"%d" % max(at, self.times.until)
-            at += self.times.grace
-        self.soonest = min(self.soonest, at)
-        return b"%d" % at
+            told.update(keys)
+            return b"%d" % max(at, self.times.until)
+        return b"%d" % min(at + self.times.margin, MAX_TIME - 1)
 
     def options(
         self, told: set[bytes], keys: list[bytes], arguments: list[bytes], first: int
@@ -259,7 +256,7 @@ class _Run:
     def renewed(self, key: bytes) -> None:
         """Note a key whose value the command takes for granted."""
         if self.times.late:
-            self.copying.add(key)
+            self.doubtful.add(key)
 
     def set(self, name: bytes, arguments: list[bytes]) -> list[bytes] | None:
         return self.options(self.waiting, [arguments[1]], arguments, 3)
@@ -318,8 +315,10 @@ class _Run:
                 self.renewed(key)
 
     def rename(self, name: bytes, arguments: list[bytes]) -> None:
-        if self._any_differing:
+        if self.any_waiting or self.waiting or self.copying:
             self.copying.add(arguments[2])
+        elif self.times.late:
+            self.doubtful.add(arguments[2])
 
     def copy(self, name: bytes, arguments: list[bytes]) -> None:
         options = pairwise(arguments[3:])
@@ -333,12 +332,9 @@ class _Run:
         self._elsewhere(arguments[2], arguments[1])
 
     def _elsewhere(self, database: bytes, key: bytes) -> None:
-        if self._any_differing and database.isdigit() and len(database) < MAX_DIGITS:
+        differing = self.times.late or self.any_waiting or bool(self.waiting) or bool(self.copying)
+        if differing and database.isdigit() and len(database) < MAX_DIGITS:
             self.elsewhere.setdefault(int(database), set()).add(key)
-
-    @property
-    def _any_differing(self) -> bool:
-        return self.times.late or self.any_waiting or bool(self.waiting) or bool(self.copying)
 
 
 _HANDLERS: Final[dict[bytes, Callable[[_Run, bytes, list[bytes]], list[bytes] | None]]] = {

@@ -9,20 +9,16 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from shaker.codec.crc64 import crc64
+from shaker.codec.field_expiries import deferred
 from shaker.codec.rdb_events import Entries, Entry, ExpiringString, LargeEntry
 from shaker.codec.rdb_types import FIELDS_EXPIRE, REDIS, VALKEY
 from shaker.transform.commands import RESERVED, is_record
 from shaker.transform.mset import mset_begin
 
-# Types of hashes whose fields have expiries (server files src/rdb.h of Redis and of Valkey). The last two begin
-# with the soonest one, Unix time in milliseconds, little endian (src/rdb.c of Redis, rdbSaveObject).
-FIRST_WITH_SOONEST: Final = 24
-LAST_FIELD_EXPIRIES: Final = 25
 # Behind the value of a DUMP payload stand the RDB version and the checksum. Valkey's own versions begin at 80.
 CHECKSUM_SIZE: Final = 8
 FOOTER_SIZE: Final = 2 + CHECKSUM_SIZE
 VALKEY_VERSION: Final = 80
-LAST: Final = (1 << 63) - 1  # later than any expiry
 # Keys in one MSET, and bytes after which it takes no more: the target does nothing else while it carries it out.
 MSET_KEYS: Final = 64
 MSET_BYTES: Final = 64 * 1024
@@ -37,9 +33,8 @@ REPLACE: Final = b"\r\n$7\r\nREPLACE\r\n"
 class Restored(NamedTuple):
     """Requests, how many they are, and how many keys they are for; each is answered by +OK.
 
-    `skipped` are the reserved keys that were left out, `waiting` those whose expiry was put off; `copying` are
-    hashes with expiries of fields that are too near, and that cannot be put off. `soonest` is the soonest other
-    expiry of a key or a field, LAST for none.
+    `skipped` are the reserved keys that were left out, `waiting` those whose expiry was put off, `copying` those with
+    expiries of fields that were put off.
     """
 
     data: bytes
@@ -48,13 +43,13 @@ class Restored(NamedTuple):
     skipped: list[bytes]
     waiting: list[bytes]
     copying: list[bytes]
-    soonest: int
 
 
-def restore_requests(entries: Entries, near: int = 0, until: int = 0) -> Restored:
+def restore_requests(entries: Entries, near: int = 0, until: int = 0, margin: int = 0) -> Restored:
     """Return the requests for keys of a snapshot; the database is selected.
 
-    An expiry, an absolute Unix time in milliseconds, that is below `near` is put off to `until`.
+    An expiry of a key or a field, an absolute Unix time in milliseconds, that is below `near` is put off to `until`;
+    all others get `margin` milliseconds more.
     """
     out: list[bytes] = []
     skipped: list[bytes] = []
@@ -63,12 +58,10 @@ def restore_requests(entries: Entries, near: int = 0, until: int = 0) -> Restore
     waiting: list[bytes] = []
     copying: list[bytes] = []
     before = len(out)
-    soonest = min(
-        _expiring(entries.expiring, near, until, out, skipped, waiting),
-        _entries(entries.entries, near, until, out, skipped, waiting, copying),
-    )
+    _expiring(entries.expiring, near, until, margin, out, skipped, waiting)
+    _entries(entries.entries, near, until, margin, out, skipped, waiting, copying)
     count += len(out) - before
-    return Restored(b"".join(out), requests + count, keys + count, skipped, waiting, copying, soonest)
+    return Restored(b"".join(out), requests + count, keys + count, skipped, waiting, copying)
 
 
 def names(entries: Entries) -> list[bytes]:
@@ -137,45 +130,42 @@ def _expiring(
     strings: list[ExpiringString],
     near: int,
     until: int,
+    margin: int,
     out: list[bytes],
     skipped: list[bytes],
     waiting: list[bytes],
-) -> int:
-    """Append a `SET key value PXAT expiry` for each; return the soonest expiry that was not put off."""
-    soonest = LAST
+) -> None:
+    """Append a `SET key value PXAT expiry` for each."""
     for key, value, expires_at_ms in strings:
         if key.startswith(RESERVED) and is_record(key):
             skipped.append(key)
             continue
-        at = expires_at_ms
-        if at < near:
+        at = expires_at_ms + margin
+        if expires_at_ms < near:
             waiting.append(key)
             at = until
-        elif at < soonest:
-            soonest = at
         expiry = b"%d" % (at or 1)  # which no server takes for a time when it is 0
         out.append(
             b"*5\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$4\r\nPXAT\r\n$%d\r\n%b\r\n"
             % (len(key), key, len(value), value, len(expiry), expiry)
         )
-    return soonest
 
 
 def _entries(
     entries: list[Entry],
     near: int,
     until: int,
+    margin: int,
     out: list[bytes],
     skipped: list[bytes],
     waiting: list[bytes],
     copying: list[bytes],
-) -> int:
-    """Append a request for each, and to the other lists the keys that belong there; return the soonest expiry.
+) -> None:
+    """Append a request for each, and to the other lists the keys that belong there.
 
     `RESTORE key expiry payload REPLACE ABSTTL` with IDLETIME (seconds) or FREQ where the snapshot has them; the
     expiry is an absolute Unix time in milliseconds, 0 for none (redis.io/commands/restore).
     """
-    soonest = LAST
     for key, payload, expires_at_ms, idle_seconds, frequency in entries:
         if key.startswith(RESERVED) and is_record(key):
             skipped.append(key)
@@ -187,15 +177,11 @@ def _entries(
             expiry = b"%d" % until
         else:
             # A time of 0 would mean "no expiry"; such a key is long expired.
-            expiry = b"%d" % (expires_at_ms or 1)
-            if expires_at_ms < soonest:
-                soonest = expires_at_ms
-        if payload[0] >= FIELDS_EXPIRE and near > 0:
-            field = soonest_field(payload)
-            if 0 <= field < near:
+            expiry = b"%d" % (expires_at_ms + margin or 1)
+        if payload[0] >= FIELDS_EXPIRE and (margin or near > 0):
+            payload, put_off, _ = deferred(payload, near, until, margin)
+            if put_off:
                 copying.append(key)
-            elif 0 <= field < soonest:
-                soonest = field
         if idle_seconds < 0 and frequency < 0:
             out.append(
                 b"*6\r\n$7\r\nRESTORE\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n"
@@ -212,17 +198,6 @@ def _entries(
                     len(name), name, len(number), number,
                 )
             )  # fmt: skip
-    return soonest
-
-
-def soonest_field(payload: bytes) -> int:
-    """Return when the first field of a hash expires, in Unix milliseconds.
-
-    0 where its type does not tell, -1 for a value whose fields have no expiries.
-    """
-    if not FIELDS_EXPIRE <= payload[0] <= LAST_FIELD_EXPIRIES:
-        return -1
-    return 0 if payload[0] < FIRST_WITH_SOONEST else int.from_bytes(payload[1:9], "little")
 
 
 def portable(payload: bytes) -> bytes:

@@ -20,8 +20,7 @@ from shaker.verify.values import CHECKS, Answer, Check, Subject, opaque
 
 CHUNK = 500  # keys compared at once: with the largest of small values 32 MiB on each side
 EXPIRY_TOLERANCE = 50  # milliseconds, only where a server older than 7.0 cannot tell the time of an expiry
-# Milliseconds: a key that expires so soon is looked at again before it is called different. Longer than what the
-# worker adds to an expiry that is near.
+# Milliseconds: a key that expires so soon, after the margin, is looked at again before it is called different.
 EXPIRING = 3000
 AGAIN = 200  # milliseconds between looks
 
@@ -79,6 +78,7 @@ async def compare(
     source: redis.asyncio.Redis,
     target: redis.asyncio.Redis,
     *,
+    later_ms: int = 0,
     examples: int = 10,
     chunk: int = CHUNK,
     progress: Callable[[int], None] | None = None,
@@ -86,7 +86,8 @@ async def compare(
     """Compare all databases of two servers that nobody writes to.
 
     Records of workers are left out. Keys, types, values, expiries, stream groups with what is pending, expiries
-    of hash fields and libraries of functions are compared; `progress` is told how many keys have been compared.
+    of hash fields and libraries of functions are compared; an expiry may lie up to `later_ms` milliseconds later on
+    the target. `progress` is told how many keys have been compared.
     `shaker.errors.LinkError` if a server cannot be asked.
     """
     outcome = Comparison()
@@ -95,6 +96,7 @@ async def compare(
             pair = _Pair(
                 await stack.enter_async_context(Database(source, number)),
                 await stack.enter_async_context(Database(target, number)),
+                later_ms,
             )
             async for keys in pair.source.keys(chunk):
                 for start in range(0, len(keys), chunk):  # SCAN may give more than it is asked for
@@ -121,9 +123,10 @@ async def _libraries(database: Database) -> list[tuple[bytes, bytes]]:
 class _Pair:
     """One database of both sides."""
 
-    def __init__(self, source: Database, target: Database) -> None:
+    def __init__(self, source: Database, target: Database, later_ms: int) -> None:
         self.source = source
         self.target = target
+        self._later = later_ms
         self._tolerance = 0 if source.expires_exactly and target.expires_exactly else EXPIRY_TOLERANCE
         self._fields = source.expires_fields and target.expires_fields
 
@@ -173,7 +176,7 @@ class _Pair:
             elif not self._same_expiry(expiry, other_expiry):
                 note(key, Kind.EXPIRY)
             else:
-                subject = Subject(key, max(size, other_size), self._fields)
+                subject = Subject(key, max(size, other_size), self._fields, self._later)
                 (small if subject.small else large)[key] = CHECKS.get(kind, opaque)(subject)
         for checks in (small, *({key: check} for key, check in large.items())):
             for key in await self._run(checks):
@@ -183,7 +186,7 @@ class _Pair:
     def _same_expiry(self, one: int, other: int) -> bool:
         if one < 0 or other < 0:
             return one == other
-        return abs(one - other) <= self._tolerance
+        return -self._tolerance <= other - one <= self._later + self._tolerance
 
     async def _run(self, checks: dict[bytes, Check]) -> list[bytes]:
         """Run the checks side by side, one round trip for what all of them ask; return the keys that differ."""

@@ -20,11 +20,15 @@ Check = Generator[Question, Answer, bool]
 
 
 class Subject(NamedTuple):
-    """A key to be compared. `size` is in bytes, the larger of the two sides; `fields` whether fields may expire."""
+    """A key to be compared. `size` is in bytes, the larger of the two sides; `fields` whether fields may expire.
+
+    An expiry of a field may lie up to `later_ms` milliseconds later on the target.
+    """
 
     key: bytes
     size: int
     fields: bool
+    later_ms: int
 
     @property
     def small(self) -> bool:
@@ -144,7 +148,12 @@ def fields(subject: Subject) -> Check:
 def _field_expiries(subject: Subject, names: Sequence[bytes]) -> Check:
     if not subject.fields or not names:
         return True
-    return (yield from same(("HPEXPIRETIME", subject.key, "FIELDS", len(names), *names)))
+    asking: list[Command] = [("HPEXPIRETIME", subject.key, "FIELDS", len(names), *names)]
+    (mine,), (theirs,) = yield asking, asking
+    return len(mine) == len(theirs) and all(
+        one == other or (one >= 0 and 0 <= other - one <= subject.later_ms)
+        for one, other in zip(mine, theirs, strict=True)
+    )
 
 
 def stream(subject: Subject) -> Check:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,6 +12,11 @@ from typing import Any
 from shaker.watch.history import History
 from shaker.watch.lag import LagClock
 
+# Answers of a side among which the quickest is its round trip: others waited for something.
+ROUND_TRIPS = 8
+# The usual lag moves by one part in so many each second, and a longer one in seconds is not usual.
+SMOOTHING = 10
+MOST_USUAL_LAG = 2.0
 SCHEMA_VERSION = 1
 
 # Upper bounds, in seconds, of the apply-latency histogram's buckets: from one loopback round trip to a stall.
@@ -113,6 +118,7 @@ class Status:
     sweep_stale: int = 0  # found and not removed yet
     sweep_deleted: int = 0
     expiries_pending: bool = False  # keys may wait for their true expiry
+    expiry_margin_seconds: float = 0.0  # by which expiries lay later on the target, at the most
     expiries_waiting: int = 0  # how many of them there were at the last look
     expiries_settled: int = 0  # that got their true one, or were found gone
     expiries_copied: int = (
@@ -125,11 +131,14 @@ class Status:
     latency_sum: float = 0.0
     # Unix time by the clock of a side minus `clock`, in seconds; None where it is not told.
     clock_offsets: dict[str, float | None] = field(default_factory=dict)
+    round_trips: dict[str, float] = field(default_factory=dict)  # to each side, in seconds
     reasons: dict[str, str] = field(default_factory=dict)
     heartbeats: dict[str, tuple[float, float]] = field(default_factory=dict)
     lag: LagClock = field(default_factory=LagClock)
+    usual_lag_seconds: float = 0.0  # in the stream, smoothed over some ten seconds
     history: History = field(default_factory=History)
     _rate: tuple[float, int, float] = (0.0, 0, 0.0)
+    _round_trips: dict[str, deque[float]] = field(default_factory=dict)
 
     def beat(self, task: str, *, within: float = 30.0) -> None:
         """Tell that `task` turned now and will again `within` that many seconds."""
@@ -162,6 +171,12 @@ class Status:
         if text and side in ("source", "target"):
             (self.source if side == "source" else self.target).last_error = text
 
+    def observe_round_trip(self, side: str, seconds: float) -> None:
+        """Record how long a server of `side` took to answer; the least of the last ones is the way there and back."""
+        recent = self._round_trips.setdefault(side, deque(maxlen=ROUND_TRIPS))
+        recent.append(seconds)
+        self.round_trips[side] = min(recent)
+
     def observe_source_offset(self, offset: int, asked: float | None = None) -> None:
         """Record the source's own replication offset, heard from the stream, or when it was asked at `asked`."""
         self.stream.source_offset = offset
@@ -184,6 +199,8 @@ class Status:
     def sample_rate(self) -> None:
         """Take the sample for `commands_per_second` and for the history; called about once a second."""
         now, done = self.clock(), self.stream.commands_applied
+        if self.state is State.STREAMING:
+            self.usual_lag_seconds += (min(self.lag_seconds, MOST_USUAL_LAG) - self.usual_lag_seconds) / SMOOTHING
         # Before the checkpoint is read nobody knows what is applied: no peak of the whole history for that.
         known = self.stream.applied_offset or self.snapshot.started is not None
         self.history.add(
@@ -298,6 +315,7 @@ class Status:
                 "keys_deleted": self.sweep_deleted,
             },
             "expiries": {
+                "margin_seconds": round(self.expiry_margin_seconds, 3),
                 "pending": self.expiries_pending,
                 "keys_waiting": self.expiries_waiting,
                 "keys_settled": self.expiries_settled,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from shaker.replica.events import Batch, CutReached, Event
-from shaker.replica.session import ReplicaSession, ReplicaState
+from shaker.replica.session import EXEC, ReplicaSession, ReplicaState
 from shaker.transform.commands import CommandTable
 from tests.replica.driver import MAX_VALUE, Conversation
 from tests.replica.outcome import applied, requests
@@ -85,12 +85,15 @@ def record(table: Tables) -> Callable[[str], Recorded]:
 
 
 def check(events: list[Event], offset: int) -> CutReached:
-    """Return the one cut among `events`: all before it ends at or before `offset`, all behind it behind."""
+    """Return the one cut among `events`: all before it ends at or before its offset, all behind it behind."""
     (cut,) = (event for event in events if isinstance(event, CutReached))
     at = events.index(cut)
-    assert cut.offset == offset
-    assert all(event.end_offset <= offset for event in events[:at] if isinstance(event, Batch))
-    assert all(event.end_offset > offset for event in events[at:] if isinstance(event, Batch) and not event.more)
+    assert cut.wanted == offset
+    assert cut.offset in (offset, offset + len(EXEC))
+    assert all(event.end_offset <= cut.offset for event in events[:at] if isinstance(event, Batch))
+    assert all(
+        event.end_offset > cut.offset for event in events[at:] if isinstance(event, Batch) and not event.more
+    )
     return cut
 
 
@@ -107,10 +110,11 @@ def test_every_offset(name: str, pass_above: int | None, record: Callable[[str],
         events = session.cut(offset) + session.receive_data(recorded.stream)
         cut = check(events, offset)
         if cut.clean:
-            clean.add(offset)
+            clean.add(cut.offset)
             # Everything up to the offset was given out before: the target can be held there.
             ends = [event.end_offset for event in events[: events.index(cut)] if isinstance(event, Batch)]
-            assert offset == recorded.begin or ends[-1] == offset
+            assert cut.offset == recorded.begin or ends[-1] == cut.offset
+        assert cut.clean == (cut.offset in boundaries)
         if pass_above is None:
             assert applied(events) == applied(whole)
     assert clean == boundaries
@@ -131,7 +135,10 @@ def test_every_offset_whatever_is_read_at_once(size: int, record: Callable[[str]
         offset = at + (start * 7) % (len(piece) + 1)  # anywhere in what comes next, its ends too
         found = session.cut(offset)
         found += session.receive_data(piece)
-        assert check(found, offset).clean == (offset in boundaries)
+        cuts = [event for event in found if isinstance(event, CutReached)]
+        if cuts:  # else it waits for the EXEC, and the next one takes its place
+            cut = check(found, offset)
+            assert cut.clean == (cut.offset in boundaries)
         events += found
         at += len(piece)
     assert applied(events) == applied(recorded.session().receive_data(recorded.stream))
@@ -152,12 +159,12 @@ def test_a_cut_here_comes_at_once(record: Callable[[str], Recorded]) -> None:
     """Where the stream stands, with nothing more to come."""
     recorded = record(DEFAULT)
     session = recorded.session()
-    assert session.cut(recorded.begin) == [CutReached(recorded.begin, clean=True)]
+    assert session.cut(recorded.begin) == [CutReached(recorded.begin, recorded.begin, clean=True)]
     session.receive_data(recorded.stream)
-    assert session.cut(recorded.end) == [CutReached(recorded.end, clean=True)]
+    assert session.cut(recorded.end) == [CutReached(recorded.end, recorded.end, clean=True)]
     # One byte of the next command has come: the target cannot be held between the bytes.
     session.receive_data(b"*")
-    assert session.cut(recorded.end + 1) == [CutReached(recorded.end + 1, clean=False)]
+    assert session.cut(recorded.end + 1) == [CutReached(recorded.end + 1, recorded.end + 1, clean=False)]
 
 
 def test_a_cut_that_was_passed_is_not_clean(record: Callable[[str], Recorded]) -> None:
@@ -166,7 +173,7 @@ def test_a_cut_that_was_passed_is_not_clean(record: Callable[[str], Recorded]) -
     session = recorded.session()
     session.receive_data(recorded.stream)
     for offset in range(recorded.begin, recorded.end):
-        assert session.cut(offset) == [CutReached(offset, clean=False)]
+        assert session.cut(offset) == [CutReached(offset, offset, clean=False)]
 
 
 def test_before_the_stream_nothing_can_be_cut(record: Callable[[str], Recorded]) -> None:
@@ -175,7 +182,7 @@ def test_before_the_stream_nothing_can_be_cut(record: Callable[[str], Recorded])
     session = ReplicaSession(username=None, password=None, max_value=MAX_VALUE)
     session.start()
     session.receive_data(recorded.recording.handshake)
-    assert session.cut(recorded.end) == [CutReached(recorded.end, clean=False)]
+    assert session.cut(recorded.end) == [CutReached(recorded.end, recorded.end, clean=False)]
     session.request(recorded.replid, recorded.begin, 0, table=recorded.recording.table)
     events = session.receive_data(recorded.answer + recorded.stream)
     assert not any(isinstance(event, CutReached) for event in events)

@@ -96,7 +96,7 @@ class Replicating:
         self.pending = []
         if resume is None:
             self.writer.replication.window.discard_waiting()
-            self.writer.replication.expiries.begin_snapshot()
+            self.writer.replication.expiries.begin_snapshot(None)
             self._snapshots += 1
             snapshot = f"{self._snapshots}"
             self.pending.append(SnapshotStart(snapshot, REPLID, START, flush=False, sweep=True))

@@ -14,17 +14,20 @@ from shaker.codec.resp import encode
 from shaker.errors import LinkError, UnfaithfulError
 from shaker.replica.assembler import StreamAssembler
 from shaker.replica.events import Batch, Part
+from shaker.target.expired import ExpiredKeys
 from shaker.target.expiries import Expiries
 from shaker.target.items import SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
-from shaker.transform.expiry import NEEDS, NEVER, NEVER_EXPIRES, SETS, Times
+from shaker.transform.expiry import NEEDS, NEVER, SETS, Times
 from tests.codec.rdb_bytes import entries_of
 from tests.servers import Server, wait_until
 from tests.target.driver import REPLID, Writer, checkpoint_of, dump_of
 from tests.target.replicating import Command, Replicating, Source
 
 HOLD_MS = 86_400_000
-EXPIRING, COPYING = "shaker:expiring:default", "shaker:copying:default"
+EXPIRING, COPYING, DOUBTFUL = "shaker:expiring:default", "shaker:copying:default", "shaker:doubtful:default"
 FAR = 4_102_444_800_000  # the year 2100, in milliseconds
+MARGIN = 2000
+COUNTED = ExpiredKeys("run", 0, 0, (0, 0, 0))
 
 
 def soon(seconds: float = 5.0) -> int:
@@ -62,10 +65,17 @@ class Feeding:
 
 @pytest.fixture
 def behind(writer: Writer) -> Feeding:
-    """The stream of a writer that is behind; what the target has as it is has not expired."""
+    """The stream of a writer that is behind; the target has expired nothing."""
     assert writer.replication.behind
-    writer.replication.expiries.begin_snapshot()
+    writer.replication.target_expired = COUNTED
+    writer.replication.begin_snapshot()
+    writer.replication.loading = False
     return Feeding(writer)
+
+
+def expire_one(writer: Writer) -> None:
+    """Let the target have expired a key."""
+    writer.replication.target_expired = COUNTED._replace(keys=1)
 
 
 def catch_up(writer: Writer) -> None:
@@ -113,7 +123,7 @@ def test_put_off_and_remembered(behind: Feeding, target: Server, database: int) 
 
     assert_put_off(target, "near", database)
     assert_put_off(target, "none", database)
-    assert expires(target, "far", database) == FAR
+    assert expires(target, "far", database) == FAR + MARGIN
     assert listed(target, database=database) == {"near", "none", "missing"}
     assert listed(target, COPYING, database) == set()
     assert listed(target, database=1) == set()
@@ -163,17 +173,14 @@ def test_one_in_a_run_of_others(behind: Feeding, target: Server) -> None:
 
 
 def test_close_behind_nothing_is_remembered(behind: Feeding, target: Server) -> None:
-    """An expiry that is too near gets a little more."""
+    """Every expiry gets the margin."""
     catch_up(behind.writer)
-    at = soon(0.9)
-    behind.apply(
-        ("SET", "near", 1, "PXAT", at), ("SET", "later", 1, "PXAT", soon(5)), ("SET", "k", 1, "PX", 60_000)
-    )
+    at = soon(60)
+    behind.apply(("SET", "k", 1, "PXAT", at), ("SET", "relative", 1, "PX", 60_000), ("PEXPIREAT", "k", at))
 
-    assert expires(target, "near") == at + 1250
-    assert 4000 < expires(target, "later") - time.time() * 1000 < 5001
-    assert 50_000 < expires(target, "k") - time.time() * 1000 <= 60_000
-    assert target.client().exists(EXPIRING, COPYING) == 0
+    assert expires(target, "k") == at + MARGIN
+    assert 50_000 < expires(target, "relative") - time.time() * 1000 <= 60_000 + MARGIN
+    assert target.client().exists(EXPIRING, COPYING, DOUBTFUL) == 0
     checkpoint = checkpoint_of(target)
     assert checkpoint is not None
     assert checkpoint.expiring == 0
@@ -233,14 +240,23 @@ def test_sent_again_after_a_reconnect(behind: Feeding, target: Server) -> None:
         ("SET", "k", 2, "KEEPTTL"),
     ],
 )
-def test_what_may_come_too_late_is_copied(behind: Feeding, target: Server, renewal: Command) -> None:
-    """If an expiry that the target got as it is has passed: the key may be gone, or begun anew."""
+@pytest.mark.parametrize("database", [0, 3])
+def test_what_may_come_too_late_is_doubtful(
+    behind: Feeding, target: Server, renewal: Command, database: int
+) -> None:
+    """The key may be gone, or rebuilt, on the target; the checkpoint says that there is something."""
     catch_up(behind.writer)
-    behind.apply(("SET", "k", 1, "PXAT", soon(-9)), ("SET", "l", 1))
+    behind.apply(("SET", "k", 1, "PXAT", soon(60)), ("SET", "l", 1), renewal, database=database)
+    assert listed(target, DOUBTFUL, database) == set()
     fall_behind(behind.writer)
     behind.apply(("INCR", "k"), renewal)
 
-    assert listed(target, COPYING) == {"k"}
+    assert listed(target, DOUBTFUL, database) == {"k"}
+    assert listed(target, COPYING, database) == set()
+    assert behind.writer.replication.expiries.doubts
+    checkpoint = checkpoint_of(target)
+    assert checkpoint is not None
+    assert (checkpoint.expiring, checkpoint.expired) == (1, COUNTED.text)
 
 
 FAILING: list[tuple[Command, str]] = [
@@ -263,16 +279,17 @@ def test_what_fails_for_want_of_a_key_is_copied(
     """If some key may have expired early, whether it was to be expected or not: it is no rejected command."""
     catch_up(behind.writer)
     behind.apply(
-        ("SET", "other", 1, "PXAT", soon(-9)), ("RPUSH", "short", "v"), ("XADD", "stream", "1-1", "f", "v"),
-        ("SET", "d", "old"), database=3,
+        ("RPUSH", "short", "v"), ("XADD", "stream", "1-1", "f", "v"), ("SET", "d", "old"), database=3
     )  # fmt: skip
     if late:
         fall_behind(behind.writer)
+    else:
+        expire_one(behind.writer)
     behind.apply(command, ("SET", "next", 1))
 
     assert behind.writer.rejections == []
     assert not behind.writer.replication.expiries.lacking
-    assert listed(target, COPYING, 3) == {differs}
+    assert differs in listed(target, COPYING, 3) <= {differs, "k"}
     assert target.client(db=3).get("next") == b"1"
     checkpoint = checkpoint_of(target)
     assert checkpoint is not None
@@ -290,7 +307,8 @@ def test_what_fails_while_no_key_can_have_expired_is_rejected(behind: Feeding, t
 def test_what_fails_for_another_reason_is_rejected(behind: Feeding, target: Server) -> None:
     """Whatever may have expired."""
     catch_up(behind.writer)
-    behind.apply(("SET", "other", 1, "PXAT", soon(-9)), ("SET", "string", "x"))
+    behind.apply(("SET", "string", "x"))
+    expire_one(behind.writer)
     fall_behind(behind.writer)
     behind.apply(("LSET", "string", 0, "v"), ("INCR", "string"), ("EVALSHA", "0" * 40, 0))
     assert [rejection.command for rejection in behind.writer.rejections] == ["LSET", "INCR", "EVALSHA"]
@@ -299,7 +317,7 @@ def test_what_fails_for_another_reason_is_rejected(behind: Feeding, target: Serv
 def rename_of_a_missing_key(behind: Feeding) -> Writer:
     """Send one, where keys may have expired early; the writer has not read the answer."""
     catch_up(behind.writer)
-    behind.apply(("SET", "other", 1, "PXAT", soon(-9)))
+    expire_one(behind.writer)
     behind.write(("RENAME", "k", "d"))
     behind.writer.send()
     return behind.writer
@@ -327,19 +345,6 @@ def test_what_fails_before_databases_are_swapped_is_rejected(behind: Feeding, ta
     assert listed(target, COPYING) == set()
 
 
-@pytest.mark.parametrize("seconds", [-9, 30])
-def test_what_is_in_time_is_not_copied(behind: Feeding, target: Server, seconds: int) -> None:
-    """As long as no expiry has passed that the target got as it is; one that was put off has not."""
-    if seconds > 0:
-        catch_up(behind.writer)
-    behind.apply(("SET", "k", 1, "PXAT", soon(seconds)))
-    fall_behind(behind.writer)
-    behind.apply(("PEXPIREAT", "k", soon()), ("PERSIST", "k"))
-
-    assert listed(target, COPYING) == set()
-    assert target.client().get("k") == b"1"
-
-
 def fall_behind(writer: Writer) -> None:
     """Let the writer be behind its source from now on."""
     writer.replication.status.lag.reset()
@@ -358,7 +363,8 @@ def test_a_new_worker_takes_nothing_for_granted(
     feeding.assembler = behind.assembler
     feeding.apply(("PERSIST", "k"), ("RENAME", "near", "moved"))
 
-    assert listed(target, COPYING) == {"k", "moved"}
+    assert listed(target, COPYING) == {"moved"}
+    assert listed(target, DOUBTFUL) == {"k"}
 
 
 def test_what_moves_is_copied_where_it_goes(behind: Feeding, target: Server) -> None:
@@ -553,7 +559,7 @@ def test_keys_of_a_snapshot(fresh: Writer, target: Server, database: int) -> Non
     """Put off and remembered, before the batch counts as applied."""
     payload = dump_of(target, "value")
     expiries = fresh.replication.expiries
-    expiries.begin_snapshot()
+    expiries.begin_snapshot(None)
     entries = [
         Entry(b"near", payload, soon(), -1, -1),
         Entry(b"gone", payload, soon(-9), -1, -1),
@@ -576,7 +582,7 @@ def test_keys_of_a_snapshot(fresh: Writer, target: Server, database: int) -> Non
     assert listed(target, database=database) == {"near", "gone"}
     assert_put_off(target, "near", database)
     assert_put_off(target, "gone", database)
-    assert expires(target, "far", database) == FAR
+    assert expires(target, "far", database) == FAR + MARGIN
     assert expires(target, "none", database) == -1
     checkpoint = checkpoint_of(target)
     assert checkpoint is not None
@@ -628,15 +634,15 @@ NOW = 2_000_000_000_000
 
 
 class Asked:
-    """Answers for times, and keeps what it was asked."""
+    """Answers for times, and keeps what it was asked: whether for a snapshot."""
 
-    def __init__(self, *, until: int = NOW + HOLD_MS) -> None:
-        self.until = until
-        self.questions: list[tuple[bool, int]] = []
+    def __init__(self, *, late: bool = False) -> None:
+        self.late = late
+        self.questions: list[bool] = []
 
-    def __call__(self, item: StreamItem | None, soonest: int) -> Times:
-        self.questions.append((item is None, soonest))
-        return Times(NOW, NOW + 600_000, self.until, 1250, soonest <= NOW + 1000, soonest <= NOW + 1000)
+    def __call__(self, item: StreamItem | None) -> Times:
+        self.questions.append(item is None)
+        return Times(NOW, NOW + 600_000, NOW + HOLD_MS, 2000, self.late, self.late)
 
 
 def part(*commands: Command, expiries: int = SETS) -> Part:
@@ -653,7 +659,7 @@ def test_what_tells_of_no_expiry_is_not_looked_at() -> None:
     """It is passed on as it is; what only needs a key is looked at once there is any to be copied or late."""
     asked = Asked()
     expiries = Expiries("default", asked)
-    expiries.begin_snapshot()
+    expiries.begin_snapshot(None)
     near: Command = ("PEXPIREAT", "k", NOW + 5)
     for one in (
         part(near, expiries=0),
@@ -671,8 +677,23 @@ def test_what_tells_of_no_expiry_is_not_looked_at() -> None:
     assert len(asked.questions) == 1
     expiries.waiting = True
     assert expiries.rewrite(item(moving), moving) == (moving.data, [(0, encode("SADD", COPYING, "b"))])
-    late = Expiries("default", asked)
-    assert late.rewrite(item(moving), moving) == (moving.data, [(0, encode("SADD", COPYING, "b"))])
+    late = Expiries("default", Asked(late=True))
+    assert late.rewrite(item(moving), moving) == (moving.data, [(0, encode("SADD", DOUBTFUL, "b"))])
+    assert late.doubts
+    assert not expiries.doubts
+
+
+def test_a_fragment_that_may_set_an_expiry_is_remembered() -> None:
+    """Close behind, too: what is too large to be looked at gets no margin before it is settled."""
+
+    def close(item: StreamItem | None) -> Times:
+        return Times(NOW, NEVER, 0, margin, late=False, passed=False)
+
+    one = part(("SET", "k", "v", "PXAT", NOW + 5))._replace(label=(b"set", b"k"))
+    margin = 2000
+    assert Expiries("default", close).rewrite(item(one), one) == (one.data, [(0, encode("SADD", EXPIRING, "k"))])
+    margin = 0
+    assert Expiries("default", close).rewrite(item(one), one) == (one.data, [])
 
 
 def test_a_target_that_keeps_what_expires() -> None:
@@ -692,36 +713,6 @@ def test_a_target_that_keeps_what_expires() -> None:
     assert not expiries.waiting
 
 
-def test_the_soonest_expiry_is_remembered_until_a_snapshot() -> None:
-    """Of all that the target got as it is: by a command, a key, a field, a value in pieces."""
-    asked = Asked()
-    expiries = Expiries("default", asked)
-
-    def soonest() -> int:
-        expiries.rewrite(item(one), one)
-        return asked.questions[-1][1]
-
-    one = part(("SET", "k", 1, "XX"))
-    assert soonest() == 0  # nobody knows what was there before
-    expiries.begin_snapshot()
-    assert soonest() == NEVER_EXPIRES
-    expiries.restore_large(LargeEntry(0, b"k", 5, NOW + 900_005, -1, -1))
-    assert soonest() == NOW + 900_005
-    expiries.restore_large(LargeEntry(0, b"k", 5, NOW + 5, -1, -1))  # put off
-    expiries.restore_large(LargeEntry(0, b"k", 5, -1, -1, -1))  # none
-    assert soonest() == NOW + 900_005
-    expiries.restore(entries_of(Entry(b"k", b"\0\0", NOW + 900_004, -1, -1), Entry(b"k", b"\0\0", NOW + 4, -1, -1)))
-    assert soonest() == NOW + 900_004
-    field = bytes([24]) + (NOW + 900_003).to_bytes(8, "little")
-    expiries.restore(entries_of(Entry(b"h", field, -1, -1, -1)))
-    assert soonest() == NOW + 900_003
-    far = part(("PEXPIREAT", "k", NOW + 900_002), ("PEXPIREAT", "k", NOW + 2))
-    expiries.rewrite(item(far), far)
-    assert soonest() == NOW + 900_002
-    expiries.begin_snapshot()
-    assert soonest() == NEVER_EXPIRES
-
-
 def test_times_are_asked_for_the_item_or_for_a_snapshot() -> None:
     """The stream's own are counted from when it was written."""
     asked = Asked()
@@ -730,14 +721,14 @@ def test_times_are_asked_for_the_item_or_for_a_snapshot() -> None:
     expiries.rewrite(item(one), one)
     expiries.restore(entries_of())
     expiries.restore_large(LargeEntry(0, b"k", 5, -1, -1, -1))
-    assert [snapshot for snapshot, _ in asked.questions] == [False, True, True]
+    assert asked.questions == [False, True, True]
 
 
 def test_nothing_is_near_for_a_copy_that_is_left_alone() -> None:
     """A caller that answers NEVER gets the true expiries, of fields, too."""
 
-    def never(item: StreamItem | None, soonest: int) -> Times:
-        return Times(NOW, NEVER, NOW + HOLD_MS, 1250, late=False, passed=False)
+    def never(item: StreamItem | None) -> Times:
+        return Times(NOW, NEVER, 0, 0, late=False, passed=False)
 
     expiries = Expiries("default", never)
     restored, beside = expiries.restore(entries_of(Entry(b"k", bytes([22]), 5, -1, -1)))

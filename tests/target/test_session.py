@@ -65,7 +65,7 @@ def test_the_end_waits_for_the_answer(sliced: Writer, stream: Stream) -> None:
     assert third == encode("INCR", "c")
     while not (end := sliced.send()):
         sliced.receive()
-    assert end.startswith(b"*34\r\n" + encode("HSET", "shaker:checkpoint:default")[4:])
+    assert end.startswith(b"*36\r\n" + encode("HSET", "shaker:checkpoint:default")[4:])
     assert end.endswith(EXEC)
     assert end.count(EXEC) == 1
 

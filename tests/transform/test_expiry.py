@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shaker.codec.resp import encode
-from shaker.transform.expiry import NEEDS, NEVER, NEVER_EXPIRES, NOTED, SETS, SWAPS, Rewritten, Times, rewrite
+from shaker.transform.expiry import NEEDS, NEVER, NOTED, SETS, SWAPS, Rewritten, Times, rewrite
 from tests.codec.resp_strategies import commands as any_commands
 from tests.servers import NAMES, Server
 from tests.transform.conftest import exchange
@@ -22,11 +22,11 @@ Command = list[bytes]
 NOW = 2_000_000_000_000
 NEAR = NOW + 600_000
 UNTIL = NOW + 86_400_000
-GRACE = 1250
-BEHIND = Times(written=NOW, near=NEAR, until=UNTIL, grace=GRACE, late=False, passed=False)
+MARGIN = 2000
+BEHIND = Times(written=NOW, near=NEAR, until=UNTIL, margin=MARGIN, late=False, passed=False)
 LATE = BEHIND._replace(late=True, passed=True)
-CLOSE = Times(written=NOW, near=NOW + GRACE, until=0, grace=GRACE, late=False, passed=False)
-FINAL = BEHIND._replace(near=NEVER)
+CLOSE = Times(written=NOW, near=NEVER, until=0, margin=MARGIN, late=False, passed=False)
+FINAL = CLOSE._replace(margin=0)
 
 
 def words(text: str) -> Command:
@@ -126,7 +126,6 @@ def test_times_become_absolute(form: Form) -> None:
 
     assert texts(found) == [form.becomes]
     assert told(found) == (set(), set(), {})
-    assert found.soonest == AT
 
 
 @form
@@ -136,24 +135,30 @@ def test_near_expiries_are_put_off_and_told(form: Form) -> None:
 
     assert texts(found) == [form.becomes.replace(str(AT), str(UNTIL))]
     assert told(found) == (set(words(form.waiting)), set(words(form.copying)), {})
-    assert found.soonest == NEVER_EXPIRES
 
 
 @form
-def test_near_expiries_get_a_little_more_when_not_behind(form: Form) -> None:
-    """Without mention; those that are not near get nothing."""
-    near = rewritten(form.command, times=CLOSE._replace(near=AT + 1))
-    far = rewritten(form.command, times=CLOSE._replace(near=AT))
+def test_every_expiry_gets_the_margin(form: Form) -> None:
+    """Without mention, whether near or not."""
+    found = rewritten(form.command, times=CLOSE)
 
-    assert texts(near) == [form.becomes.replace(str(AT), str(AT + GRACE))]
-    assert texts(far) == [form.becomes]
-    assert told(near) == told(far) == (set(), set(), {})
-    assert (near.soonest, far.soonest) == (AT + GRACE, AT)
+    assert texts(found) == [form.becomes.replace(str(AT), str(AT + MARGIN))]
+    assert told(found) == (set(), set(), {})
+    assert found.doubtful == set()
+
+
+@pytest.mark.parametrize("at", [10**13 - 1, 10**13 - MARGIN, (1 << 63) - 1, (1 << 63) - MARGIN])
+@pytest.mark.parametrize("command", ["SET k v PXAT {}", "PEXPIREAT k {}"])
+def test_a_margin_may_make_a_time_longer(command: str, at: int) -> None:
+    """By a digit, and never beyond what a server takes."""
+    found = rewritten(command.format(at), "SET l w", times=CLOSE)
+
+    assert texts(found) == [command.format(min(at + MARGIN, (1 << 63) - 1)), "SET l w"]
 
 
 def test_an_expiry_is_near_below_and_not_at_the_limit() -> None:
     """And one that lies behind `until` is never brought forward."""
-    assert texts(rewritten(f"PEXPIREAT k {NEAR}")) == [f"PEXPIREAT k {NEAR}"]
+    assert texts(rewritten(f"PEXPIREAT k {NEAR}")) == [f"PEXPIREAT k {NEAR + MARGIN}"]
     assert texts(rewritten(f"PEXPIREAT k {NEAR - 1}")) == [f"PEXPIREAT k {UNTIL}"]
     late = BEHIND._replace(near=UNTIL + 1000)
     found = rewritten(f"PEXPIREAT k {UNTIL + 999}", times=late)
@@ -228,7 +233,6 @@ def test_others_stay_as_they_are(command: str) -> None:
         found = rewritten(command, times=times)
         assert found.data == encode(*words(command))
         assert told(found) == (set(), set(), {})
-        assert found.soonest == NEVER_EXPIRES
 
 
 @pytest.mark.parametrize(
@@ -268,19 +272,20 @@ RENEWS = {
 
 
 @pytest.mark.parametrize("command", RENEWS)
-def test_what_takes_the_value_for_granted_is_copied_if_late(command: str) -> None:
+def test_what_takes_the_value_for_granted_is_doubtful_if_late(command: str) -> None:
     """The target may have lost the value before; otherwise it has it."""
-    assert rewritten(command, times=LATE).copying == set(words(RENEWS[command]))
-    assert rewritten(command, times=BEHIND).copying == set()
-    assert rewritten(command, times=CLOSE).copying == set()
+    assert rewritten(command, times=LATE).doubtful == set(words(RENEWS[command]))
+    assert rewritten(command, times=LATE).copying == set()
+    assert rewritten(command, times=BEHIND).doubtful == set()
+    assert rewritten(command, times=CLOSE).doubtful == set()
 
 
 @pytest.mark.parametrize(
     "command", ["SET k v PX 5", "SETEX k 5 v", "MSETEX 1 k v PX 5", "RESTORE k 5 p", "SET k v", "SET k v XX"]
 )
-def test_what_brings_the_value_is_not_copied(command: str) -> None:
+def test_what_brings_the_value_is_not_doubtful(command: str) -> None:
     """Late or not: what was there before does not matter."""
-    assert rewritten(command, times=LATE).copying == set()
+    assert rewritten(command, times=LATE).doubtful == set()
 
 
 MOVED: dict[str, tuple[set[bytes], dict[int, set[bytes]]]] = {
@@ -312,8 +317,10 @@ def test_what_moves_takes_its_expiry_along(command: str) -> None:
 
 @pytest.mark.parametrize("command", MOVED)
 def test_what_moves_a_key_that_may_be_gone_is_copied(command: str) -> None:
-    """Late, the target may have lost the key before: where it goes is copied, whatever waits."""
-    assert told(rewritten(command, times=LATE)) == (set(), *MOVED[command])
+    """Late, the target may have lost the key before: where it goes is doubtful, and in another database copied."""
+    copying, elsewhere = MOVED[command]
+    found = rewritten(command, times=LATE)
+    assert (found.doubtful, told(found)) == (copying, (set(), set(), elsewhere))
 
 
 MADE = {
@@ -343,20 +350,14 @@ MADE = {
 
 
 @pytest.mark.parametrize("command", MADE)
-def test_what_is_made_of_a_key_that_may_be_gone_is_copied(command: str) -> None:
+def test_what_is_made_of_a_key_that_may_be_gone_is_doubtful(command: str) -> None:
     """And what fails without it: if late. Otherwise the target makes it of what it has."""
     found = rewritten(command, times=LATE)
-    assert told(found) == (set(), set(words(MADE[command])), {})
+    assert (found.doubtful, told(found)) == (set(words(MADE[command])), (set(), set(), {}))
     assert found.data == encode(*words(command))
     for times in (BEHIND, CLOSE):
-        assert told(rewritten(command, times=times, any_waiting=True)) == (set(), set(), {})
-
-
-def test_the_soonest_expiry_is_told() -> None:
-    """Of those that the target gets as they are or with a little more; what is put off is far away."""
-    far = [NEAR + 3000, NEAR + 1000, NEAR + 2000]
-    found = rewritten(*(f"PEXPIREAT k {at}" for at in far), "PEXPIREAT k 5", "SET k v", "PERSIST k")
-    assert found.soonest == min(far)
+        found = rewritten(command, times=times, any_waiting=True)
+        assert (found.doubtful, told(found)) == (set(), (set(), set(), {}))
 
 
 # --- runs ---
@@ -389,7 +390,7 @@ def test_runs(run: list[Command], times: Times, any_waiting: bool) -> None:
     found = rewritten(*run, times=times, any_waiting=any_waiting)
 
     alone = []
-    waiting, copying, soonest = set[bytes](), set[bytes](), NEVER_EXPIRES
+    waiting, copying, doubtful = set[bytes](), set[bytes](), set[bytes]()
     elsewhere: dict[int, set[bytes]] = {}
     for command in run:
         one = rewritten(command, times=times, any_waiting=any_waiting or bool(waiting) or bool(copying))
@@ -398,19 +399,20 @@ def test_runs(run: list[Command], times: Times, any_waiting: bool) -> None:
         alone.append(one.data)
         waiting |= one.waiting
         copying |= one.copying
-        soonest = min(soonest, one.soonest)
+        doubtful |= one.doubtful
         for database, keys in one.elsewhere.items():
             elsewhere[database] = elsewhere.get(database, set()) | keys
-    assert found == (b"".join(alone), waiting, copying, elsewhere, soonest)
+    assert found == (b"".join(alone), waiting, copying, doubtful, elsewhere)
     assert len(parse(found.data)) == len(run)
 
 
 @given(st.lists(LOOKING_LIKE, min_size=1, max_size=5), TIMES)
 @settings(max_examples=200, deadline=None)
 def test_absolute_ones_that_are_far_are_not_touched_again(run: list[Command], times: Times) -> None:
-    """What was made absolute and is not near stays when it is looked at once more."""
-    once = rewritten(*run, times=times._replace(near=NEVER)).data
-    assert rewrite(once, times._replace(near=NEVER), any_waiting=False).data == once
+    """What was made absolute and is not near stays, but for the margin, when it is looked at once more."""
+    far = times._replace(near=NEVER, margin=0)
+    once = rewritten(*run, times=far).data
+    assert rewrite(once, far, any_waiting=False).data == once
 
 
 def test_commands_are_noted_with_what_they_do() -> None:

@@ -10,7 +10,6 @@ import pytest
 from shaker.codec.rdb_events import Entries, Entry, ExpiringString, LargeEntry
 from shaker.transform.expiry import NEVER
 from shaker.transform.restore import (
-    LAST,
     MSET_BYTES,
     MSET_KEYS,
     TABLE_SIZE,
@@ -18,13 +17,13 @@ from shaker.transform.restore import (
     large_restore,
     names,
     restore_requests,
-    soonest_field,
 )
 from tests.codec.rdb_bytes import entries_of
 from tests.replica.outcome import requests
 from tests.servers import NAMES, Server
 from tests.transform.conftest import exchange
 
+MARGIN = 7000
 FAR = 4102444800123  # an expiry of 2100, in milliseconds
 KEYS = [b"string", b"list", b"hash", b"\r\n$-1\r\n\x00\xff", b"", b"k" * 1000]
 
@@ -143,9 +142,8 @@ def test_records_of_workers_are_left_out(shared: Callable[[str], Server], name: 
         records[:1],
         [],
         [],
-        LAST,
     )
-    assert restore_requests(entries_of()) == (b"", 0, 0, [], [], [], LAST)
+    assert restore_requests(entries_of()) == (b"", 0, 0, [], [], [])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -262,7 +260,7 @@ UNTIL = FAR + 1_000_000
 
 @pytest.mark.parametrize("name", NAMES)
 def test_near_expiries_are_put_off(shared: Callable[[str], Server], name: str) -> None:
-    """Those below `near` get `until` and are told, past ones too; of the others the soonest is told."""
+    """Those below `near` get `until` and are reported, past ones too; all others get the margin."""
     server = shared(name)
     payload = fill(server)[KEYS[0]]
     expiries = {
@@ -275,17 +273,16 @@ def test_near_expiries_are_put_off(shared: Callable[[str], Server], name: str) -
         b"shaker:fence:x": 5,
     }
     entries = [Entry(key, payload, at, -1, -1) for key, at in expiries.items()]
-    found = restore_requests(entries_of(*entries), NEAR, UNTIL)
+    found = restore_requests(entries_of(*entries), NEAR, UNTIL, MARGIN)
 
     assert exchange(server, found.data, found.requests) == [b"OK"] * 6
     assert (found.requests, found.skipped) == (6, [b"shaker:fence:x"])
     assert (found.waiting, found.copying) == ([b"zero", b"past", b"near"], [])
-    assert found.soonest == NEAR
     margin = 5000 if name == "redis-6.2" else 0
     for key in (b"zero", b"past", b"near"):
         assert abs(expiry(server, key) - UNTIL) <= margin
-    assert abs(expiry(server, b"at") - NEAR) <= margin
-    assert abs(expiry(server, b"far") - FAR) <= margin
+    assert abs(expiry(server, b"at") - NEAR - MARGIN) <= margin
+    assert abs(expiry(server, b"far") - FAR - MARGIN) <= margin
     assert expiry(server, b"none") == -1
 
 
@@ -304,7 +301,6 @@ def test_strings_that_expire(shared: Callable[[str], Server], name: str, near: i
     assert exchange(server, found.data, found.requests) == [b"OK"] * found.requests
     assert (found.requests, found.keys, found.skipped, found.copying) == (5, 5, [b"shaker:fence:x"], [])
     assert found.waiting == ([b"zero", b"past", b"near"] if near else [])
-    assert found.soonest == (NEAR if near else 0)
     margin = 5000 if name == "redis-6.2" else 0
     for key, at in expiries.items():
         if key == b"shaker:fence:x" or (at < 10 and not near):
@@ -322,7 +318,7 @@ def test_nothing_is_put_off_where_nothing_is_near() -> None:
     entries.append(Entry(b"h", bytes([22]), 7, -1, -1))
     found = restore_requests(entries_of(*entries), NEVER, UNTIL)
     assert found == restore_requests(entries_of(*entries))
-    assert (found.waiting, found.copying, found.soonest) == ([], [], 0)
+    assert (found.waiting, found.copying) == ([], [])
 
 
 def test_use_is_kept_beside_a_put_off_expiry() -> None:
@@ -355,16 +351,10 @@ def test_hashes_whose_fields_expire(shared: Callable[[str], Server], name: str, 
          "far": {"a": FAR}, "many far": many, "plain": {}},
     )  # fmt: skip
     assert {payload[0] for payload in payloads.values()} == kinds
-    telling = name != "valkey-9.1"
-    told = ["near", "many near"] if telling else [key for key in payloads if key != "plain"]
-    soonest = {"near": NEAR - 1, "many near": NEAR - 1, "at": NEAR, "far": FAR, "many far": FAR, "plain": -1}
     for key, payload in payloads.items():
-        assert soonest_field(payload) == (soonest[key] if telling or key == "plain" else 0)
         found = restore_requests(entries_of(Entry(key.encode(), payload, -1, -1, -1)), NEAR, UNTIL)
-        assert found.copying == ([key.encode()] if key in told else [])
+        assert found.copying == ([key.encode()] if "near" in key else [])
         assert found.waiting == []
-        # When it may be lost, a later renewal has to be copied.
-        assert found.soonest == (LAST if key in told or key == "plain" else soonest[key])
         assert restore_requests(entries_of(Entry(key.encode(), payload, -1, -1, -1))).copying == []
 
 

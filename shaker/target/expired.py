@@ -1,0 +1,58 @@
+"""How many keys and fields the target has expired by itself, compared over time.
+
+Nothing else tells whether a key that the source still has is gone, or was rebuilt, on the target: what was sent to it
+says when a key should expire, not whether it did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+# Counters of INFO that start over with a CONFIG RESETSTAT and never decrease otherwise (server file src/server.c,
+# resetServerStats).
+STEADY = ("total_connections_received", "total_commands_processed", "total_net_input_bytes")
+
+
+class ExpiredKeys(NamedTuple):
+    """What one run of a server has expired: keys, fields of hashes, and counters that show a RESETSTAT."""
+
+    run_id: str
+    keys: int
+    fields: int
+    steady: tuple[int, ...]
+
+    @classmethod
+    def of(cls, info: Mapping[str, str]) -> ExpiredKeys | None:
+        """Return what an INFO of all sections says; None where it does not."""
+        numbers = [info.get("expired_keys", ""), *(info.get(name, "") for name in STEADY)]
+        # Redis 7.4 counts fields as expired_subkeys, Valkey 9 as expired_fields; older servers expire none.
+        fields = info.get("expired_subkeys", info.get("expired_fields", "0"))
+        if not info.get("run_id") or not all(text.isdigit() for text in (*numbers, fields)):
+            return None
+        keys, *steady = map(int, numbers)
+        return cls(info["run_id"], keys, int(fields), tuple(steady))
+
+    @classmethod
+    def parse(cls, text: str) -> ExpiredKeys | None:
+        """Return what `text` made of it; None for any other text."""
+        run_id, *numbers = text.split(" ")
+        if len(numbers) != 2 + len(STEADY) or not all(number.isdigit() for number in numbers):
+            return None
+        keys, fields, *steady = map(int, numbers)
+        return cls(run_id, keys, fields, tuple(steady))
+
+    @property
+    def text(self) -> str:
+        """One line for the checkpoint."""
+        return " ".join(map(str, (self.run_id, self.keys, self.fields, *self.steady)))
+
+
+def expired_nothing(before: ExpiredKeys | None, after: ExpiredKeys | None) -> bool:
+    """Whether the target certainly expired nothing between the two; False where either is unknown."""
+    return (
+        before is not None
+        and after is not None
+        and before[:3] == after[:3]
+        and all(one <= other for one, other in zip(before.steady, after.steady, strict=True))
+    )
