@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.servers import DEFAULT, NAMES, binary
-from tests.suite.apart import APART
+from tests.suite.expected import EXPECTED
 from tests.suite.pair import Pair
 from tests.suite.runner import Suite, Unit
 
@@ -19,7 +19,7 @@ COMPARE_SECONDS = 5.0
 OWN_SHOWN = 5
 FAULTS = "faults"
 COUNTED = (
-    "units with tests that ran", "tests passed", "tests failed", "tests skipped by the suite or left out",
+    "units with tests that ran", "tests passed", "tests failed", "tests that the suite skips",
     "commands applied", "kills of the worker", "comparisons", "commands rejected",
     "differences of a native replica too", FAULTS,
 )  # fmt: skip
@@ -94,7 +94,6 @@ class _Run:
     def _unit(self, suite: Suite, pair: Pair, unit: str) -> bool:
         """Run one unit; return whether a test ran."""
         started, noted = time.monotonic(), pair.compared
-        options = [word for test in APART.get(unit, {}) for word in ("--skiptest", test)]
 
         def tested(test: str) -> None:
             if time.monotonic() >= self.compared_at + self.every:
@@ -102,7 +101,7 @@ class _Run:
                 self.compared_at = time.monotonic()
 
         try:
-            found = suite.run(unit, pair.source, options, tested=tested, tick=pair.tick)
+            found = suite.run(unit, pair.source, tested=tested, tick=pair.tick)
         except TimeoutError as error:
             found = Unit(failures=[str(error)])
         pair.check(f"{unit}: end")
@@ -110,7 +109,7 @@ class _Run:
         self.counts["units with tests that ran"] += ran
         self.counts["tests passed"] += found.passed
         self.counts["tests failed"] += len(found.failures)
-        self.counts["tests skipped by the suite or left out"] += found.skipped
+        self.counts["tests that the suite skips"] += found.skipped
         if self.given.log is not None:
             with self.given.log.open("a") as log:
                 log.write(f"### {unit}\n{found.output}")
@@ -123,7 +122,9 @@ class _Run:
 
     def _explain(self, found: Unit, pair: Pair) -> None:
         for failure in found.failures:
-            self.console.print(f"    suite: {failure}", style="yellow", markup=False)
+            reason = EXPECTED.get(failure.partition(" in tests/")[0])
+            style, why = ("dim", f": expected, {reason}") if reason else ("yellow", "")
+            self.console.print(f"    suite: {failure}{why}", style=style, markup=False)
         for line in pair.own[:OWN_SHOWN]:
             self.console.print(f"    as on a native replica: {line}", style="dim", markup=False)
         if len(pair.own) > OWN_SHOWN:

@@ -73,7 +73,6 @@ class Suite:
         self,
         unit: str,
         server: Server,
-        options: list[str],
         *,
         tested: Callable[[str], None],
         tick: Callable[[], None],
@@ -92,7 +91,7 @@ class Suite:
             "--single",
             unit,
         ]
-        command += ["--durable", "--baseport", str(20000 + os.getpid() % 10000), *options]
+        command += ["--durable", "--baseport", str(20000 + os.getpid() % 10000)]
         reports = str(self._listener.getsockname()[1])
         environment = os.environ | {"SUITE_PORT": reports, "SUITE_PID": str(server.pid), "TERM": "dumb"}
         log = self.directory / "output"

@@ -1,0 +1,18 @@
+"""Tests that fail because of what the run attaches to the server: replicas, and clients that compare. No faults.
+
+They run all the same, and their writes are replicated and compared.
+"""
+
+REPLICAS = "two replicas are attached, the worker and the judge; the test expects none"
+CLIENTS = "it counts clients or commands, and those of the comparison come on top"
+
+EXPECTED = {
+    "CLIENT KILL SKIPME YES/NO will kill all clients": CLIENTS,
+    "LATENCY HISTOGRAM with empty histogram": CLIENTS,
+    "SCRIPTING FLUSH ASYNC": "it counts cached scripts, and those of the comparison come on top",
+    "EVAL - Scripts do not block on wait": REPLICAS,
+    "EVAL - Scripts do not block on waitaof": REPLICAS,
+    "exec with write commands and state change": REPLICAS,
+    "not enough good replicas": REPLICAS,
+    "UNLINK can reclaim memory in background": "the buffers of the replicas hold what it expects to be free",
+}
