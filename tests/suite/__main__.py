@@ -32,6 +32,10 @@ def main() -> int:
     parser.add_argument("--server", choices=NAMES, default=DEFAULT, help="the source")
     parser.add_argument("--target", choices=NAMES, default=None, help="as the source if not given")
     parser.add_argument("--unit", action="append", help="this unit alone, or all that begin so; may be repeated")
+    parser.add_argument(
+        "--even-skipped", metavar="UNIT", action="append", default=[],
+        help="of this unit, or all that begin so, also the tests that the suite skips in its external mode",
+    )  # fmt: skip
     parser.add_argument("--kill-every", type=float, default=None, help="seconds between two SIGKILLs of the worker")
     parser.add_argument(
         "--compare-every", type=float, default=None,
@@ -93,6 +97,7 @@ class _Run:
 
     def _unit(self, suite: Suite, pair: Pair, unit: str) -> bool:
         """Run one unit; return whether a test ran."""
+        even = unit.startswith(tuple(self.given.even_skipped))
         started, noted = time.monotonic(), pair.compared
 
         def tested(test: str) -> None:
@@ -101,7 +106,7 @@ class _Run:
                 self.compared_at = time.monotonic()
 
         try:
-            found = suite.run(unit, pair.source, tested=tested, tick=pair.tick)
+            found = suite.run(unit, pair.source, tested=tested, tick=pair.tick, even_skipped=even)
         except TimeoutError as error:
             found = Unit(failures=[str(error)])
         pair.check(f"{unit}: end")

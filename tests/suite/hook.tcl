@@ -23,6 +23,13 @@ proc source {args} {
             return -options $options $result
         }
     }
+    if {[info exists ::env(SUITE_EVEN_SKIPPED)] && [string match *support/server.tcl [lindex $args end]]} {
+        rename tags_acceptable suite_tags_acceptable
+        proc tags_acceptable {tags reason} {
+            upvar 1 $reason why
+            return [suite_tags_acceptable [lsearch -all -inline -not -exact $tags external:skip] why]
+        }
+    }
     return $result
 }
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from tests.servers import Server
+from tests.suite.expected import LEFT_OUT
 
 HOOK = Path(__file__).with_name("hook.tcl")
 TICK = 0.1  # seconds
@@ -76,24 +77,20 @@ class Suite:
         *,
         tested: Callable[[str], None],
         tick: Callable[[], None],
+        even_skipped: bool = False,
     ) -> Unit:
-        """Run one unit against `server`; call `tested` after each test, while the suite waits."""
-        command = [
-            "setpriv",
-            "--pdeathsig",
-            "KILL",
-            "tclsh",
-            str(HOOK),
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(server.port),
-            "--single",
-            unit,
-        ]
+        """Run one unit against `server`; call `tested` after each test, while the suite waits.
+
+        `even_skipped`: also the tests that the suite skips against an external server.
+        """
+        command = ["setpriv", "--pdeathsig", "KILL", "tclsh", str(HOOK), "--single", unit]
+        command += ["--host", "127.0.0.1", "--port", str(server.port)]
+        command += [word for test in LEFT_OUT for word in ("--skiptest", test)]
         command += ["--durable", "--baseport", str(20000 + os.getpid() % 10000)]
         reports = str(self._listener.getsockname()[1])
         environment = os.environ | {"SUITE_PORT": reports, "SUITE_PID": str(server.pid), "TERM": "dumb"}
+        if even_skipped:
+            environment["SUITE_EVEN_SKIPPED"] = "1"
         log = self.directory / "output"
         with log.open("wb") as out:
             process = subprocess.Popen(
