@@ -63,6 +63,13 @@ class CorruptError(UnfaithfulError):
     kind = "corrupt"
 
 
+class GivenUpError(ShakerError):
+    """A one-off mode made no progress for as long as it may: trying again later helps."""
+
+    kind = "given_up"
+    exit_code = EXIT_INCOMPLETE
+
+
 class FencedError(ShakerError):
     """A newer worker of the same name owns the target."""
 

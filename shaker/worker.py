@@ -188,6 +188,8 @@ class Worker:
         while True:
             status.beat("loop", within=10.0)
             replication.refresh_state()
+            self._source.attempts.refresh()
+            self._target.attempts.refresh()
             if status.state is not before:
                 log.info("state", state=str(status.state), before=str(before))
                 before = status.state

@@ -27,6 +27,7 @@ ORDER = (
     "target",
     "watch",
     "passwords",
+    "endpoints",
     "config",
     "layers",
     "replication",

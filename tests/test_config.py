@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from shaker.config import Settings, Source
+from shaker.config import Settings
+from shaker.endpoints import Source
 from shaker.errors import SettingsError
 from shaker.layers import SETTINGS, load
 from shaker.passwords import environment_name

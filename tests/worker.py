@@ -48,6 +48,8 @@ class Worker:
             "SHAKER_HEALTH__HOST": "127.0.0.1",
             "SHAKER_HEALTH__PORT": "0",
             "SHAKER_LOG__FORMAT": "json",
+            # What holds up a worker for the good of servers in use has tests of its own, which set it.
+            "SHAKER_RETRY__FULL_SYNC_SECONDS": "0",
             **settings,
         }
         self.arguments = arguments

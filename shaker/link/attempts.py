@@ -5,34 +5,44 @@ from __future__ import annotations
 import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Final
 
 import anyio
 import structlog
 
-from shaker.config import Endpoint, Settings
-from shaker.errors import AccessError, LinkError, SettingsError
+from shaker.config import Settings
+from shaker.endpoints import Endpoint
+from shaker.errors import AccessError, GivenUpError, LinkError, ServerBusyError, SettingsError
 from shaker.link.backoff import Backoff
 from shaker.link.connection import Connection, connect
+from shaker.link.progress import Progress
 from shaker.link.sentinel import resolve
 from shaker.link.tls import tls_context
 from shaker.watch.status import Status
 
 # How long a link has to last before its loss is a first one again: one that works and ends at once, time after
-# time, must not be made anew hundreds of times a second (each full synchronisation forks the source).
-STEADY_SECONDS = 1.0
+# time, must not be made anew hundreds of times a second.
+STEADY_SECONDS: Final = 1.0
+# From this failure in a row at the same place on, `/readyz` names it.
+STUCK_FAILURES: Final = 3
 
 
 class Attempts:
     """What is remembered from one attempt of a side to the next."""
 
-    def __init__(self, settings: Settings, side: str, status: Status) -> None:
+    def __init__(self, settings: Settings, side: str, status: Status, progress: Progress) -> None:
         self._settings = settings
         self.side = side
         self.status = status
         self.log = structlog.get_logger(f"shaker.{side}")
         self.number = 0
         self.behind = 0
+        self._progress = progress
+        self._steps = 0  # of progress, when the side last failed
+        self._failures = 0  # in a row without progress
+        self._failing_since = 0.0
         self._connected_before = False
+        self._connected = False
         self._fresh = False
         self._began = 0.0
         self._works_since: float | None = None
@@ -46,10 +56,15 @@ class Attempts:
         gc.collect()
         self.number += 1
         self._fresh = True
+        self._connected = False
         self._began = self.status.clock()
 
+    def connected(self) -> None:
+        """Record that there is a connection: a failure from here on is about what goes over it."""
+        self._connected = True
+
     def succeeded(self) -> None:
-        """Tell that the connection does its work: if it lasts, the next failure is a first one again."""
+        """Record that the connection does its work: if it lasts, the next failure is a first one again."""
         if not self._fresh:
             return
         self._fresh = False
@@ -59,23 +74,32 @@ class Attempts:
         self.number = 0
         self._works_since = self.status.clock()
 
+    def refresh(self) -> None:
+        """Forget the failures once there is progress, or nothing left to do and a link that lasts."""
+        if self._failures and (self._progress.steps != self._steps or self._rests()):
+            self._forget()
+
+    def _rests(self) -> bool:
+        since = self._works_since
+        return self._progress.at_rest and since is not None and self.status.clock() - since >= STEADY_SECONDS
+
+    def _forget(self) -> None:
+        self._failures = 0
+        self.status.reasons.pop(f"stuck_{self.side}", None)
+
     async def failed(self, error: LinkError, *, give_up: Callable[[], bool]) -> bool:
         """Count and log a failure and wait before the next attempt; False when there is to be none.
 
-        Raises the error where trying again cannot help: wrong credentials outside of follow mode.
+        Raises the error where trying again cannot help outside of follow mode, such as wrong credentials, and
+        GivenUpError where such a mode made no progress for `give_up_after_seconds`.
         """
         if give_up():
             return False
         self.status.count_error(self.side, error.kind, str(error))
-        if isinstance(error, AccessError) and self._settings.mode != "follow":
+        one_off = self._settings.mode != "follow"
+        if isinstance(error, AccessError) and one_off:
             raise error
-        since, self._works_since = self._works_since, None
-        if since is not None and self.status.clock() - since >= max(STEADY_SECONDS, self._waited):
-            self._backoff.reset()
-        seconds = 0.0 if error.kind == "rejected" else self._backoff.next()
-        if isinstance(error, AccessError):
-            seconds = self._settings.retry.access_seconds
-        self._waited = seconds
+        seconds = self._wait(error)
         self.log.warning(
             "link failed",
             side=self.side,
@@ -83,11 +107,52 @@ class Attempts:
             error=error.what,
             hint=error.hint or None,
             seconds=round(self.status.clock() - self._began, 4),
+            failures=self._failures,
             next_try_seconds=round(seconds, 3),
         )
+        if one_off:
+            seconds = min(seconds, self._patience(error))
         self.status.beat(self.side, within=seconds + 60.0)
         await anyio.sleep(seconds)
         return not give_up()
+
+    def _wait(self, error: LinkError) -> float:
+        """Return the seconds to wait: longer and longer where there is no progress from one failure to the next."""
+        retry, now = self._settings.retry, self.status.clock()
+        steps, rests, since = self._progress.steps, self._rests(), self._works_since
+        self._works_since = None
+        further = steps != self._steps
+        if further or rests:
+            self._forget()
+            if since is not None and now - since >= max(STEADY_SECONDS, self._waited):
+                self._backoff.reset()
+        self._steps = steps
+        if not self._failures:
+            self._failing_since = now
+        self._failures += 1
+        if self._failures >= STUCK_FAILURES:
+            self.status.reasons[f"stuck_{self.side}"] = (
+                f"the {self.side} link has failed {self._failures} times in a row without progress; "
+                f"last error: {error}"
+            )
+        if error.kind == "rejected" and further:
+            self._waited = 0.0  # the connection was dropped to make use of what it taught
+        elif isinstance(error, AccessError):
+            self._waited = retry.access_seconds
+        else:
+            waits = isinstance(error, ServerBusyError) or not self._connected
+            self._waited = self._backoff.next(None if waits else max(retry.max_seconds, retry.stuck_seconds))
+        return self._waited
+
+    def _patience(self, error: LinkError) -> float:
+        """Return for how many seconds a one-off mode goes on trying; raises GivenUpError when that is over."""
+        limit = self._settings.give_up_after_seconds
+        left = self._failing_since + limit - self.status.clock()
+        if left <= 0:
+            raise GivenUpError(
+                f"no progress for {limit:g} s (give_up_after_seconds): {error.what}", hint=error.hint
+            ) from error
+        return left
 
 
 def credentials(endpoint: Endpoint) -> tuple[str | None, str | None]:
@@ -116,5 +181,6 @@ async def open_connection(endpoint: Endpoint, side: str, attempts: Attempts) -> 
         connect_timeout=endpoint.connect_timeout_seconds,
         timeout=endpoint.timeout_seconds,
     ) as connection:
+        attempts.connected()
         attempts.log.info("connected", side=side, address=address.text, seconds=round(status.clock() - started, 4))
         yield connection

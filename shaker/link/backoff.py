@@ -24,11 +24,13 @@ class Backoff:
         """Forget the failures."""
         self._failures = 0
 
-    def next(self) -> float:
-        """Return the seconds to wait now."""
+    def next(self, maximum: float | None = None) -> float:
+        """Return the seconds to wait now, up to `maximum` if given."""
         self._failures = min(self._failures + 1, MAX_FAILURES)
         if self._failures == 1:
             return 0.0
         # The same as in redis-py, whose import alone would take a sixth of the worker's start.
         jitter = random.random()  # noqa: S311 - spreads attempts, keeps no secret
-        return min(self._maximum, jitter * self._initial * 2.0 ** (self._failures - 1))
+        return min(
+            self._maximum if maximum is None else maximum, jitter * self._initial * 2.0 ** (self._failures - 1)
+        )

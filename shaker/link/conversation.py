@@ -10,13 +10,13 @@ import structlog
 
 from shaker.codec.rdb_events import Entries, LargeEntry, LargePiece
 from shaker.config import Settings
-from shaker.errors import RefusedError, ServerBusyError
+from shaker.errors import ServerBusyError
 from shaker.link.acknowledgements import Acknowledgements
 from shaker.link.attempts import Attempts
 from shaker.link.connection import Connection
-from shaker.link.distinct import check_distinct
+from shaker.link.full_syncs import FullSyncs, continues
+from shaker.link.introduction import introduce
 from shaker.link.pace import Pace
-from shaker.link.servers import server_name
 from shaker.link.snapshot_extras import SnapshotExtras
 from shaker.link.spool import Spool
 from shaker.link.tls import READ_SIZE
@@ -27,7 +27,6 @@ from shaker.replica.events import (
     CutReached,
     Event,
     FullSync,
-    Introduced,
     KeyCount,
     SnapshotEnd,
     SnapshotLibrary,
@@ -36,7 +35,7 @@ from shaker.replica.events import (
     SnapshotSize,
 )
 from shaker.replica.session import ReplicaSession, ReplicaState
-from shaker.replication import Replication, Resume, Signal, SourceIdentity
+from shaker.replication import Replication, Resume, Signal
 from shaker.target.items import Hold, Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.target.rejections import RESERVED
 from shaker.target.stale import restored_keys
@@ -66,6 +65,7 @@ class Conversation:
         connection: Connection,
         session: ReplicaSession,
         attempts: Attempts,
+        full_syncs: FullSyncs,
     ) -> None:
         self._settings = settings
         self._replication = replication
@@ -73,6 +73,7 @@ class Conversation:
         self._connection = connection
         self._session = session
         self._attempts = attempts
+        self._full_syncs = full_syncs
         self._pace = Pace(FULL_READ, replication.status.clock)
         self.restarts = replication.source_restarts
         self._info: dict[str, str] = {}
@@ -92,40 +93,14 @@ class Conversation:
 
     async def introduce(self) -> None:
         """Shake hands, find out who the source is, and check that it can be one."""
-        session = self._session
         self._asked = self._status.clock()
-        session.start()
-        with self._connection.deadline("the handshake"):
-            while True:
-                await self._connection.send(session.data_to_send())
-                events = session.receive_data(await self._connection.receive())
-                introduced = next((event for event in events if isinstance(event, Introduced)), None)
-                if introduced is not None:
-                    break
-        self._info = info = introduced.info
-        self._status.source.server = server_name(info)
-        if info.get("cluster_enabled") == "1":
-            raise RefusedError(
-                f"the source {self._status.source.address} has cluster mode enabled",
-                hint="replication from a cluster is not built yet: one shard at a time cannot be told apart",
-            )
-        if info.get("role") == "slave" and info.get("master_link_status") != "up":
-            raise ServerBusyError("the source is a replica that has lost its own primary", kind="masterdown")
-        replication = self._replication
-        known = (info.get("master_replid", ""), info.get("master_replid2", ""))
-        replids = tuple(replid for replid in known if replid.strip("0"))
-        replication.source = SourceIdentity(self._settings.source.address.text, info.get("run_id", ""), replids)
-        replication.source_known.set()
-        resume = replication.resume
-        if replication.target_registered and (
-            info.get("role") == "slave" or resume is None or resume.replid not in replids
-        ):
-            # Not who it was: an address can move to the target, and a source be made its replica.
-            await check_distinct(self._settings, replication.source)
+        self._info = await introduce(self._connection, self._session, self._settings, self._replication)
 
     async def request(self) -> None:
         """Ask for the stream where the target stands, or for a snapshot, once the target is known."""
         replication = self._replication
+        await replication.target_ready.wait()
+        await self._full_syncs.turn(lambda: not self._goes_on_from(replication.resume))
         await replication.target_ready.wait()
         if replication.window.drop_unfinished():
             await replication.restart_target()
@@ -143,6 +118,9 @@ class Conversation:
         log.info("psync", replid=replid or "?", offset=offset + 1 if replid else -1)
         self._session.request(replid, offset, database, table=replication.table)
         await self._connection.send(self._session.data_to_send())
+
+    def _goes_on_from(self, resume: Resume | None) -> bool:
+        return resume is not None and continues(self._info, resume)
 
     def _check_not_behind(self, resume: Resume) -> None:
         """Wait for a lagging replica of the same history: asked now, it would answer with a needless snapshot."""
@@ -264,6 +242,7 @@ class Conversation:
 
     def _begin_snapshot(self, event: FullSync) -> None:
         replication, status = self._replication, self._status
+        self._full_syncs.begun()
         self._connected()
         status.begin_snapshot(event.offset)
         status.lag.reset()

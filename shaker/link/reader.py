@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from shaker.config import Endpoint
+from shaker.endpoints import Endpoint
 from shaker.errors import LinkError
 from shaker.link.attempts import credentials
 from shaker.link.connection import Connection, ReplyError, connect

@@ -8,11 +8,13 @@ import structlog
 
 from shaker.config import Settings
 from shaker.errors import LinkError, RefusedError, ServerBusyError
+from shaker.link.abilities import check_abilities
 from shaker.link.attempts import credentials
 from shaker.link.connection import Connection, ReplyError
 from shaker.link.distinct import refuse_one_dataset
 from shaker.link.replies import array, blob, number, record
 from shaker.link.servers import release, server_name
+from shaker.replica.refusals import refusal
 from shaker.replica.session import parse_info
 from shaker.replication import Replication, SourceIdentity
 from shaker.target.expired import ExpiredKeys
@@ -66,7 +68,10 @@ async def register(
         await connection.call("CLIENT", "SETNAME", writer_name(settings.name, identity.token))
         own = number(await connection.call("CLIENT", "ID"))
         # At every connect: an address can lead to another server than before, and to keys that are not ours.
-        await _check_contents(connection, settings, source, info)
+        checkpoint = await _check_contents(connection, settings, source, info)
+        if info.get("run_id") != replication.target_run_id:
+            rule = settings.target.on_existing if checkpoint is None else settings.target.stale_keys
+            await check_abilities(connection, settings, flushes=rule == "flush")
         for _ in range(ATTEMPTS):
             registered = await _attempt(connection, settings.name, identity, own, info.get("run_id", ""))
             if registered is not None:
@@ -83,6 +88,8 @@ async def register(
         text = str(error)
         if is_passing(text):
             raise passing_error(text) from error
+        if text.startswith("DENIED"):
+            raise refusal("target", text, "registering") from error
         raise LinkError(f"the target refuses the registration: {text}", kind="refused") from error
     raise LinkError(f"{ATTEMPTS} registrations lost against other workers of this name", kind="contended")
 
@@ -168,8 +175,8 @@ def _check_server(settings: Settings, source: SourceIdentity, info: dict[str, st
 
 async def _check_contents(
     connection: Connection, settings: Settings, source: SourceIdentity, info: dict[str, str]
-) -> None:
-    """Refuse to write over what is not ours to replace."""
+) -> Checkpoint | None:
+    """Refuse to write over what is not ours to replace; return the checkpoint."""
     name = settings.name
     checkpoint = Checkpoint.parse(record(await connection.call("HGETALL", checkpoint_key(name))))
     if checkpoint is None:
@@ -180,7 +187,7 @@ async def _check_contents(
                 f"the target {settings.target.address.text} holds {keys} keys and no checkpoint of {name!r}",
                 hint="take an empty target, or say what to do with its keys: target.on_existing=merge or flush",
             )
-        return
+        return None
     same = (
         checkpoint.source == source.address
         or checkpoint.replid in source.replids
@@ -191,6 +198,7 @@ async def _check_contents(
             f"checkpoint {name!r} in the target belongs to another source, {checkpoint.source}",
             hint="give this replication its own name (SHAKER_NAME), or replace that source by target.adopt=true",
         )
+    return checkpoint
 
 
 def keyspace(info: dict[str, str]) -> dict[int, int]:

@@ -6,7 +6,7 @@ import anyio
 import structlog
 
 from shaker.address import SENTINEL_SCHEMES, Address
-from shaker.config import Endpoint
+from shaker.endpoints import Endpoint
 from shaker.errors import AccessError, LinkError, SettingsError
 from shaker.link.connection import ReplyError, connect
 from shaker.link.replies import array, blob, number

@@ -12,6 +12,8 @@ from shaker.errors import LinkError
 from shaker.link.attempts import Attempts, credentials, open_connection
 from shaker.link.connection import Connection
 from shaker.link.conversation import Conversation
+from shaker.link.full_syncs import FullSyncs
+from shaker.link.progress import Progress
 from shaker.link.sentinel import follow
 from shaker.link.spool import Spool
 from shaker.link.tasks import together
@@ -31,7 +33,8 @@ class SourceLink:
         self._settings = settings
         self._replication = replication
         self._status = replication.status
-        self._attempts = Attempts(settings, "source", replication.status)
+        self.attempts = Attempts(settings, "source", replication.status, Progress(replication))
+        self._full_syncs = FullSyncs(settings, replication)
         self._reading = anyio.CancelScope()
         self._stopped = False
         self.ended = anyio.Event()  # the last acknowledgement is sent, the connection closed
@@ -49,13 +52,13 @@ class SourceLink:
                     await self._converse(connection)
             except LinkError as error:
                 self._disconnected()
-                await self._attempts.failed(error, give_up=lambda: self._stopped)
+                await self.attempts.failed(error, give_up=lambda: self._stopped)
             finally:
                 self._disconnected()
         self.ended.set()
 
     def _open(self) -> AbstractAsyncContextManager[Connection]:
-        return open_connection(self._settings.source, "source", self._attempts)
+        return open_connection(self._settings.source, "source", self.attempts)
 
     def _disconnected(self) -> None:
         self._replication.handshaking = False
@@ -70,7 +73,9 @@ class SourceLink:
             max_value=self._settings.snapshot.max_value,
             pass_above=self._replication.window.limit // PASS_SHARE,
         )
-        conversation = Conversation(self._settings, self._replication, connection, session, self._attempts)
+        conversation = Conversation(
+            self._settings, self._replication, connection, session, self.attempts, self._full_syncs
+        )
         settings = self._settings.spool
         spool = None if settings.dir is None else Spool(settings.dir, settings.limit)
         self._replication.handshaking = True

@@ -12,6 +12,7 @@ from shaker.config import Settings
 from shaker.errors import CorruptError, LinkError, UnfaithfulError
 from shaker.link.attempts import Attempts, open_connection
 from shaker.link.connection import Connection, ReplyError
+from shaker.link.progress import Progress
 from shaker.link.register import Registered, register
 from shaker.link.rejected import RejectionLog
 from shaker.link.sentinel import follow
@@ -45,7 +46,7 @@ class TargetLink:
         self._replication = replication
         self._status = replication.status
         self._identity = Identity.new()
-        self._attempts = Attempts(settings, "target", replication.status)
+        self.attempts = Attempts(settings, "target", replication.status, Progress(replication))
         self._first = True
         self._run_id = ""
         self._answered_at = 0.0
@@ -65,7 +66,7 @@ class TargetLink:
         await self._replication.source_known.wait()
         while not self._replication.drained.is_set():
             try:
-                async with open_connection(self._settings.target, "target", self._attempts) as connection:
+                async with open_connection(self._settings.target, "target", self.attempts) as connection:
                     with connection.deadline("the registration"):
                         registered = await register(connection, self._settings, self._replication, self._identity)
                     await self._write(connection, registered)
@@ -73,7 +74,7 @@ class TargetLink:
                 self._status.target.connected = False
                 # A connection dropped on purpose is made anew: what it wrote last is not saved yet.
                 give_up = self._give_up if error.kind != "rejected" else bool
-                if not await self._attempts.failed(error, give_up=give_up):
+                if not await self.attempts.failed(error, give_up=give_up):
                     self._replication.drained.set()
             finally:
                 self._status.target.connected = False
@@ -192,7 +193,7 @@ class TargetLink:
     def _report(self, session: TargetSession) -> None:
         """Count what was answered for."""
         for progress in session.progress():
-            self._attempts.succeeded()
+            self.attempts.succeeded()
             self._count(progress.items, session)
             self._replication.answered(session.checkpoint)
             self._check_finished()
@@ -241,7 +242,7 @@ class TargetLink:
             status.beat("target")
             self._told.turn()
             if session.idle:
-                self._attempts.succeeded()
+                self.attempts.succeeded()
             else:
                 idle_since = None
                 if session.waiting and now - self._answered_at > limit:

@@ -15,7 +15,7 @@ import anyio
 from anyio.abc import ByteStream
 from anyio.streams.tls import TLSAttribute, TLSStream
 
-from shaker.config import Endpoint
+from shaker.endpoints import Endpoint
 from shaker.errors import AccessError
 
 # Bytes read of the connection at a time, plain or encrypted.

@@ -9,6 +9,14 @@ from shaker.errors import AccessError, LinkError, ServerBusyError
 # Errors that go away by waiting: the source loads its dataset, or its own primary is not there.
 WAITING: Final = ("LOADING", "MASTERDOWN", "NOMASTERLINK", "BUSY", "TRYAGAIN")
 
+# Without these no replication is possible, whoever the user is.
+REPLICATING: Final = ("PSYNC", "REPLCONF", "INFO")
+
+
+def _named(text: str) -> str:
+    """Return the command that a server does not know: quoted by it, in one way or another."""
+    return text.partition("unknown command ")[2].strip("'`").partition("'")[0].partition("`")[0].upper()[:32]
+
 
 def refusal(side: str, text: str, doing: str) -> LinkError:
     """Return the error for what a server of `side` refused: `text` is its error line, `doing` what was tried."""
@@ -25,6 +33,17 @@ def refusal(side: str, text: str, doing: str) -> LinkError:
         return AccessError(
             f"the {side} forbids what the worker needs while {doing}: {text}",
             hint=f"give the user of {side}.url the ACL rule for it (docs/access.md lists them)",
+        )
+    if code == "DENIED":
+        return AccessError(
+            f"the {side} takes connections from its own machine only (protected mode)",
+            hint=f"give it a password (requirepass), and the worker by {side}.password (SHAKER_{upper}__PASSWORD)",
+        )
+    if "unknown command" in text and _named(text) in REPLICATING:
+        return AccessError(
+            f"the {side} knows no {_named(text)}: {text}",
+            hint="managed services often forbid replication to the outside, and rename-command can take it away; "
+            f"{side}.url needs a server that replicates",
         )
     if code in WAITING:
         return ServerBusyError(f"the {side} is not ready while {doing}: {text}", kind=code.lower())

@@ -66,6 +66,12 @@ class Window:
         """The item that entered last, None when all are answered."""
         return self._items[-1] if self._items else None
 
+    @property
+    def learned(self) -> int:
+        """How much of what it holds is known not to be taken by the target: grows with each command left out."""
+        left_out = sum(len(item.rejections) for item in self._items if isinstance(item, StreamItem))
+        return left_out + (not self._joins)
+
     def put(self, item: Item) -> None:
         """Append an item; the caller looks at `full` before."""
         if isinstance(item, StreamItem):

@@ -63,8 +63,8 @@ async def replicating(
     values = {
         "source": {"url": url or source.url},
         "target": {"url": target.url} | (target_settings or {}),
-        "retry": {"max_seconds": 0.1},
         **settings,
+        "retry": {"max_seconds": 0.1, "full_sync_seconds": 0, **settings.get("retry", {})},  # type: ignore[dict-item]
     }
     made = Settings(**values)  # type: ignore[arg-type]
     direct = Settings(source={"url": source.url}, target={"url": target.url})  # type: ignore[arg-type]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from shaker.codec.resp import encode
-from shaker.config import Endpoint, Settings
+from shaker.config import Settings
+from shaker.endpoints import Endpoint
 from shaker.errors import LinkError
 from shaker.link import acknowledgements as acknowledgements_module
 from shaker.link import conversation as conversation_module

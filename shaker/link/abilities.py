@@ -1,0 +1,72 @@
+"""Whether the target lets the worker do its work, found out before the source is asked for anything.
+
+A command can be missing (rename-command, a managed service), or the worker's user has no right to it. Rights are
+tried in a transaction that cannot be executed: it begins with a command that no server accepts, so that its EXEC is
+refused (redis.io/docs: errors inside a transaction).
+"""
+
+from __future__ import annotations
+
+from shaker.config import Settings
+from shaker.errors import LinkError, RefusedError
+from shaker.link.connection import Connection, ReplyError
+from shaker.link.reader import Request
+from shaker.link.replies import array
+from shaker.target.records import stale_key
+from shaker.target.rejections import is_passing, passing_error
+
+VOID = ("HSET",)  # lacks its arguments
+
+
+async def check_abilities(connection: Connection, settings: Settings, *, flushes: bool) -> None:
+    """Refuse a target without a command that the worker needs; `flushes` tells whether FLUSHALL is one of them.
+
+    Raises RefusedError for a command that is missing, and for FLUSHALL also where the right is; AccessError for
+    any other right.
+    """
+    requests = _requests(settings, flushes=flushes)
+    names = sorted({"EXEC", "HGETALL", "MULTI", "SELECT", "WATCH", *(str(request[0]) for request in requests)})
+    rows = array(await connection.call("COMMAND", "INFO", *names), len(names))
+    missing = [name for name, row in zip(names, rows, strict=True) if not row]
+    if missing:
+        raise RefusedError(
+            f"the target {settings.target.address.text} has no {', '.join(missing)}",
+            hint=f"was it renamed or taken away (rename-command)? give it back{_without(missing)}",
+        )
+    await _try_rights(connection, requests)
+
+
+def _requests(settings: Settings, *, flushes: bool) -> list[Request]:
+    """Return a request of each kind that the worker writes with; HSET, the first of all, comes first."""
+    key = stale_key(settings.name)
+    requests: list[Request] = [("HSET", key, "f", "v"), ("MSET", key, "v"), ("RESTORE", key, 0, "v", "REPLACE")]
+    requests += [("SET", key, "v"), ("SADD", key, "v"), ("SREM", key, "v"), ("PEXPIREAT", key, 1), ("UNLINK", key)]
+    return [*requests, ("FLUSHALL",)] if flushes else requests
+
+
+def _without(missing: list[str]) -> str:
+    if "FLUSHALL" not in missing:
+        return ""
+    return ", or choose target.on_existing=merge and target.stale_keys=sweep, which do not need FLUSHALL"
+
+
+async def _try_rights(connection: Connection, requests: list[Request]) -> None:
+    await connection.call("MULTI")
+    (void,) = await connection.pipeline([VOID])
+    if not isinstance(void, ReplyError):
+        raise LinkError(f"the target accepts {VOID[0]} without arguments", kind="protocol")
+    replies = await connection.pipeline([*requests, ("EXEC",)])
+    for request, reply in zip(requests, replies, strict=False):
+        if isinstance(reply, ReplyError) and is_passing(str(reply)):
+            if request[0] == "FLUSHALL" and str(reply).startswith("NOPERM"):
+                raise RefusedError(
+                    f"the target forbids FLUSHALL: {reply}",
+                    hint=f"give the user of target.url the right to it{_without(['FLUSHALL'])}",
+                )
+            raise passing_error(str(reply))
+    if not (isinstance(replies[-1], ReplyError) and str(replies[-1]).startswith("EXECABORT")):
+        raise (
+            replies[-1]
+            if isinstance(replies[-1], ReplyError)
+            else LinkError("the target executes a transaction that has a fault", kind="protocol")
+        )

@@ -1,0 +1,53 @@
+"""The beginning of each connection to the source: the handshake, and whether this server can be the source."""
+
+from __future__ import annotations
+
+from shaker.config import Settings
+from shaker.errors import RefusedError, ServerBusyError
+from shaker.link.connection import Connection
+from shaker.link.distinct import check_distinct
+from shaker.link.servers import server_name
+from shaker.replica.events import Introduced
+from shaker.replica.session import ReplicaSession
+from shaker.replication import Replication, SourceIdentity
+
+
+async def introduce(
+    connection: Connection, session: ReplicaSession, settings: Settings, replication: Replication
+) -> dict[str, str]:
+    """Shake hands, find out who the source is, and check that it can be one; return its INFO.
+
+    Raises RefusedError for a server that cannot be the source, LinkError where waiting or a new connection helps.
+    """
+    info = await _handshake(connection, session)
+    status = replication.status
+    status.source.server = server_name(info)
+    if info.get("cluster_enabled") == "1":
+        raise RefusedError(
+            f"the source {status.source.address} has cluster mode enabled",
+            hint="replication from a cluster is not built yet: one shard at a time cannot be told apart",
+        )
+    if info.get("role") == "slave" and info.get("master_link_status") != "up":
+        raise ServerBusyError("the source is a replica that has lost its own primary", kind="masterdown")
+    known = (info.get("master_replid", ""), info.get("master_replid2", ""))
+    replids = tuple(replid for replid in known if replid.strip("0"))
+    replication.source = SourceIdentity(settings.source.address.text, info.get("run_id", ""), replids)
+    replication.source_known.set()
+    resume = replication.resume
+    if replication.target_registered and (
+        info.get("role") == "slave" or resume is None or resume.replid not in replids
+    ):
+        # Not who it was: an address can move to the target, and a source be made its replica.
+        await check_distinct(settings, replication.source)
+    return info
+
+
+async def _handshake(connection: Connection, session: ReplicaSession) -> dict[str, str]:
+    session.start()
+    with connection.deadline("the handshake"):
+        while True:
+            await connection.send(session.data_to_send())
+            events = session.receive_data(await connection.receive())
+            introduced = next((event for event in events if isinstance(event, Introduced)), None)
+            if introduced is not None:
+                return introduced.info

@@ -1,0 +1,97 @@
+"""Full syncs are spaced out, and foretold: whether a source goes on is known before it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from shaker.config import Settings
+from shaker.link.full_syncs import FullSyncs, continues
+from shaker.replica.session import parse_info
+from shaker.replication import Replication, Resume
+from shaker.watch.status import Status
+from tests.servers import NAMES, Server, wait_until
+from tests.target.driver import Wire
+
+pytestmark = pytest.mark.anyio
+
+
+def spaced(seconds: float) -> tuple[FullSyncs, Status]:
+    """Return full syncs that are at least so far apart."""
+    settings = Settings(
+        source={"url": "redis://source:6379"},  # type: ignore[arg-type]
+        target={"url": "redis://target:6379"},  # type: ignore[arg-type]
+        retry={"full_sync_seconds": seconds},  # type: ignore[arg-type]
+    )
+    status = Status()
+    return FullSyncs(settings, Replication(status, settings, window_limit=1 << 20)), status
+
+
+async def test_the_second_one_waits_for_its_turn() -> None:
+    """The first one does not; one that is no longer needed does not either."""
+    full_syncs, status = spaced(0.3)
+    await full_syncs.turn(lambda: True)
+    full_syncs.begun()
+    began = status.clock()
+    told: list[str] = []
+
+    def needed() -> bool:
+        told.append(status.reasons.get("full_sync", ""))
+        return True
+
+    await full_syncs.turn(needed)
+    assert status.clock() - began >= 0.3
+    assert "retry.full_sync_seconds" in told[-1]
+    assert status.reasons == {}
+
+    full_syncs, status = spaced(3600)
+    full_syncs.begun()
+    await full_syncs.turn(lambda: not status.reasons)
+    assert status.reasons == {}
+
+
+def info(server: Server) -> dict[str, str]:
+    """Return the INFO of a server as the worker reads it."""
+    raw = server.client().execute_command("INFO", NEVER_DECODE=True)
+    return parse_info(raw if isinstance(raw, bytes) else "".join(f"{k}:{v}\r\n" for k, v in raw.items()).encode())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_whether_a_source_goes_on_is_known_before(server: Callable[..., Server], name: str) -> None:
+    """As the source itself decides, by its INFO: at the ends of its backlog, in the history before, and in none."""
+    source, replica = server(name, repl_backlog_size="16kb"), server(name)
+    replica.replicate(source)
+    client = source.client()
+    for _ in range(40):
+        client.set("key", "x" * 1000)
+    replica.wait_replica(source)
+    now = info(source)
+    replid, end = now["master_replid"], int(now["master_repl_offset"])
+    first = int(now["repl_backlog_first_byte_offset"])
+    promoted = info(replica)["master_replid"]
+    assert promoted == replid
+    for offset in (end, first - 1, first - 2, first + 100, 0):
+        assert continues(now, Resume(replid, offset, 0)) is asked(source, replid, offset)
+    assert not continues(now, Resume("f" * 40, end, 0))
+    assert not asked(source, "f" * 40, end)
+
+    replica.client().replicaof("NO", "ONE")
+    now = info(replica)
+    assert now["master_replid2"] == replid
+    until = int(now["second_repl_offset"]) - 1
+    for offset in (until, until + 50):
+        assert continues(now, Resume(replid, offset, 0)) is asked(replica, replid, offset)
+    assert not continues(info(server(name)), Resume(replid, 100, 0))
+    assert continues({}, Resume(replid, 100, 0))
+
+
+def asked(server: Server, replid: str, offset: int) -> bool:
+    """Whether the server answers +CONTINUE."""
+    wire = Wire(server)
+    try:
+        wire.socket.sendall(f"PSYNC {replid} {offset + 1}\r\n".encode())
+        answer = wait_until(lambda: wire.socket.recv(64).lstrip(b"\n"), "an answer to PSYNC")
+        return answer.startswith(b"+CONTINUE")
+    finally:
+        wire.close()
