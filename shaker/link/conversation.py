@@ -36,6 +36,7 @@ from shaker.replica.events import (
 )
 from shaker.replica.session import ReplicaSession, ReplicaState
 from shaker.replication import Replication, Resume, Signal
+from shaker.target.advance import libraries_request
 from shaker.target.items import Hold, Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.target.rejections import RESERVED
 from shaker.target.stale import restored_keys
@@ -322,20 +323,21 @@ class Conversation:
         for data, requests in self._extras.scripts(replication.scripts):
             self._batches += 1
             replication.put(SnapshotKeys(self._snapshot, self._batches, 0, data, 0, requests))
+        self._put_libraries()
         replication.resume = Resume(event.replid, event.offset, event.database)
-        replication.put(
-            SnapshotFinish(
-                event.replid,
-                event.offset,
-                event.database,
-                self._extras.libraries(),
-                keep_libraries=self._keep_libraries,
-                rejections=tuple(self._extras.losses),
-            )
-        )
+        rejections = tuple(self._extras.losses)
+        replication.put(SnapshotFinish(event.replid, event.offset, event.database, rejections=rejections))
         self.acknowledgements.hurry()
         self._status.snapshot.bytes_done = self._session.snapshot_bytes
         log.info("snapshot received", offset=event.offset, bytes=self._session.snapshot_bytes)
+
+    def _put_libraries(self) -> None:
+        """Have the function libraries applied as a part of the snapshot: refused, they leave it incomplete."""
+        payload = self._extras.libraries()
+        request = libraries_request(payload, self._replication.table, keep=self._keep_libraries)
+        if request:
+            self._batches += 1
+            self._replication.put(SnapshotKeys(self._snapshot, self._batches, 0, request, 0, 1))
 
     def _continue(self, event: Continued) -> None:
         replication = self._replication

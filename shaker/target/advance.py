@@ -44,22 +44,23 @@ def concluding(checkpoint: Checkpoint, transaction: Transaction, applied: int, e
     return advanced(checkpoint, transaction.items[-1]) if transaction.items else checkpoint
 
 
-def snapshot_requests(item: SnapshotStart | SnapshotFinish, fence: bytes, table: CommandTable) -> list[bytes]:
-    """Return what begins or ends a snapshot on the target besides the checkpoint.
+def snapshot_requests(item: SnapshotStart | SnapshotFinish, fence: bytes) -> list[bytes]:
+    """Return what begins or ends a snapshot on the target besides the checkpoint; `fence` writes the fence."""
+    return [encode("FLUSHALL"), fence] if isinstance(item, SnapshotStart) and item.flush else []
 
-    `fence` is the request that writes the fence anew, `table` the target's commands. At the end the function
-    libraries become those of the snapshot; raises UnfaithfulError where the target knows no functions.
+
+def libraries_request(payload: bytes, table: CommandTable, *, keep: bool) -> bytes:
+    """Return the request that makes the function libraries those of a snapshot; empty where there is nothing to do.
+
+    `payload` is that of FUNCTION RESTORE, empty where the source has none; with `keep` they join those of the
+    target, whose commands are in `table`. Raises UnfaithfulError where the target knows no functions.
     """
-    if isinstance(item, SnapshotStart):
-        return [encode("FLUSHALL"), fence] if item.flush else []
-    if item.libraries:
-        if "function" not in table:
-            raise UnfaithfulError(
-                "the source has function libraries, the target knows no functions",
-                hint="take a target of Redis 7.0 or newer, or delete the libraries on the source",
-                kind="function",
-            )
-        return [encode("FUNCTION", "RESTORE", item.libraries, "REPLACE" if item.keep_libraries else "FLUSH")]
-    if "function" in table and not item.keep_libraries:
-        return [encode("FUNCTION", "FLUSH")]
-    return []
+    if payload and "function" not in table:
+        raise UnfaithfulError(
+            "the source has function libraries, the target knows no functions",
+            hint="take a target of Redis 7.0 or newer, or delete the libraries on the source",
+            kind="function",
+        )
+    if payload:
+        return encode("FUNCTION", "RESTORE", payload, "REPLACE" if keep else "FLUSH")
+    return encode("FUNCTION", "FLUSH") if "function" in table and not keep else b""

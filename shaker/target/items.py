@@ -148,17 +148,11 @@ class SnapshotKeys:
 
 @dataclass(slots=True)
 class SnapshotFinish:
-    """The end of a snapshot: the stream begins.
-
-    `libraries` is the payload of FUNCTION RESTORE, empty where the source has none; they replace those of the
-    target, or with `keep_libraries` join them.
-    """
+    """The end of a snapshot, of which everything has taken effect: the stream begins."""
 
     replid: str
     offset: int
     database: int
-    libraries: bytes = b""
-    keep_libraries: bool = False
     rejections: tuple[Rejection, ...] = ()
     size: int = 0
 

@@ -77,6 +77,12 @@ def refused_request(item: SnapshotKeys, position: int, text: str) -> UnfaithfulE
                 hint="SCRIPT FLUSH on the source, if nothing uses its scripts any more",
                 kind="refused_script",
             )
+        if arguments[0] == b"FUNCTION":
+            return UnfaithfulError(
+                f"the target refuses the function libraries of the source: {text[:256]}",
+                hint="is the target older than the source, or is the name of a function taken there?",
+                kind="function",
+            )
         # Of the keys of an MSET the first one: what it holds are strings, which no target refuses one by one.
         key = arguments[1]
         kind = f"RDB type {arguments[3][0]}" if arguments[0] == b"RESTORE" else "a string"

@@ -200,7 +200,7 @@ class TargetSession:
         transaction = self._begin(out)
         transaction.items.append(item)
         transaction.sealed = True
-        for request in snapshot_requests(item, self._fence.command(self._name), self._table):
+        for request in snapshot_requests(item, self._fence.command(self._name)):
             transaction.request(request, out)
         return True
 

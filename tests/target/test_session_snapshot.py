@@ -8,6 +8,7 @@ import pytest
 
 from shaker.codec.resp import encode
 from shaker.errors import ServerBusyError, UnfaithfulError
+from shaker.target.advance import libraries_request
 from shaker.target.items import Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart
 from shaker.target.session import EXEC
 from shaker.transform.restore import functions_payload
@@ -241,12 +242,11 @@ def test_the_libraries_of_the_source(
     """A snapshot's libraries replace those of the target, or join them where that is asked for."""
     target.client().function_load((LIBRARY % (b"old", b"old")).decode())
     payload = functions_payload([LIBRARY % (code, code) for code in codes])
-    fresh.put(
-        SnapshotStart("s", REPLID, 500, flush=False),
-        SnapshotFinish(
-            REPLID, 500, 0, payload, keep_libraries=keep, rejections=(Rejection("MODULE", "m", "lost"),)
-        ),
-    )
+    request = libraries_request(payload, fresh.replication.table, keep=keep)
+    fresh.put(SnapshotStart("s", REPLID, 500, flush=False))
+    if request:
+        fresh.put(SnapshotKeys("s", 1, 0, request, 0, 1))
+    fresh.put(SnapshotFinish(REPLID, 500, 0, rejections=(Rejection("MODULE", "m", "lost"),)))
     fresh.run()
 
     listed = target.client(protocol=2).execute_command("FUNCTION", "LIST")
@@ -259,7 +259,21 @@ def test_libraries_for_a_target_without_functions(server: Callable[..., Server],
     writer = make_writer(server("redis-6.2"))
     writer.register()
     payload = functions_payload([LIBRARY % (b"new", b"new")])
-    writer.put(SnapshotStart("s", REPLID, 500, flush=False), SnapshotFinish(REPLID, 500, 0, payload))
 
     with pytest.raises(UnfaithfulError, match="no functions"):
-        writer.run()
+        libraries_request(payload, writer.replication.table, keep=False)
+
+
+def test_libraries_that_are_refused_are_not_forgotten(fresh: Writer, target: Server) -> None:
+    """The snapshot is not complete without them: the checkpoint says so, and the next worker begins again."""
+    payload = functions_payload([b"#!lua name=new\nerror('needs another version')\n"])
+    fresh.put(SnapshotStart("s", REPLID, 500, flush=False))
+    fresh.put(SnapshotKeys("s", 1, 0, libraries_request(payload, fresh.replication.table, keep=False), 0, 1))
+    fresh.put(SnapshotFinish(REPLID, 500, 0))
+
+    with pytest.raises(UnfaithfulError, match="function libraries") as caught:
+        fresh.run()
+    assert caught.value.kind == "function"
+    checkpoint = checkpoint_of(target)
+    assert checkpoint is not None
+    assert (checkpoint.phase, checkpoint.resumable) == ("snapshot", False)
