@@ -21,6 +21,9 @@ class LeftOut:
     def __init__(self) -> None:
         self._errors: dict[int, str] = {}
 
+    def __len__(self) -> int:
+        return len(self._errors)
+
     def __bool__(self) -> bool:
         return bool(self._errors)
 

@@ -68,9 +68,8 @@ class Window:
 
     @property
     def learned(self) -> int:
-        """How much of what it holds is known not to be taken by the target: grows with each command left out."""
-        left_out = sum(len(item.rejections) for item in self._items if isinstance(item, StreamItem))
-        return left_out + (not self._joins)
+        """How much is known of what the target does not take: grows with each command that is left out."""
+        return len(self.left_out) + (not self._joins)
 
     def put(self, item: Item) -> None:
         """Append an item; the caller looks at `full` before."""
