@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import selectors
+import shlex
 import shutil
 import socket
 import subprocess
@@ -47,13 +48,19 @@ class Suite:
         self._listener = socket.create_server(("127.0.0.1", 0))
 
     def _link_programs(self, program: str) -> None:
-        """Give the suite the programs that it calls: its own server, and the tools of the machine."""
+        """Give the suite the programs that it calls: the server, and tools of its release where they can be found."""
         (self.directory / "src").mkdir()
-        for name in ("redis", "valkey"):
-            (self.directory / "src" / f"{name}-server").symlink_to(program)
+        words = shlex.split(Path(program).read_text().splitlines()[-1]) if _is_launcher(program) else []
+        for family in ("redis", "valkey"):
+            (self.directory / "src" / f"{family}-server").symlink_to(program)
             for tool in ("cli", "benchmark"):
-                if found := shutil.which(f"redis-{tool}"):
-                    (self.directory / "src" / f"{name}-{tool}").symlink_to(found)
+                own = Path(words[-2]).with_name(f"{family}-{tool}") if words else None
+                link = self.directory / "src" / f"{family}-{tool}"
+                if own is not None and own.exists():
+                    link.write_text(f'#!/bin/sh\n{shlex.join([*words[:4], str(own)])} "$@"\n')
+                    link.chmod(0o755)
+                elif found := shutil.which(f"redis-{tool}"):
+                    link.symlink_to(found)
 
     def __enter__(self) -> Self:
         return self
@@ -131,6 +138,12 @@ class Suite:
                 tick()
             for connection in readers:
                 connection.close()
+
+
+def _is_launcher(program: str) -> bool:
+    """Return whether this is a launcher of .ci/redis-servers: `exec loader --library-path … program "$@"`."""
+    with Path(program).open("rb") as file:
+        return file.read(2) == b"#!"
 
 
 def _read_line(connection: socket.socket) -> str:
