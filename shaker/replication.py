@@ -32,6 +32,7 @@ ROUND_TRIPS: Final = 2.0
 # counts as too long: the rest is for what happens between the look at the clock and the target's own.
 MARGIN_FACTOR: Final = 4.0
 MARGIN_SHARE: Final = 0.75
+MOST_SKEW_SECONDS: Final = 3600.0  # clocks that differ by more are wrong, and no margin makes up for that
 
 
 class Resume(NamedTuple):
@@ -180,7 +181,8 @@ class Replication:
         margin = self._settings.expiry.margin_seconds
         if not margin or self._settings.mode != "follow" or self.expiries.by_target:
             return 0.0
-        early = self.status.usual_lag_seconds + abs(self.status.clock_skew_seconds or 0.0)
+        skew = min(abs(self.status.clock_skew_seconds or 0.0), MOST_SKEW_SECONDS)
+        early = self.status.usual_lag_seconds + skew
         seconds = max(margin, MARGIN_FACTOR * early)
         self.status.expiry_margin_seconds = max(self.status.expiry_margin_seconds, seconds)
         return seconds

@@ -6,12 +6,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from shaker.errors import LinkError
 from shaker.link.connection import ReplyError
 from shaker.link.replies import array, number
 
 # An answer that took longer says too little: the clock was read anywhere in between.
 MAX_ROUND_TRIP_SECONDS: Final = 3.0
 ANSWERS: Final = 8
+EARLIEST: Final = 1_000_000_000  # the year 2001: no server with TIME is older
 
 
 class Caller(Protocol):
@@ -47,6 +49,8 @@ class ServerClock:
         except ReplyError:
             self._refused = True  # once more would only fill the server's ACL LOG
             return None
+        if seconds < EARLIEST or not 0 <= microseconds < 1_000_000:
+            raise LinkError("a reply to TIME is no time of today", kind="protocol")
         after = self._own()
         if after - before > MAX_ROUND_TRIP_SECONDS:
             return None
