@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
@@ -149,13 +149,31 @@ class StatusCollector(Collector):
         )
 
 
+class NamedCollector(Collector):
+    """Adds the label `name`, the replication's, to every sample of other collectors: no metric can be without it."""
+
+    def __init__(self, name: str, *collectors: Collector) -> None:
+        self._name = name
+        self._collectors = collectors
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric of the collectors with the label added."""
+        for collector in self._collectors:
+            for family in collector.collect():
+                family.samples = [
+                    sample._replace(labels={"name": self._name, **sample.labels}) for sample in family.samples
+                ]
+                yield family
+
+
 class Metrics:
     """The metrics of one worker and of its process, ready to be written."""
 
     def __init__(self, status: Status, *, ready_max_lag_seconds: float) -> None:
+        of_status = StatusCollector(status, ready_max_lag_seconds=ready_max_lag_seconds)
+        of_process = ProcessCollector(registry=None)
         self._registry = CollectorRegistry()
-        self._registry.register(StatusCollector(status, ready_max_lag_seconds=ready_max_lag_seconds))
-        ProcessCollector(registry=self._registry)
+        self._registry.register(NamedCollector(status.name, of_status, of_process))
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """Return (body, content type): OpenMetrics if the `Accept` header names it, else Prometheus text."""

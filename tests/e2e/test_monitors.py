@@ -40,7 +40,7 @@ def test_eviction_is_named(name: str, source: Server, server: Servers, worker: W
     wait_until(lambda: "the target has evicted" in running.get("/readyz")[1], "the eviction at /readyz")
     evicted = copy.info("stats")["evicted_keys"]
     running.wait_status(lambda document: document["evicted_keys"] == evicted > 0, "the number of evicted keys")
-    assert f"shaker_evicted_keys_total {evicted:.1f}" in running.get("/metrics")[1]
+    assert f'shaker_evicted_keys_total{{name="default"}} {evicted:.1f}' in running.get("/metrics")[1]
 
     copy.config_set("maxmemory", 0)
     copy.config_resetstat()
@@ -82,7 +82,7 @@ def test_the_clocks_are_compared(source: Server, target: Server, worker: Workers
         status = running.wait_status(lambda document: document["clock_skew_seconds"] is not None, "the skew")
         assert abs(status["clock_skew_seconds"]) < 0.1
         assert running.events("clocks differ") == []
-        metric = re.search(r"^shaker_clock_skew_seconds (\S+)$", running.get("/metrics")[1], re.MULTILINE)
+        metric = re.search(r'^shaker_clock_skew_seconds\{name="default"\} (\S+)$', running.get("/metrics")[1], re.MULTILINE)
         assert metric is not None
         assert abs(float(metric[1])) < 0.1
     running = worker(source, target, SHAKER_EXPIRY__MAX_CLOCK_SKEW_SECONDS="0")
@@ -100,7 +100,7 @@ def test_clocks_that_may_not_be_read_are_not_known(source: Server, target: Serve
     running.wait_applied(source)
 
     assert running.status()["clock_skew_seconds"] is None
-    assert "shaker_clock_skew_seconds NaN" in running.get("/metrics")[1]
+    assert 'shaker_clock_skew_seconds{name="default"} NaN' in running.get("/metrics")[1]
 
 
 def test_a_buffer_of_the_source_that_grows_is_named(server: Servers, target: Server, worker: Workers) -> None:

@@ -191,7 +191,7 @@ def test_metrics_come_in_the_format_asked_for(http: httpx.Client) -> None:
 
     assert plain.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert openmetrics.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
-    assert 'shaker_state{state="starting"} 1.0' in plain.text
+    assert 'shaker_state{name="orders",state="starting"} 1.0' in plain.text
     assert openmetrics.text.endswith("# EOF\n")
 
 

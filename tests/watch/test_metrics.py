@@ -46,7 +46,7 @@ PUBLIC = [
 
 @pytest.fixture
 def status() -> Status:
-    status = Status(state=State.STREAMING, version="1.2.3", codec="compiled")
+    status = Status(name="orders", state=State.STREAMING, version="1.2.3", codec="compiled")
     status.stream.received_offset, status.stream.checkpoint_offset = 2500, 900
     status.observe_source_offset(3000)
     status.observe_applied(1000, 7, 0.002)
@@ -64,12 +64,13 @@ def status() -> Status:
 
 
 def samples(status: Status, accept: str = "") -> dict[str, dict[str, float]]:
-    """Every sample by its name, then by its labels written as `a=b`."""
+    """Every sample by its name, then by its labels written as `a=b`, without the one that each has to have."""
     body, content_type = Metrics(status, ready_max_lag_seconds=30).render(accept)
     parse = parse_openmetrics if content_type.startswith("application/openmetrics-text") else parse_prometheus
     found: dict[str, dict[str, float]] = {}
     for family in parse(body.decode()):
         for sample in family.samples:
+            assert sample.labels.pop("name", None) == status.name, sample
             labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
             assert labels not in found.setdefault(sample.name, {}), "a sample that comes twice"
             found[sample.name][labels] = sample.value
@@ -114,6 +115,14 @@ def test_values_are_those_of_the_status(status: Status, accept: str) -> None:
     assert found["shaker_errors_total"] == {"kind=busy,side=target": 1}
     assert found["shaker_build_info"] == {"codec=compiled,version=1.2.3": 1}
     assert found["shaker_last_applied_timestamp_seconds"][""] == pytest.approx(status.last_applied)
+
+
+@pytest.mark.parametrize("name", ["orders", 'with "quotes" and \\', "näme"])
+def test_every_sample_carries_the_name_of_the_replication(name: str) -> None:
+    found = samples(Status(name=name))
+
+    assert found["shaker_ready"] == {"": 0}
+    assert found["process_resident_memory_bytes"][""] > 0
 
 
 def test_exactly_one_state_is_1(status: Status) -> None:
