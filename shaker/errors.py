@@ -84,6 +84,12 @@ class LinkError(ShakerError):
     retry = True
 
 
+class RecordsWipedError(LinkError):
+    """Somebody else removed or replaced the worker's records on the target, and perhaps the data with them."""
+
+    kind = "records_wiped"
+
+
 class ServerBusyError(LinkError):
     """The server answered that it cannot do it now (LOADING, OOM, READONLY, …): waiting helps."""
 

@@ -14,7 +14,7 @@ from shaker.replica.events import Batch
 from shaker.target.expired import ExpiredKeys, expired_nothing
 from shaker.target.expiries import Expiries
 from shaker.target.items import Hold, Item, StreamItem
-from shaker.target.records import LISTING, Checkpoint
+from shaker.target.records import LISTING, Checkpoint, Fence
 from shaker.target.window import Window, position_of
 from shaker.transform.commands import CommandTable
 from shaker.transform.expiry import NEVER, Times
@@ -91,6 +91,10 @@ class Replication:
         self.restart_source = Signal()
         self.source_restarts = 0
         self.target_restart = Signal()
+        self.fence: Fence | None = None  # the one that this worker wrote last
+        self.records_wiped = False  # somebody else took the records: what the checkpoint says may not be there
+        self.refilling = False  # what the target held was this worker's, though it holds no checkpoint any longer
+        self.records_gone = Signal()  # for the target link: the same, noticed while nothing is written
         self.handshaking = False
         self.target_registered = False
         self.cut: Callable[[Hold], None] | None = (
@@ -290,12 +294,14 @@ class Replication:
         if first and checkpoint is not None:
             self.expiries.expired = ExpiredKeys.parse(checkpoint.expired)
         self.checkpoint = checkpoint
-        kept = not first and self.window.recover(checkpoint, same_server_run=same_server_run)
+        wiped, self.records_wiped = self.records_wiped, False
+        self.refilling = wiped or (self.refilling and checkpoint is None)
+        kept = not first and not wiped and self.window.recover(checkpoint, same_server_run=same_server_run)
         if not kept:
             self.window.clear(position_of(checkpoint))
             self.resume = (
                 Resume(checkpoint.replid, checkpoint.offset, checkpoint.database)
-                if checkpoint is not None and checkpoint.resumable
+                if checkpoint is not None and checkpoint.resumable and not wiped
                 else None
             )
             self.loading = self.resume is None

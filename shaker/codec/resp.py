@@ -146,6 +146,19 @@ class ReplyScanner:
         self._counted += done
         return done
 
+    def integer(self) -> int | None:
+        """Read one reply that should be an integer: its value, -1 for any other reply (errors are kept).
+
+        None while it is incomplete; a longer one has to be read whole by further calls.
+        """
+        if self._raw or self._open or self._position >= len(self._buffer) or self._buffer[self._position] != 58:
+            return -1 if self.skip(1) else None
+        start = self._position + 1
+        if not self.skip(1):
+            return None
+        text = self._buffer[start : self._buffer.index(b"\r\n", start)]
+        return int(text) if text.isdigit() and len(text) <= 19 else -1
+
     def array_header(self) -> int | None:
         """Read the header of an array reply: its length, -1 for nil, -2 for an error (kept in `errors`).
 

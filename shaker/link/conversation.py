@@ -258,10 +258,11 @@ class Conversation:
         replication.resume = None
         target = self._settings.target
         flush = target.stale_keys == "flush"
-        if replication.checkpoint is None:
+        ours = replication.checkpoint is not None or replication.refilling
+        if not ours:
             flush = target.on_existing == "flush"
         # What an earlier snapshot or stream of ours left, a snapshot cut short too, may be gone on the source.
-        self._sweeps = sweep = target.stale_keys == "sweep" and replication.checkpoint is not None and not flush
+        self._sweeps = sweep = target.stale_keys == "sweep" and ours and not flush
         log.warning("full sync", replid=event.replid, offset=event.offset, flush=flush, sweep=sweep)
         replication.put(SnapshotStart(self._snapshot, event.replid, event.offset, flush=flush, sweep=sweep))
 

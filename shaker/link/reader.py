@@ -18,7 +18,7 @@ from shaker.replica.refusals import refusal
 TIMEOUT_SECONDS: Final = 5.0
 READING: Final = frozenset(
     {
-        *("DBSIZE", "DUMP", "EXEC", "EXISTS", "INFO", "MEMORY", "MULTI", "PEXPIRETIME", "PTTL"),
+        *("DBSIZE", "DUMP", "EXEC", "EXISTS", "HGETALL", "INFO", "MEMORY", "MULTI", "PEXPIRETIME", "PTTL"),
         *("SCAN", "SCARD", "SELECT", "SRANDMEMBER", "SSCAN", "TIME", "TYPE"),
     }
 )

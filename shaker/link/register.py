@@ -45,6 +45,8 @@ class Registered:
     killed: int
     max_transaction: int  # bytes that one transaction may have on the target
     max_bulk: int = DEFAULT_MAX_BULK  # and one argument
+    lacks: int = 0  # fields that the checkpoint lacks
+    wiped: bool = False  # the fence is gone, or older than the checkpoint: somebody else took or replaced it
     import_mode: bool = False  # it keeps what expires until the source deletes it
 
 
@@ -68,7 +70,8 @@ async def register(
         await connection.call("CLIENT", "SETNAME", writer_name(settings.name, identity.token))
         own = number(await connection.call("CLIENT", "ID"))
         # At every connect: an address can lead to another server than before, and to keys that are not ours.
-        checkpoint = await _check_contents(connection, settings, source, info)
+        ours = replication.records_wiped and info.get("run_id") == replication.target_run_id
+        checkpoint = await _check_contents(connection, settings, source, info, ours=ours)
         if info.get("run_id") != replication.target_run_id:
             rule = settings.target.on_existing if checkpoint is None else settings.target.stale_keys
             await check_abilities(connection, settings, flushes=rule == "flush")
@@ -118,7 +121,17 @@ async def _attempt(
     if refused is not None:
         raise refused
     identity.epoch = fence.epoch
-    return Registered(fence, Checkpoint.parse(record(results[-1] if results else None)), run_id, len(kill), 0)
+    found = record(results[-1] if results else None)
+    checkpoint = Checkpoint.parse(found)
+    return Registered(
+        fence,
+        checkpoint,
+        run_id,
+        len(kill),
+        0,
+        lacks=len(set(Checkpoint._fields).difference(found)),
+        wiped=checkpoint is not None and checkpoint.epoch > (seen.epoch if seen is not None else 0),
+    )
 
 
 async def _limit(connection: Connection, name: str, default: int) -> int:
@@ -174,15 +187,18 @@ def _check_server(settings: Settings, source: SourceIdentity, info: dict[str, st
 
 
 async def _check_contents(
-    connection: Connection, settings: Settings, source: SourceIdentity, info: dict[str, str]
+    connection: Connection, settings: Settings, source: SourceIdentity, info: dict[str, str], *, ours: bool
 ) -> Checkpoint | None:
-    """Refuse to write over what is not ours to replace; return the checkpoint."""
+    """Refuse to write over what is not ours to replace; return the checkpoint.
+
+    `ours`: this worker's checkpoint was there before.
+    """
     name = settings.name
     checkpoint = Checkpoint.parse(record(await connection.call("HGETALL", checkpoint_key(name))))
     if checkpoint is None:
         own = number(await connection.call("EXISTS", fence_key(name)))
         keys = sum(keyspace(info).values()) - own
-        if keys > 0 and settings.target.on_existing == "refuse":
+        if keys > 0 and not ours and settings.target.on_existing == "refuse":
             raise RefusedError(
                 f"the target {settings.target.address.text} holds {keys} keys and no checkpoint of {name!r}",
                 hint="take an empty target, or say what to do with its keys: target.on_existing=merge or flush",

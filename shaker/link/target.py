@@ -9,7 +9,7 @@ import anyio
 import structlog
 
 from shaker.config import Settings
-from shaker.errors import CorruptError, LinkError, UnfaithfulError
+from shaker.errors import CorruptError, LinkError, RecordsWipedError, UnfaithfulError
 from shaker.link.attempts import Attempts, open_connection
 from shaker.link.connection import Connection, ReplyError
 from shaker.link.progress import Progress
@@ -18,7 +18,7 @@ from shaker.link.rejected import RejectionLog
 from shaker.link.sentinel import follow
 from shaker.link.sweep import Sweeper
 from shaker.link.tasks import together
-from shaker.replication import Replication
+from shaker.replication import Replication, Signal
 from shaker.target.items import Item, Rejection, SnapshotFinish, SnapshotKeys, StreamItem
 from shaker.target.records import Checkpoint
 from shaker.target.registration import Identity
@@ -72,6 +72,8 @@ class TargetLink:
                     await self._write(connection, registered)
             except LinkError as error:
                 self._status.target.connected = False
+                if isinstance(error, RecordsWipedError):
+                    self._replication.records_wiped = True
                 # A connection dropped on purpose is made anew: what it wrote last is not saved yet.
                 give_up = self._give_up if error.kind != "rejected" else bool
                 if not await self.attempts.failed(error, give_up=give_up):
@@ -87,6 +89,15 @@ class TargetLink:
     async def _write(self, connection: Connection, registered: Registered) -> None:
         replication, status = self._replication, self._status
         checkpoint = registered.checkpoint
+        replication.fence, replication.records_gone = registered.fence, Signal()
+        if registered.wiped or replication.records_wiped:
+            replication.records_wiped = True
+            log.warning(
+                "records wiped",
+                checkpoint=checkpoint.phase if checkpoint else "none",
+                effect="the target may lack data that the checkpoint covers: a full resync follows",
+                hint="who used FLUSHALL, FLUSHDB, SWAPDB or DEL there, or restored another dataset?",
+            )
         kept = replication.registered(
             checkpoint, same_server_run=registered.run_id == self._run_id, first=self._first
         )
@@ -121,6 +132,7 @@ class TargetLink:
             on_rejected=self._rejected,
             max_transaction=registered.max_transaction,
             max_bulk=registered.max_bulk,
+            lacks=registered.lacks,
         )
         self._recall_rejections(session)
         # What took effect although its answer was lost with the connection counts like everything else.
@@ -135,6 +147,7 @@ class TargetLink:
             lambda: self._tend(session),
             lambda: self._sweeper.run(session),
             self._restart,
+            self._wiped,
             lambda: follow(self._settings.target, connection.address),
         )
 
@@ -150,6 +163,10 @@ class TargetLink:
                 raise passing_error(refused)
             if refused:
                 log.warning("scripts refused", error=refused.split("'")[0][:120])
+
+    async def _wiped(self) -> None:
+        await self._replication.records_gone.wait()
+        raise RecordsWipedError("the worker's records on the target were removed or replaced")
 
     async def _restart(self) -> None:
         await self._replication.target_restart.wait()

@@ -12,12 +12,13 @@ from shaker.errors import LinkError
 from shaker.link.backoff import Backoff
 from shaker.link.clock import ServerClock
 from shaker.link.connection import ReplyError
-from shaker.link.reader import open_reader
-from shaker.link.replies import blob
+from shaker.link.reader import Reader, Request, open_reader
+from shaker.link.replies import blob, record
 from shaker.replica.refusals import refusal
 from shaker.replica.session import parse_info
 from shaker.replication import Replication
 from shaker.target.expired import ExpiredKeys
+from shaker.target.records import Fence, checkpoint_key, fence_key
 
 log = structlog.get_logger("shaker.target")
 
@@ -67,6 +68,7 @@ class TargetMonitor:
                     self._status.observe_round_trip("target", self._status.clock() - asked)
                     self._replication.observe_expired(late, ExpiredKeys.of(info))
                     self._observe(info)
+                    await self._check_records(target)
                     self._status.clock_offsets["target"] = await clock.offset()
                     self._watch_clocks()
                 backoff.reset()
@@ -104,6 +106,15 @@ class TargetMonitor:
             )
         else:
             status.reasons.pop("eviction", None)
+
+    async def _check_records(self, target: Reader) -> None:
+        """Have the target link notice, while it writes nothing, that somebody else took or replaced its records."""
+        replication, name = self._replication, self._settings.name
+        fence, written = replication.fence, replication.checkpoint is not None
+        requests: list[Request] = [("HGETALL", fence_key(name)), ("EXISTS", checkpoint_key(name))]
+        found, exists = await target.results(requests, "reading the worker's records")
+        if replication.fence is fence and (Fence.parse(record(found)) != fence or (written and not exists)):
+            replication.records_gone.set()
 
     def _watch_clocks(self) -> None:
         """Warn once for each time that the clocks come to differ by more than the setting allows."""

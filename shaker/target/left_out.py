@@ -20,15 +20,14 @@ class LeftOut:
 
     def __init__(self) -> None:
         self._errors: dict[int, str] = {}
-
-    def __len__(self) -> int:
-        return len(self._errors)
+        self.added = 0  # how often one was
 
     def __bool__(self) -> bool:
         return bool(self._errors)
 
     def add(self, number: int, error: str) -> None:
         """Have a command left out from now on; raises UnfaithfulError when they are too many."""
+        self.added += number not in self._errors
         self._errors[number] = error
         if len(self._errors) > MAX_LEFT_OUT:
             raise UnfaithfulError(

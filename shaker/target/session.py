@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from shaker.codec.resp import encode
+from shaker.errors import RecordsWipedError
 from shaker.target.advance import concluding, snapshot_requests
 from shaker.target.databases import SELECT_0, Databases
 from shaker.target.expiries import Expiries
@@ -42,7 +43,7 @@ class TargetSession:
     `checkpoint` is the one read at the registration; `fence` the registration's own. `on_rejected` is called for
     each command that the target rejected in itself, before the checkpoint that counts it is written. A transaction
     of more than `max_transaction` bytes is one that the target cannot take, and so is an argument of more than
-    `max_bulk`.
+    `max_bulk`. `lacks` is how many fields of the record the target lacked at the registration.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class TargetSession:
         on_rejected: Callable[[Rejection], None],
         max_transaction: int = 1 << 62,
         max_bulk: int = DEFAULT_MAX_BULK,
+        lacks: int = len(Checkpoint._fields),
     ) -> None:
         # The newest one that the target answered for, by whom the next one is written.
         self.checkpoint = checkpoint._replace(epoch=fence.epoch, connection=fence.connection)
@@ -76,6 +78,7 @@ class TargetSession:
         self._forwarder = Forwarder(
             window, expiries, self._databases, table, max_transaction=max_transaction, max_bulk=max_bulk
         )
+        self._lacks = lacks  # how many fields the checkpoint may get by the next write
         self._sweep: SweepStep | None = None  # to be written
         self._sweeps_first = checkpoint.sweeps_first  # as the newest transaction leaves the checkpoint
         self._persist = False
@@ -200,6 +203,7 @@ class TargetSession:
         transaction = self._begin(out)
         transaction.items.append(item)
         transaction.sealed = True
+        transaction.wipes = isinstance(item, SnapshotStart) and item.flush
         for request in snapshot_requests(item, self._fence.command(self._name)):
             transaction.request(request, out)
         return True
@@ -237,7 +241,7 @@ class TargetSession:
         self._window.take()
         self._forwarder.send(item, transaction, out)
         if batch.records is not None:
-            transaction.sealed = True
+            transaction.sealed = transaction.wipes = True
             if batch.records.moved_to is not None:
                 transaction.select(batch.records.moved_to, out)
                 transaction.request(encode("DEL", fence_key(self._name), checkpoint_key(self._name)), out)
@@ -357,7 +361,17 @@ class TargetSession:
                 self._databases.answered(step)
         return answered
 
+    def _check_record(self, new_fields: int, *, wiped: bool = False) -> None:
+        """Raise RecordsWipedError where the checkpoint got fields that it had; `wiped`: the worker took them."""
+        lacks, self._lacks = self._lacks, 0
+        if new_fields > lacks and not wiped:
+            raise RecordsWipedError(
+                f"the checkpoint on the target was removed or replaced: {new_fields} fields of it were gone",
+                hint="who used FLUSHALL, FLUSHDB, SWAPDB or DEL there? what else is gone only a full resync brings",
+            )
+
     def _restored(self, step: Requests) -> None:
+        self._check_record(step.new_fields)
         last = step.items[-1]
         self.pipelined -= sum(item.size for item in step.items)
         self._window.answered(len(step.items))
@@ -367,6 +381,7 @@ class TargetSession:
     def _committed(self, transaction: Transaction) -> None:
         checkpoint = transaction.checkpoint
         assert checkpoint is not None  # its end was sent
+        self._check_record(transaction.new_fields, wiped=transaction.wipes)
         swaps = bool(transaction.lacking) and self._open is not None and self._open.swaps
         for rejection in (*transaction.rejections, *self._expiries.committed(transaction.lacking, swaps=swaps)):
             self._reject(rejection)

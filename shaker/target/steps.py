@@ -67,6 +67,8 @@ class Transaction:
     rejections: list[Rejection] = field(default_factory=list)  # commands that failed inside EXEC
     lacking: list[Lacking] = field(default_factory=list)  # those of them whose key may have expired early
     walk: Walk | None = None  # finds them
+    wipes: bool = False  # the worker's records are gone before its end writes them again
+    new_fields: int = 0  # how many the checkpoint got
 
     def run(self, sent: Sent, pieces: tuple[bytes, ...], out: list[bytes]) -> None:
         """Send a run of commands of an item, as `sent` describes it."""
@@ -137,6 +139,7 @@ class Requests:
     items: list[SnapshotKeys]
     left: int = 0
     unfinished: bool = False
+    new_fields: int = 0  # how many the checkpoint got
 
     @property
     def owed(self) -> bool:
@@ -227,9 +230,13 @@ class ReplyReader:
         probe.missing.add(database)
 
     def _requests(self, step: Requests) -> bool:
-        # The HSET at the end answers an integer, all before it +OK.
-        step.left -= self._replies.skip_same(OK, step.left - 1)
-        step.left -= self._replies.skip(step.left)
+        # The HSET of the checkpoint at the end answers an integer, all before it +OK.
+        before = step.left if step.unfinished else step.left - 1
+        before -= self._replies.skip_same(OK, before)
+        before -= self._replies.skip(before)
+        step.left = before + (not step.unfinished)
+        if step.left == 1 and not step.unfinished and (new_fields := self._replies.integer()) is not None:
+            step.left, step.new_fields = 0, new_fields
         for position, text in self._replies.errors:
             if is_passing(text):
                 raise passing_error(text)
@@ -280,7 +287,13 @@ class ReplyReader:
             transaction.results = header
             replies.clear_errors()
         while transaction.results:
-            got = replies.skip_same(OK, transaction.results) or replies.skip(min(transaction.results, MAX_ERRORS))
+            left = transaction.results - 1  # before the HSET of the checkpoint
+            if left:
+                got = replies.skip_same(OK, left) or replies.skip(min(left, MAX_ERRORS))
+            elif (new_fields := replies.integer()) is not None:
+                got, transaction.new_fields = 1, new_fields
+            else:
+                got = 0
             if replies.errors:
                 self._reject_results(transaction, transaction.commands - transaction.results)
             transaction.results -= got

@@ -57,6 +57,11 @@ class Window:
         return self.size >= self.limit
 
     @property
+    def learned(self) -> int:
+        """How often a connection learned what the next ones do otherwise: it grows."""
+        return self.left_out.added + len(self.required) + (not self._joins)
+
+    @property
     def base(self) -> Position | None:
         """The position of everything that left the window."""
         return self._base[-1] if self._base else None
@@ -65,11 +70,6 @@ class Window:
     def last(self) -> Item | None:
         """The item that entered last, None when all are answered."""
         return self._items[-1] if self._items else None
-
-    @property
-    def learned(self) -> int:
-        """How much is known of what the target does not take: grows with each command that is left out."""
-        return len(self.left_out) + (not self._joins)
 
     def put(self, item: Item) -> None:
         """Append an item; the caller looks at `full` before."""

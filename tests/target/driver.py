@@ -200,6 +200,7 @@ class Writer:
             register(self.wire, self.settings, self.replication, self.identity)  # type: ignore[arg-type]
         )
         self.registered = registered
+        self.replication.records_wiped |= registered.wiped
         kept = self.replication.registered(
             registered.checkpoint, same_server_run=registered.run_id == self._run_id, first=self.first
         )
@@ -216,6 +217,7 @@ class Writer:
             expiries=self.replication.expiries,
             on_rejected=self.rejections.append,
             max_bulk=registered.max_bulk,
+            lacks=registered.lacks,
         )
         self.sent.clear()
         self._executed = 0
