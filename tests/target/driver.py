@@ -205,7 +205,7 @@ class Writer:
             registered.checkpoint, same_server_run=registered.run_id == self._run_id, first=self.first
         )
         self.first = False
-        self._run_id = registered.run_id
+        self._run_id = self.replication.target_run_id = registered.run_id
         self.session = TargetSession(
             name=self.settings.name,
             window=self.replication.window,
