@@ -86,6 +86,7 @@ def _run(arguments: Sequence[str]) -> int:
 
     from shaker.watch import log
 
+    log.write_aside()
     log.configure(loaded.settings.log.format, loaded.settings.log.level)
     for secret in loaded.secrets():
         log.hide(secret)
@@ -102,6 +103,8 @@ def _run(arguments: Sequence[str]) -> int:
     except Exception:
         structlog.get_logger().exception("worker ended by a bug", exit_code=EXIT_BUG)
         return EXIT_BUG
+    finally:
+        log.close()
 
 
 def _lighten_imports() -> None:

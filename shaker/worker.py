@@ -21,13 +21,14 @@ from shaker.link.target_monitor import TargetMonitor
 from shaker.link.true_expiries import TrueExpiries
 from shaker.replication import Replication
 from shaker.watch.health import HealthServer
+from shaker.watch.log import dropped_lines
 from shaker.watch.status import State, Status
 
 log = structlog.get_logger("shaker")
 
 TICK_SECONDS = 0.2
 PROGRESS_SECONDS = 5.0
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 # The window holds what is received and not yet answered; the rest of the memory limit is for one value or command
 # in assembly and for the copies that sending makes.
 WINDOW_SHARE = 4
@@ -164,8 +165,10 @@ class Worker:
         await self._stop.wait()
 
     async def _signals(self, scope: anyio.CancelScope) -> None:
+        # nohup starts a command with SIGHUP ignored: it must stay so.
+        listened = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         try:
-            with anyio.open_signal_receiver(*SIGNALS) as received:
+            with anyio.open_signal_receiver(*listened) as received:
                 async for number in received:
                     log.info("signal", name=number.name)
                     if self._stop.is_set():
@@ -190,6 +193,7 @@ class Worker:
             replication.refresh_state()
             self._source.attempts.refresh()
             self._target.attempts.refresh()
+            status.log_lines_dropped = dropped_lines()
             if status.state is not before:
                 log.info("state", state=str(status.state), before=str(before))
                 before = status.state

@@ -235,3 +235,54 @@ def test_the_worker_starts_without_what_it_does_not_use() -> None:
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+PRESS = """
+import os, signal, sys
+class Press:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), getattr(signal, sys.argv[2]))
+sys.meta_path.insert(0, Press())
+from shaker.__main__ import main
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "number", "command"),
+    [
+        *(
+            (module, "SIGINT", "run")
+            for module in ("shaker.cli", "structlog", "pydantic", "shaker.worker", "uvloop")
+        ),
+        *(("pydantic", number, "run") for number in ("SIGTERM", "SIGQUIT", "SIGHUP")),
+        *((module, "SIGINT", "config") for module in ("shaker.cli", "rich.console")),
+    ],
+)
+def test_a_signal_during_the_imports_leaves_no_traceback(module: str, number: str, command: str) -> None:
+    """Ctrl-C in the first moments, at a module that is being imported: 75, and nothing more is said."""
+    done = subprocess.run(
+        ["env", "--default-signal", sys.executable, "-c", PRESS, module, number, command],
+        env={**os.environ, **URLS, "SHAKER_HEALTH__PORT": "0"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stderr) == (75, "")
+
+
+def test_nohup_is_obeyed() -> None:
+    """SIGHUP that is ignored from the start stays so: the terminal may go, the worker does not."""
+    done = subprocess.run(
+        ["env", "--ignore-signal=HUP", sys.executable, "-c", PRESS, "pydantic", "SIGHUP", "run", "--help"],
+        env={**os.environ, **URLS},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")

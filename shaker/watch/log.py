@@ -10,11 +10,15 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO, cast
 from urllib.parse import quote
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from shaker.watch.output import LineWriter
+
+STDOUT = 1  # the file descriptor
 
 MASK = "***"
 
@@ -23,6 +27,7 @@ _SHORT = 4
 _MAX_DEPTH = 8
 
 _secrets: dict[str, re.Pattern[str]] = {}
+_writer: LineWriter | None = None
 
 
 def hide(secret: str) -> None:
@@ -65,13 +70,37 @@ def _printable(logger: WrappedLogger, method: str, event: MutableMapping[str, An
     }
 
 
+def write_aside() -> None:
+    """Have `configure` write by a thread from now on, so that a standard output that nobody reads stops nothing."""
+    global _writer
+    _writer = _writer or LineWriter(STDOUT, _report_dropped)
+
+
+def close() -> None:
+    """Give the last lines a second to be written."""
+    if _writer is not None:
+        _writer.close()
+
+
+def dropped_lines() -> int:
+    """Return how many lines were dropped because standard output did not take them."""
+    return 0 if _writer is None else _writer.dropped
+
+
+def _report_dropped(count: int) -> None:
+    structlog.get_logger("shaker").warning(
+        "log lines dropped", count=count, hint="standard output was not read, closed or full: look at what reads it"
+    )
+
+
 def configure(format: str = "auto", level: str = "info") -> None:  # noqa: A002 - the setting's own name
     """Send all logs of this process to standard output.
 
     `format` is `json`, `console`, or `auto`: console on a terminal, else JSON. `level` is the least level
     written: `debug`, `info`, `warning` or `error`. May be called again, for instance with other settings.
     """
-    console = format == "console" or (format == "auto" and sys.stdout.isatty())
+    terminal = sys.stdout.isatty()
+    console = format == "console" or (format == "auto" and terminal)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -92,16 +121,14 @@ def configure(format: str = "auto", level: str = "info") -> None:  # noqa: A002 
     if console:
         last: list[Processor] = [
             _printable,
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
-            ),
+            structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=structlog.dev.plain_traceback),
         ]
     else:
         last = [structlog.processors.JSONRenderer(ensure_ascii=True)]
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A key that is not UTF-8 must not cost the line that names it.
         sys.stdout.reconfigure(errors="backslashreplace")
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(sys.stdout if _writer is None else cast(TextIO, _writer))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

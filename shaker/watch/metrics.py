@@ -110,6 +110,11 @@ class StatusCollector(Collector):
             ("shaker_expiries_copied", "Keys copied again because of an expiry.", status.expiries_copied),
             ("shaker_evicted_keys", "Keys that the target evicted.", status.evicted_keys),
             (
+                "shaker_log_lines_dropped",
+                "Log lines dropped because standard output did not take them.",
+                status.log_lines_dropped,
+            ),
+            (
                 "shaker_reserved_keys_skipped",
                 "Records of other workers left out: keys and commands.",
                 status.reserved_keys_skipped,

@@ -110,6 +110,7 @@ class Status:
     reserved_keys_skipped: int = 0
     empty_keys_skipped: int = 0  # aggregates without elements in snapshots
     expired_keys_skipped: int = 0  # keys that had expired before their snapshot was made
+    log_lines_dropped: int = 0  # that standard output did not take
     received_bytes: int = 0
     sent_bytes: int = 0
     window_bytes: int = 0
@@ -308,6 +309,7 @@ class Status:
             "unconfirmed_bytes": self.unconfirmed_bytes,
             "spool_bytes": self.spool_bytes,
             "evicted_keys": self.evicted_keys,
+            "log_lines_dropped": self.log_lines_dropped,
             "clock_skew_seconds": None if skew is None else round(skew, 3),
             "sweep": {
                 "keys_listed": self.sweep_listed,

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT in each state: exit 0 exactly when all that was read is committed, else 75."""
+"""SIGTERM, SIGINT, SIGQUIT and SIGHUP in each state: exit 0 exactly when all that was read is committed, else 75."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from tests.worker import Worker
 Servers = Callable[..., Server]
 Workers = Callable[..., Worker]
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = [
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    # As nohup has it, the worker leaves alone what is ignored from the start.
+    *([] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]),
+]
 
 
 def send(running: Worker, number: int = signal.SIGTERM) -> None:
