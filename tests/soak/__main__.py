@@ -55,7 +55,7 @@ def main() -> int:
         default=None,
         help="big values, functions, RESTORE and more all the time; by default unless --only is given",
     )
-    parser.add_argument("--log", type=Path, default=None, help="write the log of the last worker there if it fails")
+    parser.add_argument("--log", type=Path, default=None, help="write the logs of all workers there if it fails")
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else random.randrange(1 << 31)
     console = Console(highlight=False, width=110)
@@ -113,8 +113,8 @@ def main() -> int:
         for line in [*found, *world.complaints]:
             console.print(line, style="red", markup=False)
         failed = bool(found or world.complaints or verdict.lost or verdict.doubled)
-        if failed and given.log is not None and world.worker is not None:
-            given.log.write_text("\n".join(world.worker.output))
+        if failed and given.log is not None:
+            given.log.write_text(world.logs)
     console.print("FAILED" if failed else "equal, nothing lost, nothing doubled", style="bold")
     return int(failed)
 

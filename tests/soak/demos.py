@@ -16,7 +16,7 @@ from typing import Final
 from tests.soak.busy import Busy
 from tests.worker import ROOT
 
-LONGEST: Final = 300.0  # seconds that one run may take
+LONGEST: Final = 900.0  # seconds that one run may take
 VERDICTS: Final = ("EQUAL", "DIFFERENT")
 
 
@@ -24,7 +24,7 @@ def demonstrate(arguments: list[str]) -> tuple[str, str]:
     """Run the demonstration once; return EQUAL, DIFFERENT or "failed", and all that it wrote."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("SHAKER_")}
     command = ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", "shaker", "demo", *arguments]
-    done = subprocess.run(
+    with subprocess.Popen(
         command,
         cwd=ROOT,
         env=environment,
@@ -32,14 +32,18 @@ def demonstrate(arguments: list[str]) -> tuple[str, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=LONGEST,
-        check=False,
-    )
-    said = next((line for line in done.stdout.splitlines() if line.startswith(VERDICTS)), "")
-    verdict = said.partition(":")[0] or "failed"
-    if verdict == "EQUAL" and done.returncode:
-        verdict = "failed"
-    return verdict, done.stdout
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=LONGEST)
+        except BaseException as error:
+            process.terminate()  # it takes its servers and its worker along
+            output, _ = process.communicate(timeout=60)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+    said = next((line for line in output.splitlines() if line.startswith(VERDICTS)), "")
+    if not said or (said.startswith("EQUAL") and process.returncode):
+        return "failed", output
+    return said.partition(":")[0], output
 
 
 def main() -> int:

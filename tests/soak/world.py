@@ -22,6 +22,8 @@ from tests.worker import Worker
 POLL_SECONDS = 0.2
 # A silent link counts as lost after this: the run is to see many losses, not to wait for few.
 TIMEOUT_SECONDS = 4
+# Seconds that a worker's margin may have grown by when it was killed, after its status was read.
+UNSEEN_MARGIN = 5.0
 RESIDENT_LIMIT = 250 * 1024 * 1024
 
 
@@ -63,9 +65,11 @@ class World:
             "SHAKER_TARGET__STALE_KEYS": stale_keys,
         }
         self.worker: Worker | None = None
+        self._workers: list[Worker] = []  # all of the run
         self.complaints: list[str] = []
         self.resident: list[int] = []
         self.paused = False
+        self._rejected = False
         self._last: dict[int, dict[str, Any]] = {}
         self._ended = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="poller", daemon=True)
@@ -89,7 +93,13 @@ class World:
         """Start a worker, the newest one of its name from now on."""
         worker = Worker(self.source_proxy.url, self.target_proxy.url, **self._settings)
         self.worker = worker.start()
+        self._workers.append(worker)
         return worker
+
+    @property
+    def logs(self) -> str:
+        """The logs of all workers of the run, in the order of their starts."""
+        return "\n".join(f"worker {worker.pid}\n" + "\n".join(worker.output) for worker in self._workers)
 
     def end_worker(self, number: int, codes: tuple[int, ...]) -> None:
         """End the worker by a signal; its code must be one of `codes`."""
@@ -137,9 +147,16 @@ class World:
                 self.resident.append(resident_bytes(worker.pid))
                 if self.resident[-1] > RESIDENT_LIMIT:
                     self.complain(f"the worker has {self.resident[-1] >> 20} MiB")
+                self._check_rejected(status)
             except (OSError, ValueError, AssertionError, StopIteration):
                 continue  # it starts, or it was just killed
             self._check_alive(worker)
+
+    def _check_rejected(self, status: dict[str, Any]) -> None:
+        """Complain once of commands that the target rejects: the source has taken them."""
+        if status["rejected_commands"] and not self._rejected:
+            self._rejected = True
+            self.complain(f"rejected: {status['reasons']}")
 
     def _document(self, worker: Worker, path: str) -> dict[str, Any]:
         port = next(int(event["port"]) for event in worker.events("health server started"))
@@ -157,6 +174,12 @@ class World:
             return
         if code != 200 and worker is self.worker and not self.paused:
             self.complain(f"not alive: {body}")
+
+    @property
+    def margin(self) -> float:
+        """The most that an expiry may lie later on the target, in seconds."""
+        margins = (document["expiries"]["margin_seconds"] for document in list(self._last.values()))
+        return max(margins, default=0.0) + UNSEEN_MARGIN
 
     def total(self, *path: str) -> int:
         """Return the sum of a number of the status over all workers of the run, as last seen of each."""
@@ -191,14 +214,13 @@ class World:
         return before, last
 
     def settle(self, seconds: float = 180.0) -> None:
-        """Wait until all that the source has is applied and the worker is ready; complain of rejected commands."""
+        """Wait until all that the source has is applied and the worker is ready, which rejected commands prevent."""
         worker = self.worker
         assert worker is not None
-        rejected = worker.wait_applied(self.source, seconds)["rejected_commands"]
-        if rejected:
-            self.complain(f"{rejected} commands were rejected: {worker.get('/readyz')[1]}")
-            return  # it will not be ready
-        worker.wait(lambda: self._is_ready(worker), "readiness", seconds)
+        status = worker.wait_applied(self.source, seconds)
+        self._check_rejected(status)
+        if not self._rejected:
+            worker.wait(lambda: self._is_ready(worker), "readiness", seconds)
 
     @staticmethod
     def _is_ready(worker: Worker) -> bool:
