@@ -77,11 +77,10 @@ class Expiries:
             return []
         return [(part.database, request) for request in self._remember([key])]
 
-    def committed(self, failed: list[Lacking], *, swaps: bool) -> list[Rejection]:
+    def committed(self, failed: list[Lacking]) -> list[Rejection]:
         """Note that what was `owed` has taken effect, and keys that differ since commands failed: to be copied.
 
-        Returns the rejections of those that cannot have failed because a key has expired early, and with `swaps`
-        of all: their databases have been swapped since.
+        Returns the rejections of those that cannot have failed because a key has expired early.
         """
         self.lacking.clear()
         if not failed:
@@ -91,15 +90,18 @@ class Expiries:
         for database, arguments, rejection, _ in failed:
             found = rewrite(encode(*arguments), times, any_waiting=True)
             keys = found.copying | found.doubtful
-            if times.passed and keys and not swaps:
+            if times.passed and keys:
                 self.lacking.setdefault(database, set()).update(keys)
             else:
                 rejections.append(rejection)
         return rejections
 
-    def owed(self) -> list[tuple[int, bytes]]:
-        """Return the requests that remember the keys in `lacking`, with the database of each."""
-        return self._remember_copying(self.lacking)
+    def owed(self, moved: Callable[[int], int]) -> list[tuple[int, bytes]]:
+        """Return the requests that remember the keys in `lacking`, with the database of each.
+
+        They are sent at the end of a transaction, whose SWAPDBs have `moved` what was in a database to another one.
+        """
+        return self._remember_copying({moved(database): keys for database, keys in self.lacking.items()})
 
     def restore(self, entries: Entries) -> tuple[Restored, list[bytes]]:
         """Return the requests for keys of a snapshot, and requests to send behind them."""

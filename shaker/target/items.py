@@ -24,7 +24,10 @@ class Rejection(NamedTuple):
 
 
 class Lacking(NamedTuple):
-    """A command that failed as it does when its key is missing, in a database; the key may have expired early."""
+    """A command that failed as it does when its key is missing; the key may have expired early.
+
+    `database` is where its transaction has left what it found in its own.
+    """
 
     database: int
     arguments: list[bytes]

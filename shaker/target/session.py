@@ -334,7 +334,7 @@ class TargetSession:
                     self._reject(rejection)
         for rejection in transaction.left_out:
             self._reject(rejection)
-        self._forwarder.beside(self._expiries.owed(), transaction, out)
+        self._forwarder.beside(self._expiries.owed(transaction.moved), transaction, out)
         known = self.checkpoint._replace(rejected=self._rejected, rejected_last=self._rejected_last)
         checkpoint = concluding(known, transaction, self._applied, self._expiries)
         transaction.checkpoint = checkpoint
@@ -382,8 +382,7 @@ class TargetSession:
         checkpoint = transaction.checkpoint
         assert checkpoint is not None  # its end was sent
         self._check_record(transaction.new_fields, wiped=transaction.wipes)
-        swaps = bool(transaction.lacking) and self._open is not None and self._open.swaps
-        for rejection in (*transaction.rejections, *self._expiries.committed(transaction.lacking, swaps=swaps)):
+        for rejection in (*transaction.rejections, *self._expiries.committed(transaction.lacking)):
             self._reject(rejection)
         commands = sum(
             item.batch.commands - item.left_out for item in transaction.items if isinstance(item, StreamItem)

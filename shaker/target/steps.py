@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from shaker.codec.requests import split
 from shaker.codec.resp import MAX_ERRORS, ReplyScanner, encode
 from shaker.errors import LinkError, UnfaithfulError
 from shaker.replica.events import Part
@@ -95,10 +96,17 @@ class Transaction:
         self.layout.append(sent)
         self.commands += sent.requests
 
-    @property
-    def swaps(self) -> bool:
-        """Whether it swaps databases."""
-        return any(sent.part is not None and sent.part.expiries & SWAPS for sent in self.layout)
+    def moved(self, database: int, behind: Sent | None = None) -> int:
+        """Return where its SWAPDBs, or those behind one of its runs, leave what is in a database."""
+        found = behind is None
+        for sent in self.layout:
+            if found and sent.part is not None and sent.part.expiries & SWAPS:
+                _, *swapped = split(sent.part.data)
+                first, second = map(int, swapped)
+                if database in (first, second):
+                    database = first + second - database
+            found = found or sent is behind
+        return database
 
     def select(self, database: int, out: list[bytes]) -> None:
         """Have what follows carried out in a database."""
@@ -120,10 +128,10 @@ class Transaction:
             self._add(Sent(part.commands))
 
     def release(self) -> None:
-        """Forget the bytes of its commands: those that fail are told by number only."""
+        """Forget the bytes of its commands, but for SWAPDB: those that fail are told by number only."""
         for number, sent in enumerate(self.layout):
             part = sent.part
-            if part is not None:
+            if part is not None and not part.expiries & SWAPS:
                 part = part._replace(data=b"", head=b"", label=part.label or UNKNOWN)
                 self.layout[number] = sent._replace(part=part)
 
@@ -354,6 +362,7 @@ class ReplyReader:
             if sent.joined:
                 transaction.rejections += [rejection] * part.commands
             elif arguments and sent.item is not None and text.startswith(MISSING):
-                transaction.lacking.append(Lacking(part.database, arguments, rejection, sent.item))
+                database = transaction.moved(part.database, behind=sent)
+                transaction.lacking.append(Lacking(database, arguments, rejection, sent.item))
             else:
                 transaction.rejections.append(rejection)

@@ -314,11 +314,11 @@ def test_what_fails_for_another_reason_is_rejected(behind: Feeding, target: Serv
     assert [rejection.command for rejection in behind.writer.rejections] == ["LSET", "INCR", "EVALSHA"]
 
 
-def rename_of_a_missing_key(behind: Feeding) -> Writer:
+def rename_of_a_missing_key(behind: Feeding, database: int = 0) -> Writer:
     """Send one, where keys may have expired early; the writer has not read the answer."""
     catch_up(behind.writer)
     expire_one(behind.writer)
-    behind.write(("RENAME", "k", "d"))
+    behind.write(("RENAME", "k", "d"), database=database)
     behind.writer.send()
     return behind.writer
 
@@ -336,13 +336,25 @@ def test_what_is_owed_to_a_lost_connection_is_remembered_by_the_next(behind: Fee
     assert writer.rejections == []
 
 
-def test_what_fails_before_databases_are_swapped_is_rejected(behind: Feeding, target: Server) -> None:
-    """The note of it would end up in the other one: the key may be anywhere by then."""
-    writer = rename_of_a_missing_key(behind)
-    behind.write(("SWAPDB", 2, 3))
+def test_what_fails_before_databases_are_swapped_is_remembered_where_it_is(behind: Feeding, target: Server) -> None:
+    """By the transaction that comes next: the note follows the key, however often that swaps."""
+    writer = rename_of_a_missing_key(behind, 3)
+    behind.write(("SWAPDB", 2, 3), ("SWAPDB", 4, 5), ("SWAPDB", 5, 2), ("SWAPDB", 3, 1), database=3)
     writer.run_through()
-    assert [rejection.command for rejection in writer.rejections] == ["RENAME"]
-    assert listed(target, COPYING) == set()
+    assert writer.rejections == []
+    assert listed(target, COPYING, 5) == {"d"}
+    assert not any(listed(target, COPYING, database) for database in range(5))
+
+
+def test_what_fails_before_databases_are_swapped_by_its_own_transaction(behind: Feeding, target: Server) -> None:
+    """Only the swaps behind it move the note."""
+    catch_up(behind.writer)
+    expire_one(behind.writer)
+    swap, elsewhere = ("SWAPDB", 2, 3), ("SWAPDB", 3, 4)
+    behind.apply(elsewhere, elsewhere, ("RENAME", "k", "d"), swap, ("SET", "next", 1), database=3)
+    assert behind.writer.rejections == []
+    assert listed(target, COPYING, 2) == {"d"}
+    assert listed(target, COPYING, 3) == set()
 
 
 def fall_behind(writer: Writer) -> None:
