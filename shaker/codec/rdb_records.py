@@ -10,7 +10,15 @@ from typing import Final
 
 from shaker.codec.crc64 import CRC64, crc64
 from shaker.codec.rdb_events import Entries, Entry, ExpiringString
-from shaker.codec.rdb_skipped import QUICKLISTS, SMALL, is_empty
+from shaker.codec.rdb_skipped import (
+    EMPTY_LISTPACK,
+    EMPTY_ZIPLIST,
+    LISTS_OF_LISTPACKS,
+    LISTS_OF_ZIPLISTS,
+    QUICKLISTS,
+    SMALL,
+    is_empty,
+)
 from shaker.codec.rdb_strings import collection_end, read_string, string_end
 from shaker.codec.rdb_types import (
     ENCODED,
@@ -29,6 +37,9 @@ from shaker.errors import CorruptError, UnfaithfulError
 # of the library costs as much as joining so much.
 WHOLE_PARTS: Final = 3
 JOINED_BELOW: Final = 16 * 1024
+# Lengths from here on are no list without elements, and counts from here on take more than one byte.
+SHORTEST: Final = EMPTY_ZIPLIST + 1
+LONG_COUNT: Final = 0x40
 
 
 class KeyRecords:
@@ -151,7 +162,17 @@ class KeyRecords:
                         strings.append(key)
                         strings.append(value)
                     continue
-                if (behind - stop <= SMALL or opcode in QUICKLISTS) and is_empty(opcode, buffer, stop, behind):
+                # Most keys are told not to be empty by one look, without a call.
+                if (
+                    (head < SHORTEST or (head == ENCODED_LZF and behind - stop <= SMALL))
+                    if is_string[opcode]
+                    else (
+                        head == 0
+                        or head >= LONG_COUNT
+                        or (opcode == LISTS_OF_LISTPACKS and buffer[stop + 2] == EMPTY_LISTPACK)
+                        or (opcode == LISTS_OF_ZIPLISTS and buffer[stop + 1] == EMPTY_ZIPLIST)
+                    )
+                ) and is_empty(opcode, buffer, stop, behind):
                     self._empty.append(key)
                     expires_at_ms = idle_seconds = frequency = -1
                     used = False

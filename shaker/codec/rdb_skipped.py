@@ -11,17 +11,20 @@ from shaker.errors import CorruptError, UnfaithfulError
 # A value of one string is only looked at where it can be without elements: the longest such one is a ziplist of
 # eleven bytes behind its length.
 SMALL: Final = 24
+# How many bytes lists without elements have.
+EMPTY_LISTPACK: Final = 7
+EMPTY_ZIPLIST: Final = 11
 # Types by the form of their values, see rdb_types.py. What begins with a count, perhaps behind the soonest expiry.
 _COUNTED: Final = frozenset((1, 2, 3, 4, 5, 14, 18, 22, 24))
-_LISTS_OF_ZIPLISTS: Final = 14
-_LISTS_OF_LISTPACKS: Final = 18
-QUICKLISTS: Final = frozenset((_LISTS_OF_ZIPLISTS, _LISTS_OF_LISTPACKS))
+LISTS_OF_ZIPLISTS: Final = 14
+LISTS_OF_LISTPACKS: Final = 18
+QUICKLISTS: Final = frozenset((LISTS_OF_ZIPLISTS, LISTS_OF_LISTPACKS))
 _SOONEST_FIRST: Final = frozenset((24, 25))
 _TIME_SIZE: Final = 8
 _ZIPMAPS: Final = 9
 _INTSETS: Final = 11
-_ZIPLISTS: Final = frozenset((10, 12, 13, _LISTS_OF_ZIPLISTS))
-_LISTPACKS: Final = frozenset((16, 17, 20, 23, 25, _LISTS_OF_LISTPACKS))
+_ZIPLISTS: Final = frozenset((10, 12, 13, LISTS_OF_ZIPLISTS))
+_LISTPACKS: Final = frozenset((16, 17, 20, 23, 25, LISTS_OF_LISTPACKS))
 _PACKED: Final = 2  # a node of a list that is a listpack; the others are one element each
 
 
@@ -48,7 +51,7 @@ def is_empty(kind: int, buffer: bytes, position: int, end: int) -> bool:
 
 def _behind_empty_node(kind: int, buffer: bytes, position: int, end: int) -> int:
     """Return the position behind a node of a list, -1 where the node has elements."""
-    if kind == _LISTS_OF_LISTPACKS:
+    if kind == LISTS_OF_LISTPACKS:
         container, position = read_length(buffer, position, end)
         if position < 0 or container != _PACKED:
             return -1
@@ -67,9 +70,9 @@ def _holds_nothing(kind: int, buffer: bytes, position: int, end: int) -> bool:
     except (CorruptError, UnfaithfulError):
         return False  # whoever restores it tells why
     if kind in _ZIPLISTS:
-        return len(text) == 11 and text[8:] == b"\x00\x00\xff"
+        return len(text) == EMPTY_ZIPLIST and text[8:] == b"\x00\x00\xff"
     if kind in _LISTPACKS:
-        return len(text) == 7 and text[4:] == b"\x00\x00\xff"
+        return len(text) == EMPTY_LISTPACK and text[4:] == b"\x00\x00\xff"
     if kind == _INTSETS:
         return len(text) == 8 and text[4:] == bytes(4)
     return text[:2] == b"\x00\xff"

@@ -82,7 +82,9 @@ def test_the_clocks_are_compared(source: Server, target: Server, worker: Workers
         status = running.wait_status(lambda document: document["clock_skew_seconds"] is not None, "the skew")
         assert abs(status["clock_skew_seconds"]) < 0.1
         assert running.events("clocks differ") == []
-        metric = re.search(r'^shaker_clock_skew_seconds\{name="default"\} (\S+)$', running.get("/metrics")[1], re.MULTILINE)
+        metric = re.search(
+            r'^shaker_clock_skew_seconds\{name="default"\} (\S+)$', running.get("/metrics")[1], re.MULTILINE
+        )
         assert metric is not None
         assert abs(float(metric[1])) < 0.1
     running = worker(source, target, SHAKER_EXPIRY__MAX_CLOCK_SKEW_SECONDS="0")
