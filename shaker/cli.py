@@ -84,8 +84,10 @@ def _run(arguments: Sequence[str]) -> int:
     import anyio
     import structlog
 
+    from shaker.named_files import check_files
     from shaker.watch import log
 
+    check_files(loaded.settings)
     log.write_aside()
     log.configure(loaded.settings.log.format, loaded.settings.log.level)
     for secret in loaded.secrets():

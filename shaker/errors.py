@@ -14,6 +14,47 @@ EXIT_FENCED = 6
 EXIT_INCOMPLETE = 75
 
 
+# Kinds of errors that each side can have, the values of `shaker_errors_total{side,kind}`: a series that begins with
+# its first error would hide that one from rate() and increase(). Those of `worker` end it.
+_LINK = (
+    *(
+        "access",
+        "busy",
+        "connect",
+        "link",
+        "loading",
+        "lost",
+        "masterdown",
+        "moved",
+        "protocol",
+        "refused",
+        "sentinel",
+    ),
+    *("timeout", "tls", "tryagain"),
+)
+KINDS = {
+    "source": (*_LINK, "behind", "nomasterlink", "spool"),
+    "target": (
+        *(
+            *_LINK,
+            "aborted",
+            "clusterdown",
+            "contended",
+            "misconf",
+            "noreplicas",
+            "oom",
+            "readonly",
+            "records_wiped",
+        ),
+        *("rejected", "rejected_command"),
+    ),
+    "worker": (
+        *("access", "corrupt", "database", "expiry", "fenced", "function", "given_up", "records", "refused"),
+        *("refused_key", "refused_script", "rejected_command", "too_large", "unfaithful"),
+    ),
+}
+
+
 class ShakerError(Exception):
     """An error with a hint. `kind` is its stable name in logs and in `shaker_errors_total{kind}`.
 

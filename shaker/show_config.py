@@ -13,6 +13,7 @@ from rich.text import Text
 from shaker.arguments import EPILOG, Parser, add_settings, load_given
 from shaker.errors import EXIT_OK
 from shaker.layers import DEFAULT, Loaded, masked
+from shaker.named_files import check_files
 
 # Columns of a table that no terminal bounds: values are not to be broken where they are searched by a program.
 UNBOUNDED = 10_000
@@ -24,11 +25,12 @@ def main(arguments: Sequence[str]) -> int:
         "config", "Shows the effective settings and where each came from; secrets masked.", epilog=EPILOG
     )
     parser.add_argument("--json", action="store_true", help="as one JSON object")
-    parser.add_argument("--check", action="store_true", help="only tell whether the settings are valid")
+    parser.add_argument("--check", action="store_true", help="only check the settings and the files that they name")
     add_settings(parser)
     given = parser.parse(arguments)
     loaded = load_given(given)
     if given["check"]:
+        check_files(loaded.settings)
         sys.stdout.write("settings are valid\n")
     elif given["json"]:
         sys.stdout.write(json.dumps(document(loaded), indent=2) + "\n")

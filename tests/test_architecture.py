@@ -32,6 +32,7 @@ ORDER = (
     "layers",
     "replication",
     "link",
+    "named_files",
     "verify",
     "sample",
     "healthcheck",

@@ -12,6 +12,7 @@ import pytest
 
 from shaker import errors
 from shaker.cli import COMMANDS
+from shaker.errors import KINDS
 from shaker.layers import SETTINGS
 from shaker.replica.refusals import WAITING
 from shaker.replica.session import TRANSITIONS, ReplicaState
@@ -144,7 +145,8 @@ def test_each_kind_of_error_is_explained() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "shaker").rglob("*.py"))
     named = set(re.findall(r"\bkind ?= ?\"([a-z_]+)\"", sources))
 
-    assert (
-        named | {code.lower() for code in PASSING | set(WAITING)} - {"noperm", "noauth"} | {"timeout", "lost"}
-        == found
-    )
+    named |= {code.lower() for code in PASSING | set(WAITING)} - {"noperm", "noauth"} | {"timeout", "lost"}
+    named.add("expiry")  # counted, and no exception
+    assert named == found
+    # The bug that nobody foresaw, faults of settings, and what is logged only: they are counted nowhere.
+    assert named - {"internal", "settings", "barrier"} == {kind for kinds in KINDS.values() for kind in kinds}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 import anyio
@@ -17,6 +18,7 @@ from anyio.streams.tls import TLSAttribute, TLSStream
 
 from shaker.endpoints import Endpoint
 from shaker.errors import AccessError
+from shaker.passwords import environment_name
 
 # Bytes read of the connection at a time, plain or encrypted.
 READ_SIZE: Final = 256 * 1024
@@ -29,23 +31,58 @@ def tls_context(endpoint: Endpoint) -> ssl.SSLContext | None:
     """
     if not endpoint.address.tls:
         return None
-    side = endpoint.side
     tls = endpoint.tls
+    for name, path in (("ca_file", tls.ca_file), ("cert_file", tls.cert_file), ("key_file", tls.key_file)):
+        if path is not None:
+            _check_readable(f"{endpoint.side}.tls.{name}", path)
     try:
         context = ssl.create_default_context(cafile=None if tls.ca_file is None else str(tls.ca_file))
     except (OSError, ssl.SSLError) as error:
-        raise AccessError(f"{side}.tls.ca_file cannot be used: {error.strerror or error}") from error
+        raise AccessError(
+            f"{_named(endpoint.side, 'ca_file')}: {tls.ca_file} holds no certificate: {_reason(error)}",
+            hint="name a PEM file of the authorities that may sign the server's certificate",
+        ) from error
     if not tls.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if tls.cert_file is not None:
         try:
-            context.load_cert_chain(tls.cert_file, tls.key_file)
-        except (OSError, ssl.SSLError) as error:
+            # Without a password OpenSSL would ask for one at the terminal.
+            context.load_cert_chain(tls.cert_file, tls.key_file, password=_refuse_password)
+        except (OSError, ssl.SSLError, ValueError) as error:
             raise AccessError(
-                f"{side}.tls.cert_file and {side}.tls.key_file cannot be used: {error.strerror or error}"
+                f"{_named(endpoint.side, 'cert_file')}: {tls.cert_file} and {tls.key_file} cannot be used: "
+                f"{_reason(error)}",
+                hint="name PEM files of a certificate and of its own private key, which is not encrypted",
             ) from error
     return context
+
+
+def _check_readable(setting: str, path: Path) -> None:
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise AccessError(
+            f"{setting} ({environment_name(setting)}): {path} cannot be read: {error.strerror}",
+            hint="name a file that this user may read",
+        ) from error
+
+
+def _named(side: str, name: str) -> str:
+    setting = f"{side}.tls.{name}"
+    return f"{setting} ({environment_name(setting)})"
+
+
+def _refuse_password() -> str:
+    raise ValueError("the private key is encrypted")
+
+
+def _reason(error: Exception) -> str:
+    """Return OpenSSL's reason in words; the library's own text begins with numbers and file names of its source."""
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    return getattr(error, "strerror", None) or str(error)
 
 
 async def start_tls(stream: ByteStream, host: str, context: ssl.SSLContext) -> ByteStream:

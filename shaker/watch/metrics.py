@@ -11,11 +11,14 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from shaker.errors import KINDS
 from shaker.watch.status import LATENCY_BUCKETS, State, Status
 
 Family = GaugeMetricFamily | CounterMetricFamily | HistogramMetricFamily | InfoMetricFamily
 
 OPENMETRICS_TYPE = "application/openmetrics-text"
+
+_ERROR_SERIES = tuple((side, kind) for side, kinds in KINDS.items() for kind in kinds)
 
 # Chosen once: the library's own choice parses versions out of the request and fails on what is not one.
 _OPENMETRICS = choose_encoder(OPENMETRICS_TYPE)
@@ -137,7 +140,8 @@ class StatusCollector(Collector):
             reconnects.add_metric([side], status.reconnects[side])
         yield reconnects
         errors = CounterMetricFamily("shaker_errors", "Errors by side and kind.", labels=["side", "kind"])
-        for (side, kind), count in tuple(status.errors.items()):
+        counts = dict.fromkeys(_ERROR_SERIES, 0) | dict(tuple(status.errors.items()))
+        for (side, kind), count in counts.items():
             errors.add_metric([side, kind], count)
         yield errors
 

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
+from shaker.errors import KINDS
 from shaker.watch.metrics import Metrics
 from shaker.watch.status import State, Status
 
@@ -112,7 +113,9 @@ def test_values_are_those_of_the_status(status: Status, accept: str) -> None:
     }.items():
         assert found[name] == {"": value}, name
     assert found["shaker_reconnects_total"] == {"side=source": 4, "side=target": 0}
-    assert found["shaker_errors_total"] == {"kind=busy,side=target": 1}
+    assert {labels: count for labels, count in found["shaker_errors_total"].items() if count} == {
+        "kind=busy,side=target": 1
+    }
     assert found["shaker_build_info"] == {"codec=compiled,version=1.2.3": 1}
     assert found["shaker_last_applied_timestamp_seconds"][""] == pytest.approx(status.last_applied)
 
@@ -182,3 +185,20 @@ def test_the_format_is_what_the_scraper_accepts(status: Status, accept: str, con
 
     assert found.partition(";")[0] == content_type
     assert body.endswith(b"# EOF\n") is (content_type == "application/openmetrics-text")
+
+
+def test_series_of_counters_exist_before_the_first_event() -> None:
+    """A series that began with its first event would hide that one from `increase()`."""
+    found = samples(Status())
+
+    assert found["shaker_reconnects_total"] == {"side=source": 0, "side=target": 0}
+    assert found["shaker_errors_total"] == {
+        f"kind={kind},side={side}": 0 for side, kinds in KINDS.items() for kind in kinds
+    }
+
+
+def test_an_error_of_a_new_kind_is_counted_too() -> None:
+    status = Status()
+    status.count_error("source", "unheard_of")
+
+    assert samples(status)["shaker_errors_total"]["kind=unheard_of,side=source"] == 1
