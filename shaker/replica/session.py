@@ -31,7 +31,8 @@ from shaker.transform.commands import CommandTable
 # fails at what that one cannot hold: expiries of hash fields (server file src/replication.c, REPLCONF version).
 KNOWN_VALKEY: Final = "9.0.0"
 MARK_SIZE: Final = 40  # bytes of the random mark that ends a diskless snapshot (CONFIG_RUN_ID_SIZE)
-EXEC: Final = encode("EXEC")
+# The bytes that may follow a reading transaction in the stream until its end.
+LONGEST_END: Final = len(encode("SELECT", 2**31)) + len(encode("EXEC"))
 MAX_LINE: Final = 64 * 1024
 MAX_INFO: Final = 1024 * 1024  # INFO of a busy server is about 10 KB
 MAX_INFO_VALUE: Final = 8192  # the longest is a path
@@ -188,7 +189,7 @@ class ReplicaSession:
 
         Outside the stream, or with an offset that was passed already, it comes at once and is not clean. An offset
         inside a transaction means that the question for it is in the stream (Redis before 7.0): nothing but the
-        EXEC can follow, and the cut is behind that.
+        EXEC can follow, with a SELECT before it where the reading ended in another database. The cut is behind that.
         """
         assembler = self._assembler
         if assembler is None or assembler.received > offset:
@@ -202,8 +203,8 @@ class ReplicaSession:
             return [*assembler.feed(data)]
         here = cut - assembler.received
         events: list[Event] = [*assembler.feed(data[:here])]
-        if cut == self._wanted and assembler.inside:
-            self._cut = cut + len(EXEC)
+        if assembler.inside if cut == self._wanted else not assembler.between and cut - self._wanted < LONGEST_END:
+            self._cut = cut + 1
         else:
             self._cut = None
             events.append(CutReached(cut, self._wanted, clean=assembler.between))

@@ -21,7 +21,7 @@ from shaker.replica.events import Part
 from tests.link.counting import counting
 from tests.link.driver import Links, replicating
 from tests.proxy import Proxy
-from tests.servers import NAMES, Server
+from tests.servers import DEFAULT, OLDEST, SOURCES, Server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
@@ -58,10 +58,10 @@ def reader_of(source: Server, target: Server) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["primary", "replica"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SOURCES)
 async def test_both_sides_are_at_one_point(name: str, kind: str, server: Servers) -> None:
     """The counter read on the source is the target's while it is held, each time, and the target stands still."""
-    primary, target = server(name), server(name)
+    primary, target = server(name), server(DEFAULT if name == OLDEST else name)
     source = primary
     if kind == "replica":
         source = server(name)
@@ -84,10 +84,10 @@ async def test_both_sides_are_at_one_point(name: str, kind: str, server: Servers
     assert len(set(seen)) == BARRIERS
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SOURCES)
 async def test_what_is_applied_takes_its_place(name: str, server: Servers) -> None:
     """The block's writes stand exactly where the source was read, and only the registered connection makes them."""
-    source, target = server(name), server(name)
+    source, target = server(name), server(DEFAULT if name == OLDEST else name)
     commands = []
     with target.client().monitor() as monitor:
         async with replicating(source, target) as links:
@@ -140,10 +140,10 @@ async def test_one_barrier_at_a_time(source: Server, target: Server) -> None:
     assert [each.split()[0] for each in happened[::2]] == [each.split()[0] for each in happened[1::2]]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SOURCES)
 async def test_keys_that_the_reading_expires(name: str, server: Servers) -> None:
     """Before Redis 7.0 the offset lies inside the transaction of their deletion: held behind its end, there too."""
-    source, target = server(name), server(name)
+    source, target = server(name), server(DEFAULT if name == OLDEST else name)
     client = source.client()
     client.execute_command("DEBUG", "SET-ACTIVE-EXPIRE", 0)
     async with replicating(source, target) as links:
@@ -155,6 +155,22 @@ async def test_keys_that_the_reading_expires(name: str, server: Servers) -> None
         async with links.barriers.at(links.source, requests) as held:
             assert target.client().exists("one", "two") == 0 or not name.startswith(("redis-5", "redis-6"))
         assert held.replies == [0, 0]
+        await goes_on(links, source, target)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+async def test_readings_of_several_databases(name: str, server: Servers) -> None:
+    """Redis 5.0 sends a SELECT before the EXEC of a reading that ends in another database than it began in."""
+    source, target = server(name), server(DEFAULT if name == OLDEST else name)
+    async with replicating(source, target) as links:
+        for database in (0, 9, 15):
+            source.client(db=database).set("counter", database)
+        for ending in (9, 15, 0, 9, 0):
+            requests: list[Request] = [("SELECT", 9), ("GET", "counter"), ("SELECT", ending), ("GET", "counter")]
+            async with links.barriers.at(links.source, requests) as held:
+                assert (held.replies[1], held.replies[3]) == (b"9", str(ending).encode())
+                assert target.client(db=ending).get("counter") == str(ending).encode()
+        source.client(db=0).set("counter", 0)
         await goes_on(links, source, target)
 
 
