@@ -14,7 +14,7 @@ from typing import Final
 from shaker.codec.pieces import Fragment, Plain, Special
 from shaker.codec.stream import StreamReader
 from shaker.errors import CorruptError, UnfaithfulError
-from shaker.replica.events import AckRequested, Batch, Part, Records
+from shaker.replica.events import LEFT_OUT_BYTES, PART_BYTES, AckRequested, Batch, Part, Records
 from shaker.transform.client_forms import FORMS, NOTES, SCRIPTS, HugeForm, client_forms
 from shaker.transform.commands import RESERVED, CommandTable, is_record
 from shaker.transform.expiry import SWAPS
@@ -153,7 +153,7 @@ class StreamAssembler:
         transaction = self._transaction
         if transaction is None or not transaction.parts:
             return
-        large = self._pass_above is not None and transaction.size > self._pass_above
+        large = self._pass_above is not None and transaction.held > self._pass_above
         if large or transaction.unfinished or transaction.spilled:
             self._out.append(self._batch(transaction, self._offset, self.database, more=True))
             transaction.spill()
@@ -275,7 +275,7 @@ class StreamAssembler:
                 for run in pending.parts
             ),
             commands=pending.commands,
-            size=pending.size,
+            size=pending.held,
             replid=self.replid,
             end_offset=offset,
             database=database,
@@ -329,6 +329,11 @@ class _Pending:
         self.scripts: list[bytes] = []
         self.unfinished = False  # a huge command is under way
         self.spilled = False  # its beginning was given out
+
+    @property
+    def held(self) -> int:
+        """Bytes that it takes of the worker's memory."""
+        return self.size + PART_BYTES * len(self.parts) + LEFT_OUT_BYTES * len(self.rejected)
 
     def add(self, database: int, data: bytes, commands: int, expiries: int, head: bytes = b"") -> None:
         self._extend(_Run(database, [data], commands, None, expiries, head))

@@ -5,9 +5,14 @@ Offsets are bytes of the source's replication history `replid`; databases are nu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from shaker.codec.rdb_events import Entries, LargeEntry, LargePiece
+
+# What a part and a command that is left out take beside their bytes (CPython 3.11, with what is sent of them).
+PART_BYTES = 384
+LEFT_OUT_BYTES = 640
 
 
 class Part(NamedTuple):
@@ -59,6 +64,11 @@ class Batch(NamedTuple):
     rejected: tuple[bytes, ...] = ()  # commands left out because they would write to the worker's records
     skipped: int = 0  # commands left out because they are another worker's records, not data
     scripts: tuple[bytes, ...] = ()  # that are in the commands
+
+
+def held_bytes(parts: Sequence[Part], left_out: int = 0) -> int:
+    """Return what `parts` of a batch, and so many commands that are left out of it, take of the worker's memory."""
+    return sum(len(part.data) for part in parts) + PART_BYTES * len(parts) + LEFT_OUT_BYTES * left_out
 
 
 class FullSync(NamedTuple):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from shaker.codec.requests import whole
-from shaker.replica.events import Batch, Part
+from shaker.replica.events import Batch, Part, held_bytes
 
 
 class Rejection(NamedTuple):
@@ -66,7 +66,8 @@ class StreamItem:
     def complete(self) -> None:
         """Give all commands the beginning that some lack."""
         parts = tuple(part._replace(data=whole(part.data, part.head), head=b"") for part in self.batch.parts)
-        self.batch = self.batch._replace(parts=parts, size=sum(len(part.data) for part in parts))
+        size = held_bytes(parts, len(self.batch.rejected))
+        self.batch = self.batch._replace(parts=parts, size=size)
 
     @property
     def size(self) -> int:
