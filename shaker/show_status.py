@@ -21,6 +21,7 @@ from shaker.arguments import Parser
 from shaker.bytesize import format_size
 from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, LinkError, SettingsError
 from shaker.healthcheck import worker_address
+from shaker.text import printable
 
 TIMEOUT_SECONDS = 5.0
 WATCH_SECONDS = 1.0
@@ -97,7 +98,7 @@ def line(document: dict[str, Any]) -> str:
     parts.append(f"{document['source']['address'] or '?'} to {document['target']['address'] or '?'}")
     if document["reasons"]:
         parts.append("not ready because " + ", ".join(document["reasons"]))
-    return _printable("; ".join(parts))
+    return printable("; ".join(parts))
 
 
 def snapshot_text(snapshot: dict[str, Any]) -> str:
@@ -118,7 +119,7 @@ def watch(url: str) -> int:
                 try:
                     drawing, code = draw(fetch(url)), EXIT_OK
                 except LinkError as error:
-                    drawing, code = Text(_printable(str(error)), "red"), EXIT_INCOMPLETE
+                    drawing, code = Text(printable(str(error)), "red"), EXIT_INCOMPLETE
                 live.update(drawing, refresh=True)
                 time.sleep(WATCH_SECONDS)
     except KeyboardInterrupt:
@@ -128,7 +129,7 @@ def watch(url: str) -> int:
 def draw(document: dict[str, Any]) -> RenderableType:
     """Return the status drawn for a terminal."""
     stream, snapshot = document["stream"], document["snapshot"]
-    title = Text(_printable(f"shaker {document['name']}  "), "bold")
+    title = Text(printable(f"shaker {document['name']}  "), "bold")
     title.append(f"{document['state']}, {'ready' if document['ready'] else 'not ready'}", _colour(document))
     rows = Table.grid(padding=(0, 2))
     for label, text in (
@@ -143,13 +144,13 @@ def draw(document: dict[str, Any]) -> RenderableType:
         ("checkpoint offset", f"{stream['checkpoint_offset']:,}"),
         ("synchronizations", f"{document['full_syncs']} full, {document['partial_syncs']} partial"),
     ):
-        rows.add_row(Text(label, "dim"), Text(_printable(text)))
+        rows.add_row(Text(label, "dim"), Text(printable(text)))
     parts: list[RenderableType] = [title, rows]
     total = snapshot["bytes_total"] or snapshot["keys_total"]
     if document["state"] == "snapshot" and total:
         done = snapshot["bytes_done"] if snapshot["bytes_total"] else snapshot["keys_done"]
         parts.append(ProgressBar(total=total, completed=min(done, total), width=60))
-    parts.extend(Text(_printable(f"not ready: {reason}"), "yellow") for reason in document["reasons"])
+    parts.extend(Text(printable(f"not ready: {reason}"), "yellow") for reason in document["reasons"])
     return Group(*parts)
 
 
@@ -175,7 +176,3 @@ def _local_url(options: dict[str, str]) -> str:
     if port == 0:
         raise SettingsError("health.port is 0, so the port is not known", hint="give --health.port or --url")
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

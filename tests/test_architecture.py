@@ -21,6 +21,7 @@ ORDER = (
     "build",
     "address",
     "bytesize",
+    "text",
     "codec",
     "transform",
     "replica",
@@ -50,7 +51,7 @@ ONLY = {
     "transform": {"errors", "codec"},
     "replica": {"errors", "codec", "transform"},
     "target": {"errors", "codec", "transform", "replica"},
-    "watch": {"errors", "bytesize"},
+    "watch": {"errors", "bytesize", "text"},
     "verify": {"errors", "transform"},
     "healthcheck": {"errors"},  # it starts in a fraction of a second
 }

@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from shaker.bytesize import parse_size
 from shaker.errors import SettingsError
+from shaker.text import printable
 from shaker.watch.admission import Sparing
 from shaker.watch.bounded import BoundedServer, bounded_server
 from shaker.watch.metrics import OPENMETRICS_TYPE, Metrics
@@ -186,7 +187,8 @@ def _seconds(text: str) -> float:
 
 def _answer(missing: list[str]) -> Response:
     """Return 200 `ok`, or 503 with what is missing, one a line."""
-    return PlainTextResponse("".join(f"{each}\n" for each in missing) or "ok\n", 503 if missing else 200)
+    lines = "".join(f"{printable(each)}\n" for each in missing)
+    return PlainTextResponse(lines or "ok\n", 503 if missing else 200)
 
 
 def _static(name: str, media_type: str) -> Handler:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from shaker.text import printable
 from shaker.watch.output import LineWriter
 
 STDOUT = 1  # the file descriptor
@@ -62,10 +63,9 @@ def _hidden(value: Any, depth: int) -> Any:
 
 def _printable(logger: WrappedLogger, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     # A key or a server's answer with terminal escapes must not reach a terminal as such.
+    # Nor may a line end in it pass for a line of the log; only tracebacks, which the worker makes itself, have lines.
     return {
-        name: re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", value)
-        if isinstance(value, str)
-        else value
+        name: printable(value) if isinstance(value, str) and name != "exception" else value
         for name, value in event.items()
     }
 

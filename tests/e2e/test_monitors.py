@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -125,3 +127,27 @@ def test_a_buffer_of_the_source_that_grows_is_named(server: Servers, target: Ser
     ready(running)
     assert running.status()["reconnects"] == {}
     assert len(running.events("source buffer grows")) == 1
+
+
+@pytest.mark.parametrize("database", [0, 3])
+def test_a_key_that_pretends_to_be_an_answer(
+    source: Server, target: Server, worker: Callable[..., Worker], database: int
+) -> None:
+    """Lines and terminal escapes in its name are shown as such, in `/readyz` and by `shaker status`."""
+    key = "k\nok\n\x1b[2J"
+    running = worker(source, target)
+    running.wait_state("streaming")
+    target.client(db=database).lpush(key, "not a number")
+    source.client(db=database).incr(key)
+    running.wait_applied(source)
+
+    code, body = running.get("/readyz")
+    assert code == 503
+    assert "k\\nok\\n\\x1b[2J" in body
+    assert "ok" not in body.splitlines()
+    shown = subprocess.run(
+        [sys.executable, "-m", "shaker", "status", "--url", f"http://127.0.0.1:{running.port}"],
+        capture_output=True, text=True, check=False,
+    ).stdout  # fmt: skip
+    assert len(shown.splitlines()) == 1
+    assert "\x1b" not in shown
