@@ -13,7 +13,7 @@ from tests.servers import OLD, Server
 from tests.worker import Worker
 
 USER, PASSWORD = "suite", "suite-password"
-APPLIED_SECONDS = 60.0
+APPLIED_SECONDS = 300.0
 LOG_SECONDS = 1.0
 SHOWN = 10
 
