@@ -290,8 +290,16 @@ class _Run:
         time = self.time(self.copying, [arguments[1]], arguments[2], *COMMAND_UNITS[name])
         if time is None:
             return None
-        first = 3 + (arguments[3].upper() in CONDITIONS)
-        return [b"HPEXPIREAT", arguments[1], time, *arguments[first:]]
+        first = 3
+        while first < len(arguments) and arguments[first].upper() in CONDITIONS:
+            first += 1
+        conditions = [condition.upper() for condition in arguments[3:first]]
+        if not conditions or len(arguments) <= first + 3:
+            # One field is only sent if its condition was met. Of several, Redis sends those that met it, Valkey all.
+            return [b"HPEXPIREAT", arguments[1], time, *arguments[first:]]
+        if (b"GT" in conditions or b"LT" in conditions) and (self.times.margin or self.times.near != NEVER):
+            self.copying.add(arguments[1])  # the expiry that they compare with may be later by another time
+        return [b"HPEXPIREAT", arguments[1], time, *arguments[3:]]
 
     def persist(self, name: bytes, arguments: list[bytes]) -> None:
         self.renewed(arguments[1])

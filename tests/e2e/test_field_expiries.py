@@ -30,3 +30,28 @@ def test_expiries_of_fields(name: str, server: Callable[..., Server], worker: Ca
     for key, field in (("snapshot", "field:3"), ("stream", "two")):
         [at] = target.client().execute_command("HPEXPIRETIME", key, "FIELDS", 1, field)
         assert 2000 <= at - FAR <= LATER
+
+
+@pytest.mark.parametrize("condition", ["NX", "XX", "GT", "LT"])
+@pytest.mark.parametrize("name", ["redis-8.0", "valkey-9.1"])
+def test_conditions_that_one_field_meets_and_another_does_not(
+    name: str, condition: str, server: Callable[..., Server], worker: Callable[..., Worker]
+) -> None:
+    """Valkey sends both fields with the condition, Redis the one that met it; in a database other than 0 too."""
+    source, target = server(name), server(name)
+    running = worker(source, target)
+    running.wait_state("streaming")
+    for database in (0, 9):
+        client = source.client(db=database)
+        client.hset("key", mapping={"early": 1, "late": 2, "never": 3})
+        for field, at in (("early", FAR), ("late", FAR + 200_000)):
+            client.execute_command("HPEXPIREAT", "key", at, "FIELDS", 1, field)
+        replies = client.execute_command(
+            "HPEXPIREAT", "key", FAR + 100_000, condition, "FIELDS", 3, "early", "late", "never"
+        )
+        assert set(replies) == {0, 1}
+    running.wait_applied(source)
+    running.wait_status(lambda status: status["ready"], "the worker to be ready")
+
+    assert differences(source, target) == []
+    assert running.status()["rejected_commands"] == 0

@@ -140,7 +140,8 @@ class Pair:
             return
         rejected = int(status["rejected_commands"])
         if rejected > self.rejected:
-            self._fault(f"{where}: {rejected - self.rejected} commands rejected")
+            # The log of a worker that was killed is gone: the reasons name the last command.
+            self._fault(f"{where}: {rejected - self.rejected} commands rejected, {status['reasons']}")
             logged = self._log_of_rejected()
             for event in logged[self._logged :][-SHOWN:]:
                 self._fault(f"  {event['command']} {event['key']}: {event['error']}")

@@ -107,7 +107,9 @@ FORMS = [
     Form("MSETEX 1 k v EX 100", f"MSETEX 1 k v PXAT {AT}"),
     Form("MSETEX 2 EX 9 PX 8 NX PX 100000", f"MSETEX 2 EX 9 PX 8 PXAT {AT}", "EX PX", real=False),
     Form("HEXPIRE h 100 FIELDS 1 f", f"HPEXPIREAT h {AT} FIELDS 1 f", "", "h"),
-    Form("HPEXPIRE h 100000 NX FIELDS 2 f NX", f"HPEXPIREAT h {AT} FIELDS 2 f NX", "", "h"),
+    Form("HPEXPIRE h 100000 NX FIELDS 2 f NX", f"HPEXPIREAT h {AT} NX FIELDS 2 f NX", "", "h"),
+    Form("HEXPIRE h 100 xx FIELDS 1 f", f"HPEXPIREAT h {AT} FIELDS 1 f", "", "h", real=False),
+    Form("HEXPIRE h 100 XX GT FIELDS 1 f", f"HPEXPIREAT h {AT} FIELDS 1 f", "", "h", real=False),
     Form(f"HEXPIREAT h {AT // 1000} gt FIELDS 1 f", f"HPEXPIREAT h {AT} FIELDS 1 f", "", "h"),
     Form(f"HPEXPIREAT h {AT} FIELDS 1 GT", f"HPEXPIREAT h {AT} FIELDS 1 GT", "", "h"),
     Form("HSETEX h EX 100 FIELDS 1 f v", f"HSETEX h PXAT {AT} FIELDS 1 f v", "", "h"),
@@ -145,6 +147,17 @@ def test_every_expiry_gets_the_margin(form: Form) -> None:
     assert texts(found) == [form.becomes.replace(str(AT), str(AT + MARGIN))]
     assert told(found) == (set(), set(), {})
     assert found.doubtful == set()
+
+
+@pytest.mark.parametrize("conditions", ["GT", "LT", "xx gt"])
+def test_conditions_of_several_fields_stay(conditions: str) -> None:
+    """Valkey sends the fields that did not meet them as well; a comparison with a later expiry is looked at again."""
+    found = rewritten(f"HPEXPIREAT h {AT} {conditions} FIELDS 2 f g", times=CLOSE)
+    assert texts(found) == [f"HPEXPIREAT h {AT + MARGIN} {conditions} FIELDS 2 f g"]
+    assert found.copying == {b"h"}
+    found = rewritten(f"HPEXPIREAT h {AT} {conditions} FIELDS 2 f g", times=FINAL)
+    assert texts(found) == [f"HPEXPIREAT h {AT} {conditions} FIELDS 2 f g"]
+    assert found.copying == set()
 
 
 @pytest.mark.parametrize("at", [10**13 - 1, 10**13 - MARGIN, (1 << 63) - 1, (1 << 63) - MARGIN])
