@@ -31,6 +31,16 @@ def _size(value: Any) -> Any:
     return parse_size(value) if isinstance(value, str) else value
 
 
+def _share(value: Any) -> Any:
+    """Take a share as `30%`, too."""
+    if isinstance(value, str) and value.strip().endswith("%"):
+        try:
+            return float(value.strip()[:-1]) / 100
+        except ValueError:
+            return value
+    return value
+
+
 def _no_bool(value: Any) -> Any:
     # A TOML `port = true` would otherwise be taken as 1.
     if isinstance(value, bool):
@@ -41,6 +51,7 @@ def _no_bool(value: Any) -> Any:
 Number = BeforeValidator(_no_bool)
 Bytes = Annotated[int, BeforeValidator(_size), Number]
 Whole = Annotated[int, Number]
+Share = Annotated[float, BeforeValidator(_share), Number, Field(allow_inf_nan=False, ge=0, le=1)]
 Seconds = Annotated[float, Number, Field(allow_inf_nan=False)]
 
 
@@ -195,6 +206,11 @@ class Target(Endpoint):
     stale_keys: Literal["sweep", "flush", "keep"] = Field(
         default="sweep",
         description="what to do after a full resync with keys that the source no longer has; keep where merged",
+    )
+    max_deletions: Share = Field(
+        default=0.3,
+        description="share of the target's keys, such as 30% or 0.3, above which a full resync is held before it "
+        "removes them; 100%: never held",
     )
     on_error: Literal["continue", "stop"] = Field(
         default="continue", description="what to do when the target rejects a command in itself; both record it"

@@ -25,6 +25,7 @@ _LINK = (
         "loading",
         "lost",
         "masterdown",
+        "max_deletions",
         "moved",
         "protocol",
         "refused",
@@ -49,7 +50,8 @@ KINDS = {
         *("rejected", "rejected_command"),
     ),
     "worker": (
-        *("access", "corrupt", "database", "expiry", "fenced", "function", "given_up", "records", "refused"),
+        *("access", "corrupt", "database", "expiry", "fenced", "function", "given_up", "max_deletions"),
+        *("records", "refused"),
         *("refused_key", "refused_script", "rejected_command", "too_large", "unfaithful"),
     ),
 }
@@ -145,3 +147,9 @@ class AccessError(LinkError):
 
     kind = "access"
     exit_code = EXIT_REFUSED
+
+
+class HeldError(AccessError):
+    """More of the target's keys would be removed than the settings allow: nothing is, until an operator says so."""
+
+    kind = "max_deletions"

@@ -15,6 +15,7 @@ from shaker.target.expired import ExpiredKeys, expired_nothing
 from shaker.target.expiries import Expiries
 from shaker.target.items import Hold, Item, StreamItem
 from shaker.target.records import LISTING, Checkpoint, Fence
+from shaker.target.upstream import Upstream
 from shaker.target.window import Window, position_of
 from shaker.transform.commands import CommandTable
 from shaker.transform.expiry import NEVER, Times
@@ -82,6 +83,8 @@ class Replication:
         self.ack = Signal()  # for the source's acknowledgements: the applied offset that was asked for is reached
         self.source: SourceIdentity | None = None
         self.source_known = anyio.Event()
+        self.upstream = Upstream()  # records of other workers on the source
+        self.target_ids: frozenset[str] = frozenset()  # run id and replication id of the target
         self.table = CommandTable({})
         self.target_run_id = ""  # of the server that the registered connection writes to
         self.target_expired: ExpiredKeys | None = None  # what it had expired when it was last asked
@@ -120,6 +123,11 @@ class Replication:
     def sweep(self) -> str:
         """How far the sweep of the newest checkpoint is; empty when there is none."""
         return self.checkpoint.sweep if self.checkpoint is not None else ""
+
+    @property
+    def ours(self) -> bool:
+        """Whether the keys of the target are this worker's, for what it knows."""
+        return self.checkpoint is not None or self.refilling
 
     @property
     def listing(self) -> bool:
@@ -324,7 +332,11 @@ class Replication:
         status = self.status
         status.state = self._state()
         status.expiries_pending = self.expiries.waiting
-        if self.checkpoint is not None and self.checkpoint.sweeps_first:
+        if status.deletions_held:
+            status.reasons["max_deletions"] = status.deletions_held
+        else:
+            status.reasons.pop("max_deletions", None)
+        if self.checkpoint is not None and self.checkpoint.sweeps_first and not status.deletions_held:
             status.reasons["sweep"] = (
                 f"the keys of the target are being listed: {status.sweep_listed} so far"
                 if self.listing

@@ -228,3 +228,18 @@ def test_settings_do_not_change() -> None:
 
 def test_an_endpoint_can_be_made_in_code() -> None:
     assert Source.model_validate({"url": "redis://a:1"}).address.text == "a:1"
+
+
+@pytest.mark.parametrize(
+    ("given", "share"),
+    [("30%", 0.3), (" 5 %", 0.05), ("0.25", 0.25), (0.5, 0.5), ("100%", 1.0), (1, 1.0), (0, 0.0)],
+)
+def test_shares(given: Any, share: float) -> None:
+    """As percent or as a number up to 1."""
+    assert settings(target__max_deletions=given).target.max_deletions == share
+
+
+@pytest.mark.parametrize("given", ["30", "101%", "-1%", "x%", "%", True])
+def test_shares_that_are_none(given: Any) -> None:
+    """A bare 30 could be either; nothing is above all."""
+    assert "target.max_deletions" in faults(target__max_deletions=given)[0]

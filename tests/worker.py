@@ -50,6 +50,7 @@ class Worker:
             "SHAKER_LOG__FORMAT": "json",
             # What holds up a worker for the good of servers in use has tests of its own, which set it.
             "SHAKER_RETRY__FULL_SYNC_SECONDS": "0",
+            "SHAKER_TARGET__MAX_DELETIONS": "100%",
             **settings,
         }
         self.arguments = arguments

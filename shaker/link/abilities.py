@@ -39,7 +39,7 @@ async def check_abilities(connection: Connection, settings: Settings, *, flushes
 def _requests(settings: Settings, *, flushes: bool) -> list[Request]:
     """Return a request of each kind that the worker writes with; HSET, the first of all, comes first."""
     key = stale_key(settings.name)
-    requests: list[Request] = [("HSET", key, "f", "v"), ("MSET", key, "v"), ("RESTORE", key, 0, "v", "REPLACE")]
+    requests: list[Request] = [("HSET", key, "f", "v"), ("RESTORE", key, 0, "v", "REPLACE")]
     requests += [("SET", key, "v"), ("SADD", key, "v"), ("SREM", key, "v"), ("PEXPIREAT", key, 1), ("UNLINK", key)]
     return [*requests, ("FLUSHALL",)] if flushes else requests
 

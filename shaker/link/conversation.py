@@ -14,8 +14,9 @@ from shaker.errors import ServerBusyError
 from shaker.link.acknowledgements import Acknowledgements
 from shaker.link.attempts import Attempts
 from shaker.link.connection import Connection
-from shaker.link.full_syncs import FullSyncs, continues
+from shaker.link.full_syncs import FullSyncs
 from shaker.link.introduction import introduce
+from shaker.link.loops import look_at, refuse_loop
 from shaker.link.pace import Pace
 from shaker.link.snapshot_extras import SnapshotExtras
 from shaker.link.spool import Spool
@@ -28,12 +29,14 @@ from shaker.replica.events import (
     Event,
     FullSync,
     KeyCount,
+    RecordWritten,
     SnapshotEnd,
     SnapshotLibrary,
     SnapshotLoss,
     SnapshotScript,
     SnapshotSize,
 )
+from shaker.replica.records_seen import CHECKPOINT
 from shaker.replica.session import ReplicaSession, ReplicaState
 from shaker.replication import Replication, Resume, Signal
 from shaker.target.advance import libraries_request
@@ -75,6 +78,7 @@ class Conversation:
         self._session = session
         self._attempts = attempts
         self._full_syncs = full_syncs
+        self._records: set[str] = set()  # checkpoints of other workers that the snapshot holds
         self._pace = Pace(FULL_READ, replication.status.clock)
         self.restarts = replication.source_restarts
         self._info: dict[str, str] = {}
@@ -101,7 +105,7 @@ class Conversation:
         """Ask for the stream where the target stands, or for a snapshot, once the target is known."""
         replication = self._replication
         await replication.target_ready.wait()
-        await self._full_syncs.turn(lambda: not self._goes_on_from(replication.resume))
+        await self._full_syncs.turn(self._info)
         await replication.target_ready.wait()
         if replication.window.drop_unfinished():
             await replication.restart_target()
@@ -119,9 +123,6 @@ class Conversation:
         log.info("psync", replid=replid or "?", offset=offset + 1 if replid else -1)
         self._session.request(replid, offset, database, table=replication.table)
         await self._connection.send(self._session.data_to_send())
-
-    def _goes_on_from(self, resume: Resume | None) -> bool:
-        return resume is not None and continues(self._info, resume)
 
     def _check_not_behind(self, resume: Resume) -> None:
         """Wait for a lagging replica of the same history: asked now, it would answer with a needless snapshot."""
@@ -141,7 +142,7 @@ class Conversation:
             await self._room()
             data = await self._receive()
             await self._replication.pass_gate()
-            self._take(data)
+            await self._take(data)
             await self._pace.gather(len(data))
 
     async def _room(self) -> None:
@@ -162,7 +163,7 @@ class Conversation:
             data = await self._receive()
             await self._replication.pass_gate()
             if spool.size == 0 and not self._feeding and not self._replication.window.full:
-                self._take(data)
+                await self._take(data)
             else:
                 await spool.put(data)
                 self._status.spool_bytes = spool.size
@@ -180,7 +181,7 @@ class Conversation:
             self._feeding = True
             data = await spool.get(READ_SIZE)
             await self._replication.pass_gate()
-            self._take(data)
+            await self._take(data)
             self._status.spool_bytes = spool.size
             self._spooled.set()
 
@@ -196,12 +197,15 @@ class Conversation:
         self._status.received_bytes += len(data)
         return data
 
-    def _take(self, data: bytes) -> None:
+    async def _take(self, data: bytes) -> None:
         """Take bytes of the source, in order."""
         if not self._going_on:
             return  # what comes now does not follow what the window holds
         status, session = self._status, self._session
         for event in session.receive_data(data):
+            if isinstance(event, SnapshotEnd) and self._records:
+                # Before the checkpoint says that the stream is applied: the other worker takes that for the circle.
+                await look_at(self._settings, self._replication, self._records)
             self._handle(event)
         if session.state is ReplicaState.LOADING:
             status.snapshot.bytes_done = session.snapshot_bytes
@@ -225,6 +229,8 @@ class Conversation:
             self._put_piece(event.data, last=event.last)
         elif isinstance(event, CutReached):
             self._reach(event)
+        elif isinstance(event, RecordWritten):
+            self._record_written(event)
         elif isinstance(event, AckRequested):
             self._replication.ack_wanted = event.offset
             self._replication.ack.set()
@@ -241,6 +247,15 @@ class Conversation:
         elif isinstance(event, Continued):
             self._continue(event)
 
+    def _record_written(self, event: RecordWritten) -> None:
+        """Look at who writes to the source; raises RefusedError where that closes a circle."""
+        replication = self._replication
+        texts = [field.decode("ascii", "replace") for field in event.fields]
+        replication.upstream.put(
+            event.key.decode("ascii", "replace"), dict(zip(texts[::2], texts[1::2], strict=False))
+        )
+        refuse_loop(self._settings, replication, streams=replication.phase == "stream")
+
     def _begin_snapshot(self, event: FullSync) -> None:
         replication, status = self._replication, self._status
         self._full_syncs.begun()
@@ -252,24 +267,24 @@ class Conversation:
         status.stream.received_offset = event.offset
         status.observe_source_offset(event.offset, self._asked)
         replication.begin_snapshot()
+        replication.upstream.clear()
         replication.caught_up_at = 0
         self._snapshot = secrets.token_hex(8)
         replication.window.discard_waiting()
         replication.resume = None
-        target = self._settings.target
-        flush = target.stale_keys == "flush"
-        ours = replication.checkpoint is not None or replication.refilling
-        if not ours:
-            flush = target.on_existing == "flush"
+        flush = self._full_syncs.flushes
         # What an earlier snapshot or stream of ours left, a snapshot cut short too, may be gone on the source.
-        self._sweeps = sweep = target.stale_keys == "sweep" and ours and not flush
+        sweeps = self._settings.target.stale_keys == "sweep"
+        self._sweeps = sweep = sweeps and replication.ours and not flush
         log.warning("full sync", replid=event.replid, offset=event.offset, flush=flush, sweep=sweep)
         replication.put(SnapshotStart(self._snapshot, event.replid, event.offset, flush=flush, sweep=sweep))
 
     def _put_keys(self, event: Entries) -> None:
         self._extras.left_out(event)
         restored, beside = self._replication.expiries.restore(event)
-        self._status.reserved_keys_skipped += len(restored.skipped)
+        if restored.skipped:
+            self._status.reserved_keys_skipped += len(restored.skipped)
+            self._records.update(key.decode() for key in restored.skipped if key.startswith(CHECKPOINT))
         if restored.requests:
             self._batches += 1
             if self._sweeps:
@@ -281,6 +296,9 @@ class Conversation:
     def cut(self, hold: Hold) -> None:
         """Have the target held where the stream stands at the hold's offset; the hold ends at once if it cannot."""
         self.end_hold()
+        if self._replication.loading:
+            hold.ended(False)
+            return
         self._hold = hold
         for event in self._session.cut(hold.offset):
             self._handle(event)

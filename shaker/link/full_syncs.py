@@ -1,14 +1,20 @@
-"""Spacing of full syncs: each makes the source fork and send everything it has."""
+"""Before a full sync: it has to be its turn, and must not erase a target that the source cannot fill again.
+
+Each makes the source fork and send everything it has.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import anyio
 import structlog
 
 from shaker.config import Settings
+from shaker.errors import HeldError, LinkError
+from shaker.link.deletions import check_flush
+from shaker.link.loops import SCAN_SECONDS, refuse_loop, scan
 from shaker.replication import Replication, Resume
 
 log = structlog.get_logger("shaker.source")
@@ -24,13 +30,26 @@ class FullSyncs:
     """
 
     def __init__(self, settings: Settings, replication: Replication) -> None:
+        self._settings = settings
+        self._replication = replication
         self._seconds = settings.retry.full_sync_seconds
         self._status = replication.status
         self._began: float | None = None
+        self._checked = False  # the next one may flush
 
     def begun(self) -> None:
-        """Record that the source has begun a full sync."""
+        """Record that the source has begun a full sync; raises LinkError for one that must not flush yet."""
         self._began = self._status.clock()
+        checked, self._checked = self._checked, False
+        if self.flushes and not checked:
+            self._replication.resume = None
+            raise LinkError("the source begins a full sync that its INFO did not announce: it has to wait its turn")
+
+    @property
+    def flushes(self) -> bool:
+        """Whether a snapshot begins with emptying the target."""
+        target = self._settings.target
+        return (target.stale_keys if self._replication.ours else target.on_existing) == "flush"
 
     @property
     def wait_seconds(self) -> float:
@@ -39,11 +58,24 @@ class FullSyncs:
             return 0.0
         return max(0.0, self._began + self._seconds - self._status.clock())
 
-    async def turn(self, needed: Callable[[], bool]) -> None:
-        """Return when the source may be asked for a full sync, or when none is `needed` any longer."""
+    async def turn(self, info: dict[str, str]) -> None:
+        """Return when the source, whose INFO is `info`, may be asked: at once where it goes on.
+
+        Raises HeldError where the target is to be flushed and the source has too little to fill it again,
+        RefusedError where the source gets its data from the target.
+        """
+        await self._wait(info)
+        if self._needed(info) and self.flushes:
+            await self._check_flush(info)
+
+    def _needed(self, info: Mapping[str, str]) -> bool:
+        resume = self._replication.resume
+        return resume is None or not continues(info, resume)
+
+    async def _wait(self, info: Mapping[str, str]) -> None:
         status, told = self._status, False
         try:
-            while needed() and (left := self.wait_seconds):
+            while self._needed(info) and (left := self.wait_seconds):
                 status.reasons["full_sync"] = (
                     f"a full sync is due and begins in {left:.0f} s: full syncs of the source are at least "
                     f"{self._seconds:g} s apart (retry.full_sync_seconds)"
@@ -59,6 +91,19 @@ class FullSyncs:
                 await anyio.sleep(min(left, LOOK_SECONDS))
         finally:
             status.reasons.pop("full_sync", None)
+
+    async def _check_flush(self, info: dict[str, str]) -> None:
+        replication, status = self._replication, self._status
+        status.beat("source", within=SCAN_SECONDS + 60.0)
+        records = await scan(self._settings, replication)
+        refuse_loop(self._settings, replication, streams=False)
+        try:
+            await check_flush(self._settings, info, first=not replication.ours, records=records)
+        except HeldError as error:
+            status.deletions_held = str(error)
+            raise
+        status.deletions_held = ""
+        self._checked = True
 
 
 def continues(info: Mapping[str, str], resume: Resume) -> bool:

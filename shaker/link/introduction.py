@@ -6,6 +6,7 @@ from shaker.config import Settings
 from shaker.errors import RefusedError, ServerBusyError
 from shaker.link.connection import Connection
 from shaker.link.distinct import check_distinct
+from shaker.link.loops import look, refuse_loop
 from shaker.link.servers import server_name
 from shaker.replica.events import Introduced
 from shaker.replica.session import ReplicaSession
@@ -31,7 +32,14 @@ async def introduce(
         raise ServerBusyError("the source is a replica that has lost its own primary", kind="masterdown")
     known = (info.get("master_replid", ""), info.get("master_replid2", ""))
     replids = tuple(replid for replid in known if replid.strip("0"))
-    replication.source = SourceIdentity(settings.source.address.text, info.get("run_id", ""), replids)
+    before, identity = (
+        replication.source,
+        SourceIdentity(settings.source.address.text, info.get("run_id", ""), replids),
+    )
+    if before is None or before.run_id != identity.run_id:
+        # Later, on the same server, the stream carries the records that workers write.
+        await look(settings, replication)
+    replication.source = identity
     replication.source_known.set()
     resume = replication.resume
     if replication.target_registered and (
@@ -39,6 +47,8 @@ async def introduce(
     ):
         # Not who it was: an address can move to the target, and a source be made its replica.
         await check_distinct(settings, replication.source)
+    if replication.target_registered:
+        refuse_loop(settings, replication, streams=replication.phase == "stream")
     return info
 
 

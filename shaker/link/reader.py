@@ -22,6 +22,7 @@ READING: Final = frozenset(
         *("SCAN", "SCARD", "SELECT", "SRANDMEMBER", "SSCAN", "TIME", "TYPE"),
     }
 )
+LISTING_CLIENTS: Final = ("CLIENT", "LIST")
 
 Request = tuple[bytes | str | int, ...]
 
@@ -55,7 +56,7 @@ class Reader:
         Raises LinkError, also where an earlier call was given up: its replies would be taken for those of this one.
         """
         for request in requests:
-            if request[0] not in READING:
+            if request[0] not in READING and request[:2] != LISTING_CLIENTS:
                 raise ValueError(f"{request[0]!r} is not a command that only reads")
         if self._unanswered:
             raise LinkError(f"the {self._side} has not answered an earlier request on this connection")

@@ -12,6 +12,7 @@ from shaker.link.abilities import check_abilities
 from shaker.link.attempts import credentials
 from shaker.link.connection import Connection, ReplyError
 from shaker.link.distinct import refuse_one_dataset
+from shaker.link.loops import refuse_loop
 from shaker.link.replies import array, blob, number, record
 from shaker.link.servers import release, server_name
 from shaker.replica.refusals import refusal
@@ -69,9 +70,13 @@ async def register(
         replication.table = CommandTable.from_reply(array(await connection.call("COMMAND")))
         await connection.call("CLIENT", "SETNAME", writer_name(settings.name, identity.token))
         own = number(await connection.call("CLIENT", "ID"))
+        checkpoint = Checkpoint.parse(record(await connection.call("HGETALL", checkpoint_key(settings.name))))
+        ids = (info.get("run_id", ""), info.get("master_replid", ""))
+        replication.target_ids = frozenset(each for each in ids if each.strip("0"))
+        refuse_loop(settings, replication, streams=checkpoint is not None and checkpoint.phase == "stream")
         # At every connect: an address can lead to another server than before, and to keys that are not ours.
         ours = replication.records_wiped and info.get("run_id") == replication.target_run_id
-        checkpoint = await _check_contents(connection, settings, source, info, ours=ours)
+        await _check_contents(connection, settings, source, info, checkpoint, ours=ours)
         if info.get("run_id") != replication.target_run_id:
             rule = settings.target.on_existing if checkpoint is None else settings.target.stale_keys
             await check_abilities(connection, settings, flushes=rule == "flush")
@@ -187,14 +192,16 @@ def _check_server(settings: Settings, source: SourceIdentity, info: dict[str, st
 
 
 async def _check_contents(
-    connection: Connection, settings: Settings, source: SourceIdentity, info: dict[str, str], *, ours: bool
-) -> Checkpoint | None:
-    """Refuse to write over what is not ours to replace; return the checkpoint.
-
-    `ours`: this worker's checkpoint was there before.
-    """
+    connection: Connection,
+    settings: Settings,
+    source: SourceIdentity,
+    info: dict[str, str],
+    checkpoint: Checkpoint | None,
+    *,
+    ours: bool,
+) -> None:
+    """Refuse to write over what is not ours to replace; `ours`: this worker's checkpoint was there before."""
     name = settings.name
-    checkpoint = Checkpoint.parse(record(await connection.call("HGETALL", checkpoint_key(name))))
     if checkpoint is None:
         own = number(await connection.call("EXISTS", fence_key(name)))
         keys = sum(keyspace(info).values()) - own
@@ -203,7 +210,7 @@ async def _check_contents(
                 f"the target {settings.target.address.text} holds {keys} keys and no checkpoint of {name!r}",
                 hint="take an empty target, or say what to do with its keys: target.on_existing=merge or flush",
             )
-        return None
+        return
     same = (
         checkpoint.source == source.address
         or checkpoint.replid in source.replids
@@ -214,7 +221,6 @@ async def _check_contents(
             f"checkpoint {name!r} in the target belongs to another source, {checkpoint.source}",
             hint="give this replication its own name (SHAKER_NAME), or replace that source by target.adopt=true",
         )
-    return checkpoint
 
 
 def keyspace(info: dict[str, str]) -> dict[int, int]:

@@ -14,8 +14,9 @@ import anyio
 import structlog
 
 from shaker.config import Settings
-from shaker.errors import AccessError, LinkError
+from shaker.errors import AccessError, HeldError, LinkError
 from shaker.link.backoff import Backoff
+from shaker.link.deletions import check_deletions
 from shaker.link.reader import Reader, Request, open_reader
 from shaker.link.register import keyspace
 from shaker.link.replies import array, blob, number
@@ -41,8 +42,8 @@ GROWTH: Final = 10
 class Round(NamedTuple):
     """What is done next, both at the same time: `requests` that read, `parts` that are written in one transaction.
 
-    With `parts` go how many `keys` they are about, the checkpoint's `sweep` from then on (None: as it is), and how
-    many stale keys are `left` then.
+    With `parts` go how many `keys` they are about, the checkpoint's `sweep` from then on (None: as it is) with how
+    many keys were `listed`, and how many stale keys are `left` then.
     """
 
     requests: tuple[Request, ...] = ()
@@ -50,6 +51,7 @@ class Round(NamedTuple):
     keys: int = 0
     sweep: str | None = None
     left: int = 0
+    listed: int = 0
 
     @property
     def writes(self) -> bool:
@@ -66,6 +68,7 @@ def listing(name: str, databases: list[int]) -> Rounds:
     count = FIRST_KEYS
     parts: tuple[Part, ...] = ()
     keys: list[bytes] = []
+    total = 0
     for database in databases:
         cursor = b"0"
         while True:
@@ -75,10 +78,11 @@ def listing(name: str, databases: list[int]) -> Rounds:
             cursor, found = _page(page)
             keys = [key for key in found if not is_record(key)]
             parts = (list_keys(name, database, keys),) if keys else ()
+            total += len(keys)
             count = _count(count, found)
             if cursor == b"0":
                 break
-    yield Round((), parts, len(keys), sweep=LISTED)
+    yield Round((), parts, len(keys), sweep=LISTED, listed=total)
 
 
 def removal(name: str, databases: list[int]) -> Rounds:
@@ -145,6 +149,8 @@ class Sweeper:
                     continue
                 try:
                     await self._sweep(session)
+                except HeldError as error:
+                    await self._wait_held(error)
                 except LinkError as error:
                     seconds = backoff.next()
                     if isinstance(error, AccessError):
@@ -157,6 +163,38 @@ class Sweeper:
                     await anyio.sleep(seconds)
         finally:
             self._status.retire("sweep")
+
+    async def _check_stale(self, reader: Reader, info: dict[str, str], listed: int) -> None:
+        """Raise HeldError where more is to be removed than target.max_deletions allows."""
+        databases = keyspace(info)
+        key = stale_key(self._settings.name)
+        requests = [request for each in sorted(databases) for request in (("SELECT", each), ("SCARD", key))]
+        stale = sum(map(number, (await reader.results(requests, "sweeping"))[1::2]))
+        self._status.sweep_stale = stale
+        # A checkpoint of an older version does not tell: then of all keys that there are with the snapshot's.
+        check_deletions(
+            self._settings,
+            removed=stale,
+            of=listed or sum(databases.values()),
+            because="since the snapshot lacks them",
+        )
+        self._status.deletions_held = ""
+
+    async def _wait_held(self, error: HeldError) -> None:
+        """Hold the deletions and the stream behind them; raises the error where nobody is there to let them go on."""
+        if self._settings.mode != "follow":
+            raise error
+        if self._status.deletions_held != str(error):
+            self._status.deletions_held = str(error)
+            self._status.count_error("target", error.kind)
+            log.warning(
+                "deletions held",
+                error=error.what,
+                hint=error.hint,
+                effect="nothing is removed and the stream waits: the source's buffer for this worker grows",
+            )
+        self._beat(self._settings.retry.access_seconds)
+        await anyio.sleep(self._settings.retry.access_seconds)
 
     def _beat(self, seconds: float = 0.0) -> None:
         self._status.beat("sweep", within=seconds + self._settings.target.timeout_seconds + 60.0)
@@ -175,6 +213,7 @@ class Sweeper:
             elif checkpoint.phase == "snapshot":
                 rounds, what = listing(name, databases), "keys of the target listed"
             else:
+                await self._check_stale(reader, info, checkpoint.listed)
                 rounds, what = removal(name, databases), "stale keys removed"
             began = self._status.clock()
             if await self._carry_out(session, reader, checkpoint.phase, rounds):
@@ -205,7 +244,8 @@ class Sweeper:
                 ended.set()
 
             sweep = session.checkpoint.sweep if step.sweep is None else step.sweep
-            session.sweep(SweepStep(phase, step.parts, sweep, end))
+            listed = session.checkpoint.listed if step.sweep is None else step.listed
+            session.sweep(SweepStep(phase, step.parts, sweep, end, listed))
             self._replication.work.set()
         else:
             ended.set()

@@ -92,6 +92,10 @@ class TargetLink:
         replication.fence, replication.records_gone = registered.fence, Signal()
         if registered.wiped or replication.records_wiped:
             replication.records_wiped = True
+            status.reasons["records_wiped"] = (
+                "the worker's records on the target are gone: somebody emptied it or replaced its dataset; "
+                "a full resync brings the data back"
+            )
             log.warning(
                 "records wiped",
                 checkpoint=checkpoint.phase if checkpoint else "none",
@@ -116,6 +120,8 @@ class TargetLink:
             import_mode=registered.import_mode,
             expiries_wait=replication.expiries.waiting,
         )
+        if self._first and checkpoint is not None:
+            replication.upstream.inherit(checkpoint.origins)
         if self._first and checkpoint is not None and checkpoint.phase == "stream":
             status.unconfirmed_bytes = max(0, checkpoint.offset - checkpoint.confirmed)
         self._first = False
@@ -134,6 +140,7 @@ class TargetLink:
             max_bulk=registered.max_bulk,
             lacks=registered.lacks,
         )
+        self._name_source(session)
         self._recall_rejections(session)
         # What took effect although its answer was lost with the connection counts like everything else.
         self._count(replication.window.covered, session)
@@ -240,6 +247,7 @@ class TargetLink:
     def _snapshot_finished(self, item: SnapshotFinish) -> None:
         status = self._status
         self._replication.loading = False
+        status.reasons.pop("records_wiped", None)
         status.snapshot.finished = status.clock()
         status.observe_applied(item.offset, 0, None)
         offset = max(item.offset, status.stream.received_offset, status.stream.source_offset)
@@ -258,6 +266,7 @@ class TargetLink:
             now = status.clock()
             status.beat("target")
             self._told.turn()
+            self._name_source(session)
             if session.idle:
                 self.attempts.succeeded()
             else:
@@ -271,6 +280,12 @@ class TargetLink:
                 session.persist()
                 self._replication.work.set()
                 idle_since = None
+
+    def _name_source(self, session: TargetSession) -> None:
+        """Have the checkpoint name the source as it is now, and who writes to it."""
+        source = self._replication.source
+        if source is not None:
+            session.source = (source.address, source.run_id, self._replication.upstream.origins)
 
     def _check_drained(self, session: TargetSession) -> None:
         if self._stop_error is not None:

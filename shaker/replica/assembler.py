@@ -14,7 +14,8 @@ from typing import Final
 from shaker.codec.pieces import Fragment, Plain, Special
 from shaker.codec.stream import StreamReader
 from shaker.errors import CorruptError, UnfaithfulError
-from shaker.replica.events import LEFT_OUT_BYTES, PART_BYTES, AckRequested, Batch, Part, Records
+from shaker.replica.events import LEFT_OUT_BYTES, PART_BYTES, AckRequested, Batch, Part, Records, RecordWritten
+from shaker.replica.records_seen import RecordsSeen
 from shaker.transform.client_forms import FORMS, NOTES, SCRIPTS, HugeForm, client_forms
 from shaker.transform.commands import RESERVED, CommandTable, is_record
 from shaker.transform.expiry import SWAPS
@@ -69,9 +70,10 @@ class StreamAssembler:
         self._begun: list[bytes] = []  # and its name, what may be a subcommand, and the number of its arguments
         self._count = 0
         self._offset = offset  # behind the last batch given out
-        self._out: list[Batch | AckRequested] = []
+        self._out: list[Batch | AckRequested | RecordWritten] = []
         self._outside = _Pending()
         self._transaction: _Pending | None = None
+        self._records = RecordsSeen()
 
     @property
     def offset(self) -> int:
@@ -93,7 +95,7 @@ class StreamAssembler:
         """Whether the last byte received ends a command inside of a transaction."""
         return self._reader.held == 0 and self._transaction is not None
 
-    def feed(self, data: bytes) -> list[Batch | AckRequested]:
+    def feed(self, data: bytes) -> list[Batch | AckRequested | RecordWritten]:
         """Take bytes of the stream; return the batches that are whole by now."""
         for piece in self._reader.feed(data):
             if isinstance(piece, Plain):
@@ -224,6 +226,8 @@ class StreamAssembler:
             self._pending.skipped += 1
         elif verdict is Verdict.DROP:
             self._pending.skipped += 1
+            if (written := self._records.note(command.arguments)) is not None:
+                self._out.append(written)
         else:
             self._pending.rejected.append(command.name)
 

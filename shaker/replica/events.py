@@ -84,6 +84,13 @@ class Continued(NamedTuple):
     replid: str
 
 
+class RecordWritten(NamedTuple):
+    """Another worker writes its checkpoint on the source: its key, and field and value in turn."""
+
+    key: bytes
+    fields: tuple[bytes, ...]
+
+
 class SnapshotSize(NamedTuple):
     """The length of the snapshot in bytes; 0 when the source does not know it (diskless)."""
 
@@ -150,6 +157,7 @@ Event = (
     Batch
     | FullSync
     | Continued
+    | RecordWritten
     | SnapshotSize
     | KeyCount
     | Entries

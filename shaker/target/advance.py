@@ -26,7 +26,7 @@ def advanced(checkpoint: Checkpoint, item: Hold | StreamItem | SnapshotStart | S
         return checkpoint._replace(
             phase="snapshot", snapshot=item.snapshot, snapshot_batch=0,
             replid=item.replid, offset=item.offset, confirmed=item.offset, rejected=0, rejected_last="",
-            sweep=LISTING if sweep else "",
+            sweep=LISTING if sweep else "", listed=0,
         )  # fmt: skip
     return checkpoint._replace(
         phase="stream", replid=item.replid, offset=item.offset, confirmed=item.offset,
@@ -40,7 +40,7 @@ def concluding(checkpoint: Checkpoint, transaction: Transaction, applied: int, e
     if checkpoint.phase == "stream":
         checkpoint = checkpoint._replace(offset=applied, confirmed=applied)
     if transaction.sweep is not None:
-        checkpoint = checkpoint._replace(sweep=transaction.sweep.sweep)
+        checkpoint = checkpoint._replace(sweep=transaction.sweep.sweep, listed=transaction.sweep.listed)
     return advanced(checkpoint, transaction.items[-1]) if transaction.items else checkpoint
 
 

@@ -197,7 +197,7 @@ class Hold:
 
 @dataclass(slots=True, eq=False)
 class SweepStep:
-    """What a sweep writes in one transaction; behind it the checkpoint's `sweep` is this one.
+    """What a sweep writes in one transaction; behind it the checkpoint's `sweep` and `listed` are these.
 
     It is for the checkpoint's phase `phase` and not written in another one. `ended` is called with True when it has
     taken effect, with False when it was given up because another snapshot has begun.
@@ -207,6 +207,7 @@ class SweepStep:
     parts: tuple[Part, ...]
     sweep: str
     ended: Callable[[bool], None]
+    listed: int = 0
 
 
 Item = Hold | StreamItem | SnapshotStart | SnapshotKeys | SnapshotFinish

@@ -89,10 +89,13 @@ class Fence(NamedTuple):
 class Checkpoint(NamedTuple):
     """What has taken effect on the target, and by whom.
 
+    `source` is the address of the source, `source_run_id` its run id, `origins` the run ids and replication ids of
+    the servers before it in a chain, separated by spaces.
     `phase` is `snapshot` or `stream`. In the stream everything up to `offset` of `replid` has taken effect and
     `database` was selected there; replies were read up to `confirmed`. In a snapshot `snapshot` is its random id
     and `snapshot_batch` the number of its last batch; the offset is where the stream will begin.
-    `sweep` is LISTING or LISTED until the stale keys of a full synchronisation are removed, else empty. `rejected`
+    `sweep` is LISTING or LISTED until the stale keys of a full synchronisation are removed, else empty; `listed` is
+    how many keys the target had then, 0 where that is not known. `rejected`
     counts commands that the target rejected, `rejected_last` names the last one. `expiring` is 1 while keys may
     wait for their true expiry. `expired` is what the target had expired when it was last known to agree with the
     source (`ExpiredKeys` as text), empty where nobody knows.
@@ -108,10 +111,12 @@ class Checkpoint(NamedTuple):
     rejected: int = 0
     rejected_last: str = ""
     sweep: str = ""
+    listed: int = 0
     expiring: int = 0
     expired: str = ""
     source: str = ""
     source_run_id: str = ""
+    origins: str = ""
     epoch: int = 0
     connection: int = 0
     schema: str = SCHEMA
@@ -140,6 +145,18 @@ class Checkpoint(NamedTuple):
                 hint=_DAMAGED,
             )
         return checkpoint
+
+    @property
+    def named_source(self) -> tuple[str, str, str]:
+        """Who the source is: address, run id, and the servers before it."""
+        return self.source, self.source_run_id, self.origins
+
+    def naming(self, named_source: tuple[str, str, str]) -> Checkpoint:
+        """Return the checkpoint with another source."""
+        if named_source == self.named_source:
+            return self
+        source, run_id, origins = named_source
+        return self._replace(source=source, source_run_id=run_id, origins=origins)
 
     @property
     def resumable(self) -> bool:

@@ -79,6 +79,7 @@ class TargetSession:
             window, expiries, self._databases, table, max_transaction=max_transaction, max_bulk=max_bulk
         )
         self._lacks = lacks  # how many fields the checkpoint may get by the next write
+        self.source = checkpoint.named_source  # as the next checkpoint names it
         self._sweep: SweepStep | None = None  # to be written
         self._sweeps_first = checkpoint.sweeps_first  # as the newest transaction leaves the checkpoint
         self._persist = False
@@ -122,6 +123,7 @@ class TargetSession:
             or checkpoint.confirmed != self._applied
             or checkpoint.rejected != self._rejected
             or bool(self._expiries.lacking)
+            or checkpoint.named_source != self.source
         )
 
     @property
@@ -335,7 +337,8 @@ class TargetSession:
         for rejection in transaction.left_out:
             self._reject(rejection)
         self._forwarder.beside(self._expiries.owed(transaction.moved), transaction, out)
-        known = self.checkpoint._replace(rejected=self._rejected, rejected_last=self._rejected_last)
+        known = self.checkpoint.naming(self.source)
+        known = known._replace(rejected=self._rejected, rejected_last=self._rejected_last)
         checkpoint = concluding(known, transaction, self._applied, self._expiries)
         transaction.checkpoint = checkpoint
         self._sweeps_first = checkpoint.sweeps_first

@@ -126,6 +126,7 @@ class Status:
         0  # that were copied from the source, because the target had lost them or for their fields
     )
     evicted_keys: int = 0  # that the target evicted since the worker began
+    deletions_held: str = ""  # why bulk deletions wait for an operator, empty when they do not
     sweep_error: str = ""  # what interrupted the sweep last, empty once it goes on
     last_applied: float = 0.0
     latency_counts: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BUCKETS) + 1))

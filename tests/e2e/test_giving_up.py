@@ -80,3 +80,19 @@ def test_a_server_that_is_not_there_ends_the_modes_that_end(
     running = worker(*pair, SHAKER_MODE="migrate", SHAKER_GIVE_UP_AFTER_SECONDS="2")
     refused(running, 75, "give_up_after_seconds", f"{side} {host}")
     assert len(running.events("link failed")) > 1
+
+
+def test_a_target_that_was_emptied_waits_for_its_turn(source: Server, target: Server, worker: Workers) -> None:
+    """The full resync that follows is spaced out as any other, and `/readyz` says why it comes."""
+    source.client(db=3).set("key", 1)
+    running = worker(source, target, SHAKER_RETRY__FULL_SYNC_SECONDS="8")
+    running.wait_state("streaming")
+    running.wait_applied(source)
+    target.client().flushall()
+    source.client().set("other", 1)
+    wait_until(lambda: "records on the target are gone" in running.get("/readyz")[1], "the reason at /readyz")
+    wait_until(lambda: "retry.full_sync_seconds" in running.get("/readyz")[1], "the wait at /readyz")
+    assert running.status()["errors"]["target:records_wiped"] == 1
+    running.wait_status(lambda status: status["ready"], "the worker to be ready")
+    assert target.client(db=3).get("key") == b"1"
+    assert syncs(source)[0] == 2

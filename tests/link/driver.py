@@ -62,7 +62,7 @@ async def replicating(
     """
     values = {
         "source": {"url": url or source.url},
-        "target": {"url": target.url} | (target_settings or {}),
+        "target": {"url": target.url, "max_deletions": 1} | (target_settings or {}),
         **settings,
         "retry": {"max_seconds": 0.1, "full_sync_seconds": 0, **settings.get("retry", {})},  # type: ignore[dict-item]
     }

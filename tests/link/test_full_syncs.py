@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import anyio
 import pytest
 
 from shaker.config import Settings
@@ -17,38 +18,49 @@ from tests.target.driver import Wire
 pytestmark = pytest.mark.anyio
 
 
-def spaced(seconds: float) -> tuple[FullSyncs, Status]:
+def spaced(seconds: float) -> tuple[FullSyncs, Replication]:
     """Return full syncs that are at least so far apart."""
     settings = Settings(
         source={"url": "redis://source:6379"},  # type: ignore[arg-type]
         target={"url": "redis://target:6379"},  # type: ignore[arg-type]
         retry={"full_sync_seconds": seconds},  # type: ignore[arg-type]
     )
-    status = Status()
-    return FullSyncs(settings, Replication(status, settings, window_limit=1 << 20)), status
+    replication = Replication(Status(), settings, window_limit=1 << 20)
+    return FullSyncs(settings, replication), replication
 
 
 async def test_the_second_one_waits_for_its_turn() -> None:
-    """The first one does not; one that is no longer needed does not either."""
-    full_syncs, status = spaced(0.3)
-    await full_syncs.turn(lambda: True)
+    """The first one does not."""
+    full_syncs, replication = spaced(0.3)
+    status = replication.status
+    await full_syncs.turn({})
     full_syncs.begun()
     began = status.clock()
     told: list[str] = []
 
-    def needed() -> bool:
-        told.append(status.reasons.get("full_sync", ""))
-        return True
+    async def read() -> None:
+        while status.clock() < began + 0.2:
+            told.append(status.reasons.get("full_sync", ""))
+            await anyio.sleep(0.01)
 
-    await full_syncs.turn(needed)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        await full_syncs.turn({})
     assert status.clock() - began >= 0.3
     assert "retry.full_sync_seconds" in told[-1]
     assert status.reasons == {}
 
-    full_syncs, status = spaced(3600)
+
+async def test_one_that_is_no_longer_needed_does_not_wait() -> None:
+    """The target comes back with a checkpoint that the source goes on from."""
+    full_syncs, replication = spaced(3600)
     full_syncs.begun()
-    await full_syncs.turn(lambda: not status.reasons)
-    assert status.reasons == {}
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(full_syncs.turn, {})
+        await anyio.sleep(0.1)
+        assert "full_sync" in replication.status.reasons
+        replication.resume = Resume("a" * 40, 100, 0)
+    assert replication.status.reasons == {}
 
 
 def info(server: Server) -> dict[str, str]:
