@@ -5,13 +5,24 @@ BIN := .venv/bin
 TESTERS ?= 3
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
-.PHONY: demo test test-compiled page-test deploy-test deploy-renew image-test lint types format bench lock clean
+.PHONY: demo servers test wheel test-compiled page-test deploy-test deploy-renew image-test lint types format bench lock clean
 
 demo: .venv/run.stamp ## two private servers, live load, a kill, the proof: nothing to configure
 	$(BIN)/shaker demo
 
-test: lint types ## lint, types, then all tests against real servers (.ci/redis-servers unpacks them)
+# The first line says which servers could not be had, if any; what precedes it goes to standard error.
+test: .venv/dev.stamp servers ## lint, types, then all tests against real servers
+	@$(BIN)/python -m tests.needs
+	@$(MAKE) --no-print-directory lint types
 	$(BIN)/pytest -n $(TESTERS) --dist worksteal
+
+servers: ## the servers that the tests run against, unpacked side by side; tests of those that cannot be had are left out
+	@.ci/redis-servers > /dev/null || echo "make: without the servers that .ci/redis-servers could not make" >&2
+
+wheel: .venv/build.stamp ## dist/*.whl with the compiled codec; needs a C compiler and Python's headers
+	rm -rf build
+	SHAKER_BUILD_COMPILED=1 $(BIN)/python -m pip --disable-pip-version-check wheel \
+	  --no-deps --no-build-isolation --wheel-dir dist .
 
 test-compiled: .venv/dev.stamp ## the tests of the codec once more, against a compiled copy of it; needs a C compiler
 	$(BIN)/python -m tests.compiled $(ARGS)
@@ -58,15 +69,23 @@ clean:
 	  echo "make: $(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
 
 .venv/run.stamp: requirements.lock pyproject.toml | .venv/bin/python
-	$(PIP) --require-hashes -r requirements.lock
-	$(PIP) --no-deps --no-build-isolation --editable .
+	@echo "installing shaker into .venv" >&2
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/dev.stamp: requirements-dev.lock pyproject.toml | .venv/bin/python
-	$(PIP) --require-hashes -r requirements-dev.lock
-	$(PIP) --no-deps --no-build-isolation --editable .
+	@echo "installing shaker and the tools of its tests into .venv" >&2
+	@$(PIP) --require-hashes -r requirements-dev.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/build.stamp: requirements-build.lock | .venv/bin/python
+	@echo "installing the compiler of the codec into .venv" >&2
+	@$(PIP) --require-hashes -r requirements-build.lock
 	@touch $@
 
 .venv/deploy.stamp: requirements-deploy.lock .venv/dev.stamp
-	$(PIP) --require-hashes -r requirements-deploy.lock
+	@echo "installing the tools of the other tests into .venv" >&2
+	@$(PIP) --require-hashes -r requirements-deploy.lock
 	@touch $@

@@ -1,26 +1,28 @@
-"""Build hook: with SHAKER_BUILD_COMPILED=1 the codec is compiled in place by mypyc, from the same sources.
+"""Build hook: with SHAKER_BUILD_COMPILED=1 mypyc compiles the codec, from the same sources.
 
-Everything else about the build stands in pyproject.toml. Without the variable, and in editable installs, the codec
-is plain Python: the same behaviour, and what a debugger shows.
+Everything else about the build stands in pyproject.toml and building/. Without the variable the codec is plain Python:
+the same behaviour, and what a debugger shows.
 """
 
-import os
+import sys
 from pathlib import Path
 
 from setuptools import setup
 
-# Modules with work per key, per command or per reply; the others are not worth an extension module.
-COMPILED = sorted(str(path) for path in Path("shaker/codec").glob("*.py") if path.name != "__init__.py")
-COMPILED += ["shaker/transform/expiry.py", "shaker/transform/restore.py"]
+ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT / "building"))
+
+import compiled  # noqa: E402 - from the folder above
 
 
 def extensions() -> list:
     """Return the extension modules to build."""
-    if os.environ.get("SHAKER_BUILD_COMPILED") != "1":
+    if not compiled.wanted():
         return []
+    compiled.check_tools()
     from mypyc.build import mypycify
 
-    return mypycify(COMPILED, opt_level="3", strip_asserts=False)
+    return mypycify(compiled.modules(ROOT), opt_level="3", strip_asserts=False)
 
 
 setup(ext_modules=extensions())

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.worker import ROOT
 
-COPIED = ("shaker", "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+COPIED = ("shaker", "tests", "building", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 # The rooms that call the codec's every function, and what tells which build runs.
 TESTS = ("tests/codec", "tests/transform", "tests/replica", "tests/test_build.py")
 ARTEFACTS = shutil.ignore_patterns("__pycache__", "*.so", "build")

@@ -8,8 +8,16 @@ from typing import Any
 
 import pytest
 
+from tests.needs import Needs, Reports
 from tests.servers import DEFAULT, Server
 from tests.worker import Worker
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests whose servers are missing are deselected, and counted as such."""
+    config.pluginmanager.register(Needs(), "shaker-needs")
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Reports(config), "shaker-reports")
 
 
 @pytest.fixture

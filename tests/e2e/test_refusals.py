@@ -88,6 +88,7 @@ def test_cluster_mode(server: Servers, source: Server, worker: Workers, side: st
 
 
 @pytest.mark.parametrize("mode", ["follow", "migrate", "snapshot"])
+@pytest.mark.needs_servers(OLDEST)
 def test_a_target_that_is_too_old(server: Servers, source: Server, worker: Workers, mode: str) -> None:
     """3, by its version: Redis 5.0 knows no `SET … PXAT`. As a source it works."""
     source.client().set("key", "value", px=100_000)

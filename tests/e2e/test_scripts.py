@@ -75,7 +75,7 @@ def test_a_target_that_lost_its_scripts(
 def test_a_script_that_nobody_kept_is_named(server: Callable[..., Server], worker: Callable[..., Worker]) -> None:
     """Target and worker have both restarted: there is nobody to ask for it, so the command is counted and named."""
     primary, replica = (server("redis-6.2", lua_replicate_commands="no") for _ in range(2))
-    target = server("redis-7.0", appendonly="yes", appendfsync="always")
+    target = server(appendonly="yes", appendfsync="always")
     replica.replicate(primary)
     client = primary.client()
     digest = client.script_load(SCRIPT)

@@ -81,6 +81,7 @@ def test_an_older_target_is_refused_by_the_first_key_that_it_cannot_take(
     assert target.client().exists("key") == 0
 
 
+@pytest.mark.needs_servers("valkey-9.1")
 def test_names_of_commands_in_lower_case(server: Servers, worker: Workers) -> None:
     """Valkey 9.1 sends `ping` as it is written here, and the effects of a script as the script writes them."""
     source, target = server("valkey-9.1", repl_ping_replica_period=1), server()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shaker.codec.resp import encode
 from tests.codec.rdb_bytes import length, rdb, string
-from tests.servers import NAMES, Server
+from tests.servers import NAMES, Server, cli
 
 SMALL = rdb(
     b"\xfa" + string(b"redis-ver") + string(b"7.0.15") + b"\xfe\x00\xfb\x04\x01"
@@ -53,7 +53,7 @@ def snapshot_of(server: Server) -> bytes:
     client.xgroup_create("stream", "group", 0)
     server.client(db=2).set("elsewhere", 1)
     path = server.directory / "seed.rdb"
-    subprocess.run(["redis-cli", "-p", str(server.port), "--rdb", str(path)], check=True, capture_output=True)
+    subprocess.run([cli(), "-p", str(server.port), "--rdb", str(path)], check=True, capture_output=True)
     return path.read_bytes()
 
 

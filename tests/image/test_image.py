@@ -223,7 +223,8 @@ def test_a_codec_that_does_not_compile_makes_no_image(images: Images, tmp_path: 
         shutil.copy(ROOT / name, context)
     for path in ROOT.glob("requirements*.lock"):
         shutil.copy(path, context)
-    shutil.copytree(ROOT / "shaker", context / "shaker", ignore=shutil.ignore_patterns("__pycache__"))
+    for room in ("building", "shaker"):
+        shutil.copytree(ROOT / room, context / room, ignore=shutil.ignore_patterns("__pycache__"))
     module = context / "shaker" / "codec" / "crc64.py"
     module.write_text(module.read_text() + "\nnumber: int = 'text'\n")
 

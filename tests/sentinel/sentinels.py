@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import redis
 
-from tests.servers import Server, binary, free_port, wait_until
+from tests.servers import DEFAULT, Server, binary, free_port, wait_until
 
 SERVICE = "my-service"
 COUNT = 3
@@ -135,7 +135,7 @@ class Sentinels:
                 lines += [f"requirepass {self._password}", f"sentinel sentinel-pass {self._password}"]
             path = self._directory / f"{index}.conf"
             path.write_text("\n".join(lines) + "\n")
-            command = ["setpriv", "--pdeathsig", "KILL", binary("redis-7.0"), str(path), "--sentinel"]
+            command = ["setpriv", "--pdeathsig", "KILL", binary(DEFAULT), str(path), "--sentinel"]
             self.processes.append(
                 subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT

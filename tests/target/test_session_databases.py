@@ -130,6 +130,7 @@ def test_a_database_that_only_may_be_used_can_be_missing(
 
 
 @pytest.mark.parametrize("permitted", ["db=0,2", "alldbs"])
+@pytest.mark.needs_servers("valkey-9.1")
 def test_a_database_is_proven_by_the_right_to_select_it(
     make_writer: MakeWriter, server: Callable[..., Server], stream: Stream, permitted: str
 ) -> None:

@@ -98,6 +98,7 @@ def test_payloads_of_other_versions(
         assert target.client().hgetall("hash") == {b"f": b"v"}
 
 
+@pytest.mark.needs_servers("redis-8.0", "valkey-9.1")
 def test_what_the_other_product_does_not_know_stays(shared: Callable[[str], Server]) -> None:
     """Fields with expiries: the same number means something else there, so the target refuses it by name."""
     for name, other in (("redis-8.0", "valkey-9.1"), ("valkey-9.1", "redis-8.0")):
@@ -120,6 +121,7 @@ def test_a_wrong_checksum_stays_wrong() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("redis-5.0", "redis-6.2")])
+@pytest.mark.needs_servers("redis-7.0", "redis-8.0", "valkey-8.0", "valkey-9.1")
 def test_functions_of_other_versions(shared: Callable[[str], Server], name: str) -> None:
     """FUNCTION RESTORE is taken by every server that has functions; nothing else of FUNCTION changes."""
     client = shared(name).client()

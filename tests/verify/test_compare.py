@@ -128,6 +128,7 @@ async def test_every_planted_difference_is_found_and_named(
         assert not found.equal
 
 
+@pytest.mark.needs_servers("valkey-9.1")
 async def test_a_replica_under_load_of_every_kind_is_equal_once_it_stands_still(server: Make) -> None:
     """Nothing is reported that Redis's own replica has otherwise, though keys expire while they are compared."""
     source, target = server("valkey-9.1"), server("valkey-9.1")
@@ -144,6 +145,7 @@ async def test_a_replica_under_load_of_every_kind_is_equal_once_it_stands_still(
     assert found.compared > 20_000
 
 
+@pytest.mark.needs_servers("valkey-9.1", "redis-8.0")
 async def test_expiries_of_hash_fields_count(server: Make) -> None:
     """Where both servers know them."""
     source, target = server("valkey-9.1"), server("redis-8.0")
