@@ -12,7 +12,7 @@ import yaml
 
 from shaker.sample import seed
 from shaker.watch.status import State
-from tests.deploy.tools import CHART, of_kind, render, run, tool
+from tests.deploy.tools import CHART, helm_template, of_kind, render, run, tool
 from tests.servers import Server
 from tests.worker import ROOT, Worker
 
@@ -100,16 +100,62 @@ def test_the_rules_pass_promtool(tmp_path: Path) -> None:
         assert "8 rules found" in done.stdout
 
 
-def test_the_rules_of_a_release_are_about_its_pods() -> None:
-    """Of two releases in one namespace, each has its own alerts."""
-    rules = of_kind(render(*URLS, "--set", "prometheusRule.enabled=true"), "PrometheusRule")["spec"]["groups"][0][
-        "rules"
-    ]
+def release_rules(*arguments: str, release: str = "shaker") -> list[dict[str, Any]]:
+    """Return the alerts of a release as the Prometheus operator gets them."""
+    own = ("--set", "prometheusRule.enabled=true", "--set", f"fullnameOverride={release}")
+    rendered = of_kind(render(*URLS, *own, *arguments), "PrometheusRule")
+    found: list[dict[str, Any]] = rendered["spec"]["groups"][0]["rules"]
+    return found
 
-    for rule in rules:
-        selectors = re.findall(r"shaker_[a-z_]+(\{[^}]*\})?", rule["expr"])
+
+# Pods as Kubernetes names them: <Deployment>-<ReplicaSet's hash>-<suffix>, <Job>-<suffix>.
+@pytest.mark.parametrize(
+    ("mode", "own", "others"),
+    [
+        (
+            "deployment",
+            ["shaker-7d9f8b6c5d-x2k4z", "shaker-5b8c-abcde"],
+            [
+                "shaker-eu-7d9f8b6c5d-x2k4z",
+                "shaker2-7d9f8b6c5d-x2k4z",
+                "shaker-eu-migrate-1a2b3c4d-x2k4z",
+                "my-shaker-1-x",
+            ],
+        ),
+        ("job", ["{job}-x2k4z"], ["shaker-migrate-00000000-x2k4z", "shaker-7d9f8b6c5d-x2k4z", "eu-{job}-x2k4z"]),
+    ],
+)
+def test_the_rules_of_a_release_are_about_its_pods(mode: str, own: list[str], others: list[str]) -> None:
+    """Of two releases in one namespace each has its own alerts, even where one's name begins as the other's."""
+    given = ("--set", f"name=orders,mode={mode}", "--set", "fullnameOverride=shaker")
+    job = of_kind(render(*URLS, *given), "Job")["metadata"]["name"] if mode == "job" else ""
+
+    for rule in release_rules(*given):
+        selectors = [
+            dict(re.findall(r'(\w+)(?:=|=~)"([^"]*)"', each or ""))
+            for each in re.findall(r"shaker_[a-z_]+(\{[^}]*\})?", rule["expr"])
+        ]
         assert selectors
-        assert all('namespace="apps",pod=~"shaker-.*"' in each for each in selectors), rule["expr"]
+        for selector in selectors:
+            assert (selector["namespace"], selector["name"]) == ("apps", "orders"), rule["expr"]
+            assert all(re.fullmatch(selector["pod"], pod.format(job=job)) for pod in own), selector
+            assert not any(re.fullmatch(selector["pod"], pod.format(job=job)) for pod in others), selector
+
+
+def test_pods_with_the_longest_names_are_matched() -> None:
+    """Kubernetes cuts what it makes a pod's name from at 58 characters, and so the dash of the longest Job's."""
+    release = "a" * 40
+    given = ("--set", "mode=job,job.mode=snapshot")
+    job = of_kind(render(*URLS, *given, "--set", f"fullnameOverride={release}"), "Job")["metadata"]["name"]
+    pod = f"{job}-"[:58] + "x2k4z"
+
+    [pattern] = {
+        pattern
+        for rule in release_rules(*given, release=release)
+        for pattern in re.findall(r'pod=~"([^"]*)"', rule["expr"])
+    }
+
+    assert re.fullmatch(pattern, pod)
 
 
 def test_a_job_has_no_alert_for_its_absence() -> None:
@@ -120,21 +166,30 @@ def test_a_job_has_no_alert_for_its_absence() -> None:
 
 
 def test_each_alert_leads_to_its_place_in_the_runbook() -> None:
-    """An anchor of docs/operations.md that exists."""
+    """By an absolute URL, whose anchor is a heading of docs/operations.md."""
     document = (ROOT / "docs" / "operations.md").read_text()
     anchors = {heading.lower() for heading in re.findall(r"^#+ (\w+)$", document, re.MULTILINE)}
-    names = [rule["alert"] for rule in rules()]
+    found = release_rules("--set", "prometheusRule.runbook=https://wiki.example/shaker")
 
-    assert len(names) == 8
-    for rule in rules():
-        path, _, anchor = rule["annotations"]["runbook_url"].partition("#")
-        assert (ROOT / path).is_file()
-        assert anchor == rule["alert"].lower()
+    assert len(found) == 8
+    for rule in found:
+        anchor = rule["alert"].lower()
+        assert rule["annotations"]["runbook_url"] == f"https://wiki.example/shaker#{anchor}"
         assert anchor in anchors
         assert rule["labels"]["severity"] in ("warning", "critical")
 
 
-LABELS = 'job="shaker",instance="a"'
+def test_without_an_address_of_the_runbook_no_alert_has_one() -> None:
+    """A link that leads nowhere helps nobody; a relative one is refused."""
+    assert [rule for rule in rules() + release_rules() if "runbook_url" in rule["annotations"]] == []
+
+    done = helm_template(*URLS, "--set", "prometheusRule.enabled=true,prometheusRule.runbook=docs/operations.md")
+
+    assert done.returncode != 0
+    assert "runbook" in done.stderr
+
+
+LABELS = 'job="shaker",instance="a",name="orders"'
 
 
 def series(name: str, values: str, labels: str = "") -> dict[str, str]:
@@ -154,7 +209,8 @@ def worker_series(**changed: str) -> list[dict[str, str]]:
         "shaker_applied_offset_bytes": "0+100x90",
         "shaker_snapshot_bytes_total": "1000x90",
     }
-    out = [series(name, changed.get(name, values)) for name, values in usual.items()]
+    given = usual | {name: values for name, values in changed.items() if name != "snapshot"}
+    out = [series(name, values) for name, values in given.items()]
     out.append(series("shaker_state", changed.get("snapshot", "0x90"), 'state="snapshot"'))
     return [each for each in out if each["values"] != "absent"]
 
@@ -243,6 +299,66 @@ def test_a_fenced_pod_beside_a_working_one_is_no_alert(tmp_path: Path) -> None:
     assert firing(tmp_path, worker_series() + old, 60) == set()
 
 
+def other(given: list[dict[str, str]], **labels: str) -> list[dict[str, str]]:
+    """Return the series with other labels, such as those of another replication, pod or shard."""
+    out = []
+    for each in given:
+        series = each["series"]
+        for name, value in labels.items():
+            series, changed = re.subn(rf'\b{name}="[^"]*"', f'{name}="{value}"', series)
+            series = series if changed else series.replace("}", f',{name}="{value}"}}')
+        out.append({"series": series, "values": each["values"]})
+    return out
+
+
+@pytest.mark.parametrize("alert", FIRING)
+def test_a_replication_in_good_order_hides_none_that_is_not(alert: str, tmp_path: Path) -> None:
+    """Several in one job, one of them with the fault: the alert is about that one."""
+    changed, quiet, fires = FIRING[alert]
+    good = other(worker_series(), name="aaa", instance="b") + other(worker_series(), name="zzz", instance="c")
+    given = good + worker_series(**changed)
+
+    assert firing(tmp_path, given, quiet) == set()
+    assert firing(tmp_path, given, fires) == {alert}
+    names = promtool_test(
+        tmp_path, [{"interval": "1m", "input_series": given, "alert_rule_test": [expectation(alert, fires)]}]
+    )
+    assert re.findall(r'\bname="(\w+)"', names[1]) == ["orders"], names[1]
+
+
+def test_a_shard_in_good_order_hides_none_that_is_not(tmp_path: Path) -> None:
+    """Those of one flow speak for their shard only."""
+    flows = {"shaker_lag_seconds", "shaker_lag_bytes", "shaker_applied_offset_bytes"}
+
+    def sharded(shard: str, **changed: str) -> list[dict[str, str]]:
+        return [
+            other([each], shard=shard)[0] if each["series"].partition("{")[0] in flows else each
+            for each in worker_series(**changed)
+        ]
+
+    for alert in ("ShakerLag", "ShakerLagGrowing", "ShakerNoProgress"):
+        changed, _, fires = FIRING[alert]
+        bad = [each for each in sharded("1", **changed) if "shard" in each["series"]]
+        assert firing(tmp_path, sharded("0") + bad, fires) == {alert}
+
+
+@pytest.mark.parametrize("state", ["starting", "fenced"])
+def test_a_pod_that_does_not_work_hides_no_lag(state: str, tmp_path: Path) -> None:
+    """Its lag may stand at 0 for ever."""
+    idle = other(worker_series(shaker_ready="0x90"), instance="b")
+    idle.append({"series": f'shaker_state{{{LABELS},state="{state}"}}'.replace('"a"', '"b"'), "values": "1x90"})
+
+    assert firing(tmp_path, worker_series(shaker_lag_seconds="0x10 61x80") + idle, 20) == {"ShakerLag"}
+
+
+def test_a_replication_that_is_gone_is_down_while_others_run(tmp_path: Path) -> None:
+    """And one that never was is, too."""
+    gone = other(worker_series(shaker_build_info="1x10 _x80"), name="gone", instance="b")[:1]
+
+    assert firing(tmp_path, worker_series() + gone, 30) == {"ShakerDown"}
+    assert firing(tmp_path, [], 30) == {"ShakerDown"}
+
+
 def test_the_dashboard_is_a_whole_one() -> None:
     """Each panel has a title, a description, and queries by the dashboard's own variables; no two overlap."""
     dashboard = json.loads((CHART / "dashboards" / "shaker.json").read_text())
@@ -263,11 +379,71 @@ def test_the_dashboard_is_a_whole_one() -> None:
         cells |= own
 
 
+def panel_queries() -> dict[tuple[str, str], str]:
+    """Return the queries of the dashboard's panels by title and letter."""
+    dashboard = json.loads((CHART / "dashboards" / "shaker.json").read_text())
+    panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+    return {(panel["title"], target["refId"]): target["expr"] for panel in panels for target in panel["targets"]}
+
+
+def filled_in(query: str) -> str:
+    """Return a query with Grafana's variables filled in, "All" of each."""
+    return re.sub(r"\$\w+", ".*", query.replace("$__rate_interval", "5m"))
+
+
+def test_every_query_is_about_the_chosen_replications() -> None:
+    """Each of its series by namespace, job, name and instance."""
+    chosen = 'namespace=~"$namespace",job=~"$job",name=~"$name",instance=~"$instance"'
+
+    for query in panel_queries().values():
+        selectors = re.findall(r"(?:shaker|process)_[a-z_]+(\{[^}]*\})?", query)
+        assert selectors
+        assert all(chosen in selector for selector in selectors), query
+
+
+@pytest.mark.parametrize("position", ["first", "last"])
+def test_all_shows_the_worst(position: str, tmp_path: Path) -> None:
+    """Of three replications, one of them in disorder: the single values are that one's."""
+    good = worker_series(shaker_snapshot_done_keys="100x90", shaker_snapshot_expected_keys="100x90")
+    bad = other(
+        worker_series(
+            shaker_ready="0x90",
+            shaker_lag_seconds="77x90",
+            shaker_rejected_commands="3x90",
+            shaker_snapshot_done_keys="25x90",
+            shaker_snapshot_expected_keys="100x90",
+        ),
+        name="aaa" if position == "first" else "zzz",
+        instance="b",
+    )
+    given = other(good, name="middle", instance="c") + good + bad
+    worst = {"Ready": 0, "Lag": 77, "Rejected commands": 3, "Snapshot": 0.25}
+    tests = [
+        {
+            "expr": filled_in(panel_queries()[title, "A"]),
+            "eval_time": "30m",
+            "exp_samples": [{"labels": "{}", "value": value}],
+        }
+        for title, value in worst.items()
+    ]
+
+    code, output = promtool_test(tmp_path, [{"interval": "1m", "input_series": given, "promql_expr_test": tests}])
+
+    assert code == 0, output
+
+
+def test_rates_are_those_of_counters() -> None:
+    """Of a gauge, which may go back, `rate` and `increase` make nonsense."""
+    expressions = [*panel_queries().values(), *(rule["expr"] for rule in rules())]
+    rated = [name for each in expressions for name in re.findall(r"\b(?:i?rate|increase)\((\w+)", each)]
+
+    assert len(rated) >= 10
+    assert [name for name in rated if not name.endswith(("_total", *MODIFIERS))] == []
+
+
 def test_the_queries_of_the_dashboard_are_promql(tmp_path: Path) -> None:
     """As recording rules, with Grafana's variables filled in, promtool reads them."""
-    dashboard = json.loads((CHART / "dashboards" / "shaker.json").read_text())
-    queries = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
-    filled = [re.sub(r"\$(job|instance)", ".*", each.replace("$__rate_interval", "5m")) for each in queries]
+    filled = [filled_in(query) for query in panel_queries().values()]
     path = tmp_path / "rules.yml"
     records = [{"record": f"query:{number}", "expr": each} for number, each in enumerate(filled)]
     path.write_text(yaml.dump({"groups": [{"name": "dashboard", "rules": records}]}))

@@ -13,6 +13,11 @@
 {{- end }}
 {{- end }}
 
+{{- define "shaker.jobName" -}}
+{{- $hash := include "shaker.podTemplate" . | sha256sum | trunc 8 -}}
+{{ include "shaker.fullname" . }}-{{ .Values.job.mode }}-{{ $hash }}
+{{- end }}
+
 {{- define "shaker.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "shaker.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
