@@ -34,7 +34,7 @@ _LINK = (
     *("timeout", "tls", "tryagain"),
 )
 KINDS = {
-    "source": (*_LINK, "behind", "nomasterlink", "spool"),
+    "source": (*_LINK, "behind", "history", "nomasterlink", "spool"),
     "target": (
         *(
             *_LINK,

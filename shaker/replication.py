@@ -15,6 +15,7 @@ from shaker.target.expired import ExpiredKeys, expired_nothing
 from shaker.target.expiries import Expiries
 from shaker.target.items import Hold, Item, StreamItem
 from shaker.target.records import LISTING, Checkpoint, Fence
+from shaker.target.unconfirmed import Unconfirmed
 from shaker.target.upstream import Upstream
 from shaker.target.window import Window, position_of
 from shaker.transform.commands import CommandTable
@@ -75,6 +76,7 @@ class Replication:
         self.status = status
         self._settings = settings
         self.expiries = Expiries(settings.name, self.times)
+        self.unconfirmed = Unconfirmed(settings.name)
         self.window = Window(window_limit)
         self.scripts = Scripts()  # that EVALSHA may name: a target that has restarted knows none
         self.work = Signal()  # for the target's sender: the window or a reply changed
@@ -154,6 +156,7 @@ class Replication:
         """Note that a snapshot is on its way, which replaces all keys of the target."""
         self.loading = True
         self.expiries.begin_snapshot(self.target_expired)
+        self.unconfirmed.begin_snapshot()
         self.status.reasons.pop("expired", None)
 
     @property
@@ -305,7 +308,9 @@ class Replication:
         wiped, self.records_wiped = self.records_wiped, False
         self.refilling = wiped or (self.refilling and checkpoint is None)
         kept = not first and not wiped and self.window.recover(checkpoint, same_server_run=same_server_run)
+        kept = kept and self.unconfirmed.recovered(checkpoint, self.window, self.table)
         if not kept:
+            self.unconfirmed.found(checkpoint)
             self.window.clear(position_of(checkpoint))
             self.resume = (
                 Resume(checkpoint.replid, checkpoint.offset, checkpoint.database)
@@ -344,6 +349,20 @@ class Replication:
             ) + (f"; interrupted: {status.sweep_error}" if status.sweep_error else "")
         else:
             status.reasons.pop("sweep", None)
+        self._refresh_unconfirmed()
+
+    def _refresh_unconfirmed(self) -> None:
+        """Derive whether work of which no reply was read keeps the worker from being ready."""
+        status, unconfirmed = self.status, self.unconfirmed
+        if not unconfirmed.pending:
+            status.unconfirmed_bytes = 0
+            status.reasons.pop("unconfirmed", None)
+            return
+        status.unconfirmed_bytes = max(unconfirmed.bytes, 1)
+        status.reasons["unconfirmed"] = (
+            f"{status.unconfirmed_bytes} bytes of the stream are unconfirmed, because their replies were not read: "
+            "their keys are being compared with the source's"
+        ) + (f"; interrupted: {unconfirmed.error}" if unconfirmed.error else "")
 
     def _state(self) -> State:
         status = self.status

@@ -19,6 +19,7 @@ from shaker.link.source import SourceLink
 from shaker.link.target import TargetLink
 from shaker.link.target_monitor import TargetMonitor
 from shaker.link.true_expiries import TrueExpiries
+from shaker.link.unconfirmed import Comparison
 from shaker.replication import Replication
 from shaker.watch.health import HealthServer
 from shaker.watch.log import dropped_lines
@@ -84,7 +85,9 @@ class Worker:
         self._target = TargetLink(settings, self._replication)
         self._monitor = SourceMonitor(settings, self._replication)
         self._target_monitor = TargetMonitor(settings, self._replication)
-        self._true_expiries = TrueExpiries(settings, self._replication, Barriers(self._replication))
+        barriers = Barriers(self._replication)
+        self._true_expiries = TrueExpiries(settings, self._replication, barriers)
+        self._comparison = Comparison(settings, self._replication, barriers)
         self._stop = anyio.Event()  # drain now: a signal came, or the work of a one-off mode is complete
         self._error: ShakerError | None = None
 
@@ -112,11 +115,12 @@ class Worker:
                 links.start_soon(self._monitor.run)
                 links.start_soon(self._target_monitor.run)
                 links.start_soon(self._guard, self._true_expiries.run, links.cancel_scope)
+                links.start_soon(self._guard, self._comparison.run, links.cancel_scope)
                 await self._stop.wait()
                 await self._drain()
                 links.cancel_scope.cancel()
         finally:
-            for task in ("source", "target", "monitor", "target_monitor", "sweep", "expiries"):
+            for task in ("source", "target", "monitor", "target_monitor", "sweep", "expiries", "unconfirmed"):
                 self._status.retire(task)
             self._replication.final = State.STOPPED
             if self._error is not None:

@@ -13,7 +13,9 @@ import redis
 from tests.servers import Server
 
 # The records of workers.
-RECORD = re.compile(rb"shaker:(fence|checkpoint|stale|expiring|copying|doubtful):[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+RECORD = re.compile(
+    rb"shaker:(fence|checkpoint|stale|expiring|copying|doubtful|unconfirmed):[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+)
 CHUNK = 1000
 # Seconds: a key that expires so soon is looked at again. In follow mode an expiry lies up to LATER milliseconds later
 # on the target: `expiry.margin_seconds`, and four times what a lag that lasts can be on a busy machine.

@@ -18,6 +18,7 @@ from shaker.link.full_syncs import FullSyncs
 from shaker.link.introduction import introduce
 from shaker.link.loops import look_at, refuse_loop
 from shaker.link.pace import Pace
+from shaker.link.review import Review
 from shaker.link.snapshot_extras import SnapshotExtras
 from shaker.link.spool import Spool
 from shaker.link.tls import READ_SIZE
@@ -91,6 +92,7 @@ class Conversation:
         self._large: LargeEntry | None = None
         self._tail = b""
         self._beside: list[bytes] = []  # requests that go with it
+        self._review: Review | None = None
         self._sweeps = False  # the snapshot is followed by the removal of stale keys
         self.acknowledgements = Acknowledgements(replication, connection, session)
         self._extras = SnapshotExtras(replication.status, settings.memory_limit)
@@ -120,8 +122,10 @@ class Conversation:
         if resume is not None:
             self._check_not_behind(resume)
         replid, offset, database = resume if resume is not None else (None, 0, 0)
-        log.info("psync", replid=replid or "?", offset=offset + 1 if replid else -1)
-        self._session.request(replid, offset, database, table=replication.table)
+        self._review = Review(replication, resume, self._info)
+        review = self._review.begin
+        log.info("psync", replid=replid or "?", offset=(review[0] if review else offset) + 1 if replid else -1)
+        self._session.request(replid, offset, database, table=replication.table, review=review)
         await self._connection.send(self._session.data_to_send())
 
     def _check_not_behind(self, resume: Resume) -> None:
@@ -246,6 +250,8 @@ class Conversation:
             self._end_snapshot(event)
         elif isinstance(event, Continued):
             self._continue(event)
+        elif self._review is not None:
+            self._review.take(event)
 
     def _record_written(self, event: RecordWritten) -> None:
         """Look at who writes to the source; raises RefusedError where that closes a circle."""
@@ -359,7 +365,9 @@ class Conversation:
             self._replication.put(SnapshotKeys(self._snapshot, self._batches, 0, request, 0, 1))
 
     def _continue(self, event: Continued) -> None:
-        replication = self._replication
+        replication, review = self._replication, self._review
+        assert review is not None  # made before the request
+        review.continued(event.replid)
         self._connected()
         self._status.partial_syncs += 1
         resume = replication.resume

@@ -174,5 +174,5 @@ class SourceMonitor:
         # The copy is not complete while it holds keys that the source does not have, or expiries of the worker's.
         if self._status.stream.applied_offset >= self._settle_at[1] and not replication.sweep:
             replication.settling = True
-            if not replication.expiries.waiting:
+            if not replication.expiries.waiting and not replication.unconfirmed.pending:
                 replication.finished.set()

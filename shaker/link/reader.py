@@ -18,8 +18,22 @@ from shaker.replica.refusals import refusal
 TIMEOUT_SECONDS: Final = 5.0
 READING: Final = frozenset(
     {
-        *("DBSIZE", "DUMP", "EXEC", "EXISTS", "HGETALL", "INFO", "MEMORY", "MULTI", "PEXPIRETIME", "PTTL"),
-        *("SCAN", "SCARD", "SELECT", "SRANDMEMBER", "SSCAN", "TIME", "TYPE"),
+        *(
+            "DBSIZE",
+            "DUMP",
+            "EXEC",
+            "EXISTS",
+            "GET",
+            "HGETALL",
+            "HLEN",
+            "INFO",
+            "LLEN",
+            "LRANGE",
+            "MEMORY",
+            "MULTI",
+        ),
+        *("PEXPIRETIME", "PTTL", "SCAN", "SCARD", "SELECT", "SISMEMBER", "SMEMBERS", "SRANDMEMBER", "SSCAN"),
+        *("STRLEN", "TIME", "TYPE", "XLEN", "ZCARD", "ZRANGE"),
     }
 )
 LISTING_CLIENTS: Final = ("CLIENT", "LIST")

@@ -119,11 +119,10 @@ class TargetLink:
             kept=kept,
             import_mode=registered.import_mode,
             expiries_wait=replication.expiries.waiting,
+            unconfirmed_bytes=replication.unconfirmed.bytes if replication.unconfirmed.pending else 0,
         )
         if self._first and checkpoint is not None:
             replication.upstream.inherit(checkpoint.origins)
-        if self._first and checkpoint is not None and checkpoint.phase == "stream":
-            status.unconfirmed_bytes = max(0, checkpoint.offset - checkpoint.confirmed)
         self._first = False
         self._check_finished()
         source = replication.source
@@ -135,6 +134,7 @@ class TargetLink:
             fence=registered.fence,
             table=replication.table,
             expiries=replication.expiries,
+            unconfirmed=replication.unconfirmed,
             on_rejected=self._rejected,
             max_transaction=registered.max_transaction,
             max_bulk=registered.max_bulk,

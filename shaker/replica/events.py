@@ -71,6 +71,18 @@ def held_bytes(parts: Sequence[Part], left_out: int = 0) -> int:
     return sum(len(part.data) for part in parts) + PART_BYTES * len(parts) + LEFT_OUT_BYTES * left_out
 
 
+class Reviewed(NamedTuple):
+    """A batch from before the offset to go on from: it has taken effect already and is not to be applied."""
+
+    batch: Batch
+
+
+class ReviewEnd(NamedTuple):
+    """The stream stands at the offset to go on from; `database` is selected there by what was read, -1 unknown."""
+
+    database: int
+
+
 class FullSync(NamedTuple):
     """The source begins a snapshot of history `replid` at `offset`."""
 
@@ -155,6 +167,8 @@ class Introduced(NamedTuple):
 
 Event = (
     Batch
+    | Reviewed
+    | ReviewEnd
     | FullSync
     | Continued
     | RecordWritten

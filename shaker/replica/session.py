@@ -14,6 +14,7 @@ from shaker.codec.rdb import SnapshotReader
 from shaker.codec.resp import encode
 from shaker.errors import CorruptError, LinkError, RefusedError
 from shaker.replica.assembler import StreamAssembler
+from shaker.replica.divided import DividedStream
 from shaker.replica.events import (
     Continued,
     CutReached,
@@ -31,8 +32,6 @@ from shaker.transform.commands import CommandTable
 # fails at what that one cannot hold: expiries of hash fields (server file src/replication.c, REPLCONF version).
 KNOWN_VALKEY: Final = "9.0.0"
 MARK_SIZE: Final = 40  # bytes of the random mark that ends a diskless snapshot (CONFIG_RUN_ID_SIZE)
-# The bytes that may follow a reading transaction in the stream until its end.
-LONGEST_END: Final = len(encode("SELECT", 2**31)) + len(encode("EXEC"))
 MAX_LINE: Final = 64 * 1024
 MAX_INFO: Final = 1024 * 1024  # INFO of a busy server is about 10 KB
 MAX_INFO_VALUE: Final = 8192  # the longest is a path
@@ -121,16 +120,15 @@ class ReplicaSession:
         self._size = 0  # bytes of the snapshot, in the form with a length
         self._loaded = 0  # bytes fed since the snapshot began
         self._mark = b""
-        self._cut: int | None = None
-        self._wanted = 0  # where it was asked for
+        self._review: tuple[int, int] | None = None  # offset and database to go on from
         self._snapshot: SnapshotReader | None = None
         self._contents = SnapshotContents(exact=False)
-        self._assembler: StreamAssembler | None = None
+        self._stream: DividedStream | None = None
 
     @property
     def received_offset(self) -> int | None:
         """Replication offset behind the last whole command received, None before the stream."""
-        return None if self._assembler is None else self._assembler.offset
+        return None if self._stream is None else self._stream.offset
 
     @property
     def snapshot_bytes(self) -> int:
@@ -152,11 +150,20 @@ class ReplicaSession:
             user = [self._username] if self._username else []
             self._out += encode("AUTH", *user, self._password)
 
-    def request(self, replid: str | None, offset: int, database: int, *, table: CommandTable) -> None:
+    def request(
+        self,
+        replid: str | None,
+        offset: int,
+        database: int,
+        *,
+        table: CommandTable,
+        review: tuple[int, int] | None = None,
+    ) -> None:
         """Ask for the stream of `replid` from behind `offset`, or with None for a snapshot.
 
         `database` is the one selected at that offset: a source that goes on does not repeat its SELECT. `table`
-        tells the keys of the stream's commands.
+        tells the keys of the stream's commands. With `review`, an offset before the other one and the database
+        selected there (-1 unknown), what lies between the two comes as `Reviewed`, behind it `ReviewEnd`.
         """
         self._move(Input.REQUEST)
         self._table = table
@@ -164,6 +171,9 @@ class ReplicaSession:
         if replid is None:
             self._out += encode("PSYNC", "?", "-1")
         else:
+            if review is not None:
+                self._review = offset, database
+                offset, self._database = review
             self._replid, self._offset = replid, offset
             self._out += encode("PSYNC", replid, offset + 1)
 
@@ -173,14 +183,14 @@ class ReplicaSession:
         Raises CorruptError for bytes that cannot be, UnfaithfulError for data that cannot be replicated,
         AccessError and ServerBusyError for what the source refuses, LinkError for what is no handshake.
         """
-        if self._assembler is not None:
-            return self._stream(self._assembler, data)
+        if self._stream is not None:
+            return self._stream.feed(data)
         events: list[Event] = []
         if self.state is ReplicaState.LOADING:
             self._load(data, events)
             return events
         self._buffer += data
-        while self._buffer and self._assembler is None and self._step(events):
+        while self._buffer and self._stream is None and self._step(events):
             pass
         return events
 
@@ -191,24 +201,7 @@ class ReplicaSession:
         inside a transaction means that the question for it is in the stream (Redis before 7.0): nothing but the
         EXEC can follow, with a SELECT before it where the reading ended in another database. The cut is behind that.
         """
-        assembler = self._assembler
-        if assembler is None or assembler.received > offset:
-            return [CutReached(offset, offset, clean=False)]
-        self._cut = self._wanted = offset
-        return self._stream(assembler, b"")
-
-    def _stream(self, assembler: StreamAssembler, data: bytes) -> list[Event]:
-        cut = self._cut
-        if cut is None or assembler.received + len(data) < cut:
-            return [*assembler.feed(data)]
-        here = cut - assembler.received
-        events: list[Event] = [*assembler.feed(data[:here])]
-        if assembler.inside if cut == self._wanted else not assembler.between and cut - self._wanted < LONGEST_END:
-            self._cut = cut + 1
-        else:
-            self._cut = None
-            events.append(CutReached(cut, self._wanted, clean=assembler.between))
-        return [*events, *self._stream(assembler, data[here:])]
+        return [CutReached(offset, offset, clean=False)] if self._stream is None else self._stream.cut(offset)
 
     def _step(self, events: list[Event]) -> bool:
         """Handle one piece of the buffer outside snapshot and stream; False when it is not whole yet."""
@@ -277,6 +270,7 @@ class ReplicaSession:
             self._move(Input.FULLRESYNC)
             self._replid, self._offset = full[1].decode(), int(full[2])
             self._database = 0  # what was selected where the request stood says nothing about the new history
+            self._review = None
             events.append(FullSync(self._replid, self._offset))
         elif self._replid and (going_on := _CONTINUE.fullmatch(line)):  # only where the request named a history
             self._move(Input.CONTINUE)
@@ -340,7 +334,7 @@ class ReplicaSession:
         self._begin_stream(events)
 
     def _begin_stream(self, events: list[Event]) -> None:
-        self._assembler = StreamAssembler(
+        assembler = StreamAssembler(
             replid=self._replid,
             offset=self._offset,
             database=self._database,
@@ -348,9 +342,10 @@ class ReplicaSession:
             max_transaction=self._max_value,
             pass_above=self._pass_above,
         )
+        self._stream = DividedStream(assembler, self._review)
         rest, self._buffer = self._buffer, b""
         if rest:
-            events.extend(self._assembler.feed(rest))
+            events.extend(self._stream.feed(rest))
 
     def _move(self, happened: Input) -> None:
         following = TRANSITIONS.get((self.state, happened))

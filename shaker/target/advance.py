@@ -8,6 +8,7 @@ from shaker.target.expiries import Expiries
 from shaker.target.items import Hold, SnapshotFinish, SnapshotStart, StreamItem
 from shaker.target.records import LISTING, Checkpoint
 from shaker.target.steps import Transaction
+from shaker.target.unconfirmed import Place, Unconfirmed
 from shaker.transform.commands import CommandTable
 
 
@@ -28,17 +29,25 @@ def advanced(checkpoint: Checkpoint, item: Hold | StreamItem | SnapshotStart | S
             replid=item.replid, offset=item.offset, confirmed=item.offset, rejected=0, rejected_last="",
             sweep=LISTING if sweep else "", listed=0,
         )  # fmt: skip
+    checkpoint = checkpoint.confirming(item.offset, item.database)
     return checkpoint._replace(
-        phase="stream", replid=item.replid, offset=item.offset, confirmed=item.offset,
+        phase="stream", replid=item.replid, offset=item.offset,
         database=item.database, snapshot="", snapshot_batch=0,
     )  # fmt: skip
 
 
-def concluding(checkpoint: Checkpoint, transaction: Transaction, applied: int, expiries: Expiries) -> Checkpoint:
+def concluding(
+    checkpoint: Checkpoint, transaction: Transaction, applied: int, expiries: Expiries, unconfirmed: Unconfirmed
+) -> Checkpoint:
     """Return what the end of a transaction makes of the checkpoint; the stream is applied up to `applied`."""
-    checkpoint = checkpoint._replace(expiring=int(expiries.waiting), expired=expiries.expired_text)
+    checkpoint = checkpoint._replace(
+        expiring=int(expiries.waiting), expired=expiries.expired_text, unconfirmed=unconfirmed.recorded
+    )
     if checkpoint.phase == "stream":
-        checkpoint = checkpoint._replace(offset=applied, confirmed=applied)
+        place = unconfirmed.place
+        if place is None or unconfirmed.ends(transaction.items):
+            place = Place(applied, checkpoint.database)
+        checkpoint = checkpoint._replace(offset=applied).confirming(*place)
     if transaction.sweep is not None:
         checkpoint = checkpoint._replace(sweep=transaction.sweep.sweep, listed=transaction.sweep.listed)
     return advanced(checkpoint, transaction.items[-1]) if transaction.items else checkpoint

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from shaker.codec.requests import whole
 from shaker.errors import LinkError, UnfaithfulError
 from shaker.replica.events import Part
 from shaker.target.databases import Databases
 from shaker.target.expiries import Expiries
-from shaker.target.items import Rejection, Sent, StreamItem
+from shaker.target.items import Rejection, ReviewItem, Sent, StreamItem
 from shaker.target.rejections import RESERVED, beyond, describe, rejection_of, runs_without, too_long
 from shaker.target.steps import Transaction
+from shaker.target.unconfirmed import Unconfirmed
 from shaker.target.window import Window
 from shaker.transform.commands import CommandTable
 from shaker.transform.mset import mset
+
+UNNUMBERED: Final = -1  # what the source has not sent
 
 
 class Forwarder:
@@ -25,6 +30,7 @@ class Forwarder:
         self,
         window: Window,
         expiries: Expiries,
+        unconfirmed: Unconfirmed,
         databases: Databases,
         table: CommandTable,
         *,
@@ -33,6 +39,7 @@ class Forwarder:
     ) -> None:
         self._window = window
         self._expiries = expiries
+        self._unconfirmed = unconfirmed
         self._databases = databases
         self._table = table
         self._max_transaction = max_transaction
@@ -50,6 +57,10 @@ class Forwarder:
                 hint="raise client-query-buffer-limit on the target, or write less in one transaction",
                 kind="too_large",
             )
+        if isinstance(item, ReviewItem):
+            for part in batch.parts:
+                transaction.run(Sent(part.commands, item, part, UNNUMBERED), (part.data,), out)
+            return
         item.left_out = 0
         number = item.first
         for part in batch.parts:
@@ -75,7 +86,7 @@ class Forwarder:
             return
         data, requests = self._expiries.rewrite(item, part)
         transaction.run(Sent(part.commands, item, part, number), (data,), out)
-        self.beside(requests, transaction, out)
+        self.beside(requests + self._unconfirmed.derived(part, self._table), transaction, out)
 
     def _some(self, item: StreamItem, part: Part, number: int, transaction: Transaction, out: list[bytes]) -> None:
         """Send those of a run of commands that the target takes."""

@@ -80,6 +80,16 @@ class StreamItem:
         return Position("stream", self.batch.replid, self.batch.end_offset)
 
 
+@dataclass(slots=True)
+class ReviewItem(StreamItem):
+    """Requests that remember keys to be compared: of commands that took effect and whose replies nobody read.
+
+    It leaves the stream where it stands. With the `last` of them all of it up to there counts as confirmed.
+    """
+
+    last: bool = False
+
+
 class Sent(NamedTuple):
     """Requests sent inside a transaction: a run of commands of an item, or without one the worker's own.
 

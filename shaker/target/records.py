@@ -49,6 +49,11 @@ def doubtful_key(name: str) -> str:
     return f"shaker:doubtful:{name}"
 
 
+def unconfirmed_key(name: str) -> str:
+    """Return the key, in each database, of the set of keys there to compare: no reply about them was read."""
+    return f"shaker:unconfirmed:{name}"
+
+
 def writer_name(name: str, token: str) -> str:
     """Return the connection name of a writer, by which registrations find every one that is left."""
     return f"{writer_prefix(name)}{token}"
@@ -98,7 +103,9 @@ class Checkpoint(NamedTuple):
     how many keys the target had then, 0 where that is not known. `rejected`
     counts commands that the target rejected, `rejected_last` names the last one. `expiring` is 1 while keys may
     wait for their true expiry. `expired` is what the target had expired when it was last known to agree with the
-    source (`ExpiredKeys` as text), empty where nobody knows.
+    source (`ExpiredKeys` as text), empty where nobody knows. `confirmed_at` is `confirmed` and the database selected
+    there, in one text: a worker of an older version writes `confirmed` alone. `unconfirmed` is how many bytes of the
+    stream have keys that wait to be compared.
     """
 
     phase: str = ""
@@ -114,6 +121,8 @@ class Checkpoint(NamedTuple):
     listed: int = 0
     expiring: int = 0
     expired: str = ""
+    confirmed_at: str = ""
+    unconfirmed: int = 0
     source: str = ""
     source_run_id: str = ""
     origins: str = ""
@@ -167,6 +176,17 @@ class Checkpoint(NamedTuple):
     def sweeps_first(self) -> bool:
         """Whether the sweep has to go on before a key of the snapshot, or a command of the stream, is applied."""
         return self.sweep == LISTING if self.phase == "snapshot" else bool(self.sweep)
+
+    @property
+    def confirmed_database(self) -> int | None:
+        """The database selected at `confirmed`, None where the record does not say."""
+        offset, _, database = self.confirmed_at.partition(" ")
+        return int(database) if offset == str(self.confirmed) and database.isdigit() else None
+
+    def confirming(self, offset: int, database: int | None) -> Checkpoint:
+        """Return the checkpoint with replies read up to `offset`, where `database` is selected."""
+        at = "" if database is None else f"{offset} {database}"
+        return self._replace(confirmed=offset, confirmed_at=at)
 
     def command(self, name: str) -> bytes:
         """Return the HSET that writes the whole record."""

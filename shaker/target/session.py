@@ -20,11 +20,9 @@ from shaker.target.expiries import Expiries
 from shaker.target.forwarding import Forwarder
 from shaker.target.items import Hold, Rejection, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
 from shaker.target.records import Checkpoint, Fence, checkpoint_key, fence_key
-from shaker.target.rejections import (
-    DEFAULT_MAX_BULK,
-    check_lengths,
-)
+from shaker.target.rejections import DEFAULT_MAX_BULK, check_lengths
 from shaker.target.steps import Progress, ReplyReader, Requests, Step, Transaction
+from shaker.target.unconfirmed import Unconfirmed
 from shaker.target.window import Counted, Window, position_of
 from shaker.transform.commands import CommandTable
 
@@ -55,6 +53,7 @@ class TargetSession:
         fence: Fence,
         table: CommandTable,
         expiries: Expiries,
+        unconfirmed: Unconfirmed,
         on_rejected: Callable[[Rejection], None],
         max_transaction: int = 1 << 62,
         max_bulk: int = DEFAULT_MAX_BULK,
@@ -67,6 +66,7 @@ class TargetSession:
         self._fence = fence
         self._table = table
         self._expiries = expiries
+        self._unconfirmed = unconfirmed
         self._on_rejected = on_rejected
         self._max_bulk = max_bulk
         self._expected: deque[Step] = deque()
@@ -76,7 +76,13 @@ class TargetSession:
         self.pipelined = 0  # bytes of snapshot requests on the wire unanswered
         self._databases = Databases(self._expected, window)
         self._forwarder = Forwarder(
-            window, expiries, self._databases, table, max_transaction=max_transaction, max_bulk=max_bulk
+            window,
+            expiries,
+            unconfirmed,
+            self._databases,
+            table,
+            max_transaction=max_transaction,
+            max_bulk=max_bulk,
         )
         self._lacks = lacks  # how many fields the checkpoint may get by the next write
         self.source = checkpoint.named_source  # as the next checkpoint names it
@@ -85,11 +91,7 @@ class TargetSession:
         self._persist = False
         self._halted = False
         self._progress: list[Progress] = []
-        self._rejected, self._rejected_last = checkpoint.rejected, checkpoint.rejected_last
-        counted = window.counted
-        if counted is not None and counted.position == position_of(checkpoint):
-            # Its replies were read, and the connection was lost before what they told was counted in it.
-            self._rejected, self._rejected_last = counted.rejected, counted.last
+        self._rejected, self._rejected_last = window.rejections_at(checkpoint)
         base = window.base
         self._applied = base.number if base is not None and base.phase == "stream" else checkpoint.offset
 
@@ -120,7 +122,7 @@ class TargetSession:
         return checkpoint.phase == "stream" and (
             checkpoint.expiring != self._expiries.waiting
             or checkpoint.offset != self._applied
-            or checkpoint.confirmed != self._applied
+            or self._unconfirmed.lacks(checkpoint, self._applied)
             or checkpoint.rejected != self._rejected
             or bool(self._expiries.lacking)
             or checkpoint.named_source != self.source
@@ -339,7 +341,7 @@ class TargetSession:
         self._forwarder.beside(self._expiries.owed(transaction.moved), transaction, out)
         known = self.checkpoint.naming(self.source)
         known = known._replace(rejected=self._rejected, rejected_last=self._rejected_last)
-        checkpoint = concluding(known, transaction, self._applied, self._expiries)
+        checkpoint = concluding(known, transaction, self._applied, self._expiries, self._unconfirmed)
         transaction.checkpoint = checkpoint
         self._sweeps_first = checkpoint.sweeps_first
         transaction.select(0, out)
@@ -397,6 +399,7 @@ class TargetSession:
             self._applied = checkpoint.offset
         self._window.answered(len(transaction.items))
         self._window.written()
+        self._unconfirmed.committed(transaction.items)
         for item in transaction.items:
             if isinstance(item, Hold):
                 item.ended(True)

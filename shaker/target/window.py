@@ -83,6 +83,13 @@ class Window:
         self._items.append(item)
         self.size += _cost(item)
 
+    def put_first(self, item: Item) -> None:
+        """Put an item without commands before all others; nothing is handed out."""
+        if isinstance(item, StreamItem):
+            item.first = self._answered
+        self._items.appendleft(item)
+        self.size += _cost(item)
+
     def peek(self) -> Item | None:
         """Return the next item that was not handed out."""
         return self._items[self._handed] if self._handed < len(self._items) else None
@@ -110,6 +117,14 @@ class Window:
                 self._base = [*self._base[:1], item.position]
         self._handed = max(0, self._handed - count)
         self.left_out.keep(self._answered, NUMBERS)
+
+    def rejections_at(self, checkpoint: Checkpoint) -> tuple[int, str]:
+        """Return how many commands were rejected up to a checkpoint just read, and one line about the last."""
+        counted = self.counted
+        if counted is not None and counted.position == position_of(checkpoint):
+            # Its replies were read, and the connection was lost before what they told was counted in it.
+            return counted.rejected, counted.last
+        return checkpoint.rejected, checkpoint.rejected_last
 
     def written(self) -> None:
         """Tell that the checkpoint now stands at `base`."""

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 RESERVED: Final = b"shaker:"
 # Their keys, each with the name of a worker, as the settings allow it; all other keys are data.
 _RECORD: Final = re.compile(
-    rb"shaker:(?:fence|checkpoint|stale|expiring|copying|doubtful):[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+    rb"shaker:(?:fence|checkpoint|stale|expiring|copying|doubtful|unconfirmed):[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 )
 # Where in a row of COMMAND the subcommands are.
 SUBCOMMANDS = 9
@@ -78,6 +78,11 @@ class CommandTable:
             subcommand = begun[1].decode("latin-1").lower()
             return self._rows.get(f"{begun[0].decode('latin-1').lower()}|{subcommand}", row)
         return row
+
+    def has_one_key(self, name: bytes) -> bool:
+        """Whether a command has exactly one key."""
+        row = self._rows.get(name.decode("latin-1").lower())
+        return row is not None and 0 < row.first == row.last and not row.movable
 
     def first_key(self, arguments: list[bytes]) -> bytes | None:
         """Return the first key of a command, for a log line; None when it has none or the table cannot tell."""

@@ -56,10 +56,14 @@ class StoppingProxy(Proxy):
         """Let what was withheld arrive, late, and everything behind it."""
         self._call(self._free.set)
 
-    def hang_up(self) -> None:
-        """Close the connections behind the last byte that was forwarded."""
+    def cut(self) -> None:
+        """Close the connections that were stopped behind the last byte that was forwarded; new ones are made."""
         self._ended = True
         self.go_on()
+
+    def hang_up(self) -> None:
+        """Like `cut`, and wait until no connection is left."""
+        self.cut()
         wait_until(lambda: self.open == 0, "the connections to be closed")
 
     async def _forward(self, data: bytes, writer: asyncio.StreamWriter, direction: str) -> None:

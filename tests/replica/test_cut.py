@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from shaker.replica.divided import LONGEST_END
 from shaker.replica.events import Batch, CutReached, Event
-from shaker.replica.session import LONGEST_END, ReplicaSession, ReplicaState
+from shaker.replica.session import ReplicaSession, ReplicaState
 from shaker.transform.commands import CommandTable
 from tests.replica.driver import MAX_VALUE, Conversation
 from tests.replica.outcome import applied, requests

@@ -140,9 +140,9 @@ def _outcome(world: World, witness: Witness) -> tuple[list[str], Verdict]:
         world.complain(str(error))
     if world.worker is not None:
         world.check_log(world.worker)
-    later = round(world.margin * 1000)
-    found = differences(world.source, world.target, later=later, clocks_differ=world.clock.moved)
-    return found[:SHOWN], witness.verdict(world.target)
+    return differences(world.source, world.target, clocks_differ=world.clock.moved)[:SHOWN], witness.verdict(
+        world.target
+    )
 
 
 def _table(

@@ -165,8 +165,8 @@ def _difference(one: tuple[Any, int], other: tuple[Any, int]) -> str | None:
     return "rebuilt"
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the command's options."""
+def main() -> int:
+    """Run as often as asked, print the figures, and return 1 if a session differs."""
     parser = argparse.ArgumentParser(prog="tests.soak.sessions", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--sessions", type=int, default=5000)
@@ -178,12 +178,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--target", choices=NAMES, help="the same as the source by default")
     parser.add_argument("--seed", type=int, default=None, help="draw the same moments again")
     parser.add_argument("--log", type=Path, help="write the worker's log there")
-    return parser
-
-
-def main() -> int:
-    """Run as often as asked, print the figures, and return 1 if a session differs."""
-    given = parser().parse_args()
+    given = parser.parse_args()
     failed = 0
     given.seed = random.randrange(1 << 31) if given.seed is None else given.seed
     for number in range(given.times):

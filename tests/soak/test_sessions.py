@@ -9,7 +9,7 @@ import pytest
 from tests.servers import Server, wait_until
 from tests.soak.busy import Busy
 from tests.soak.renewing import DATABASES, FIELDS, Sessions
-from tests.soak.sessions import LAST_TTL, WRONG, _compare, parser, run
+from tests.soak.sessions import LAST_TTL, WRONG, _compare
 
 
 def test_each_difference_is_named() -> None:
@@ -61,13 +61,3 @@ def test_other_work_ends_with_its_user() -> None:
 def _ticks(pid: int) -> int:
     with open(f"/proc/{pid}/stat") as file:
         return int(file.read().rpartition(")")[2].split()[11])
-
-
-@pytest.mark.parametrize("rtt", [0.0, 0.05])
-def test_no_session_is_lost(rtt: float) -> None:
-    """A short run of the command, the worker stopped now and then: `python -m tests.soak.sessions` runs a minute."""
-    given = parser().parse_args(["--seconds", "10", "--sessions", "500", "--seed", "1", "--rtt", str(rtt)])
-    seen = run(given)
-    assert {kind: seen[kind] for kind in WRONG} == dict.fromkeys(WRONG, 0), seen["examples"]
-    assert seen["in the last half of a second"] > 100
-    assert seen["pauses of the worker"] > 0

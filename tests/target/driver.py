@@ -215,6 +215,7 @@ class Writer:
             fence=registered.fence,
             table=self.replication.table,
             expiries=self.replication.expiries,
+            unconfirmed=self.replication.unconfirmed,
             on_rejected=self.rejections.append,
             max_bulk=registered.max_bulk,
             lacks=registered.lacks,
