@@ -164,7 +164,7 @@ class KeyRecords:
                     continue
                 # Most keys are told not to be empty by one look, without a call.
                 if (
-                    (head < SHORTEST or (head == ENCODED_LZF and behind - stop <= SMALL))
+                    (head < SHORTEST or (opcode and head == ENCODED_LZF and behind - stop <= SMALL))
                     if is_string[opcode]
                     else (
                         head == 0

@@ -13,6 +13,7 @@ VALUE_BYTES = 100
 LAST = "last"  # the key that the last command of every load sets
 _VALUE = b"x" * VALUE_BYTES
 _LARGE = b"x" * 10_000
+_FAR = 4_102_444_800_000  # Unix milliseconds: no key expires while it is measured
 _FIELDS = tuple(item for field in range(10) for item in (b"field:%d" % field, b"value of some bytes"))
 
 
@@ -25,6 +26,11 @@ class Load(NamedTuple):
 
 LOADS = {
     "SET 100 B": Load(1, lambda n: [(b"SET", b"key:%d" % n, _VALUE)]),
+    # As the source replicates SET PX and EXPIRE.
+    "SET, EXPIRE": Load(
+        2,
+        lambda n: [(b"SET", b"key:%d" % n, _VALUE, b"PXAT", _FAR), (b"PEXPIREAT", b"key:%d" % (n // 2), _FAR + n)],
+    ),
     "INCR": Load(1, lambda n: [(b"INCR", b"counter:%d" % (n % 1000))]),
     "SET 10 KB": Load(50, lambda n: [(b"SET", b"key:%d" % n, _LARGE)]),
     "HSET 10 fields": Load(5, lambda n: [(b"HSET", b"key:%d" % n, *_FIELDS)]),

@@ -6,16 +6,19 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import redis
 
+from tests.servers import wait_until
 from tests.soak.world import Fault, World, hold
 from tests.soak.writes import BIG
 
 TTL: Final = 3.0  # seconds that the keys live without a renewal
 # The outage lasts for the expiry, the margin that the worker adds, and some more.
 OUTAGE: Final = TTL + 2.0 + 1.5
+SETTLED_TTL: Final = 15.0  # the same of keys that come by a full sync
 KEYS: Final = 50
 LAST_TTL: Final = 1000
 SHIFT: Final = 0.4  # seconds: a quarter of what the margin allows for
@@ -24,39 +27,46 @@ DATABASES: Final = (0, 1, 5)
 
 
 class _Keys:
-    """Keys of TTL seconds, of several types, in one database; one in five is left to expire."""
+    """Keys of several types in one database that live for `ttl` seconds; one in six is left to expire."""
 
-    def __init__(self, world: World, draw: random.Random) -> None:
+    def __init__(self, world: World, draw: random.Random, ttl: float) -> None:
+        self._milliseconds = round(ttl * 1000)
         self._world = world
         self._client: redis.Redis = world.source.client(db=draw.choice(DATABASES))
         self._prefix = f"outage:{draw.randrange(4)}:"
-        self._big = draw.random() < 0.3
+        self._big = draw.random() < 0.5
         self._names = [self._prefix + str(number) for number in range(KEYS)]
-        self._renewed = [name for number, name in enumerate(self._names) if number % 5]
+        self._renewed = [name for number, name in enumerate(self._names) if number % 6]
         self._fields = world.source.name in FIELD_EXPIRIES
 
     def write(self) -> None:
+        self._client.set(self._prefix + "dumped", 1000)
+        dumped = self._client.dump(self._prefix + "dumped")
         pipeline = self._client.pipeline(transaction=False)
         pipeline.delete(*self._names, self._prefix + "big", self._prefix + "fields")
         for number, name in enumerate(self._names):
-            match number % 4:
+            match number % 5:
                 case 0:
                     pipeline.set(name, 1000)
+                case 4:
+                    pipeline.restore(name, self._milliseconds, dumped)
+                    continue
                 case 1:
                     pipeline.hset(name, mapping={"first": 1, "second": 2, "count": 1000})
                 case 2:
                     pipeline.rpush(name, *range(10))
                 case _:
                     pipeline.zadd(name, {"member": 1000, "other": 1})
-            pipeline.pexpire(name, round(TTL * 1000))
+            pipeline.pexpire(name, self._milliseconds)
         if self._big:
-            pipeline.set(self._prefix + "big", random.randbytes(BIG), px=round(TTL * 1000))
+            pipeline.set(self._prefix + "big", random.randbytes(BIG), px=self._milliseconds)
         if self._fields:
             pipeline.hset(self._prefix + "fields", mapping={f"field:{number}": number for number in range(20)})
         pipeline.execute()
-        self._renew_fields(round(TTL * 1000))
+        self._renew_fields(self._milliseconds)
 
-    def renew(self, milliseconds: int = round(TTL * 1000)) -> None:
+    def renew(self, milliseconds: int = 0) -> None:
+        milliseconds = milliseconds or self._milliseconds
         pipeline = self._client.pipeline(transaction=False)
         for name in self._renewed:
             pipeline.pexpire(name, milliseconds)
@@ -78,8 +88,8 @@ class _Keys:
         for number, name in enumerate(self._names):
             if name not in self._renewed:
                 continue
-            match number % 4:
-                case 0:
+            match number % 5:
+                case 0 | 4:
                     pipeline.incr(name)
                 case 1:
                     pipeline.hincrby(name, "count", 1)
@@ -129,7 +139,7 @@ def _worker_still(world: World) -> Callable[[], None]:
 
 def _outage(begin: Callable[[World], Callable[[], None]]) -> Fault:
     def fault(world: World, draw: random.Random) -> None:
-        keys = _Keys(world, draw)
+        keys = _Keys(world, draw, TTL)
         keys.write()
         hold(draw, 1.0)  # most of the time the target has them; sometimes they come in the middle of the outage
         end = begin(world)
@@ -149,6 +159,51 @@ def _outage(begin: Callable[[World], Callable[[], None]]) -> Fault:
             keys.use()
 
     return fault
+
+
+def settled(world: World, draw: random.Random) -> None:
+    """Let keys come by a full sync, and renew them once while the worker is away past the expiries that it set."""
+    keys = _Keys(world, draw, SETTLED_TTL)
+    lose_backlog(world, keys.write)
+    began = time.monotonic()
+    worker = world.worker
+    assert worker is not None
+    with suppress(AssertionError):  # a full sync has to wait if there was one just now
+        worker.wait_status(
+            lambda status: status["state"] == "streaming" and not status["expiries"]["pending"],
+            "true expiries",
+            began + SETTLED_TTL - 1 - time.monotonic(),
+        )
+    end = draw.choice((_worker_still, _worker_out, _target_out, _source_out))(world)
+    try:
+        keys.use()
+        time.sleep(max(0.0, began + SETTLED_TTL + OUTAGE - TTL - time.monotonic()))
+    finally:
+        end()
+
+
+def lose_backlog(world: World, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """Keep the worker away until the source has freed its backlog, and call `meanwhile`: a full sync follows.
+
+    Without replicas that happens after `repl-backlog-ttl`; a small `repl-backlog-size` would still leave the last
+    of its blocks, a sixteenth of the old size.
+    """
+    client = world.source.client()
+    client.config_set("repl-backlog-ttl", 1)
+    world.source_proxy.refuse()
+    world.source_proxy.reset()
+    try:
+        wait_until(lambda: world.source.info()["repl_backlog_active"] == 0, "the backlog to be freed", 10)
+        meanwhile()
+    finally:
+        world.source_proxy.accept()
+        client.config_set("repl-backlog-ttl", 3600)
+
+
+def backlog_lost(world: World, draw: random.Random) -> None:
+    """Free the source's backlog: a full sync follows."""
+    lose_backlog(world)
+    hold(draw, 4)
 
 
 def clock_shifted(world: World, draw: random.Random) -> None:

@@ -13,9 +13,9 @@ import redis
 
 from tests.faults.source_link import LOSSES, Loss
 from tests.proxy import Direction, Proxy
-from tests.servers import Server, wait_until
+from tests.servers import Server
 from tests.soak.data_faults import DATA_FAULTS, flushed_by_somebody
-from tests.soak.expiry_faults import EXPIRY_FAULTS
+from tests.soak.expiry_faults import EXPIRY_FAULTS, backlog_lost, settled
 from tests.soak.world import TIMEOUT_SECONDS, Fault, World, hold
 
 NOWHERE: Final = 1  # a port that nobody listens at
@@ -239,24 +239,6 @@ def source_restarted(world: World, draw: random.Random) -> None:
     hold(draw, 3)
 
 
-def backlog_lost(world: World, draw: random.Random) -> None:
-    """Keep the worker away until the source has freed its backlog: a full sync follows.
-
-    Without replicas that happens after `repl-backlog-ttl`; a small `repl-backlog-size` would still leave the last
-    of its blocks, a sixteenth of the old size.
-    """
-    client = world.source.client()
-    client.config_set("repl-backlog-ttl", 1)
-    world.source_proxy.refuse()
-    world.source_proxy.reset()
-    try:
-        wait_until(lambda: world.source.info()["repl_backlog_active"] == 0, "the backlog to be freed", 10)
-    finally:
-        world.source_proxy.accept()
-        client.config_set("repl-backlog-ttl", 3600)
-    hold(draw, 4)
-
-
 FAULTS: Final[dict[str, Fault]] = {
     "reset": reset,
     "resets in a row": resets,
@@ -292,5 +274,6 @@ SOURCE_LINK_FAULTS: Final[dict[str, Fault]] = {
 FULL_SYNC_FAULTS: Final[dict[str, Fault]] = {
     "source restarted": source_restarted,
     "backlog lost": backlog_lost,
+    "expiries: settled": settled,
     "flushed by somebody": flushed_by_somebody,
 }
