@@ -13,6 +13,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+from shaker.codec.field_expiries import LAST_TIME
 from shaker.codec.pieces import Note
 from shaker.codec.requests import split
 from shaker.codec.resp import encode
@@ -210,7 +211,7 @@ class _Run:
     def time(self, told: set[bytes], keys: list[bytes], text: bytes, unit: int, absolute: bool) -> bytes | None:
         """Return the absolute time in milliseconds for a time as sent; None where it cannot be read.
 
-        Where it is put off for a while, or not known well, `keys` become `told`.
+        Where it is put off for a while, or not known well, `keys` become `told`: those with fields are copied.
         """
         digits = text.removeprefix(b"-")
         if not digits.isdigit() or len(digits) > MAX_DIGITS:
@@ -223,7 +224,7 @@ class _Run:
         if at < self.times.near:
             told.update(keys)
             return b"%d" % max(at, self.times.until)
-        return b"%d" % min(at + self.times.margin, MAX_TIME - 1)
+        return b"%d" % max(at, min(at + self.times.margin, LAST_TIME if told is self.copying else MAX_TIME - 1))
 
     def options(
         self, told: set[bytes], keys: list[bytes], arguments: list[bytes], first: int

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from shaker.codec.field_expiries import LAST_TIME
 from tests.compare import LATER, differences
 from tests.servers import Server
 from tests.worker import Worker
@@ -55,3 +56,22 @@ def test_conditions_that_one_field_meets_and_another_does_not(
 
     assert differences(source, target) == []
     assert running.status()["rejected_commands"] == 0
+
+
+@pytest.mark.parametrize("name", ["redis-8.0", "valkey-9.1"])
+def test_the_last_expiry_that_a_field_can_have(
+    name: str, server: Callable[..., Server], worker: Callable[..., Worker]
+) -> None:
+    """No margin makes it one that Redis refuses."""
+    source, target = server(name), server(name)
+    running = worker(source, target)
+    running.wait_state("streaming")
+    for database in (0, 9):
+        client = source.client(db=database)
+        client.hset("key", mapping={"field": 1, "other": 2})
+        client.execute_command("HPEXPIREAT", "key", LAST_TIME, "FIELDS", 1, "field")
+        client.execute_command("HSETEX", "key", "PXAT", LAST_TIME - 1, "FIELDS", 1, "other", "value")
+    status = running.wait_applied(source)
+
+    assert differences(source, target) == []
+    assert (status["rejected_commands"], status["reasons"]) == (0, [])

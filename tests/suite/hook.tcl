@@ -27,6 +27,10 @@ proc source {args} {
         rename tags_acceptable suite_tags_acceptable
         proc tags_acceptable {tags reason} {
             upvar 1 $reason why
+            # A server within a server would be the same one again, made a replica of itself.
+            if {[lindex [info level -1] 0] eq {start_server} && [llength $::servers]} {
+                return [suite_tags_acceptable $tags why]
+            }
             return [suite_tags_acceptable [lsearch -all -inline -not -exact $tags external:skip] why]
         }
     }

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shaker.codec.field_expiries import LAST_TIME
 from shaker.codec.resp import encode
 from shaker.transform.expiry import NEEDS, NEVER, NOTED, SETS, SWAPS, Rewritten, Times, rewrite
 from tests.codec.resp_strategies import commands as any_commands
@@ -167,6 +168,13 @@ def test_a_margin_may_make_a_time_longer(command: str, at: int) -> None:
     found = rewritten(command.format(at), "SET l w", times=CLOSE)
 
     assert texts(found) == [command.format(min(at + MARGIN, (1 << 63) - 1)), "SET l w"]
+
+
+@pytest.mark.parametrize("command", ["HPEXPIREAT h {} FIELDS 1 f", "HSETEX h PXAT {} FIELDS 1 f v"])
+def test_a_margin_ends_at_the_last_time_of_fields(command: str) -> None:
+    """Redis takes none for a field behind it; Valkey does, and keeps what it has."""
+    for at, becomes in ((LAST_TIME, LAST_TIME), (LAST_TIME - 5, LAST_TIME), (LAST_TIME + 5, LAST_TIME + 5)):
+        assert texts(rewritten(command.format(at), times=CLOSE)) == [command.format(becomes)]
 
 
 def test_an_expiry_is_near_below_and_not_at_the_limit() -> None:
