@@ -12,10 +12,10 @@ from typing import Any, NoReturn
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from shaker.bytesize import format_size
+from shaker.bytesize import exact_size
 from shaker.config import Settings
 from shaker.errors import SettingsError
-from shaker.layers import SETTINGS, Loaded, load, takes
+from shaker.layers import SETTINGS, Loaded, is_size, load, takes
 
 EPILOG = """\
 Each setting can also be an environment variable (source.url is SHAKER_SOURCE__URL), stand in the TOML file named by
@@ -111,8 +111,8 @@ def _default(setting: str) -> str:
         return "none"
     if isinstance(info.default, bool):
         return str(info.default).lower()
-    if takes(setting, int) and info.default >= 1024 * 1024:
-        return format_size(info.default).replace(".0 ", " ")
+    if is_size(setting):
+        return exact_size(info.default)
     return f"{info.default:g}" if isinstance(info.default, float) else str(info.default)
 
 

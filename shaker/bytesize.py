@@ -34,6 +34,14 @@ def parse_size(text: str) -> int:
     return int(match[1]) * unit
 
 
+def exact_size(size: int) -> str:
+    """Return `size` bytes as a person writes them in settings, such as `64 MiB`; `parse_size` gives the same number."""
+    for unit, bytes_ in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if size and size % bytes_ == 0:
+            return f"{size // bytes_} {unit}"
+    return f"{size} bytes"
+
+
 def format_size(size: float) -> str:
     """Return `size` bytes for people, such as `64.0 MiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -27,7 +27,8 @@ MIB = 1024 * 1024
 GIB = 1024 * MIB
 
 
-def _size(value: Any) -> Any:
+def as_size(value: Any) -> Any:
+    """Return the bytes of a size that is text, and anything else as it is."""
     return parse_size(value) if isinstance(value, str) else value
 
 
@@ -49,7 +50,7 @@ def _no_bool(value: Any) -> Any:
 
 
 Number = BeforeValidator(_no_bool)
-Bytes = Annotated[int, BeforeValidator(_size), Number]
+Bytes = Annotated[int, BeforeValidator(as_size), Number]
 Whole = Annotated[int, Number]
 Share = Annotated[float, BeforeValidator(_share), Number, Field(allow_inf_nan=False, ge=0, le=1)]
 Seconds = Annotated[float, Number, Field(allow_inf_nan=False)]

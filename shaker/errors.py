@@ -56,6 +56,46 @@ KINDS = {
     ),
 }
 
+# What to do about an error, by its kind, where whoever raises it knows nothing better.
+HINTS = {
+    "aborted": "look into the target's log",
+    "behind": "wait for that replica to catch up, or name its primary",
+    "busy": "a script blocks the server: wait for it, or end it by SCRIPT KILL",
+    "clusterdown": "look at the target's cluster",
+    "connect": "is the server up, and is its URL right?",
+    "contended": "are several workers of this name started at once? give each replication its own name (SHAKER_NAME)",
+    "corrupt": "start the worker again: if it fails at the same place, the data of the other side is damaged",
+    "link": "look into the server's log",
+    "loading": "wait until the server has loaded its dataset",
+    "lost": "look into the server's log for the reason",
+    "masterdown": "wait until that replica has its primary again, or name the primary",
+    "misconf": "the target cannot save to its disk: look at its free space and its log",
+    "moved": "nothing to do: the worker connects to the new primary",
+    "nomasterlink": "wait until that replica has its primary again, or name the primary",
+    "noreplicas": "bring back the target's replicas, or lower min-replicas-to-write there",
+    "oom": "raise the target's maxmemory, or remove keys that it does not need",
+    "protocol": "is something other than a Redis or Valkey at that address?",
+    "readonly": "name the target's primary, or its Sentinels, which follow a failover",
+    "records": "look into the target's log, and at the rights of the worker's user (docs/access.md)",
+    "records_wiped": "was the target flushed, or restored from a backup? a full sync makes it whole again",
+    "refused": "is a proxy in between that does not know the command? name the server itself",
+    "rejected": "the worker sends the transaction again, without what the target rejects",
+    "timeout": "does a slow command block the server, or does a firewall drop what is idle?",
+    "tryagain": "wait until the server has moved the slot",
+    "unfaithful": "is the source newer than this worker, or does it use a module? see docs/reliability.md",
+}
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 key`, `2 keys`, `1,000 keys`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def quoted(text: bytes | str, most: int = 128) -> str:
+    """Return the beginning of what a user or a server wrote, in quotes and without control characters."""
+    shown = text[:most].decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text[:most]
+    return "'" + "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in shown) + "'"
+
 
 class ShakerError(Exception):
     """An error with a hint. `kind` is its stable name in logs and in `shaker_errors_total{kind}`.
@@ -71,9 +111,9 @@ class ShakerError(Exception):
     def __init__(self, what: str, *, hint: str = "", kind: str | None = None) -> None:
         super().__init__(what)
         self.what = what
-        self.hint = hint
         if kind is not None:
             self.kind = kind
+        self.hint = hint or HINTS.get(self.kind, "")
 
     def __str__(self) -> str:
         return f"{self.what}; {self.hint}" if self.hint else self.what

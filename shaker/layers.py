@@ -19,7 +19,9 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from shaker.address import parse_address
+from shaker.bytesize import exact_size
 from shaker.config import Settings
+from shaker.endpoints import as_size
 from shaker.errors import SettingsError
 from shaker.passwords import ENVIRONMENT_PREFIX, NESTED_DELIMITER, environment_name
 
@@ -35,6 +37,31 @@ DEFAULT = "default"
 
 _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$")
 
+# What a person writes first, for settings without a default.
+EXAMPLES = {"source.url": "redis://127.0.0.1:6379", "target.url": "redis://127.0.0.1:6380"}
+# Pydantic's faults of bounds, by the name of the bound: how the fault's type begins, and how it is said here.
+LIMITS = {
+    "ge": ("greater_than_equal", "at least"),
+    "gt": ("greater_than", "more than"),
+    "le": ("less_than_equal", "at most"),
+    "lt": ("less_than", "less than"),
+}
+TYPES = {
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "finite_number": "must be a number, and not infinite",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number of fewer digits",
+    "int_type": "must be a whole number",
+    "model_type": "must be a section with settings of its own",
+    "path_type": "must be a path, in quotes",
+    "string_too_short": "must not be empty",
+    "string_type": "must be text, in quotes",
+}
+
 _MAX_FILE = 1024 * 1024  # bytes: far above any settings, far below what a mistaken path could bring into memory
 
 
@@ -49,6 +76,35 @@ def _leaves(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInf
 
 # Every setting by its dotted name, in the order of the model.
 SETTINGS: Mapping[str, FieldInfo] = dict(_leaves(Settings, ""))
+
+
+def is_size(setting: str) -> bool:
+    """Return True when `setting` is a size in bytes."""
+    return as_size in (getattr(each, "func", None) for each in SETTINGS[setting].metadata)
+
+
+def fault_text(setting: str, kind: str, message: str, context: Mapping[str, Any]) -> str:
+    """Return what is wrong with a value, without the value; `kind`, `message` and `context` are pydantic's."""
+    if kind == "missing":
+        example = EXAMPLES.get(setting)
+        return "is required" + (f", for example {example}" if example else "")
+    for name, text in LIMITS.items():
+        if name in context and kind.startswith(text[0]):
+            return f"must be {text[1]} {_limit(setting, context[name])}"
+    if kind == "literal_error":
+        return f"must be {context['expected'].replace(chr(39), '')}"
+    if kind == "string_pattern_mismatch":
+        return "holds a character that it may not hold, is empty, or is too long"
+    if kind in TYPES:
+        return TYPES[kind]
+    return message.removeprefix("Value error, ")[:1].lower() + message.removeprefix("Value error, ")[1:]
+
+
+def _limit(setting: str, limit: float) -> str:
+    if setting in SETTINGS and is_size(setting):
+        return exact_size(int(limit))
+    number = str(int(limit)) if limit == int(limit) else str(limit)
+    return f"{number} second{'' if limit == 1 else 's'}" if setting.endswith("_seconds") else number
 
 
 def takes(setting: str, kind: type) -> bool:
@@ -121,6 +177,7 @@ class _Merge:
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    unread: bool = False  # a file or directory of settings could not be read
 
     def put(self, setting: str, value: Any, origin: str) -> None:
         if setting not in SETTINGS:
@@ -145,26 +202,30 @@ class _Merge:
         try:
             text = _read(Path(path))
         except OSError as error:
-            self.faults.append(f"{named_by}: {path} cannot be read: {error.strerror}; name a TOML file")
+            self._cannot_read(f"{named_by}: {path} cannot be read: {error.strerror}; name a TOML file")
             return
         except UnicodeDecodeError:
-            self.faults.append(f"{named_by}: {path} is not UTF-8 text; name a TOML file")
+            self._cannot_read(f"{named_by}: {path} is not UTF-8 text; name a TOML file")
             return
         try:
             document = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             # The parser's message may quote the text, and the text may be a secret: its position says enough.
             position = str(error).rpartition("(")[2].rstrip(")")
-            self.faults.append(f"{named_by}: {path} is not valid TOML ({position}); mend it there")
+            self._cannot_read(f"{named_by}: {path} is not valid TOML ({position}); correct it there")
             return
         for setting, value in _flatten(document, ""):
             self.put(setting, value, path)
+
+    def _cannot_read(self, fault: str) -> None:
+        self.unread = True
+        self.faults.append(fault)
 
     def secrets(self, named: str | None) -> None:
         directory = Path(named) if named else DEFAULT_SECRETS_DIRECTORY
         if not directory.is_dir():
             if named:
-                self.faults.append(f"{SECRETS_VARIABLE}: {named} is not a directory; name one or leave it out")
+                self._cannot_read(f"{SECRETS_VARIABLE}: {named} is not a directory; name one or leave it out")
             return
         for path in sorted(directory.iterdir()):
             setting = path.name.lower().removeprefix(ENVIRONMENT_PREFIX.lower()).replace(NESTED_DELIMITER, ".")
@@ -196,19 +257,26 @@ class _Merge:
         except ValidationError as error:
             for each in error.errors(include_input=False, include_url=False):
                 setting = each.get("ctx", {}).get("setting") or ".".join(str(part) for part in each["loc"])
-                self.faults.append(self._line(setting, "is not set" if each["type"] == "missing" else each["msg"]))
+                if each["type"] == "missing" and self._explained(setting):
+                    continue
+                what = fault_text(setting, each["type"], each["msg"], each.get("ctx", {}))
+                self.faults.append(self._line(setting, what))
             return None
         return None if self.faults else settings
 
-    def _line(self, setting: str, message: str) -> str:
-        what = message.removeprefix("Value error, ")
-        what = what[:1].lower() + what[1:]
+    def _explained(self, setting: str) -> bool:
+        """Whether another fault says already why `setting` is missing: a file unread, a name misspelt."""
+        meant = (f"did you mean {setting}?", f"did you mean {environment_name(setting)}?")
+        return self.unread or any(text.endswith(meant) for text in self.faults)
+
+    def _line(self, setting: str, what: str) -> str:
         origin = self.origins.get(setting, "")
         # A value from the environment came by the variable that is named anyway.
         came_from = f", from {origin}" if origin and not origin.startswith("environment ") else ""
         name = f"{setting} ({environment_name(setting)}{came_from})"
         info = SETTINGS.get(setting)
-        return f"{name}: {what}; it is: {info.description}" if info and info.description else f"{name}: {what}"
+        described = info is not None and info.description and not what.startswith("is required")
+        return f"{name}: {what}; meaning: {info.description}" if info and described else f"{name}: {what}"
 
 
 def _flatten(document: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

@@ -8,6 +8,7 @@ import pytest
 
 from shaker.errors import SettingsError
 from shaker.layers import SETTINGS, Loaded, load, masked
+from shaker.passwords import environment_name
 
 URLS = {"SHAKER_SOURCE__URL": "redis://127.0.0.1:6379", "SHAKER_TARGET__URL": "redis://127.0.0.1:6380"}
 
@@ -78,9 +79,52 @@ def test_every_setting_has_an_origin() -> None:
 def test_required_settings_are_named_with_what_to_do() -> None:
     found = faults()
 
-    assert len(found) == 2
-    assert found[0].startswith("source.url (SHAKER_SOURCE__URL): is not set; it is: address of the Redis")
-    assert found[1].startswith("target.url (SHAKER_TARGET__URL): is not set; it is: address of the Redis")
+    assert found == [
+        "source.url (SHAKER_SOURCE__URL): is required, for example redis://127.0.0.1:6379",
+        "target.url (SHAKER_TARGET__URL): is required, for example redis://127.0.0.1:6380",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "text"),
+    [
+        ("memory_limit", "1k", "must be at least 1 MiB"),
+        ("memory_limit", "5000GiB", "must be at most 1024 GiB"),
+        ("spool.limit", "x", "is not a size in bytes such as 67108864, 64mb or 64MiB"),
+        ("health.port", "70000", "must be at most 65535"),
+        ("health.port", "1.5", "must be a whole number"),
+        ("health.port", "x", "must be a whole number"),
+        ("health.host", "", "must not be empty"),
+        ("health.ready_max_lag_seconds", "0", "must be more than 0 seconds"),
+        ("source.timeout_seconds", "0", "must be at least 1 second"),
+        ("retry.max_seconds", "x", "must be a number"),
+        ("mode", "x", "must be follow, migrate or snapshot"),
+        ("target.adopt", "maybe", "must be true or false"),
+        ("source.password", 1, "must be text, in quotes"),
+        ("name", "a{b", "holds a character that it may not hold, is empty, or is too long"),
+    ],
+)
+def test_a_fault_says_what_may_be_written(setting: str, value: str, text: str) -> None:
+    """In a person's units, and without the value."""
+    (found,) = faults({setting: value}, **URLS)
+
+    assert found.startswith(f"{setting} ({environment_name(setting)}, from command line): {text}; meaning: ")
+
+
+@pytest.mark.parametrize("content", [b"[", b"\xff", None])
+def test_a_file_that_cannot_be_read_is_the_only_fault(content: bytes | None, tmp_path: Path) -> None:
+    """What it would have set is not missing: nobody knows."""
+    path = tmp_path / "shaker.toml"
+    if content is not None:
+        path.write_bytes(content)
+
+    assert len(faults(SHAKER_CONFIG=str(path))) == 1
+
+
+def test_a_misspelt_name_is_not_missing_too() -> None:
+    assert faults(SHAKER_SOURCE_URL="redis://a", SHAKER_TARGET__URL="redis://b") == [
+        "SHAKER_SOURCE_URL: no setting has this environment variable; did you mean SHAKER_SOURCE__URL?"
+    ]
 
 
 def test_the_faults_of_all_layers_come_together(tmp_path: Path) -> None:

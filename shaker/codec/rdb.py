@@ -36,7 +36,7 @@ from shaker.codec.rdb_types import (
     Pattern,
     read_header,
 )
-from shaker.errors import CorruptError, ShakerError, UnfaithfulError
+from shaker.errors import CorruptError, ShakerError, UnfaithfulError, quoted
 
 MAX_DATABASE: Final = 2**31 - 1  # redis.conf `databases` is an int
 MAX_INT64: Final = 2**63 - 1
@@ -305,7 +305,7 @@ class SnapshotReader:
         key = ""
         if self._key is not None:
             more = "" if len(self._key) <= SHOWN_KEY else f"... ({len(self._key)} bytes)"
-            key = f" of key {self._key[:SHOWN_KEY]!r}{more}"
+            key = f" of key {quoted(self._key, SHOWN_KEY)}{more}"
         place = f"database {self._records.database}, byte {self.consumed + position} of the snapshot"
         return f"{name} {self._opcode}{key} in {place}"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from shaker.errors import CorruptError
+from shaker.errors import CorruptError, quoted
 
 # Longest line (status, error, integer, length) that a server may send; Redis's own limit for inline input.
 MAX_LINE: Final = 64 * 1024
@@ -172,7 +172,7 @@ class ReplyScanner:
         kind = self._buffer[self._position]
         # Before the text is cut out of an empty line: mypyc fails at a slice that ends before it begins.
         if kind != 42 and kind != 45:
-            raise CorruptError(f"the target answered EXEC with a reply of kind {chr(kind)!r}, not an array")
+            raise CorruptError(f"the target answered EXEC with a reply of kind {quoted(chr(kind))}, not an array")
         text = self._buffer[self._position + 1 : end]
         self._position = end + 2
         if kind == 42:
@@ -191,5 +191,5 @@ def _length(text: bytes) -> int:
     if text == b"-1":
         return -1
     if not text.isdigit() or len(text) > 19:
-        raise CorruptError(f"the target sent an impossible length {text[:32]!r}")
+        raise CorruptError(f"the target sent an impossible length {quoted(text, 32)}")
     return int(text)

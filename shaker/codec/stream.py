@@ -8,12 +8,13 @@ split into arguments.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from shaker.codec.arguments import MAX_HEADER, ArgumentSkipper
 from shaker.codec.pieces import Fragment, Note, Piece, Plain, Special
 from shaker.codec.requests import split, split_whole
-from shaker.errors import CorruptError, UnfaithfulError
+from shaker.errors import CorruptError, UnfaithfulError, quoted
 
 # The shortest argument: `$0`, its CRLF and the CRLF behind nothing.
 MIN_ARGUMENT: Final = 6
@@ -24,6 +25,7 @@ MAX_ARGUMENTS: Final = (1 << 31) - 1
 PATIENT: Final = 64 * 1024
 # Spellings of command names remembered, so that hostile names cannot grow the table without end.
 MAX_NAMES: Final = 4096
+ERROR_LINE: Final = re.compile(rb"-[A-Z]{2,20} [ -~]{0,100}")
 # Longer beginnings of commands, their names included, are not compared with the next one's.
 MAX_HEAD: Final = 64
 # Kinds of commands.
@@ -378,6 +380,14 @@ class StreamReader:
             raise self._corrupt(buffer, position)
 
     def _corrupt(self, buffer: bytes, position: int) -> CorruptError:
+        # Only what has the form of an error: where a length was damaged, a value may begin here.
+        line = ERROR_LINE.match(buffer, position)
+        if line is not None:
+            return CorruptError(
+                f"the source sent an error inside the stream, at offset {self.offset + position}: "
+                f"{quoted(line[0])}",
+                hint="its log says more; a proxy in between may have written this instead of the source",
+            )
         return CorruptError(
             f"the stream of the source breaks the protocol at offset {self.offset + position}: "
             f"byte {buffer[position] if position < len(buffer) else -1}",

@@ -106,6 +106,16 @@ class Connection:
         finally:
             self._receive_until = math.inf
 
+    def no_replication(self, command: str) -> LinkError:
+        """Return the error for a server that closed the connection when it was asked `command`."""
+        return LinkError(
+            f"the {self._side} {self.address.text} closed the connection at {command}, as a proxy does that cannot "
+            "carry replication",
+            hint=f"name the server behind the proxy in {self._side}.url (SHAKER_{self._side.upper()}__URL); without a "
+            "proxy, look into the server's log",
+            kind="lost",
+        )
+
     async def call(self, *arguments: bytes | str | int) -> Any:
         """Send one request and return its reply (bytes, int, None or lists of them).
 

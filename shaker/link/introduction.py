@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from shaker.config import Settings
-from shaker.errors import RefusedError, ServerBusyError
+from shaker.errors import LinkError, RefusedError, ServerBusyError
 from shaker.link.connection import Connection
 from shaker.link.distinct import check_distinct
 from shaker.link.loops import look, refuse_loop
 from shaker.link.servers import server_name
 from shaker.replica.events import Introduced
-from shaker.replica.session import ReplicaSession
+from shaker.replica.session import ReplicaSession, ReplicaState
 from shaker.replication import Replication, SourceIdentity
+
+# The command asked last, by the states of the handshake in which a proxy closes the connection.
+ASKED: Final = {
+    ReplicaState.INSPECTING: "INFO",
+    ReplicaState.ANNOUNCING: "REPLCONF",
+    ReplicaState.OFFERING: "REPLCONF",
+}
 
 
 async def introduce(
@@ -57,7 +66,13 @@ async def _handshake(connection: Connection, session: ReplicaSession) -> dict[st
     with connection.deadline("the handshake"):
         while True:
             await connection.send(session.data_to_send())
-            events = session.receive_data(await connection.receive())
+            try:
+                data = await connection.receive()
+            except LinkError as error:
+                if error.kind == "lost" and (command := ASKED.get(session.state)):
+                    raise connection.no_replication(command) from error
+                raise
+            events = session.receive_data(data)
             introduced = next((event for event in events if isinstance(event, Introduced)), None)
             if introduced is not None:
                 return introduced.info

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 
 from shaker.config import Settings
-from shaker.errors import LinkError, RefusedError, ServerBusyError
+from shaker.errors import LinkError, RefusedError, ServerBusyError, counted, quoted
 from shaker.link.abilities import check_abilities
 from shaker.link.attempts import credentials
 from shaker.link.connection import Connection, ReplyError
@@ -61,15 +62,15 @@ async def register(
     """
     try:
         await connection.authenticate(*credentials(settings.target))
-        info = parse_info(blob(await connection.call("INFO")))
+        info = parse_info(blob(await _ask(connection, "INFO")))
         replication.status.target.server = server_name(info)
         source = replication.source
         assert source is not None  # registrations wait for the source's introduction
         _check_server(settings, source, info)
         replication.target_expired = ExpiredKeys.of(info)
-        replication.table = CommandTable.from_reply(array(await connection.call("COMMAND")))
-        await connection.call("CLIENT", "SETNAME", writer_name(settings.name, identity.token))
-        own = number(await connection.call("CLIENT", "ID"))
+        replication.table = CommandTable.from_reply(array(await _ask(connection, "COMMAND")))
+        await _ask(connection, "CLIENT", "SETNAME", writer_name(settings.name, identity.token))
+        own = number(await _ask(connection, "CLIENT", "ID"))
         checkpoint = Checkpoint.parse(record(await connection.call("HGETALL", checkpoint_key(settings.name))))
         ids = (info.get("run_id", ""), info.get("master_replid", ""))
         replication.target_ids = frozenset(each for each in ids if each.strip("0"))
@@ -99,7 +100,15 @@ async def register(
         if text.startswith("DENIED"):
             raise refusal("target", text, "registering") from error
         raise LinkError(f"the target refuses the registration: {text}", kind="refused") from error
-    raise LinkError(f"{ATTEMPTS} registrations lost against other workers of this name", kind="contended")
+    raise LinkError(f"lost {ATTEMPTS} registrations against other workers of this name", kind="contended")
+
+
+async def _ask(connection: Connection, *request: str) -> Any:
+    """Return the reply to a request at which a proxy closes the connection."""
+    try:
+        return await connection.call(*request)
+    except LinkError as error:
+        raise (connection.no_replication(request[0]) if error.kind == "lost" else error) from error
 
 
 async def _attempt(
@@ -207,7 +216,8 @@ async def _check_contents(
         keys = sum(keyspace(info).values()) - own
         if keys > 0 and not ours and settings.target.on_existing == "refuse":
             raise RefusedError(
-                f"the target {settings.target.address.text} holds {keys} keys and no checkpoint of {name!r}",
+                f"the target {settings.target.address.text} holds {counted(keys, 'key')} and no checkpoint of "
+                f"{quoted(name)}",
                 hint="take an empty target, or say what to do with its keys: target.on_existing=merge or flush",
             )
         return
@@ -218,7 +228,7 @@ async def _check_contents(
     )
     if not same and not settings.target.adopt:
         raise RefusedError(
-            f"checkpoint {name!r} in the target belongs to another source, {checkpoint.source}",
+            f"checkpoint {quoted(name)} in the target belongs to another source, {checkpoint.source}",
             hint="give this replication its own name (SHAKER_NAME), or replace that source by target.adopt=true",
         )
 

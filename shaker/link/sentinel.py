@@ -7,7 +7,7 @@ import structlog
 
 from shaker.address import SENTINEL_SCHEMES, Address
 from shaker.endpoints import Endpoint
-from shaker.errors import AccessError, LinkError, SettingsError
+from shaker.errors import AccessError, LinkError, SettingsError, quoted
 from shaker.link.connection import ReplyError, connect
 from shaker.link.replies import array, blob, number
 from shaker.link.tls import tls_context
@@ -41,7 +41,8 @@ async def resolve(endpoint: Endpoint) -> Address:
         raise refused
     hints = {failure.hint for failure in failures if failure.kind == "tls"}
     raise LinkError(
-        f"no Sentinel names the primary of {address.service!r}: " + "; ".join(failure.what for failure in failures),
+        f"no Sentinel names the primary of {quoted(address.service)}: "
+        + "; ".join(failure.what for failure in failures),
         hint=hints.pop() if hints else f"are the Sentinels of {endpoint.side}.url up?",
         kind="sentinel",
     )
@@ -70,7 +71,7 @@ async def _ask(node: Address, endpoint: Endpoint) -> Address:
             ) from error
     if reply is None:
         raise AccessError(
-            f"the Sentinel {node.text} knows no service {service!r}",
+            f"the Sentinel {node.text} knows no service {quoted(service)}",
             hint=f"is the name in {endpoint.side}.url right?",
         )
     host, port = array(reply, 2)
@@ -106,6 +107,6 @@ async def follow(endpoint: Endpoint, connected: Address) -> None:
             continue
         if address != connected:
             raise LinkError(
-                f"the primary of {endpoint.address.service!r} moved from {connected.text} to {address.text}",
+                f"the primary of {quoted(endpoint.address.service)} moved from {connected.text} to {address.text}",
                 kind="moved",
             )

@@ -9,7 +9,7 @@ import anyio
 import structlog
 
 from shaker.config import Settings
-from shaker.errors import CorruptError, LinkError, RecordsWipedError, UnfaithfulError
+from shaker.errors import CorruptError, LinkError, RecordsWipedError, UnfaithfulError, counted
 from shaker.link.attempts import Attempts, open_connection
 from shaker.link.connection import Connection, ReplyError
 from shaker.link.progress import Progress
@@ -322,4 +322,4 @@ class TargetLink:
 
     def _hold_ready(self, last: str) -> None:
         count = self._status.rejected_commands
-        self._status.reasons["rejected"] = f"{count} commands were rejected by the target, the last one: {last}"
+        self._status.reasons["rejected"] = f"the target rejected {counted(count, 'command')}, the last one: {last}"

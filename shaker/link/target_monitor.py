@@ -8,7 +8,7 @@ import anyio
 import structlog
 
 from shaker.config import Settings
-from shaker.errors import LinkError
+from shaker.errors import LinkError, counted
 from shaker.link.backoff import Backoff
 from shaker.link.clock import ServerClock
 from shaker.link.connection import ReplyError
@@ -101,8 +101,8 @@ class TargetMonitor:
         gone = status.evicted_keys - self._cleared
         if gone:
             status.reasons["eviction"] = (
-                f"the target has evicted {gone} keys since this worker began (maxmemory-policy {policy}): "
-                "they are missing there"
+                f"the target has evicted {counted(gone, 'key')} since this worker began (maxmemory-policy {policy}), "
+                "which it lacks now: raise its maxmemory, then copy again (docs/operations.md)"
             )
         else:
             status.reasons.pop("eviction", None)

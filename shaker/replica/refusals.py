@@ -24,7 +24,13 @@ def refusal(side: str, text: str, doing: str) -> LinkError:
     text = text.partition(", with args beginning with")[0]
     code = text.split(" ", 1)[0]
     upper = side.upper()
-    if code in ("WRONGPASS", "NOAUTH") or "invalid password" in text or "without any password" in text:
+    if "without any password" in text:
+        return AccessError(
+            f"the {side} has no password for this user, and the worker gives one: {text}",
+            hint=f"remove the password: from {side}.url, {side}.password (SHAKER_{upper}__PASSWORD) and "
+            f"{side}.password_file, wherever it is set",
+        )
+    if code in ("WRONGPASS", "NOAUTH") or "invalid password" in text:
         return AccessError(
             f"the {side} refuses the credentials while {doing}: {text}",
             hint=f"set {side}.username and {side}.password (SHAKER_{upper}__USERNAME, SHAKER_{upper}__PASSWORD)",

@@ -12,7 +12,7 @@ from typing import Final
 
 from shaker.codec.rdb import SnapshotReader
 from shaker.codec.resp import encode
-from shaker.errors import CorruptError, LinkError, RefusedError
+from shaker.errors import CorruptError, LinkError, RefusedError, quoted
 from shaker.replica.assembler import StreamAssembler
 from shaker.replica.divided import DividedStream
 from shaker.replica.events import (
@@ -360,7 +360,7 @@ class ReplicaSession:
 
     def _unexpected(self, line: bytes) -> LinkError:
         return LinkError(
-            f"the source answered {line[:64]!r} while the handshake was {self.state.value}",
+            f"the source answered {quoted(line, 64)} while the handshake was {self.state.value}",
             hint="is source.url (SHAKER_SOURCE__URL) the address of a Redis or Valkey?",
             kind="protocol",
         )

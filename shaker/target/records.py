@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from shaker.codec.resp import encode
-from shaker.errors import RefusedError
+from shaker.errors import RefusedError, quoted
 
 SCHEMA: Final = "1"
 
@@ -149,8 +149,8 @@ class Checkpoint(NamedTuple):
         checkpoint = cls(**values)  # type: ignore[arg-type]  # each field got its own type above
         if checkpoint.schema != SCHEMA or checkpoint.phase not in ("snapshot", "stream"):
             raise RefusedError(
-                f"the checkpoint in the target has schema {checkpoint.schema!r} and phase {checkpoint.phase!r}, "
-                "which this version cannot read",
+                f"the checkpoint in the target has schema {quoted(checkpoint.schema)} and phase "
+                f"{quoted(checkpoint.phase)}, which this version cannot read",
                 hint=_DAMAGED,
             )
         return checkpoint

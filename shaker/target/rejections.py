@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from shaker.codec.requests import command_end, longest_argument, nth_command, split, whole
-from shaker.errors import AccessError, LinkError, ServerBusyError, UnfaithfulError
+from shaker.errors import AccessError, LinkError, ServerBusyError, UnfaithfulError, quoted
 from shaker.replica.events import Part
 from shaker.target.items import Rejection, Sent, SnapshotKeys
 from shaker.transform.commands import CommandTable
@@ -86,9 +86,8 @@ def refused_request(item: SnapshotKeys, position: int, text: str) -> UnfaithfulE
         # Of the keys of an MSET the first one: what it holds are strings, which no target refuses one by one.
         key = arguments[1]
         kind = f"RDB type {arguments[3][0]}" if arguments[0] == b"RESTORE" else "a string"
-    shown = key[:MAX_KEY].decode("utf-8", "backslashreplace")
     return UnfaithfulError(
-        f"the target refuses key {shown!r} of database {item.database} ({kind}): {text[:120]}",
+        f"the target refuses key {quoted(key, MAX_KEY)} of database {item.database} ({kind}): {text[:120]}",
         hint="is the target older than the source, or without a module that the key needs?",
         kind="refused_key",
     )

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from shaker.codec.requests import split
 from shaker.codec.resp import MAX_ERRORS, ReplyScanner, encode
-from shaker.errors import LinkError, UnfaithfulError
+from shaker.errors import LinkError, UnfaithfulError, counted
 from shaker.replica.events import Part
 from shaker.target.items import (
     Hold,
@@ -339,7 +339,7 @@ class ReplyReader:
                 raise LinkError(f"the target rejects {first}", kind="rejected")
             self._window.left_out.add(sent.first + index, text)
         raise LinkError(
-            f"the target rejects {first} before it is executed ({len(transaction.refused)} commands in all)",
+            f"the target rejects {first} before it is executed ({counted(len(transaction.refused), 'command')} in all)",
             kind="rejected",
         )
 

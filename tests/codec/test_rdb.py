@@ -170,18 +170,18 @@ def test_wrong_checksum(step: int) -> None:
 SELECT_9 = b"\xfe\x09"
 NAMED = SELECT_9 + b"\x00\x01a\x01b"
 REFUSED = [
-    (b"REDIS0011", b"\x1a\x03foo", "type 26 of key b'foo' in database 9, byte 16 of the snapshot: unknown"),
-    (b"REDIS0011", b"\x06\x03foo", "type 6 of key b'foo' in database 9, byte 16 of the snapshot: a module value"),
+    (b"REDIS0011", b"\x1a\x03foo", "type 26 of key 'foo' in database 9, byte 16 of the snapshot: unknown"),
+    (b"REDIS0011", b"\x06\x03foo", "type 6 of key 'foo' in database 9, byte 16 of the snapshot: a module value"),
     (
         b"REDIS0012",
         b"\x16\x03foo",
-        "type 22 of key b'foo' in database 9, byte 16 .* release candidate of Redis 7.4",
+        "type 22 of key 'foo' in database 9, byte 16 .* release candidate of Redis 7.4",
     ),
-    (b"REDIS0012", b"\x17\x03foo", "type 23 of key b'foo'"),
-    (b"REDIS0011", b"\x08\x03foo", "type 8 of key b'foo'"),
-    (VALKEY, b"\x17\x03foo", "type 23 of key b'foo' in database 9, byte 16 of the snapshot: unknown"),
-    (VALKEY, b"\x18\x03foo", "type 24 of key b'foo'"),
-    (b"REDIS0011", b"\x1a\x40\xc8" + b"k" * 200, r"key b'k{128}'\.\.\. \(200 bytes\) in database 9"),
+    (b"REDIS0012", b"\x17\x03foo", "type 23 of key 'foo'"),
+    (b"REDIS0011", b"\x08\x03foo", "type 8 of key 'foo'"),
+    (VALKEY, b"\x17\x03foo", "type 23 of key 'foo' in database 9, byte 16 of the snapshot: unknown"),
+    (VALKEY, b"\x18\x03foo", "type 24 of key 'foo'"),
+    (b"REDIS0011", b"\x1a\x40\xc8" + b"k" * 200, r"key 'k{128}'\.\.\. \(200 bytes\) in database 9"),
     (b"REDIS0011", b"\x1a\xc8", "type 26 in database 9, byte 16"),
     (b"REDIS0011", b"\xf6", "opcode 246 in database 9, byte 16 of the snapshot: a function of a release candidate"),
     (b"REDIS0013", b"\xf3", "opcode 243 in database 9, byte 16 of the snapshot: metadata that a module"),
@@ -205,16 +205,16 @@ def test_what_is_unknown_is_named(header: bytes, body: bytes, what: str) -> None
 
 
 BAD = [
-    (b"\x00\x01k\x82", "form that does not exist: type 0 of key b'k' in database 9, byte 19 of"),
+    (b"\x00\x01k\x82", "form that does not exist: type 0 of key 'k' in database 9, byte 19 of"),
     (b"\x00\xc7", "form that does not exist: type 0 in database 9, byte 17 of"),
-    (b"\x00\x01k\xc4", "type 0 of key b'k'"),
-    (b"\x02\x01k\xc0\x01", "form that does not exist: type 2 of key b'k' in database 9, byte 19"),
+    (b"\x00\x01k\xc4", "type 0 of key 'k'"),
+    (b"\x02\x01k\xc0\x01", "form that does not exist: type 2 of key 'k' in database 9, byte 19"),
     (b"\x00\xc3\x82", "form that does not exist: type 0 in database 9, byte 17"),
     (
         b"\x00\xc3\x02\x05\x00a\x01z",
         "LZF data holds 1 bytes, not the 5 bytes that it declares: type 0 in database 9",
     ),
-    (b"\x07\x01k\x01\x06", "module opcode 6 is unknown: type 7 of key b'k' in database 9, byte 20"),
+    (b"\x07\x01k\x01\x06", "module opcode 6 is unknown: type 7 of key 'k' in database 9, byte 20"),
     (b"\xfe\x81" + b"\xff" * 8, "database number is impossible"),
     (b"\xfc" + b"\xff" * 8, "expiry is negative: opcode 252"),
     (b"\xfd" + b"\xff" * 4, "expiry is negative: opcode 253"),
@@ -253,7 +253,7 @@ def test_values_above_the_limit(step: int) -> None:
         b"\x13\x03big\x01\x10" + b"i" * 16 + b"\x80\x40\x00\x00\x00": "bytes, [0-9]+ read, is",
     }
     for body, what in above.items():
-        with pytest.raises(UnfaithfulError, match=what + r".*above snapshot.max_value, 100 bytes.*key b'big'"):
+        with pytest.raises(UnfaithfulError, match=what + r".*above snapshot.max_value, 100 bytes.*key 'big'"):
             read(rdb(SELECT_9 + body), step, SnapshotReader(max_value=100))
     long_key = rdb(SELECT_9 + b"\x00\x40\x64" + b"k" * 100 + b"\x01v")
     with pytest.raises(UnfaithfulError, match=r"a key of at least 102 bytes.*type 0 in database 9"):

@@ -174,6 +174,15 @@ def test_corrupt_bytes_are_not_shown() -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_an_error_in_place_of_a_command_is_quoted() -> None:
+    """And nothing that only begins like one: where a length was damaged, a value may begin here."""
+    with pytest.raises(CorruptError, match=rf"inside the stream, at offset {START + len(GOOD)}: '-ERR no more'"):
+        reader().feed(GOOD + b"-ERR no more\r\nPING\r\n")
+    with pytest.raises(CorruptError) as caught:
+        reader().feed(GOOD + b"-secret value\r\n")
+    assert "secret" not in str(caught.value)
+
+
 @given(st.one_of(st.binary(max_size=200), st.text("*$0123\r\nab", max_size=80).map(str.encode)), st.integers(0, 9))
 @settings(max_examples=200, deadline=None)
 def test_arbitrary_bytes(data: bytes, step: int) -> None:

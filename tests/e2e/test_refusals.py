@@ -48,7 +48,7 @@ def test_a_target_that_is_not_empty(source: Server, target: Server, worker: Work
     target.client(db=2).set("key", "of the target")
     before = written(target)
 
-    refused(worker(source, target, SHAKER_MODE=mode), 3, "holds 1 keys", "'default'")
+    refused(worker(source, target, SHAKER_MODE=mode), 3, "holds 1 key and", "'default'")
 
     assert written(target) == before
     assert source.info("stats")["sync_full"] == 0

@@ -281,7 +281,7 @@ def test_a_target_with_keys(make_writer: MakeWriter, target: Server) -> None:  #
     """Keys of others, in any database, are not written over unless that is asked for."""
     target.client(db=3).set("theirs", 1)
 
-    assert "holds 1 keys" in str(refused(make_writer(target)))
+    assert "holds 1 key and" in str(refused(make_writer(target)))
     for choice in ("merge", "flush"):
         make_writer(target, on_existing=choice).register()
         assert target.client(db=3).get("theirs") == b"1"

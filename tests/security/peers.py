@@ -79,12 +79,18 @@ class HostilePeer:
     """Listens at `port` of 127.0.0.1 in a thread of its own and answers requests. A context manager.
 
     `replies` are what single commands, in upper case, are answered by in place of +OK; `psync` answers PSYNC, and
-    `first`, if given, the connection itself: then no request is read at all.
+    `first`, if given, the connection itself: then no request is read at all. At `closes` it closes the connection.
     """
 
     def __init__(
-        self, *, replies: dict[bytes, bytes] | None = None, psync: Answer | None = None, first: Answer | None = None
+        self,
+        *,
+        replies: dict[bytes, bytes] | None = None,
+        psync: Answer | None = None,
+        first: Answer | None = None,
+        closes: bytes = b"",
     ) -> None:
+        self._closes = closes
         self.port = 0
         self.connections = 0
         self._replies = {b"INFO": bulk(INFO), **(replies or {})}
@@ -118,6 +124,8 @@ class HostilePeer:
             while True:
                 arguments = await _request(reader)
                 name = arguments[0].upper()
+                if name == self._closes:
+                    return
                 if name == b"PSYNC" and self._psync is not None:
                     drain = asyncio.create_task(_read_away(reader))
                     await self._psync(writer)
