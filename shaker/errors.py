@@ -65,6 +65,7 @@ HINTS = {
     "connect": "is the server up, and is its URL right?",
     "contended": "are several workers of this name started at once? give each replication its own name (SHAKER_NAME)",
     "corrupt": "start the worker again: if it fails at the same place, the data of the other side is damaged",
+    "history": "nothing to do: the worker asks again, from where the target stands",
     "link": "look into the server's log",
     "loading": "wait until the server has loaded its dataset",
     "lost": "look into the server's log for the reason",
