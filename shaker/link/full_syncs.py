@@ -36,6 +36,7 @@ class FullSyncs:
         self._status = replication.status
         self._began: float | None = None
         self._checked = False  # the next one may flush
+        self._held = False  # a flush is held
 
     def begun(self) -> None:
         """Record that the source has begun a full sync; raises LinkError for one that must not flush yet."""
@@ -67,6 +68,8 @@ class FullSyncs:
         await self._wait(info)
         if self._needed(info) and self.flushes:
             await self._check_flush(info)
+        elif self._held:
+            self._held, self._status.deletions_held = False, ""
 
     def _needed(self, info: Mapping[str, str]) -> bool:
         resume = self._replication.resume
@@ -100,9 +103,9 @@ class FullSyncs:
         try:
             await check_flush(self._settings, info, first=not replication.ours, records=records)
         except HeldError as error:
-            status.deletions_held = str(error)
+            self._held, status.deletions_held = True, str(error)
             raise
-        status.deletions_held = ""
+        self._held, status.deletions_held = False, ""
         self._checked = True
 
 

@@ -211,6 +211,7 @@ class Sweeper:
             if self._settings.target.stale_keys == "keep":
                 rounds, what = forgetting(name, databases), "lists of stale keys dropped"
             elif checkpoint.phase == "snapshot":
+                self._status.deletions_held = ""  # those that the snapshot before this one led to
                 rounds, what = listing(name, databases), "keys of the target listed"
             else:
                 await self._check_stale(reader, info, checkpoint.listed)
