@@ -37,7 +37,9 @@ def _kind(setting: str, info: FieldInfo) -> dict[str, Any]:
         schema = {"type": "boolean"}
     elif takes(setting, float):
         # `helm --set` takes a number with a point for a text; the worker takes both.
-        schema = {"type": ["number", "string"], "pattern": r"^[0-9]+(\.[0-9]+)?$"}
+        is_share = any(getattr(each, "le", None) == 1 for each in info.metadata)
+        percent = " *%?" if is_share else ""
+        schema = {"type": ["number", "string"], "pattern": rf"^[0-9]+(\.[0-9]+)?{percent}$"}
     elif takes(setting, int):
         # Sizes have a lower bound of a mebibyte and may be written with a unit.
         is_size = any(getattr(each, "ge", None) == 1024 * 1024 for each in info.metadata)
