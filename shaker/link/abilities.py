@@ -7,6 +7,8 @@ refused (redis.io/docs: errors inside a transaction).
 
 from __future__ import annotations
 
+from typing import Final
+
 from shaker.config import Settings
 from shaker.errors import LinkError, RefusedError
 from shaker.link.connection import Connection, ReplyError
@@ -15,7 +17,9 @@ from shaker.link.replies import array
 from shaker.target.records import stale_key
 from shaker.target.rejections import is_passing, passing_error
 
-VOID = ("HSET",)  # lacks its arguments
+# Without these nothing is replicated. Any other command that is missing is a rejected one where the source uses it.
+NEEDED: Final = ("EXEC", "HGETALL", "HSET", "MULTI", "RESTORE", "SELECT", "WATCH")
+VOID: Final = ("HSET",)  # lacks its arguments
 
 
 async def check_abilities(connection: Connection, settings: Settings, *, flushes: bool) -> None:
@@ -24,8 +28,7 @@ async def check_abilities(connection: Connection, settings: Settings, *, flushes
     Raises RefusedError for a command that is missing, and for FLUSHALL also where the right is; AccessError for
     any other right.
     """
-    requests = _requests(settings, flushes=flushes)
-    names = sorted({"EXEC", "HGETALL", "MULTI", "SELECT", "WATCH", *(str(request[0]) for request in requests)})
+    names = [*NEEDED, "FLUSHALL"] if flushes else [*NEEDED]
     rows = array(await connection.call("COMMAND", "INFO", *names), len(names))
     missing = [name for name, row in zip(names, rows, strict=True) if not row]
     if missing:
@@ -33,14 +36,15 @@ async def check_abilities(connection: Connection, settings: Settings, *, flushes
             f"the target {settings.target.address.text} has no {', '.join(missing)}",
             hint=f"was it renamed or taken away (rename-command)? give it back{_without(missing)}",
         )
-    await _try_rights(connection, requests)
+    await _try_rights(connection, _requests(settings, flushes=flushes))
 
 
 def _requests(settings: Settings, *, flushes: bool) -> list[Request]:
-    """Return a request of each kind that the worker writes with; HSET, the first of all, comes first."""
+    """Return a request of each kind that the worker writes of its own; HSET, the first of all, comes first."""
     key = stale_key(settings.name)
     requests: list[Request] = [("HSET", key, "f", "v"), ("RESTORE", key, 0, "v", "REPLACE")]
-    requests += [("SET", key, "v"), ("SADD", key, "v"), ("SREM", key, "v"), ("PEXPIREAT", key, 1), ("UNLINK", key)]
+    if settings.target.stale_keys == "sweep":
+        requests += [("SADD", key, "v"), ("SREM", key, "v"), ("UNLINK", key)]
     return [*requests, ("FLUSHALL",)] if flushes else requests
 
 
