@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from shaker.codec.arguments import MAX_HEADER
 
 
@@ -16,6 +18,15 @@ def _arguments_end(data: bytes, position: int, arguments: int) -> int:
         end = data.index(b"\r\n", position)
         position = end + 4 + int(data[position + 1 : end])
     return position
+
+
+def commands(data: bytes) -> Iterator[list[bytes]]:
+    """Yield the arguments of each of the whole commands in `data`."""
+    start = 0
+    while start < len(data):
+        end = command_end(data, start)
+        yield split(data[start:end])
+        start = end
 
 
 def longest_argument(requests: bytes) -> int:

@@ -61,7 +61,8 @@ async def _try_rights(connection: Connection, requests: list[Request]) -> None:
         raise LinkError(f"the target accepts {VOID[0]} without arguments", kind="protocol")
     replies = await connection.pipeline([*requests, ("EXEC",)])
     for request, reply in zip(requests, replies, strict=False):
-        if isinstance(reply, ReplyError) and is_passing(str(reply)):
+        # Of a target without memory it is known at the next write, which may be one that it takes.
+        if isinstance(reply, ReplyError) and is_passing(str(reply)) and not str(reply).startswith("OOM"):
             if request[0] == "FLUSHALL" and str(reply).startswith("NOPERM"):
                 raise RefusedError(
                     f"the target forbids FLUSHALL: {reply}",

@@ -22,7 +22,7 @@ from shaker.replication import Replication, SourceIdentity
 from shaker.target.expired import ExpiredKeys
 from shaker.target.records import Checkpoint, Fence, checkpoint_key, fence_key, writer_name
 from shaker.target.registration import Identity, connections_to_kill, next_epoch
-from shaker.target.rejections import DEFAULT_MAX_BULK, is_passing, passing_error
+from shaker.target.rejections import DEFAULT_MAX_BULK, is_out_of_memory, is_passing, passing_error, script_error
 from shaker.transform.commands import CommandTable
 
 log = structlog.get_logger("shaker.target")
@@ -33,6 +33,13 @@ ATTEMPTS = 20
 # transaction may take: the rest is for the worker's own requests.
 DEFAULT_QUERY_BUFFER = 1024 * 1024 * 1024
 QUERY_BUFFER_SHARE = 0.8
+# Writes the fence if it is still the one that was seen, by a first write that a target without memory takes.
+TAKE = """for index, field in ipairs({'token', 'epoch', 'connection'}) do
+  if (redis.call('HGET', KEYS[1], field) or '') ~= ARGV[index] then return 0 end
+end
+redis.call('PERSIST', KEYS[1])
+redis.call('HSET', KEYS[1], unpack(ARGV, 4))
+return 1"""
 # The first release with `SET … PXAT`, which writes a string and its expiry at once.
 OLDEST_TARGET = (6, 2)
 
@@ -82,7 +89,9 @@ async def register(
             rule = settings.target.on_existing if checkpoint is None else settings.target.stale_keys
             await check_abilities(connection, settings, flushes=rule == "flush")
         for _ in range(ATTEMPTS):
-            registered = await _attempt(connection, settings.name, identity, own, info.get("run_id", ""))
+            registered = await _attempt(
+                connection, settings.name, identity, own, info.get("run_id", ""), tight=replication.window.scripted
+            )
             if registered is not None:
                 return replace(
                     registered,
@@ -95,6 +104,11 @@ async def register(
                 )
     except ReplyError as error:
         text = str(error)
+        if replication.window.scripted and text.startswith("NOPERM"):
+            replication.window.out_of_memory(scripts=False)
+            raise script_error(text) from error
+        if is_out_of_memory(text):
+            replication.window.out_of_memory()
         if is_passing(text):
             raise passing_error(text) from error
         if text.startswith("DENIED"):
@@ -112,28 +126,20 @@ async def _ask(connection: Connection, *request: str) -> Any:
 
 
 async def _attempt(
-    connection: Connection, name: str, identity: Identity, own: int, run_id: str
+    connection: Connection, name: str, identity: Identity, own: int, run_id: str, *, tight: bool
 ) -> Registered | None:
-    """Try once; None when another registration came between."""
-    await connection.call("WATCH", fence_key(name))
+    """Try once; None when another registration came between. `tight`: the target is out of memory."""
+    if not tight:
+        await connection.call("WATCH", fence_key(name))
     seen = Fence.parse(record(await connection.call("HGETALL", fence_key(name))))
     written = record(await connection.call("HGETALL", checkpoint_key(name))).get("epoch", "")
     clients = blob(await connection.call("CLIENT", "LIST")).decode("utf-8", "replace")
     fence = Fence(next_epoch(identity, seen, int(written) if written.isdigit() else 0), identity.token, own, run_id)
     kill = connections_to_kill(clients, name=name, own=own, fence=seen, run_id=run_id)
-    requests: list[tuple[bytes | str | int, ...]] = [("MULTI",), fence.arguments(name)]
-    requests += [("CLIENT", "KILL", "ID", ident) for ident in kill]
-    requests += [("HGETALL", checkpoint_key(name)), ("EXEC",)]
-    replies = await connection.pipeline(requests)
-    refused = next((reply for reply in replies if isinstance(reply, ReplyError)), None)
-    if refused is not None:
-        raise refused
-    if replies[-1] is None:
+    take = _take_by_script if tight else _take
+    results = await take(connection, name, seen, fence, kill)
+    if results is None:
         return None
-    results = array(replies[-1])
-    refused = next((result for result in results if isinstance(result, ReplyError)), None)
-    if refused is not None:
-        raise refused
     identity.epoch = fence.epoch
     found = record(results[-1] if results else None)
     checkpoint = Checkpoint.parse(found)
@@ -146,6 +152,46 @@ async def _attempt(
         lacks=len(set(Checkpoint._fields).difference(found)),
         wiped=checkpoint is not None and checkpoint.epoch > (seen.epoch if seen is not None else 0),
     )
+
+
+async def _take(
+    connection: Connection, name: str, seen: Fence | None, fence: Fence, kill: list[int]
+) -> list[Any] | None:
+    """Write the fence, disconnect writers and read the checkpoint, the last result, at once; None for a lost race."""
+    requests: list[tuple[bytes | str | int, ...]] = [("MULTI",), fence.arguments(name)]
+    requests += [("CLIENT", "KILL", "ID", ident) for ident in kill]
+    requests += [("HGETALL", checkpoint_key(name)), ("EXEC",)]
+    replies = await connection.pipeline(requests)
+    _raise_refused(replies)
+    if replies[-1] is None:
+        return None
+    results = array(replies[-1])
+    _raise_refused(results)
+    return results
+
+
+async def _take_by_script(
+    connection: Connection, name: str, seen: Fence | None, fence: Fence, kill: list[int]
+) -> list[Any] | None:
+    """Do the same on a target that is out of memory, which takes HSET only in a script, and CLIENT in none.
+
+    Behind the new fence the writers before may go on until they are disconnected; the checkpoint is read after that.
+    """
+    key, before = fence_key(name), (seen.token, seen.epoch, seen.connection) if seen is not None else ("", "", "")
+    won = await connection.call("EVAL", TAKE, 1, key, *before, *fence.arguments(name)[2:])
+    if not won:
+        return None
+    requests: list[tuple[bytes | str | int, ...]] = [("CLIENT", "KILL", "ID", ident) for ident in kill]
+    replies = await connection.pipeline([*requests, ("HGETALL", checkpoint_key(name))])
+    # One that is gone by itself is an error, and as good.
+    _raise_refused([reply for reply in replies if not str(reply).startswith("ERR No such client")])
+    return replies
+
+
+def _raise_refused(replies: list[Any]) -> None:
+    refused = next((reply for reply in replies if isinstance(reply, ReplyError)), None)
+    if refused is not None:
+        raise refused
 
 
 async def _limit(connection: Connection, name: str, default: int) -> int:

@@ -6,7 +6,7 @@ Inside a transaction a SELECT that fails does not keep the rest from being execu
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from shaker.codec.resp import encode
@@ -57,15 +57,14 @@ class Databases:
         highest = max(self._window.databases, default=0)
         ahead = AHEAD if highest < AHEAD else AHEAD_FACTOR * highest
         untried = [database for database in range(ahead) if database not in self._tried]
-        if not untried:
-            return True
-        if within is None and not self._asking:
+        if within is None and untried and not self._asking:
             self._ask((), untried, out)
-        return False
+        return not untried and not self._asking
 
-    def begin(self, out: list[bytes]) -> bool:
-        """Return whether those are proven that transactions came to use unforeseen; if not, ask for them."""
-        return self.proven(self._window.required, out)
+    def begin(self, others: Collection[int], out: list[bytes]) -> bool:
+        """Return whether `others` are proven and those that transactions came to use unforeseen; if not, ask."""
+        required = self._window.required
+        return not (required or others) or self.proven(required.union(others), out)
 
     def require(self, database: int) -> None:
         """Raise LinkError unless `database` is proven: the next connection proves it before it begins."""
@@ -97,6 +96,13 @@ class Databases:
         self._window.required |= databases
         shown = ", ".join(map(str, sorted(databases)[:3]))
         raise LinkError(f"a transaction comes to use database {shown}", kind="rejected")
+
+
+def used_by(items: list[StreamItem]) -> set[int]:
+    """Return the databases that items of the stream use."""
+    used = {part.database for item in items for part in item.batch.parts}
+    moved = {item.batch.records.moved_to for item in items if item.batch.records is not None}
+    return used.union(database for database in moved if database is not None)
 
 
 def _used(item: Item) -> Iterable[int]:

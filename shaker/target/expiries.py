@@ -35,6 +35,7 @@ class Expiries:
         self.doubts = False  # doubtful keys may be among them
         self.by_target = False
         self.expired: ExpiredKeys | None = None
+        self.missed = False  # keys waiting may be those of commands that failed, not only of expiries
         # Keys to be copied, by database, of which nothing is written yet.
         self.lacking: dict[int, set[bytes]] = {}
         self._expiring = expiring_key(name)
@@ -96,6 +97,19 @@ class Expiries:
                 rejections.append(rejection)
         return rejections
 
+    def copy(self, by_database: dict[int, set[bytes]]) -> None:
+        """Have keys copied that a command could not change: until then, what others make of them differs too."""
+        for database, keys in by_database.items():
+            if keys:
+                self.missed = self.waiting = self.unsettled = True
+                self.lacking.setdefault(database, set()).update(keys)
+
+    def made(self, item: StreamItem, part: Part) -> dict[int, set[bytes]]:
+        """Return what a run of commands may have made of keys that differ, by database."""
+        times = self._times(item)._replace(late=True, passed=True)
+        found = rewrite(part.data, times, any_waiting=True)
+        return found.elsewhere | {part.database: found.copying | found.doubtful}
+
     def owed(self, moved: Callable[[int], int]) -> list[tuple[int, bytes]]:
         """Return the requests that remember the keys in `lacking`, with the database of each.
 
@@ -119,6 +133,9 @@ class Expiries:
 
     def _now(self, item: StreamItem | None) -> Times:
         times = self._times(item)
+        self.missed = self.missed and self.waiting
+        if self.missed:
+            return times._replace(late=True, passed=True)
         return times._replace(near=NEVER, margin=0, late=False, passed=False) if self.by_target else times
 
     def _remember_copying(self, by_database: dict[int, set[bytes]]) -> list[tuple[int, bytes]]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from shaker.codec.requests import whole
+from shaker.codec.resp import encode
 from shaker.errors import LinkError, UnfaithfulError
-from shaker.replica.events import Part
+from shaker.replica.events import Part, Records
 from shaker.target.databases import Databases
 from shaker.target.expiries import Expiries
 from shaker.target.items import Rejection, ReviewItem, Sent, StreamItem
+from shaker.target.records import Fence, checkpoint_key, fence_key
 from shaker.target.rejections import RESERVED, beyond, describe, rejection_of, runs_without, too_long
 from shaker.target.steps import Transaction
 from shaker.target.unconfirmed import Unconfirmed
@@ -20,30 +22,35 @@ from shaker.transform.mset import mset
 UNNUMBERED: Final = -1  # what the source has not sent
 
 
-class Forwarder:
-    """Sends items of the stream. The target takes no argument of more than `max_bulk` bytes.
+class Limits(NamedTuple):
+    """What the target takes: bytes of one transaction, and of one argument."""
 
-    A transaction of more than `max_transaction` bytes raises UnfaithfulError.
-    """
+    transaction: int
+    bulk: int
+
+
+class Forwarder:
+    """Sends items of the stream. A transaction beyond the limit raises UnfaithfulError."""
 
     def __init__(
         self,
+        name: str,
+        fence: Fence,
         window: Window,
         expiries: Expiries,
         unconfirmed: Unconfirmed,
         databases: Databases,
         table: CommandTable,
-        *,
-        max_transaction: int,
-        max_bulk: int,
+        limits: Limits,
     ) -> None:
+        self._name = name
+        self._fence = fence
         self._window = window
         self._expiries = expiries
         self._unconfirmed = unconfirmed
         self._databases = databases
         self._table = table
-        self._max_transaction = max_transaction
-        self._max_bulk = max_bulk
+        self._max_transaction, self._max_bulk = limits
 
     def send(self, item: StreamItem, transaction: Transaction, out: list[bytes]) -> None:
         """Send the commands of an item; raises LinkError where the transaction has to begin again without one."""
@@ -71,13 +78,23 @@ class Forwarder:
             else:
                 self._run(item, part, number, transaction, out)
             number += part.commands
+        if batch.records is not None:
+            self._write_records(batch.records, transaction, out)
 
     def beside(self, requests: list[tuple[int, bytes]], transaction: Transaction, out: list[bytes]) -> None:
         """Send requests of the worker's own, each in its database."""
         for database, request in requests:
             self._databases.require(database)
-            transaction.select(database, out)
-            transaction.request(request, out)
+            transaction.remember(database, request, out)
+
+    def _write_records(self, records: Records, transaction: Transaction, out: list[bytes]) -> None:
+        """Write the fence again, which the item took or moved, and remove what it moved."""
+        transaction.sealed = transaction.wipes = True
+        if records.moved_to is not None:
+            transaction.select(records.moved_to, out)
+            transaction.request(encode("DEL", fence_key(self._name), checkpoint_key(self._name)), out)
+        transaction.select(0, out)
+        transaction.request(self._fence.command(self._name), out)
 
     def _run(self, item: StreamItem, part: Part, number: int, transaction: Transaction, out: list[bytes]) -> None:
         """Send a run of commands; `number` is that of the first one."""

@@ -35,6 +35,16 @@ class Lacking(NamedTuple):
     item: StreamItem
 
 
+class Missed(NamedTuple):
+    """A command that failed for what the server's state was: its keys by database, none where they are not known.
+
+    Without a `rejection` it is one of the worker's own.
+    """
+
+    keys: dict[int, set[bytes]]
+    rejection: Rejection | None
+
+
 class Position(NamedTuple):
     """A point that the checkpoint can stand at: in the stream (replid, offset) or in a snapshot (id, batch)."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Final
 
 from shaker.codec.requests import command_end, longest_argument, nth_command, split, whole
 from shaker.errors import AccessError, LinkError, ServerBusyError, UnfaithfulError, quoted
 from shaker.replica.events import Part
 from shaker.target.items import Rejection, Sent, SnapshotKeys
-from shaker.transform.commands import CommandTable
+from shaker.transform.commands import CommandTable, is_record
 
 # Error codes that tell of the server's state, not of the command: waiting helps.
 PASSING: Final = frozenset(
@@ -18,6 +19,11 @@ PASSING: Final = frozenset(
 )  # fmt: skip
 # Bytes of one argument that servers take unless told otherwise (proto-max-bulk-len).
 DEFAULT_MAX_BULK: Final = 512 * 1024 * 1024
+HINTS: Final = {
+    "OOM": "free memory on the target or raise its maxmemory; deletions of the source are applied meanwhile, as long "
+    "as nothing that needs memory comes before them"
+}
+MAX_DIGITS: Final = 10  # of a database
 MAX_KEY: Final = 128  # characters of a key shown in a log line
 RESERVED: Final = "it would write to records of shaker itself"
 
@@ -51,6 +57,11 @@ def is_passing(text: str) -> bool:
     return _code(text) in PASSING or "max number of clients" in text
 
 
+def is_out_of_memory(text: str) -> bool:
+    """Whether an error tells that the server is out of memory."""
+    return _code(text) == "OOM"
+
+
 def passing_error(text: str) -> LinkError:
     """Return the error to raise for one that `is_passing`."""
     code = _code(text)
@@ -59,7 +70,18 @@ def passing_error(text: str) -> LinkError:
             f"the target forbids what the worker needs: {text}",
             hint="give the user of target.url the ACL rule for it (docs/access.md lists them)",
         )
-    return ServerBusyError(f"the target cannot take writes now: {text}", kind=code.lower())
+    return ServerBusyError(
+        f"the target cannot take writes now: {text}", hint=HINTS.get(code, ""), kind=code.lower()
+    )
+
+
+def script_error(text: str) -> LinkError:
+    """Return the error to raise where a target without memory forbids the script."""
+    return LinkError(
+        f"the target is out of memory, and forbids the script that deletes keys there nevertheless: {text}",
+        hint="free memory on the target, raise its maxmemory, or give the user of target.url the right to EVAL",
+        kind="oom",
+    )
 
 
 def refused_request(item: SnapshotKeys, position: int, text: str) -> UnfaithfulError:
@@ -179,3 +201,30 @@ def too_long(part: Part, first: int, limit: int) -> Iterator[tuple[int, str]]:
 def beyond(size: int, limit: int) -> str:
     """Return the error for an argument that the target does not take."""
     return f"an argument of {size} bytes is beyond proto-max-bulk-len of the target, {limit}"
+
+
+def changed_keys(database: int, arguments: list[bytes], table: CommandTable) -> dict[int, set[bytes]]:
+    """Return the keys that a command in a database may change, by database; none where they cannot be told.
+
+    Of a request of the worker's own about a list of keys, those are its keys.
+    """
+    if len(arguments) > 2 and is_record(arguments[1]):
+        members = {key for key in arguments[2:] if not is_record(key)}
+        return {database: members} if members else {}
+    indexes = table.key_indexes(arguments)
+    if not indexes:
+        return {}
+    keys = {database: {arguments[index] for index in indexes}}
+    other = _other_database(arguments)
+    if other is not None:
+        keys.setdefault(other, set()).update(keys[database])
+    return keys
+
+
+def _other_database(arguments: list[bytes]) -> int | None:
+    name, found = arguments[0].upper(), b""
+    if name == b"MOVE" and len(arguments) > 2:
+        found = arguments[2]
+    elif name == b"COPY":
+        found = next((number for option, number in pairwise(arguments[3:]) if option.upper() == b"DB"), b"")
+    return int(found) if found.isdigit() and len(found) < MAX_DIGITS else None

@@ -13,17 +13,23 @@ from collections.abc import Callable
 from typing import Final
 
 from shaker.codec.resp import encode
-from shaker.errors import RecordsWipedError
+from shaker.errors import ServerBusyError
 from shaker.target.advance import concluding, snapshot_requests
-from shaker.target.databases import SELECT_0, Databases
+from shaker.target.databases import Databases, used_by
 from shaker.target.expiries import Expiries
-from shaker.target.forwarding import Forwarder
-from shaker.target.items import Hold, Rejection, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
-from shaker.target.records import Checkpoint, Fence, checkpoint_key, fence_key
-from shaker.target.rejections import DEFAULT_MAX_BULK, check_lengths
-from shaker.target.steps import Progress, ReplyReader, Requests, Step, Transaction
+from shaker.target.forwarding import Forwarder, Limits
+from shaker.target.items import Hold, Item, Rejection, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
+from shaker.target.missed import copy_missed
+from shaker.target.record_watch import RecordWatch
+from shaker.target.records import Checkpoint, Fence, checkpoint_key
+from shaker.target.rejections import DEFAULT_MAX_BULK, passing_error
+from shaker.target.reply_reader import ReplyReader
+from shaker.target.scripted import freeing, removes, script
+from shaker.target.sending_keys import KeySender
+from shaker.target.steps import Progress, Requests, Step, Transaction
+from shaker.target.tally import Tally
 from shaker.target.unconfirmed import Unconfirmed
-from shaker.target.window import Counted, Window, position_of
+from shaker.target.window import Window, position_of
 from shaker.transform.commands import CommandTable
 
 MULTI: Final = encode("MULTI")
@@ -31,8 +37,6 @@ EXEC: Final = encode("EXEC")
 
 # Bytes of commands after which a transaction takes no more: bounds how long the target is busy with one EXEC.
 TRANSACTION_BYTES: Final = 512 * 1024
-# Bytes of snapshot requests on the wire unanswered: enough to keep the target busy over a long round trip.
-PIPELINE_BYTES: Final = 8 * 1024 * 1024
 
 
 class TargetSession:
@@ -67,43 +71,39 @@ class TargetSession:
         self._table = table
         self._expiries = expiries
         self._unconfirmed = unconfirmed
-        self._on_rejected = on_rejected
-        self._max_bulk = max_bulk
         self._expected: deque[Step] = deque()
         self._reader = ReplyReader(self._expected, window, table)
-        self._cut: Requests | None = None  # a huge request of a snapshot is not whole yet
         self._open: Transaction | None = None
-        self.pipelined = 0  # bytes of snapshot requests on the wire unanswered
         self._databases = Databases(self._expected, window)
-        self._forwarder = Forwarder(
-            window,
-            expiries,
-            unconfirmed,
-            self._databases,
-            table,
-            max_transaction=max_transaction,
-            max_bulk=max_bulk,
-        )
-        self._lacks = lacks  # how many fields the checkpoint may get by the next write
+        limits = Limits(max_transaction, max_bulk)
+        self._forwarder = Forwarder(name, fence, window, expiries, unconfirmed, self._databases, table, limits)
+        self._keys = KeySender(self._expected, window, self._databases, self._restored_up_to, max_bulk=max_bulk)
+        self._record = RecordWatch(lacks)
         self.source = checkpoint.named_source  # as the next checkpoint names it
         self._sweep: SweepStep | None = None  # to be written
         self._sweeps_first = checkpoint.sweeps_first  # as the newest transaction leaves the checkpoint
-        self._persist = False
         self._halted = False
         self._progress: list[Progress] = []
-        self._rejected, self._rejected_last = window.rejections_at(checkpoint)
+        self._tally = Tally(*window.rejections_at(checkpoint), on_rejected)
         base = window.base
         self._applied = base.number if base is not None and base.phase == "stream" else checkpoint.offset
+        lags = self._applied != checkpoint.offset or self._tally.count != checkpoint.rejected
+        self._persist = lags and checkpoint.phase == "stream"  # at once, not with the next command
 
     @property
     def rejected(self) -> int:
         """How many commands the target is known to have rejected since the last full sync."""
-        return self._rejected
+        return self._tally.count
 
     @property
     def rejected_last(self) -> str:
         """One line about the last of them, empty when there is none."""
-        return self._rejected_last
+        return self._tally.last
+
+    @property
+    def pipelined(self) -> int:
+        """Bytes of keys of a snapshot on the wire unanswered."""
+        return self._keys.pipelined
 
     @property
     def idle(self) -> bool:
@@ -123,7 +123,7 @@ class TargetSession:
             checkpoint.expiring != self._expiries.waiting
             or checkpoint.offset != self._applied
             or self._unconfirmed.lacks(checkpoint, self._applied)
-            or checkpoint.rejected != self._rejected
+            or checkpoint.rejected != self._tally.count
             or bool(self._expiries.lacking)
             or checkpoint.named_source != self.source
         )
@@ -177,17 +177,21 @@ class TargetSession:
         transaction = self._open
         if transaction is not None and not transaction.unfinished and self._expected[0] is transaction:
             self._end(transaction, out)
+            out.append(EXEC)
             return True
         return False
 
     def _fill(self, out: list[bytes]) -> bool:
-        if self._open is None and self._cut is None and not self._databases.begin(out):
+        if self._open is None and not self._keys.cut and not self._databases.begin(self._expiries.lacking, out):
             return False
-        if self._sweep is not None and not self._halted:
-            return self._fill_sweep(self._sweep, out)
         item = None if self._halted else self._window.peek()
         if self._sweeps_first and not isinstance(item, SnapshotStart):
             item = None
+        scripted = self._window.scripted and self._open is None and self.checkpoint.phase == "stream"
+        if scripted and (self._expected or self._fill_scripted(item, out)):
+            return False  # what comes behind a script may need memory: it waits for the answer
+        if self._sweep is not None and not self._halted:
+            return self._fill_sweep(self._sweep, out)
         if item is None:
             if self._persist and not self._expected:
                 self._persist = False
@@ -198,7 +202,7 @@ class TargetSession:
         if isinstance(item, StreamItem):
             return self._fill_stream(item, out)
         if isinstance(item, SnapshotKeys):
-            return self._fill_keys(item, out)
+            return self._keys.send(item, out)
         if isinstance(item, Hold):
             return self._fill_hold(item, out)
         if self._expected:
@@ -224,10 +228,7 @@ class TargetSession:
             self._applied = batch.end_offset
             self._progress.append(Progress((item,), 0, written=False))
             return True
-        used = [part.database for part in batch.parts]
-        if batch.records is not None and batch.records.moved_to is not None:
-            used.append(batch.records.moved_to)
-        if not self._databases.proven(used, out, within=transaction):
+        if not self._databases.proven(used_by([item]), out, within=transaction):
             return False
         begins = batch.more and (transaction is None or not transaction.unfinished)
         if begins and not self._databases.proven_ahead(out, within=transaction):
@@ -244,13 +245,6 @@ class TargetSession:
                 return False
         self._window.take()
         self._forwarder.send(item, transaction, out)
-        if batch.records is not None:
-            transaction.sealed = transaction.wipes = True
-            if batch.records.moved_to is not None:
-                transaction.select(batch.records.moved_to, out)
-                transaction.request(encode("DEL", fence_key(self._name), checkpoint_key(self._name)), out)
-            transaction.select(0, out)
-            transaction.request(self._fence.command(self._name), out)
         return True
 
     def _fill_hold(self, item: Hold, out: list[bytes]) -> bool:
@@ -288,40 +282,10 @@ class TargetSession:
         transaction.send(step.parts, out)
         return True
 
-    def _fill_keys(self, item: SnapshotKeys, out: list[bytes]) -> bool:
-        step = self._cut
-        if step is None:
-            if any(isinstance(step, Transaction) for step in self._expected):
-                return False
-            if self.pipelined and self.pipelined + item.size > PIPELINE_BYTES:
-                return False
-            if not self._databases.proven([item.database], out):
-                return False
-            if item.label is not None or item.size > self._max_bulk:
-                check_lengths(item, self._max_bulk)
-            step = Requests([], item.requests if not item.more else 1)
-            self._expected.append(step)
-            if item.database:
-                step.left += 1
-                out.append(encode("SELECT", item.database))
-        self._window.take()
-        step.items.append(item)
-        out.append(item.data)
-        if item.label is not None:
-            self._window.release([item])
-        step.unfinished = item.more
-        self._cut = step if item.more else None
-        if item.more:
-            return True
-        step.left += item.beside + 1
-        if item.database:
-            step.left += 1
-            out.append(SELECT_0)
+    def _restored_up_to(self, number: int) -> bytes:
         # The whole record: one that was deleted meanwhile must not come back as a stump.
         expiring = int(self._expiries.waiting)
-        out.append(self.checkpoint._replace(snapshot_batch=item.number, expiring=expiring).command(self._name))
-        self.pipelined += item.size
-        return True
+        return self.checkpoint._replace(snapshot_batch=number, expiring=expiring).command(self._name)
 
     def _begin(self, out: list[bytes]) -> Transaction:
         transaction = Transaction()
@@ -330,23 +294,44 @@ class TargetSession:
         out.append(MULTI)
         return transaction
 
+    def _fill_scripted(self, item: Item | None, out: list[bytes]) -> bool:
+        """Send what frees memory as a script, or the checkpoint alone; False where the next is none of that."""
+        sweep = None if self._halted else self._sweep
+        if sweep is not None and not (self.checkpoint.sweeps_first and removes(sweep)):
+            return False
+        items = freeing(self._window.waiting(), self._table) if item is not None and sweep is None else []
+        if not items and sweep is None and not (self._persist and self.behind):
+            return False
+        used = {part.database for part in sweep.parts} if sweep is not None else used_by(items)
+        if not self._databases.proven(used, out):
+            return True
+        requests: list[bytes] = []
+        transaction = self._begin([])
+        transaction.scripted = True
+        self._persist = False
+        if sweep is not None:
+            self._sweep = None
+            transaction.sweep = sweep
+            transaction.send(sweep.parts, requests)
+        for each in items:
+            self._window.take()
+            self._forwarder.send(each, transaction, requests)
+        self._end(transaction, requests)
+        out.append(script(b"".join(requests), checkpoint_key(self._name)))
+        return True
+
     def _end(self, transaction: Transaction, out: list[bytes]) -> None:
         """Send the end of the open transaction: everything before it is answered."""
         for item in transaction.items:
-            if not isinstance(item, SnapshotStart | Hold):
-                for rejection in item.rejections:
-                    self._reject(rejection)
-        for rejection in transaction.left_out:
-            self._reject(rejection)
+            self._tally.add(() if isinstance(item, SnapshotStart | Hold) else item.rejections)
+        self._tally.add(transaction.left_out)
         self._forwarder.beside(self._expiries.owed(transaction.moved), transaction, out)
-        known = self.checkpoint.naming(self.source)
-        known = known._replace(rejected=self._rejected, rejected_last=self._rejected_last)
+        known = self._tally.counted_in(self.checkpoint.naming(self.source))
         checkpoint = concluding(known, transaction, self._applied, self._expiries, self._unconfirmed)
         transaction.checkpoint = checkpoint
         self._sweeps_first = checkpoint.sweeps_first
         transaction.select(0, out)
         transaction.request(checkpoint.command(self._name), out)
-        out.append(EXEC)
         self._open = None
 
     def receive_data(self, data: bytes) -> bool:
@@ -355,6 +340,14 @@ class TargetSession:
         Raises UnfaithfulError for data that the target cannot take, LinkError and its kinds where a new connection
         helps; after any of them the session is over.
         """
+        try:
+            return self._receive(data)
+        except ServerBusyError as error:
+            if error.kind == "oom":
+                self._window.out_of_memory()
+            raise
+
+    def _receive(self, data: bytes) -> bool:
         answered = False
         for step in self._reader.receive(data):
             answered = True
@@ -366,19 +359,10 @@ class TargetSession:
                 self._databases.answered(step)
         return answered
 
-    def _check_record(self, new_fields: int, *, wiped: bool = False) -> None:
-        """Raise RecordsWipedError where the checkpoint got fields that it had; `wiped`: the worker took them."""
-        lacks, self._lacks = self._lacks, 0
-        if new_fields > lacks and not wiped:
-            raise RecordsWipedError(
-                f"the checkpoint on the target was removed or replaced: {new_fields} fields of it were gone",
-                hint="who used FLUSHALL, FLUSHDB, SWAPDB or DEL there? what else is gone only a full resync brings",
-            )
-
     def _restored(self, step: Requests) -> None:
-        self._check_record(step.new_fields)
+        self._record.written(step.new_fields)
         last = step.items[-1]
-        self.pipelined -= sum(item.size for item in step.items)
+        self._keys.answered(step)
         self._window.answered(len(step.items))
         self.checkpoint = self.checkpoint._replace(snapshot_batch=last.number)
         self._progress.append(Progress(tuple(step.items), 0, written=True))
@@ -386,31 +370,31 @@ class TargetSession:
     def _committed(self, transaction: Transaction) -> None:
         checkpoint = transaction.checkpoint
         assert checkpoint is not None  # its end was sent
-        self._check_record(transaction.new_fields, wiped=transaction.wipes)
-        for rejection in (*transaction.rejections, *self._expiries.committed(transaction.lacking)):
-            self._reject(rejection)
+        self._record.written(transaction.new_fields, wiped=transaction.wipes)
+        if not transaction.scripted and not transaction.unwritten:
+            self._window.tight = False
+        self._tally.add(transaction.rejections)
+        self._tally.add(self._expiries.committed(transaction.lacking))
+        self._tally.add(copy_missed(transaction, self._expiries))
         commands = sum(
             item.batch.commands - item.left_out for item in transaction.items if isinstance(item, StreamItem)
         )
+        if transaction.unwritten:  # only this process knows what took effect; it writes that later
+            self._window.answered(len(transaction.items), written=False)
+            transaction.tell_owners()
+            raise passing_error(transaction.passing)
         self.checkpoint = checkpoint
         if checkpoint.phase == "snapshot":
-            self._rejected, self._rejected_last = 0, ""
+            self._tally.clear()
         else:
             self._applied = checkpoint.offset
         self._window.answered(len(transaction.items))
         self._window.written()
         self._unconfirmed.committed(transaction.items)
-        for item in transaction.items:
-            if isinstance(item, Hold):
-                item.ended(True)
-        if transaction.sweep is not None:
-            transaction.sweep.ended(True)
-        self._window.counted = Counted(position_of(checkpoint), self._rejected, self._rejected_last)
+        transaction.tell_owners()
+        self._window.counted = self._tally.at(position_of(checkpoint))
         self._progress.append(Progress(tuple(transaction.items), commands, written=True))
-        if self._rejected != checkpoint.rejected or self._expiries.lacking:
+        if self._tally.count != checkpoint.rejected or self._expiries.lacking:
             self._persist = True
-
-    def _reject(self, rejection: Rejection) -> None:
-        self._rejected += 1
-        self._rejected_last = rejection.summary
-        self._on_rejected(rejection)
+        if transaction.passing:
+            raise passing_error(transaction.passing)

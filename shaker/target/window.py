@@ -46,6 +46,8 @@ class Window:
         self.left_out = LeftOut()  # commands that the target does not take, by their numbers
         self._numbered = 0  # the number of the next command to enter
         self._answered = 0  # the number of the first one that was not answered
+        self.tight = False  # the target was out of memory when it was last written to
+        self._scripts = True  # whether it lets the worker use scripts
         self.counted: Counted | None = None  # what the last answered transaction told, known before it is written
 
     def __len__(self) -> int:
@@ -129,6 +131,15 @@ class Window:
     def written(self) -> None:
         """Tell that the checkpoint now stands at `base`."""
         self._base = self._base[-1:]
+
+    @property
+    def scripted(self) -> bool:
+        """Whether to write by scripts: the target is out of memory, and they are not forbidden."""
+        return self.tight and self._scripts
+
+    def out_of_memory(self, *, scripts: bool = True) -> None:
+        """Note that the target is out of memory, and whether to try scripts: forbidden, they are tried by turns."""
+        self.tight, self._scripts = True, scripts
 
     def take_apart(self) -> None:
         """Have no commands joined from now on, nor of those in the window: the target does not take it."""

@@ -24,13 +24,15 @@ def is_record(key: bytes) -> bool:
 class KeyPositions(NamedTuple):
     """Where a command's keys are: first and last argument (last < 0 counts from the end), and the step between.
 
-    `movable`: the positions depend on the arguments, so that this table cannot tell them all.
+    `movable`: the positions depend on the arguments, so that this table cannot tell them all. `frees`: it writes, and
+    the server takes it when its memory is full.
     """
 
     first: int
     last: int
     step: int
     movable: bool
+    frees: bool = False
 
 
 class CommandTable:
@@ -56,6 +58,11 @@ class CommandTable:
         """Return the indexes of the keys among `arguments` (name first), None when the table cannot tell."""
         keys = self._keys(arguments, len(arguments))
         return None if keys is None else list(keys)
+
+    def frees(self, name: bytes) -> bool:
+        """Return whether a server that is out of memory takes a command that writes."""
+        row = self._rows.get(name.decode("latin-1").lower())
+        return row is not None and row.frees
 
     def may_be_key(self, begun: list[bytes], index: int, count: int) -> bool:
         """Return whether the argument `index` of `count` can be a key of the command that `begun` begins."""
@@ -96,8 +103,10 @@ def _add_rows(rows: dict[str, KeyPositions], reply: Iterable[object]) -> None:
             name, _, flags, first, last, step = row[:6]
             # A row of another shape tells nothing, as one that is missing.
             if isinstance(flags, Iterable) and all(isinstance(each, int) for each in (first, last, step)):
-                movable = any(_text(flag) == "movablekeys" for flag in flags)
-                rows[_text(name).lower()] = KeyPositions(int(first), int(last), int(step), movable)
+                said = {_text(flag) for flag in flags}
+                movable = "movablekeys" in said
+                frees = "write" in said and not movable and not said & {"denyoom", "noscript"}
+                rows[_text(name).lower()] = KeyPositions(int(first), int(last), int(step), movable, frees)
             if len(row) > SUBCOMMANDS and isinstance(row[SUBCOMMANDS], Iterable):
                 _add_rows(rows, row[SUBCOMMANDS])
 

@@ -11,7 +11,7 @@ from shaker.codec.requests import split
 from shaker.codec.resp import encode
 from shaker.errors import AccessError, LinkError, ServerBusyError
 from shaker.replica.events import Part
-from shaker.target import steps
+from shaker.target import reply_reader
 from shaker.target.items import Rejection, Sent, SnapshotKeys
 from shaker.target.rejections import Walk, describe, is_passing, passing_error, refused_request, runs_without
 from shaker.transform.commands import CommandTable
@@ -150,7 +150,7 @@ def test_thousands_of_rejections_are_all_counted(
     writer: Writer, stream: Stream, target: Server, monkeypatch: pytest.MonkeyPatch, kept: int
 ) -> None:
     """Every one is counted and named, however many come at once, in a time that does not grow with their square."""
-    for module in (resp, steps):
+    for module in (resp, reply_reader):
         monkeypatch.setattr(module, "MAX_ERRORS", kept)
     writer.put(stream.batch(("SET", "s", "text")))
     writer.put(

@@ -1,0 +1,22 @@
+"""What becomes of commands that failed inside EXEC for the state of the server: their keys are copied."""
+
+from __future__ import annotations
+
+from shaker.target.expiries import Expiries
+from shaker.target.items import Rejection
+from shaker.target.steps import Transaction
+
+
+def copy_missed(transaction: Transaction, expiries: Expiries) -> list[Rejection]:
+    """Have the keys of a transaction copied that it missed; return the rejections of commands without known keys."""
+    rejections = []
+    for keys, rejection in transaction.missed:
+        expiries.copy(keys)
+        if not keys and rejection is not None:
+            rejections.append(rejection)
+    if transaction.missed:
+        # Others in it may have made keys of those.
+        for sent in transaction.layout:
+            if sent.item is not None and sent.part is not None and sent.part.expiries:
+                expiries.copy(transaction.moved_keys(expiries.made(sent.item, sent.part), sent))
+    return rejections
