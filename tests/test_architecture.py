@@ -64,7 +64,20 @@ IMPURE = {
 }
 MAX_LINES = 400
 # Folders of tests that are about the whole and not about a room.
-WHOLE = {"bed", "deploy", "image", "bench", "e2e", "faults", "fuzz", "page", "security", "sentinel", "soak"}
+WHOLE = {
+    "bed",
+    "deploy",
+    "image",
+    "bench",
+    "e2e",
+    "faults",
+    "fuzz",
+    "page",
+    "security",
+    "sentinel",
+    "soak",
+    "suite",
+}
 
 
 def room(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -95,13 +96,16 @@ class Attempts:
         """
         if give_up():
             return False
-        self.status.count_error(self.side, error.kind, str(error))
+        idle = error.kind == "idle"  # nothing was under way, and nothing is lost
+        if not idle:
+            self.status.count_error(self.side, error.kind, str(error))
         one_off = self._settings.mode != "follow"
         if isinstance(error, AccessError) and one_off:
             raise error
         seconds = self._wait(error)
-        self.log.warning(
-            "link failed",
+        self.log.log(
+            logging.INFO if idle else logging.WARNING,
+            "idle link closed" if idle else "link failed",
             side=self.side,
             kind=error.kind,
             error=error.what,

@@ -30,6 +30,8 @@ log = structlog.get_logger("shaker.target")
 TICK_SECONDS = 0.5
 # How long an applied offset may be ahead of the checkpoint by commands without effect (PING on an idle source).
 PERSIST_SECONDS = 60.0
+# How long a connection is idle before a PING: servers with a `timeout` and load balancers close what nobody uses.
+PING_SECONDS = 10.0
 # How long an idle link may leave replies unconfirmed in the checkpoint.
 CONFIRM_SECONDS = 1.0
 # Nothing waits for the replies to keys of a snapshot but the room that they make: they are read so much apart, many
@@ -49,7 +51,7 @@ class TargetLink:
         self.attempts = Attempts(settings, "target", replication.status, Progress(replication))
         self._first = True
         self._run_id = ""
-        self._answered_at = 0.0
+        self._answered_at = self._sent_at = 0.0
         self._idle = True
         self._sweeper = Sweeper(settings, replication)
         self._stop_error: UnfaithfulError | None = None
@@ -183,6 +185,8 @@ class TargetLink:
         while True:
             data = session.data_to_send()
             self._report(session)
+            if not data and self._status.clock() - self._sent_at >= PING_SECONDS:
+                data = session.ping()
             if data:
                 if self._idle:
                     self._answered_at = self._status.clock()
@@ -191,13 +195,19 @@ class TargetLink:
                     self._replication.space.set()  # what is too large to keep was dropped
                 await connection.send(data)
                 self._status.sent_bytes += len(data)
+                self._sent_at = self._status.clock()
             else:
                 await self._replication.work.wait()
 
     async def _receive(self, connection: Connection, session: TargetSession) -> None:
         while True:
             # An idle target is silent for as long as it likes; `_tend` watches one that owes an answer.
-            data = await connection.receive(timeout=math.inf)
+            try:
+                data = await connection.receive(timeout=math.inf)
+            except LinkError as error:
+                if error.kind == "lost" and session.idle:
+                    raise LinkError(error.what, kind="idle") from error
+                raise
             self._answered_at = self._status.clock()
             answered = False
             try:
@@ -274,6 +284,8 @@ class TargetLink:
                 if session.waiting and now - self._answered_at > limit:
                     raise LinkError(f"the target did not answer for {limit:g} s", kind="timeout")
                 continue
+            if now - self._sent_at >= PING_SECONDS:
+                self._replication.work.set()
             idle_since = now if idle_since is None else idle_since
             wait = PERSIST_SECONDS if session.unpersisted else CONFIRM_SECONDS
             if session.behind and (now - idle_since >= wait or self._replication.draining):

@@ -59,8 +59,10 @@ class ReplyReader:
                 done = self._transaction(step)
             elif isinstance(step, Requests):
                 done = self._requests(step)
-            else:
+            elif isinstance(step, Probe):
                 done = self._probe(step)
+            else:
+                done = self._replies.skip(1) == 1
             if not done:
                 return
             self._expected.popleft()

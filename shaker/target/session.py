@@ -26,7 +26,7 @@ from shaker.target.rejections import DEFAULT_MAX_BULK, passing_error
 from shaker.target.reply_reader import ReplyReader
 from shaker.target.scripted import freeing, removes, script
 from shaker.target.sending_keys import KeySender
-from shaker.target.steps import Progress, Requests, Step, Transaction
+from shaker.target.steps import Ping, Probe, Progress, Requests, Step, Transaction
 from shaker.target.tally import Tally
 from shaker.target.unconfirmed import Unconfirmed
 from shaker.target.window import Window, position_of
@@ -157,6 +157,10 @@ class TargetSession:
         """Return, once, what was answered since the last call."""
         out, self._progress = self._progress, []
         return out
+
+    def ping(self) -> bytes:
+        """Return what keeps an idle connection in use; nothing where it is not idle."""
+        return Ping.of(self._expected) if self.idle else b""
 
     def data_to_send(self) -> bytes:
         """Return the bytes that can go out now."""
@@ -355,16 +359,15 @@ class TargetSession:
                 self._committed(step)
             elif isinstance(step, Requests):
                 self._restored(step)
-            else:
+            elif isinstance(step, Probe):
                 self._databases.answered(step)
         return answered
 
     def _restored(self, step: Requests) -> None:
         self._record.written(step.new_fields)
-        last = step.items[-1]
         self._keys.answered(step)
         self._window.answered(len(step.items))
-        self.checkpoint = self.checkpoint._replace(snapshot_batch=last.number)
+        self.checkpoint = self.checkpoint._replace(snapshot_batch=step.items[-1].number)
         self._progress.append(Progress(tuple(step.items), 0, written=True))
 
     def _committed(self, transaction: Transaction) -> None:
@@ -376,9 +379,6 @@ class TargetSession:
         self._tally.add(transaction.rejections)
         self._tally.add(self._expiries.committed(transaction.lacking))
         self._tally.add(copy_missed(transaction, self._expiries))
-        commands = sum(
-            item.batch.commands - item.left_out for item in transaction.items if isinstance(item, StreamItem)
-        )
         if transaction.unwritten:  # only this process knows what took effect; it writes that later
             self._window.answered(len(transaction.items), written=False)
             transaction.tell_owners()
@@ -393,7 +393,7 @@ class TargetSession:
         self._unconfirmed.committed(transaction.items)
         transaction.tell_owners()
         self._window.counted = self._tally.at(position_of(checkpoint))
-        self._progress.append(Progress(tuple(transaction.items), commands, written=True))
+        self._progress.append(Progress(tuple(transaction.items), transaction.taken, written=True))
         if self._tally.count != checkpoint.rejected or self._expiries.lacking:
             self._persist = True
         if transaction.passing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -26,6 +27,7 @@ from shaker.target.rejections import (
 )
 from shaker.transform.expiry import SWAPS
 
+PING: Final = encode("PING")
 UNKNOWN: Final = (b"?", None)  # a command whose bytes were dropped
 
 
@@ -132,6 +134,11 @@ class Transaction:
         if self.sweep is not None:
             self.sweep.ended(True)
 
+    @property
+    def taken(self) -> int:
+        """How many commands of the source the target took."""
+        return sum(item.batch.commands - item.left_out for item in self.items if isinstance(item, StreamItem))
+
     def release(self) -> None:
         """Forget the bytes of its commands, but for SWAPDB: those that fail are told by number only."""
         for number, sent in enumerate(self.layout):
@@ -174,6 +181,21 @@ class Probe:
     owed: Final = True
 
 
+@dataclass(slots=True)
+class Ping:
+    """PING on an idle connection: whatever the answer, servers and what is between them see that it is in use."""
+
+    owed: Final = True
+
+    @classmethod
+    def of(cls, expected: deque[Step]) -> bytes:
+        """Return the request, entered in `expected`; nothing where an answer is expected anyway."""
+        if expected:
+            return b""
+        expected.append(cls())
+        return PING
+
+
 class Progress(NamedTuple):
     """What the target has answered for: counts since the last report, and the item it reached."""
 
@@ -182,4 +204,4 @@ class Progress(NamedTuple):
     written: bool
 
 
-Step = Transaction | Requests | Probe
+Step = Transaction | Requests | Probe | Ping
