@@ -20,6 +20,7 @@ from shaker.link.target import TargetLink
 from shaker.link.target_monitor import TargetMonitor
 from shaker.link.true_expiries import TrueExpiries
 from shaker.link.unconfirmed import Comparison
+from shaker.progress import Progress
 from shaker.replication import Replication
 from shaker.watch.health import HealthServer
 from shaker.watch.log import dropped_lines
@@ -28,7 +29,8 @@ from shaker.watch.status import State, Status
 log = structlog.get_logger("shaker")
 
 TICK_SECONDS = 0.2
-PROGRESS_SECONDS = 5.0
+LAST_LOOK_SECONDS = 5.0
+IDLE_SECONDS = 1.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 # The window holds what is received and not yet answered; the rest of the memory limit is for one value or command
 # in assembly and for the copies that sending makes.
@@ -95,16 +97,19 @@ class Worker:
         """Run until the work is complete, a signal has been obeyed, or an error ends it; return the exit code."""
         # What lives long is allocated once and has no cycles; without this, each collection walks it again.
         gc.freeze()
+        progress = Progress(self._settings, self._status)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._signals, tasks.cancel_scope)
-            tasks.start_soon(self._tick)
+            tasks.start_soon(self._tick, progress)
             tasks.start_soon(self._finish)
             self._status.started = True
             await self._replicate()
             if isinstance(self._error, FencedError) and self._settings.fenced_action == "wait":
                 await self._wait_fenced()
             tasks.cancel_scope.cancel()
-        return self._exit_code()
+        code = self._exit_code()
+        progress.end(code)
+        return code
 
     async def _replicate(self) -> None:
         """Run the links until they have drained or failed."""
@@ -118,6 +123,7 @@ class Worker:
                 links.start_soon(self._guard, self._comparison.run, links.cancel_scope)
                 await self._stop.wait()
                 await self._drain()
+                await self._look_once_more()
                 links.cancel_scope.cancel()
         finally:
             for task in ("source", "target", "monitor", "target_monitor", "sweep", "expiries", "unconfirmed"):
@@ -156,6 +162,15 @@ class Worker:
             if self._status.source.connected:
                 await self._source.ended.wait()
 
+    async def _look_once_more(self) -> None:
+        """Have the summary of a one-off run say how far the source has gone on since the last command."""
+        if self._replication.finished.is_set():
+            with anyio.move_on_after(LAST_LOOK_SECONDS):
+                await self._target_monitor.looks.fresh()
+                # Whoever writes to the source writes within a second: less would call a busy source idle.
+                await anyio.sleep(IDLE_SECONDS)
+                await self._monitor.looks.fresh()
+
     async def _drop_unfinished(self) -> None:
         """Give up what the source has sent half of: its end is not read any more, the next run reads it anew."""
         await anyio.lowlevel.checkpoint()  # the reader has stopped
@@ -188,10 +203,10 @@ class Worker:
         await self._replication.finished.wait()
         self._stop.set()
 
-    async def _tick(self) -> None:
-        """Keep the derived parts of the status fresh, and log changes of state and a snapshot's progress."""
+    async def _tick(self, progress: Progress) -> None:
+        """Keep the derived parts of the status fresh, and log changes of state."""
         status, replication = self._status, self._replication
-        before, logged, sampled = status.state, status.clock(), 0.0
+        before, sampled = status.state, 0.0
         while True:
             status.beat("loop", within=10.0)
             replication.refresh_state()
@@ -205,23 +220,8 @@ class Worker:
             if now - sampled >= 1.0:
                 sampled = now
                 status.sample_rate()
-            if now - logged >= PROGRESS_SECONDS:
-                logged = now
-                self._log_progress()
+            progress.turn()
             await anyio.sleep(TICK_SECONDS)
-
-    def _log_progress(self) -> None:
-        status = self._status
-        if status.state is State.SNAPSHOT:
-            progress = status.snapshot
-            log.info(
-                "snapshot progress",
-                keys_done=progress.keys_done,
-                keys_total=progress.keys_total,
-                bytes_done=progress.bytes_done,
-                bytes_total=progress.bytes_total,
-                eta_seconds=status.eta_seconds(),
-            )
 
     def _exit_code(self) -> int:
         if self._error is not None:

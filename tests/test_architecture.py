@@ -41,6 +41,7 @@ ORDER = (
     "show_config",
     "show_status",
     "demo",
+    "progress",
     "worker",
     "cli",
     "__main__",

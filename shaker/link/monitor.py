@@ -11,6 +11,8 @@ from shaker.link.attempts import credentials
 from shaker.link.backoff import Backoff
 from shaker.link.clock import ServerClock
 from shaker.link.connection import Connection, ReplyError, connect
+from shaker.link.looks import Looks
+from shaker.link.register import keyspace
 from shaker.link.replies import array, blob
 from shaker.link.sentinel import resolve
 from shaker.link.tls import tls_context
@@ -37,6 +39,7 @@ class SourceMonitor:
         self._replication = replication
         self._status = replication.status
         self._settle_at: tuple[str, int] | None = None  # history and offset
+        self.looks = Looks()
         self._buffer_limits = DEFAULT_BUFFER_LIMITS
 
     async def run(self) -> None:
@@ -77,7 +80,7 @@ class SourceMonitor:
                 self._status.beat("monitor", within=60.0)
                 self._observe(info, asked)
                 await self._read_clock(clock, info)
-                await anyio.sleep(POLL_SECONDS)
+                await self.looks.pause(POLL_SECONDS)
 
     def _observe(self, info: dict[str, str], asked: float) -> None:
         status, replication = self._status, self._replication
@@ -86,6 +89,7 @@ class SourceMonitor:
         # Behind a balancer or after a failover this connection can reach another server than the stream.
         if source is None or info.get("run_id") != source.run_id or not offset.isdigit():
             return
+        status.keys["source"] = sum(keyspace(info).values())
         self._watch_buffer(info, int(offset))
         failover = info.get("master_failover_state", "no-failover")
         if failover == "no-failover":

@@ -12,17 +12,28 @@ from shaker.errors import LinkError, counted
 from shaker.link.backoff import Backoff
 from shaker.link.clock import ServerClock
 from shaker.link.connection import ReplyError
+from shaker.link.looks import Looks
 from shaker.link.reader import Reader, Request, open_reader
-from shaker.link.replies import blob, record
+from shaker.link.register import keyspace
+from shaker.link.replies import blob, number, record
 from shaker.replica.refusals import refusal
 from shaker.replica.session import parse_info
 from shaker.replication import Replication
 from shaker.target.expired import ExpiredKeys
-from shaker.target.records import Fence, checkpoint_key, fence_key
+from shaker.target.records import (
+    Fence,
+    checkpoint_key,
+    copying_key,
+    doubtful_key,
+    expiring_key,
+    fence_key,
+    stale_key,
+)
 
 log = structlog.get_logger("shaker.target")
 
 POLL_SECONDS: Final = 1.0
+OWN_KEYS: Final = (fence_key, checkpoint_key, stale_key, expiring_key, copying_key, doubtful_key)
 # Policies that may delete keys of the replication (server file src/config.c, maxmemory_policy_enum).
 EVICTING: Final = ("volatile-", "allkeys-")
 
@@ -39,6 +50,7 @@ class TargetMonitor:
         self._full_syncs = 0
         self._cleared = 0  # of the evicted keys counted, those that a full synchronisation brought back
         self._skewed = False
+        self.looks = Looks()
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -68,12 +80,12 @@ class TargetMonitor:
                     self._status.observe_round_trip("target", self._status.clock() - asked)
                     self._replication.observe_expired(late, ExpiredKeys.of(info))
                     self._observe(info)
-                    await self._check_records(target)
+                    await self._check_records(target, sum(keyspace(info).values()))
                     self._status.clock_offsets["target"] = await clock.offset()
                     self._watch_clocks()
                 backoff.reset()
                 self._status.beat("target_monitor", within=60.0)
-                await anyio.sleep(POLL_SECONDS)
+                await self.looks.pause(POLL_SECONDS)
 
     def _observe(self, info: dict[str, str]) -> None:
         status = self._status
@@ -107,12 +119,20 @@ class TargetMonitor:
         else:
             status.reasons.pop("eviction", None)
 
-    async def _check_records(self, target: Reader) -> None:
-        """Have the target link notice, while it writes nothing, that somebody else took or replaced its records."""
+    async def _check_records(self, target: Reader, keys: int) -> None:
+        """Have the target link notice, while it writes nothing, that somebody else took or replaced its records.
+
+        `keys` is how many the target holds, the records among them.
+        """
         replication, name = self._replication, self._settings.name
         fence, written = replication.fence, replication.checkpoint is not None
-        requests: list[Request] = [("HGETALL", fence_key(name)), ("EXISTS", checkpoint_key(name))]
-        found, exists = await target.results(requests, "reading the worker's records")
+        requests: list[Request] = [
+            ("HGETALL", fence_key(name)),
+            ("EXISTS", checkpoint_key(name)),
+            ("EXISTS", *(key(name) for key in OWN_KEYS)),
+        ]
+        found, exists, own = await target.results(requests, "reading the worker's records")
+        self._status.keys["target"] = max(0, keys - number(own))
         if replication.fence is fence and (Fence.parse(record(found)) != fence or (written and not exists)):
             replication.records_gone.set()
 

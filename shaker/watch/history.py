@@ -10,6 +10,8 @@ SCHEMA_VERSION = 1
 
 # Five minutes of a sample a second: long enough to see whether a lag grows or shrinks.
 SAMPLES = 300
+# What a person reads as the rate of now: one second alone jumps.
+RATE_SAMPLES = 3
 
 
 class Sample(NamedTuple):
@@ -29,6 +31,14 @@ class History:
     def __init__(self) -> None:
         self._samples: deque[Sample] = deque(maxlen=SAMPLES)
         self._before: tuple[float, int, int, int] | None = None
+
+    def rates(self) -> tuple[float, float]:
+        """Return keys of the snapshot and bytes received per second, over the last few samples."""
+        last = tuple(self._samples)[-RATE_SAMPLES:]
+        return (
+            sum(sample.keys_per_second for sample in last) / max(1, len(last)),
+            sum(sample.received_bytes_per_second for sample in last) / max(1, len(last)),
+        )
 
     def add(
         self, now: float, *, lag_bytes: int, lag_seconds: float, commands: int, keys: int, received: int

@@ -17,7 +17,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from shaker.text import printable
-from shaker.watch.output import LineWriter
+from shaker.watch.output import Footer, LineWriter
 
 STDOUT = 1  # the file descriptor
 
@@ -74,6 +74,21 @@ def write_aside() -> None:
     """Have `configure` write by a thread from now on, so that a standard output that nobody reads stops nothing."""
     global _writer
     _writer = _writer or LineWriter(STDOUT, _report_dropped)
+
+
+def footer(level: str) -> Footer | None:
+    """Return a last line of the terminal below the log, which is reduced to warnings where `level` is `info`.
+
+    None where logs are not written aside. What the progress shows, the log need not say once more.
+    """
+    if _writer is None:
+        return None
+    found = Footer(_writer)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and getattr(handler, "of_shaker", False):
+            handler.setStream(found)
+            handler.setLevel("WARNING" if level == "info" else level.upper())
+    return found
 
 
 def close() -> None:

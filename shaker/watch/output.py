@@ -13,6 +13,7 @@ from typing import Final
 # Bytes of lines that wait for the reader, some thousands of events. Above that, lines are dropped until half of it
 # is free again: one gap, reported in its place, is easier to read than many.
 BACKLOG: Final = 1024 * 1024
+CLEAR_LINE: Final = "\r\x1b[K"  # ECMA-48: erase to the end of the line
 # Seconds that `close` waits for the last lines: a reader that takes nothing must not delay the end.
 LAST_LINES_SECONDS: Final = 1.0
 
@@ -63,6 +64,11 @@ class LineWriter:
             self._closed = True
             self._changed.notify_all()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether lines wait for the reader."""
+        return self._size > 0
+
     def _drop(self) -> None:
         self.dropped += 1
         self._unreported += 1
@@ -105,3 +111,30 @@ class LineWriter:
             return False
         self._torn = False
         return True
+
+
+class Footer:
+    """A last line of the terminal that is drawn over again and again; log lines go above it."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        self._writer = writer
+        self._line = ""
+
+    def draw(self, line: str) -> None:
+        """Draw `line`, which has no newline and fits the terminal; not while the terminal takes nothing."""
+        if line != self._line and not self._writer.waiting:
+            self._line = line
+            self._writer.write(CLEAR_LINE + line)
+
+    def write(self, text: str) -> int:
+        """Write whole lines above."""
+        self._writer.write(CLEAR_LINE + text + self._line)
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing, like `LineWriter`."""
+
+    def end(self, text: str) -> None:
+        """Write the last lines in place of the drawn one."""
+        self._line = ""
+        self.write(text)

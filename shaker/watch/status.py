@@ -125,6 +125,7 @@ class Status:
     expiries_copied: int = (
         0  # that were copied from the source, because the target had lost them or for their fields
     )
+    keys: dict[str, int] = field(default_factory=dict)  # that each side holds, without the worker's records
     evicted_keys: int = 0  # that the target evicted since the worker began
     deletions_held: str = ""  # why bulk deletions wait for an operator, empty when they do not
     sweep_error: str = ""  # what interrupted the sweep last, empty once it goes on
@@ -243,17 +244,21 @@ class Status:
         source, target = self.clock_offsets.get("source"), self.clock_offsets.get("target")
         return None if source is None or target is None else target - source
 
+    def snapshot_share(self) -> float | None:
+        """Return how much of the snapshot is done, from 0 to 1; None while nobody knows how large it is."""
+        progress = self.snapshot
+        if progress.bytes_total:
+            return min(1.0, progress.bytes_done / progress.bytes_total)
+        # The snapshot itself announces the keys of each database only when it comes to it.
+        keys = max(progress.keys_total, self.keys.get("source", 0))
+        return min(1.0, progress.keys_done / keys) if keys else None
+
     def eta_seconds(self) -> float | None:
         """Return the seconds that the snapshot will still take at its rate so far, None if unknown."""
-        progress = self.snapshot
-        total, done = (
-            (progress.bytes_total, progress.bytes_done)
-            if progress.bytes_total
-            else (progress.keys_total, progress.keys_done)
-        )
-        if progress.started is None or progress.finished is not None or not total or not done:
+        progress, share = self.snapshot, self.snapshot_share()
+        if progress.started is None or progress.finished is not None or not share:
             return None
-        return (self.clock() - progress.started) / done * max(0, total - done)
+        return (self.clock() - progress.started) / share * (1 - share)
 
     def not_ready(self, *, max_lag_seconds: float | None, max_lag_bytes: int | None = None) -> list[str]:
         """Return why the worker is not ready, one sentence each; empty when it is."""

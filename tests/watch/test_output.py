@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shaker.watch.output import LineWriter
+from shaker.watch.output import Footer, LineWriter
 from tests.servers import wait_until
 
 
@@ -133,3 +133,32 @@ def test_the_last_lines_are_waited_for_and_not_for_long(pipe: tuple[int, int]) -
 
     assert reading_ended == 0
     assert lines.dropped == 1
+
+
+def test_lines_go_above_the_drawn_one(pipe: tuple[int, int]) -> None:
+    """What a terminal shows in the end: each line whole, the drawn one last."""
+    lines, _ = writer(pipe[1])
+    footer = Footer(lines)
+
+    footer.draw("half")
+    wait_until(lambda: not lines.waiting, "the line to be drawn")
+    footer.draw("half")
+    footer.write("an event\n")
+    wait_until(lambda: not lines.waiting, "the event")
+    footer.draw("whole")
+    footer.end("the end\n")
+
+    drawn = read(pipe[0], b"end\n")
+    assert drawn == ["", "\x1b[Khalf", "\x1b[Kan event", "half", "\x1b[Kwhole", "\x1b[Kthe end"]
+
+
+def test_a_terminal_that_takes_nothing_is_not_drawn_at(pipe: tuple[int, int]) -> None:
+    lines, _ = writer(pipe[1])
+    lines.write("x" * 90_000)
+    footer = Footer(lines)
+
+    for number in range(1000):
+        footer.draw(str(number))
+
+    assert lines.dropped == 0
+    lines.close(0)
