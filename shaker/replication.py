@@ -100,7 +100,9 @@ class Replication:
         self.records_wiped = False  # somebody else took the records: what the checkpoint says may not be there
         self.refilling = False  # what the target held was this worker's, though it holds no checkpoint any longer
         self.records_gone = Signal()  # for the target link: the same, noticed while nothing is written
-        self.handshaking = False
+        self.handshaking = False  # from the connection to the source until it answers PSYNC
+        self.snapshot_asked: float | None = None  # when, as long as the source has sent nothing of it
+        self.on_state: Callable[[State, State], None] = lambda before, now: None
         self.target_registered = False
         self.cut: Callable[[Hold], None] | None = (
             None  # holds the stream at an offset; only while there is a stream
@@ -334,8 +336,15 @@ class Replication:
 
     def refresh_state(self) -> None:
         """Derive the public state from what is known, and whether stale keys keep the worker from being ready."""
-        status = self.status
+        status, before = self.status, self.status.state
         status.state = self._state()
+        if status.state is not before:
+            self.on_state(before, status.state)
+        if self.snapshot_asked is None:
+            status.reasons.pop("snapshot", None)
+        else:
+            waited = status.clock() - self.snapshot_asked
+            status.reasons["snapshot"] = f"waiting for the source's snapshot ({waited:.0f} s)"
         status.expiries_pending = self.expiries.waiting
         if status.deletions_held:
             status.reasons["max_deletions"] = status.deletions_held

@@ -90,6 +90,7 @@ class Worker:
         barriers = Barriers(self._replication)
         self._true_expiries = TrueExpiries(settings, self._replication, barriers)
         self._comparison = Comparison(settings, self._replication, barriers)
+        self._replication.on_state = _log_state
         self._stop = anyio.Event()  # drain now: a signal came, or the work of a one-off mode is complete
         self._error: ShakerError | None = None
 
@@ -103,6 +104,7 @@ class Worker:
             tasks.start_soon(self._tick, progress)
             tasks.start_soon(self._finish)
             self._status.started = True
+            self._replication.refresh_state()
             await self._replicate()
             if isinstance(self._error, FencedError) and self._settings.fenced_action == "wait":
                 await self._wait_fenced()
@@ -204,18 +206,15 @@ class Worker:
         self._stop.set()
 
     async def _tick(self, progress: Progress) -> None:
-        """Keep the derived parts of the status fresh, and log changes of state."""
+        """Keep the derived parts of the status fresh."""
         status, replication = self._status, self._replication
-        before, sampled = status.state, 0.0
+        sampled = 0.0
         while True:
             status.beat("loop", within=10.0)
             replication.refresh_state()
             self._source.attempts.refresh()
             self._target.attempts.refresh()
             status.log_lines_dropped = dropped_lines()
-            if status.state is not before:
-                log.info("state", state=str(status.state), before=str(before))
-                before = status.state
             now = status.clock()
             if now - sampled >= 1.0:
                 sampled = now
@@ -234,3 +233,7 @@ class Worker:
                 return EXIT_UNFAITHFUL
         complete = replication.phase == "stream" and not replication.sweep and replication.drained.is_set()
         return EXIT_OK if complete else EXIT_INCOMPLETE
+
+
+def _log_state(before: State, now: State) -> None:
+    log.info("state", state=str(now), before=str(before))

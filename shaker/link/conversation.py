@@ -102,6 +102,8 @@ class Conversation:
         """Shake hands, find out who the source is, and check that it can be one."""
         self._asked = self._status.clock()
         self._info = await introduce(self._connection, self._session, self._settings, self._replication)
+        # From here on the source may be silent for as long as it takes to fork.
+        self._status.source.connected = True
 
     async def request(self) -> None:
         """Ask for the stream where the target stands, or for a snapshot, once the target is known."""
@@ -125,6 +127,9 @@ class Conversation:
         self._review = Review(replication, resume, self._info)
         review = self._review.begin
         log.info("psync", replid=replid or "?", offset=(review[0] if review else offset) + 1 if replid else -1)
+        if replid is None:
+            replication.snapshot_asked = self._status.clock()
+            replication.refresh_state()
         self._session.request(replid, offset, database, table=replication.table, review=review)
         await self._connection.send(self._session.data_to_send())
 
@@ -240,6 +245,8 @@ class Conversation:
             self._replication.ack.set()
         elif isinstance(event, SnapshotSize):
             self._status.snapshot.bytes_total = event.size
+            self._replication.snapshot_asked = None
+            self._replication.refresh_state()
         elif isinstance(event, KeyCount):
             self._status.snapshot.keys_total += event.keys
         elif isinstance(event, SnapshotLibrary | SnapshotLoss | SnapshotScript):
@@ -274,6 +281,8 @@ class Conversation:
         status.observe_source_offset(event.offset, self._asked)
         replication.begin_snapshot()
         replication.upstream.clear()
+        if replication.snapshot_asked is None:  # the stream was asked for, and is not to be had
+            replication.snapshot_asked = status.clock()
         replication.caught_up_at = 0
         self._snapshot = secrets.token_hex(8)
         replication.window.discard_waiting()
@@ -386,6 +395,6 @@ class Conversation:
             replication.put_batch(batch, StreamItem(batch, time.monotonic()))
 
     def _connected(self) -> None:
-        self._status.source.connected = True
+        self._replication.handshaking = False
         self._status.source.last_error = ""
         self._attempts.succeeded()

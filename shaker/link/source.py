@@ -62,6 +62,7 @@ class SourceLink:
 
     def _disconnected(self) -> None:
         self._replication.handshaking = False
+        self._replication.snapshot_asked = None
         self._status.source.connected = False
         self._replication.refresh_state()
 
@@ -79,6 +80,7 @@ class SourceLink:
         settings = self._settings.spool
         spool = None if settings.dir is None else Spool(settings.dir, settings.limit)
         self._replication.handshaking = True
+        self._replication.refresh_state()
         self._reading = anyio.CancelScope()
         if self._stopped:
             return
@@ -87,7 +89,6 @@ class SourceLink:
             with self._reading:
                 await conversation.introduce()
                 await conversation.request()
-                self._replication.handshaking = False
                 self._replication.cut = conversation.cut
                 await (conversation.read() if spool is None else conversation.spool(spool))
             if session.state is ReplicaState.STREAMING:

@@ -147,6 +147,7 @@ class TargetLink:
         # What took effect although its answer was lost with the connection counts like everything else.
         self._count(replication.window.covered, session)
         status.target.connected = True
+        replication.refresh_state()
         status.target.last_error = ""
         self._answered_at = status.clock()
         await together(
