@@ -25,6 +25,19 @@ from shaker.text import printable
 
 TIMEOUT_SECONDS = 5.0
 WATCH_SECONDS = 1.0
+# Kinds of errors of a server that answers, and cannot do it now.
+_NOT_NOW = (
+    "oom",
+    "readonly",
+    "misconf",
+    "noreplicas",
+    "loading",
+    "busy",
+    "masterdown",
+    "clusterdown",
+    "tryagain",
+    "behind",
+)
 MAX_BODY = 1024 * 1024
 
 
@@ -164,11 +177,17 @@ def _side(side: dict[str, Any]) -> str:
     parts = [
         side["address"] or "not known yet",
         side["server"],
-        "connected" if side["connected"] else "not connected",
+        "connected" if side["connected"] else _answers(side),
     ]
     if side["last_error"]:
         parts.append(f"last error: {side['last_error']}")
     return ", ".join(part for part in parts if part)
+
+
+def _answers(side: dict[str, Any]) -> str:
+    """Say of a side that is not connected whether it is there; kinds of errors as in docs/operations.md."""
+    answered = side.get("last_error_kind") in (*_NOT_NOW, "access", "refused")
+    return "reachable, but it refuses" if answered else "not connected"
 
 
 def _local_url(options: dict[str, str]) -> str:

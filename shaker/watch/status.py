@@ -18,6 +18,8 @@ ROUND_TRIPS = 8
 SMOOTHING = 10
 MOST_USUAL_LAG = 2.0
 SCHEMA_VERSION = 1
+# Reasons that tell of a difference and not of a delay.
+DIVERGING = frozenset(("rejected", "eviction", "expired"))
 
 # Upper bounds, in seconds, of the apply-latency histogram's buckets: from one loopback round trip to a stall.
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -47,6 +49,7 @@ class Endpoint:
     server: str = ""
     connected: bool = False
     last_error: str = ""
+    last_error_kind: str = ""
 
 
 @dataclass(slots=True)
@@ -172,7 +175,8 @@ class Status:
         """Count an error of `side` (`source`, `target` or `worker`); `text` becomes that side's last error."""
         self.errors[side, kind] += 1
         if text and side in ("source", "target"):
-            (self.source if side == "source" else self.target).last_error = text
+            endpoint = self.source if side == "source" else self.target
+            endpoint.last_error, endpoint.last_error_kind = text, kind
 
     def observe_round_trip(self, side: str, seconds: float) -> None:
         """Record how long a server of `side` took to answer; the least of the last ones is the way there and back."""
@@ -244,6 +248,11 @@ class Status:
         source, target = self.clock_offsets.get("source"), self.clock_offsets.get("target")
         return None if source is None or target is None else target - source
 
+    @property
+    def diverged(self) -> bool:
+        """Whether the target is known to differ from what the stream has made of the source."""
+        return not DIVERGING.isdisjoint(tuple(self.reasons))
+
     def snapshot_share(self) -> float | None:
         """Return how much of the snapshot is done, from 0 to 1; None while nobody knows how large it is."""
         progress = self.snapshot
@@ -285,6 +294,7 @@ class Status:
             "mode": self.mode,
             "ready": not reasons,
             "reasons": reasons,
+            "diverged": self.diverged,
             "stalled": self.stalled(),
             "source": _endpoint(self.source),
             "target": _endpoint(self.target),
@@ -341,4 +351,5 @@ def _endpoint(side: Endpoint) -> dict[str, Any]:
         "server": side.server,
         "connected": side.connected,
         "last_error": side.last_error or None,
+        "last_error_kind": side.last_error_kind if side.last_error else None,
     }

@@ -133,8 +133,8 @@ def test_the_page_moves_while_data_moves(server: Servers, target: Server, worker
         proxy.heal()
 
         seen.wait(lambda: seen.text("#state") == "Streaming" and seen.text("#ready") == "ready", "the stream")
-        assert seen.text("#snapshot-share") == "applied"
-        assert not seen.shown("#snapshot-progress")
+        assert not seen.shown("#snapshot-section")
+        assert "5,001 keys" in seen.text("#counts")
         for side, port in (("source", proxy.port), ("target", target.port)):
             assert seen.text(f"#{side}-address") == f"127.0.0.1:{port}"
             assert seen.text(f"#{side}-server").startswith("Redis 7.0")
@@ -192,6 +192,59 @@ def test_the_page_tells_why_it_is_not_ready(source: Server, target: Server, work
     seen.wait(lambda: seen.text("#ready") == "ready", "the target to be back")
     assert not seen.shown("#reasons-section")
     assert seen.text("#target-connected") == "connected"
+    assert seen.complaints == []
+
+
+def test_a_target_that_differs_is_red(source: Server, target: Server, worker: Workers, look: Looks) -> None:
+    """A rejected command: diverged, in red, with what to do; on a phone the page is short."""
+    target.client(db=2).set("list", "a string")
+    running = worker(source, target, SHAKER_TARGET__ON_EXISTING="merge")
+    seen = look(running)
+    seen.wait(lambda: seen.text("#ready") == "ready", "the stream")
+
+    source.client(db=2).rpush("list", "item")
+    seen.wait(lambda: seen.text("#ready") == "diverged", "the difference")
+
+    assert seen.page.locator("#verdict").get_attribute("data-kind") == "bad"
+    assert seen.text("#meaning") == "The target differs from the source: see why, and what to do."
+    assert seen.page.title().startswith("streaming, diverged")
+    what, step = seen.text("#reasons li").splitlines()
+    assert what.startswith("the target rejected 1 command, the last one: RPUSH")
+    assert step == "Compare that key on both sides, and write it to the target or copy it again."
+    check_readable(seen)
+    assert seen.complaints == []
+
+
+def test_the_page_is_short_on_a_phone(source: Server, target: Server, worker: Workers, look: Looks) -> None:
+    """State, sides and curves take one screen and a half; the rest is there when it is asked for."""
+    seen = look(worker(source, target), viewport={"width": 360, "height": 740})
+    seen.wait(lambda: seen.text("#ready") == "ready", "the stream")
+
+    height = seen.page.evaluate("document.scrollingElement.scrollHeight")
+    assert height <= 740 * 1.5
+    assert not seen.shown("#counts")
+    seen.page.locator("#more summary").click()
+    assert seen.shown("#counts")
+    assert seen.page.evaluate("document.scrollingElement.scrollHeight") > height
+    assert seen.complaints == []
+
+
+def test_a_target_without_memory_is_reachable(
+    server: Servers, source: Server, target: Server, worker: Workers, look: Looks
+) -> None:
+    """It answers, and says what is missing: nobody looks for a broken network."""
+    running = worker(source, target)
+    seen = look(running)
+    seen.wait(lambda: seen.text("#ready") == "ready", "the stream")
+    target.client().config_set("maxmemory", "1mb")
+
+    with LoadProcess(source, rate=100, shortest_expiry=300_000):
+        seen.wait(lambda: seen.text("#target-connected") == "reachable, out of memory", "the side")
+    assert any(
+        "Raise the target's maxmemory" in item.inner_text() for item in seen.page.locator("#reasons li").all()
+    )
+    target.client().config_set("maxmemory", "0")
+    seen.wait(lambda: seen.text("#target-connected") == "connected", "the target to take writes")
     assert seen.complaints == []
 
 

@@ -2,7 +2,7 @@
 // servers. What did not change is not touched, so that nothing flickers and no screen reader repeats itself.
 
 import { Curve } from "./curve.js";
-import { bytes, clock, duration, number, rate, seconds } from "./text.js";
+import { bytes, clock, duration, number, rate, seconds, withStep } from "./text.js";
 
 const INTERVAL = 1000; // milliseconds
 const DEADLINE = 5000; // milliseconds
@@ -21,6 +21,23 @@ const STATES = {
   stopped: ["wait", "The worker has stopped."],
   fenced: ["bad", "A newer worker of this name has taken over; this one writes nothing."],
   failed: ["bad", "An error has ended the replication that trying again does not help."],
+};
+
+// What a side that is not connected says, if the last error shows that it answers.
+const ANSWERS = {
+  access: "access refused",
+  behind: "behind the target",
+  busy: "busy with a script",
+  clusterdown: "its cluster is down",
+  loading: "loading its dataset",
+  masterdown: "without its primary",
+  misconf: "cannot save to its disk",
+  nomasterlink: "without its primary",
+  noreplicas: "lacks replicas",
+  oom: "out of memory",
+  readonly: "a replica that takes no writes",
+  refused: "refuses a request",
+  tryagain: "moving slots",
 };
 
 const element = (id) => document.getElementById(id);
@@ -68,9 +85,10 @@ let last = null; // the lag of the last answer: [Unix time, bytes, seconds]
 let behind = 0; // Unix time of the worker minus that of this page, in seconds
 
 function drawState(status) {
-  const [kind, meaning] = STATES[status.state] ?? ["wait", ""];
+  const [usual, meaning] = STATES[status.state] ?? ["wait", ""];
+  const kind = status.diverged ? "bad" : usual;
   const name = status.state.replaceAll("_", " ");
-  const ready = status.ready ? "ready" : "not ready";
+  const ready = status.diverged ? "diverged" : status.ready ? "ready" : "not ready";
   const title = `${name}, ${ready} · shaker ${status.name}`;
   if (document.title !== title) document.title = title;
   put("name", status.name);
@@ -79,19 +97,22 @@ function drawState(status) {
   put("ready", ready);
   // No number here: it would be read aloud once a second.
   const late = status.state === "streaming" && status.stream.lag_seconds > LATE;
-  put("meaning", late ? "The target follows the source, and is behind." : meaning);
+  const differs = "The target differs from the source: see why, and what to do.";
+  put("meaning", status.diverged ? differs : late ? "The target follows the source, and is behind." : meaning);
   // That of the state says no more than the state itself.
   const reasons = status.reasons.filter((reason) => reason !== `state is ${status.state}`);
   const stalled = status.stalled.map((task) => `${task} does not turn: the worker stands still`);
   mark(element("verdict"), stalled.length ? "bad" : status.ready ? "good" : kind);
-  list(element("reasons"), [...stalled, ...reasons].map((reason) => [reason]), "li");
+  put("reasons-title", status.diverged ? "Why it differs, and what to do" : "Why it is not ready, and what to do");
+  list(element("reasons"), [...stalled, ...reasons].map(withStep), "li", "span");
   show("reasons-section", stalled.length + reasons.length > 0);
 }
 
 function drawSide(name, side, reasons) {
   put(`${name}-address`, side.address || "not known yet");
   put(`${name}-server`, side.server || "not known yet");
-  put(`${name}-connected`, side.connected ? "connected" : "not connected");
+  const answers = ANSWERS[side.last_error_kind];
+  put(`${name}-connected`, side.connected ? "connected" : answers ? `reachable, ${answers}` : "not connected");
   mark(element(`${name}-connected`), side.connected ? "good" : "bad");
   // Once is enough: among the reasons it is more prominent.
   const error = reasons.includes(side.last_error) ? null : side.last_error;
@@ -103,22 +124,21 @@ function drawSnapshot(status) {
   const { snapshot } = status;
   const running = status.state === "snapshot";
   const begun = snapshot.keys_done > 0 || snapshot.bytes_done > 0;
-  show("snapshot-section", running || begun);
+  show("snapshot-section", running); // afterwards it is one of the counts
   const total = snapshot.bytes_total || snapshot.keys_total;
   const done = snapshot.bytes_total ? snapshot.bytes_done : snapshot.keys_done;
   // While the state is `snapshot` something is left to apply, however much has been read.
   const share = total ? Math.min(done / total, 0.999) : 0;
   const bar = element("snapshot-progress");
-  toggle(bar, running);
-  if (running && !share) bar.removeAttribute("value");
+  if (!share) bar.removeAttribute("value");
   else bar.value = share;
   const percent = share ? `${Math.floor(share * 100)} %` : "";
-  put("snapshot-share", !running ? "applied" : begun ? percent : "waiting for the source");
+  put("snapshot-share", begun ? percent : "waiting for the source");
   const of = (figure) => (figure ? ` of ${figure}` : "");
   put("snapshot-keys", `${number(snapshot.keys_done)}${of(snapshot.keys_total && number(snapshot.keys_total))} keys`);
   put("snapshot-bytes", `${bytes(snapshot.bytes_done)}${of(snapshot.bytes_total && bytes(snapshot.bytes_total))}`);
   const left = snapshot.eta_seconds === null ? "time left not known yet" : `${duration(snapshot.eta_seconds)} left`;
-  put("snapshot-left", running ? left : "");
+  put("snapshot-left", left);
 }
 
 function drawStream(status) {
@@ -140,7 +160,9 @@ function apart(skew) {
 function drawCounts(status) {
   const { sweep, reconnects } = status;
   const skew = status.clock_skew_seconds;
+  const { keys_done: keys, bytes_done: size } = status.snapshot;
   list(element("counts"), [
+    ["Copied by the snapshot", keys ? `${number(keys)} ${keys === 1 ? "key" : "keys"}, ${bytes(size)}` : "none"],
     ["Commands applied", number(status.stream.commands_applied)],
     ["Commands rejected", number(status.rejected_commands)],
     ["Full and partial syncs", `${number(status.full_syncs)} full, ${number(status.partial_syncs)} partial`],
@@ -230,6 +252,9 @@ async function ask() {
   }
   if (answers) draw(...answers);
 }
+
+// On a phone the first screen is for what matters; the rest is one touch away.
+if (matchMedia("(max-width: 44rem)").matches) element("more").open = false;
 
 document.addEventListener("visibilitychange", ask);
 setInterval(ask, INTERVAL);
