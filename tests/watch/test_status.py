@@ -156,7 +156,7 @@ def test_the_document_has_what_the_contract_names(status: Status) -> None:
         *document
     }
     for side in ("source", "target"):
-        assert set(document[side]) == {"address", "server", "connected", "last_error"}
+        assert set(document[side]) == {"address", "server", "connected", "last_error", "last_error_kind"}
     assert set(document["snapshot"]) == {"bytes_total", "bytes_done", "keys_total", "keys_done", "eta_seconds"}
     assert set(document["stream"]) == {
         "replid",
@@ -207,3 +207,22 @@ def test_another_thread_may_read_while_the_worker_writes() -> None:
         sys.setswitchinterval(interval)
 
     assert failures == []
+
+
+def test_a_rejected_command_is_a_difference_and_a_delay_is_none() -> None:
+    status = Status()
+    status.reasons["sweep"] = "stale keys are being removed"
+    assert not status.document(max_lag_seconds=None)["diverged"]
+
+    status.reasons["rejected"] = "the target rejected 1 command"
+    assert status.document(max_lag_seconds=None)["diverged"]
+
+
+def test_the_kind_of_the_last_error_goes_with_it() -> None:
+    """It tells a server that answers from one that cannot be reached."""
+    status = Status()
+    status.count_error("target", "oom", "the target cannot take writes now")
+    assert status.document(max_lag_seconds=None)["target"]["last_error_kind"] == "oom"
+
+    status.target.last_error = ""
+    assert status.document(max_lag_seconds=None)["target"]["last_error_kind"] is None

@@ -105,6 +105,7 @@ function drawState(status) {
   mark(element("verdict"), stalled.length ? "bad" : status.ready ? "good" : kind);
   put("reasons-title", status.diverged ? "Why it differs, and what to do" : "Why it is not ready, and what to do");
   list(element("reasons"), [...stalled, ...reasons].map(withStep), "li", "span");
+  mark(element("reasons-section"), status.diverged ? "bad" : "wait");
   show("reasons-section", stalled.length + reasons.length > 0);
 }
 
