@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -161,3 +162,14 @@ def test_watch_draws_until_it_is_interrupted(health: HealthServer, status: Statu
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_server_that_answers_is_not_called_unreachable(status: Status) -> None:
+    """Out of memory is no broken network."""
+    status.target.connected = False
+    status.count_error("target", "oom", "the target cannot take writes now: OOM")
+    console = Console(width=200, record=True, file=io.StringIO())
+
+    console.print(draw(status.document(max_lag_seconds=30)))
+
+    assert "reachable, but it refuses, last error: the target cannot take writes now: OOM" in console.export_text()
