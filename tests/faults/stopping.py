@@ -94,6 +94,7 @@ class StoppingProxy(Proxy):
         while (end := _request_end(data, position)) is not None:
             if self._matches(data[position:end]):
                 cut = end if self._moment == "answer withheld" else position
+                self._stopped.set()  # before the server can answer
                 await super()._forward(data[:cut], writer, "up")
                 await self._stop()
                 await super()._forward(data[cut:], writer, "up")
