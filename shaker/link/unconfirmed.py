@@ -252,13 +252,19 @@ class Comparison:
                     differing.append(subject)
                 else:
                     equal.append(subject.key)
-                    if mine[end] != theirs[end]:
+                    if not self._same_expiry(number(mine[end]), number(theirs[end])):
                         expiring.append(subject.key)
                 start = end + 1
             copying = [subject.key for subject in differing] if final else []
             held.apply(self._outcome(database, equal, expiring, copying))
         self._handed_over.update((database, key) for key in copying)  # not before it has taken effect
         return differing
+
+    def _same_expiry(self, mine: int, theirs: int) -> bool:
+        """Whether a key expires on the target when it should: with up to the present margin."""
+        if mine < 0 or theirs < 0:
+            return mine == theirs
+        return 0 <= theirs - mine <= self._replication.margin_seconds * 1000
 
     def _outcome(self, database: int, equal: list[bytes], expiring: list[bytes], copying: list[bytes]) -> Part:
         """Return what takes equal keys off the set, and has others copied, or given the source's expiry."""
