@@ -33,7 +33,8 @@ PLANTED: dict[str, tuple[tuple[object, ...], str]] = {
     "type": (("COPY", "list", "string", "REPLACE"), "type is string on the source and list on the target"),
 }
 SINCE_7: dict[str, tuple[tuple[object, ...], str]] = {
-    "expiry one millisecond later": (("PEXPIREAT", "expiring", "99999999999999"), "expires at 99999999999998"),
+    "expiry one millisecond earlier": (("PEXPIREAT", "expiring", "99999999999997"), "expires at 99999999999998"),
+    "expiry beyond any margin": (("PEXPIREAT", "expiring", "100000000009999"), "expires at 99999999999998"),
     "function": (("FUNCTION", "DELETE", "library"), "functions"),
 }
 FIELD_EXPIRY: dict[str, tuple[tuple[object, ...], str]] = {

@@ -10,7 +10,7 @@ import hiredis
 
 from shaker.codec.rdb_events import Entries, Entry
 from shaker.codec.requests import whole
-from shaker.replica.events import AckRequested, Batch, Event
+from shaker.replica.events import AckRequested, Batch, Event, held_bytes
 from shaker.transform.expiry import SWAPS
 from tests.codec.rdb_bytes import listed
 
@@ -43,7 +43,7 @@ def commands_of(batch: Batch) -> list[tuple[int, list[bytes]]]:
         assert part.commands == len(inside) > 0
         found += [(part.database, arguments) for arguments in inside]
     assert batch.commands == len(found)
-    assert batch.size == sum(len(part.data) for part in batch.parts)
+    assert batch.size == held_bytes(batch.parts, len(batch.rejected))
     # Neighbouring parts are of different databases, or lack different beginnings, or one of them swaps databases,
     # which is a part of its own.
     for part, following in pairwise(batch.parts):
