@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Processes that run tests at a time: many tests wait for servers, so more than cores.
-TESTERS ?= 3
+TESTERS ?= 4
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
 .PHONY: demo servers test wheel test-compiled page-test deploy-test deploy-renew image-test lint types format bench lock clean

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from shaker.link import target as module
 from tests.compare import differences
 from tests.e2e.writes import checkpoint
@@ -17,14 +19,27 @@ def writers(server: Server) -> list[dict[str, str]]:
     return [one for one in server.client().client_list() if one["name"].startswith("shaker-writer:")]
 
 
-def test_an_idle_writer_sends_ping(source: Server, target: Server, worker: Callable[..., Worker]) -> None:
-    """Before a server's `timeout` closes it."""
-    running = worker(source, target)
+@pytest.mark.parametrize("right", ["+ping", "-ping"])
+def test_an_idle_writer_sends_ping(
+    source: Server, target: Server, worker: Callable[..., Worker], right: str
+) -> None:
+    """Before a server's `timeout` closes it; that a user may not send it does no harm."""
+    target.client().acl_setuser(
+        "shaker",
+        enabled=True,
+        passwords=["+pw"],
+        keys=["*"],
+        channels=["*"],
+        categories=["+@all"],
+        commands=[right],
+    )
+    running = worker(source, target, SHAKER_TARGET__USERNAME="shaker", SHAKER_TARGET__PASSWORD="pw")
     running.wait_state("streaming")
     running.wait_applied(source)
     target.client().config_set("timeout", int(module.PING_SECONDS) + 5)
     [before] = writers(target)
-    wait_until(lambda: writers(target)[0]["cmd"] == "ping", "a PING", 3 * module.PING_SECONDS)
+    wait_until(lambda: int(writers(target)[0]["idle"]) >= 5, "an idle connection", 3 * module.PING_SECONDS)
+    wait_until(lambda: int(writers(target)[0]["idle"]) < 5, "a PING", 3 * module.PING_SECONDS)
     assert [one["id"] for one in writers(target)] == [before["id"]]
     source.client().incr("counter")
     running.wait_applied(source)
