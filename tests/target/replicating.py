@@ -37,6 +37,7 @@ class Source:
     applied: list[tuple[int, Command]] = field(default_factory=list)  # with the database, without MULTI and EXEC
     database: int = 0  # selected at the end
     rejected: int = 0  # how many of them a server does not take; known once they were applied to the reference
+    missing: int = 0  # and how many of those for want of a key
 
     def __post_init__(self) -> None:
         self.data = b"".join(encode(*command) for command in self.commands)

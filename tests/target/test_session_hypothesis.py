@@ -20,7 +20,7 @@ from shaker.target import window as window_module
 from shaker.target.records import checkpoint_key, copying_key, expiring_key, fence_key, stale_key
 from tests.servers import Server
 from tests.target.driver import REPLID, checkpoint_of, fence_of
-from tests.target.replicating import Command, Replicating, Source, is_unknown
+from tests.target.replicating import Command, Replicating, Source
 
 DATABASES = (0, 1, 2)
 RECORDS = (fence_key("default"), checkpoint_key("default"), stale_key("default"))  # and in database 0 alone
@@ -216,6 +216,7 @@ def reference_of(source: Source, reference: Server) -> None:
                     errors.append(str(error))
             assert all(any(known in text for known in REJECTIONS) for text in errors), errors
             source.rejected = len(errors)
+            source.missing = sum("no such key" in text for text in errors)
         finally:
             client.connection_pool.release(connection)
 
@@ -257,8 +258,6 @@ def test_each_command_takes_effect_once(
     earlier_data(target)
     overhead = window_module.ITEM_OVERHEAD
     if pass_above is not None:
-        # What is passed on in pieces cannot be left out of its transaction: an unknown command there is an end.
-        commands = [command for command in commands if not is_unknown(command)]
         overhead, window_limit = 0, 4 * pass_above
     source = Source(commands, {0: payloads, 2: {"l:a": payloads["l:a"]}})
     reference_of(source, reference)
@@ -298,7 +297,8 @@ def test_each_command_takes_effect_once(
         # only from the answer, which a cut can take away.
         assert source.unknown <= checkpoint.rejected <= source.rejected
         if not worker.faults:
-            assert checkpoint.rejected == source.rejected
+            # A key that is missing may have expired early, as far as anybody knows: then it is copied instead.
+            assert source.rejected - source.missing <= checkpoint.rejected
         told = [rejection.summary for writer in worker.writers for rejection in writer.rejections]
         assert not any("secret" in summary for summary in told)
         assert checkpoint.sweep == ""
