@@ -1,7 +1,7 @@
 """Which servers a test needs, and what becomes of tests whose servers this machine does not have: deselected.
 
-A test needs the servers that its parameters name and those of its marker: `needs_servers("valkey-9.1")`. The default
-server and Redis 6.2 are always there.
+A test needs the servers that its parameters name and those of its marker: `needs_servers("valkey-9.1")`. Redis 6.2 is
+always there. Where it stands in for the default server, tests that name none are deselected as well: most rely on more.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from tests import servers
 
+WANTED = "redis-7.0"
 ALWAYS = {servers.DEFAULT, "redis-6.2"}
+FIXTURES = {"server", "shared", "source", "target", "worker"}  # that start the default server
+STARTERS = {"DEFAULT", "Server", "Worker", "binary"}  # what a module has that starts servers itself
 DESELECTED = "shaker_deselected"  # what a process of pytest-xdist hands to the one that reports
 
 
@@ -38,7 +41,22 @@ def needed(item: pytest.Item) -> set[str]:
     marked = {name for marker in item.iter_markers("needs_servers") for name in marker.args}
     if unknown := marked - {servers.DEFAULT, *servers.SOURCES}:
         raise pytest.UsageError(f"{item.nodeid}: needs_servers knows no {', '.join(sorted(unknown))}")
-    return ALWAYS | marked | named(callspec.params.values() if callspec else ())
+    given = named(callspec.params.values() if callspec else ())
+    if servers.DEFAULT in servers.OLD and not marked | given and _starts_servers(item):
+        given = {WANTED}
+    return ALWAYS | marked | given
+
+
+def _starts_servers(item: pytest.Item) -> bool:
+    """Return whether a test may start servers: by its fixtures, its module, or the helpers that this imports."""
+    module = vars(item.getparent(pytest.Module).obj)  # type: ignore[union-attr]
+    homes = {getattr(value, "__module__", None) or "" for value in module.values()} | {
+        getattr(value, "__name__", "") for value in module.values() if isinstance(value, ModuleType)
+    }
+    helpers = [vars(sys.modules[name]) for name in homes if name.startswith("tests.") and name in sys.modules]
+    return bool(FIXTURES & set(getattr(item, "fixturenames", ()))) or any(
+        STARTERS & set(names) for names in (module, *helpers)
+    )
 
 
 def notice(count: int) -> str:

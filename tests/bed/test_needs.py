@@ -17,6 +17,9 @@ from tests.needs import named
 from tests.servers import SOURCES, Server, binary
 from tests.worker import ROOT
 
+# Each starts pytest anew, which takes its time on a busy machine.
+pytestmark = pytest.mark.timeout(600)
+
 EACH = "tests/bed/test_servers.py::test_each_version_is_what_it_is_called_and_ends_with_its_test"
 
 
@@ -34,14 +37,14 @@ def run(tmp_path: Path, *command: str) -> str:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=110,
+        timeout=500,
         check=False,
     )
     assert done.returncode == 0, done.stdout
     return done.stdout
 
 
-@pytest.mark.parametrize("processes", [(), ("-n", "2")], ids=["one process", "two processes"])
+@pytest.mark.parametrize("processes", [(), ("-n", "1")], ids=["alone", "by pytest-xdist"])
 def test_missing_servers_deselect_their_tests(processes: tuple[str, ...], tmp_path: Path) -> None:
     """Not skipped, not failed; the closing line counts them."""
     output = run(tmp_path, "pytest", "-p", "no:cacheprovider", EACH, *processes)
