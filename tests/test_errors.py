@@ -37,6 +37,22 @@ def test_every_error_has_a_hint() -> None:
     assert bare == []
 
 
+def test_a_hint_is_one_piece() -> None:
+    """The page cuts a reason at its last semicolon: what is the matter, and what to do."""
+    texts = list(HINTS.values())
+    for path in ROOT.rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            for word in call.keywords if isinstance(call, ast.Call) else ():
+                if word.arg == "hint":
+                    texts += [
+                        each.value
+                        for each in ast.walk(word.value)
+                        if isinstance(each, ast.Constant) and isinstance(each.value, str)
+                    ]
+
+    assert [text for text in texts if "; " in text] == []
+
+
 def test_the_hint_of_a_place_goes_before_that_of_the_kind() -> None:
     assert ServerBusyError("x", kind="oom").hint.startswith("raise the target's maxmemory")
     assert ServerBusyError("x", kind="oom", hint="y").hint == "y"

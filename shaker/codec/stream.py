@@ -386,7 +386,7 @@ class StreamReader:
             return CorruptError(
                 f"the source sent an error inside the stream, at offset {self.offset + position}: "
                 f"{quoted(line[0])}",
-                hint="its log says more; a proxy in between may have written this instead of the source",
+                hint="look into its log: a proxy in between may have written this instead of the source",
             )
         return CorruptError(
             f"the stream of the source breaks the protocol at offset {self.offset + position}: "

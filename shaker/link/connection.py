@@ -111,7 +111,7 @@ class Connection:
         return LinkError(
             f"the {self._side} {self.address.text} closed the connection at {command}, as a proxy does that cannot "
             "carry replication",
-            hint=f"name the server behind the proxy in {self._side}.url (SHAKER_{self._side.upper()}__URL); without a "
+            hint=f"name the server behind the proxy in {self._side}.url (SHAKER_{self._side.upper()}__URL). Without a "
             "proxy, look into the server's log",
             kind="lost",
         )

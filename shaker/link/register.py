@@ -224,12 +224,12 @@ def _check_server(settings: Settings, source: SourceIdentity, info: dict[str, st
     if info.get("cluster_enabled") == "1":
         raise RefusedError(
             f"the target {address} has cluster mode enabled",
-            hint="a transaction with its checkpoint cannot span slots; take a target without cluster mode",
+            hint="a transaction with its checkpoint cannot span slots: take a target without cluster mode",
         )
     if (0, 0) < release(info) < OLDEST_TARGET:
         raise RefusedError(
             f"the target {address} is {server_name(info)}, and a target has to be Redis 6.2 or later",
-            hint="upgrade the target; as a source this release works",
+            hint="upgrade the target: as a source this release works",
         )
     refuse_one_dataset(source, info)
     if info.get("role") == "slave":

@@ -48,7 +48,7 @@ def refusal(side: str, text: str, doing: str) -> LinkError:
     if "unknown command" in text and _named(text) in REPLICATING:
         return AccessError(
             f"the {side} knows no {_named(text)}: {text}",
-            hint="managed services often forbid replication to the outside, and rename-command can take it away; "
+            hint="managed services often forbid replication to the outside, and rename-command can take it away: "
             f"{side}.url needs a server that replicates",
         )
     if code in WAITING:

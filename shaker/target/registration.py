@@ -52,7 +52,7 @@ def next_epoch(mine: Identity, fence: Fence | None, written: int = 0) -> int:
 def _fenced(epoch: int, mine: Identity) -> FencedError:
     return FencedError(
         f"a newer worker of this name registered with the target (epoch {epoch}, mine was {mine.epoch})",
-        hint="only one worker of a name writes; give each replication its own name (SHAKER_NAME)",
+        hint="only one worker of a name writes: give each replication its own name (SHAKER_NAME)",
     )
 
 

@@ -20,7 +20,7 @@ PASSING: Final = frozenset(
 # Bytes of one argument that servers take unless told otherwise (proto-max-bulk-len).
 DEFAULT_MAX_BULK: Final = 512 * 1024 * 1024
 HINTS: Final = {
-    "OOM": "free memory on the target or raise its maxmemory; deletions of the source are applied meanwhile, as long "
+    "OOM": "free memory on the target or raise its maxmemory. Deletions of the source are applied meanwhile, as long "
     "as nothing that needs memory comes before them"
 }
 MAX_DIGITS: Final = 10  # of a database

@@ -30,7 +30,7 @@ def test_a_source_that_closes_at_info_is_a_proxy(target: Server) -> None:
         f"the source 127.0.0.1:{peer.port} closed the connection at INFO, as a proxy does that cannot carry replication"
     )
     assert event["hint"] == (
-        "name the server behind the proxy in source.url (SHAKER_SOURCE__URL); without a proxy, look into the server's "
+        "name the server behind the proxy in source.url (SHAKER_SOURCE__URL). Without a proxy, look into the server's "
         "log"
     )
 
