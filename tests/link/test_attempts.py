@@ -43,7 +43,7 @@ async def test_failures_are_counted_by_kind() -> None:
     assert not await side.failed(LinkError("gone", kind="lost"), give_up=lambda: True)
 
     assert dict(side.status.errors) == {("target", "lost"): 1, ("target", "oom"): 1}
-    assert side.status.target.last_error == "full"
+    assert side.status.target.last_error.startswith("full; ")
 
 
 async def test_giving_up_while_waiting() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shaker.codec.resp import encode
 from shaker.errors import CorruptError, ShakerError, UnfaithfulError
 from shaker.replica.assembler import StreamAssembler
-from shaker.replica.events import AckRequested, Batch, Part, Records
+from shaker.replica.events import PART_BYTES, AckRequested, Batch, Part, Records
 from shaker.transform.commands import CommandTable
 from shaker.transform.mset import LEAST, SET
 from tests.replica.outcome import Applied, applied, commands_of
@@ -95,7 +95,9 @@ def test_beginning_of_a_command_behind(case: str, table: Table) -> None:
 def test_database_at_the_start(table: Table) -> None:
     """A stream that goes on does not repeat its SELECT."""
     [batch] = make(table(DEFAULT), database=7).feed(stream("INCR a"))
-    assert batch == Batch((Part(7, stream("INCR a"), 1),), 1, len(stream("INCR a")), REPLID, START + 23 - 2, 7)
+    assert batch == Batch(
+        (Part(7, stream("INCR a"), 1),), 1, PART_BYTES + len(stream("INCR a")), REPLID, START + 23 - 2, 7
+    )
 
 
 def test_one_part_for_each_run_of_a_database(table: Table) -> None:
@@ -188,7 +190,7 @@ def test_getack(table: Table, spelling: str) -> None:
         Batch(
             (Part(0, stream("INCR a"), 1),),
             1,
-            len(stream("INCR a")),
+            PART_BYTES + len(stream("INCR a")),
             REPLID,
             START + len(stream("INCR a")),
             0,
