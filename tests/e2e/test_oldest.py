@@ -13,6 +13,8 @@ from tests.compare import differences
 from tests.servers import OLDEST, Server
 from tests.worker import Worker
 
+pytestmark = pytest.mark.needs_servers(OLDEST)
+
 Servers = Callable[..., Server]
 Workers = Callable[..., Worker]
 
