@@ -222,6 +222,7 @@ def test_a_job_that_is_refused_fails_at_once(source: Server, target: Server) -> 
     assert target.client().keys() == [b"foreign"]
 
 
+@pytest.mark.needs_servers("redis-8.0")
 def test_a_job_with_data_that_cannot_be_replicated_fails_at_once(server: Servers) -> None:
     """Code 4: the target is too old for an encoding of the source."""
     source, target = server("redis-8.0"), server("redis-6.2")
