@@ -98,11 +98,13 @@ class Databases:
         raise LinkError(f"a transaction comes to use database {shown}", kind="rejected")
 
 
-def used_by(items: list[StreamItem]) -> set[int]:
-    """Return the databases that items of the stream use."""
-    used = {part.database for item in items for part in item.batch.parts}
-    moved = {item.batch.records.moved_to for item in items if item.batch.records is not None}
-    return used.union(database for database in moved if database is not None)
+def used_by(item: StreamItem) -> list[int]:
+    """Return the databases that an item of the stream uses."""
+    batch = item.batch
+    used = [part.database for part in batch.parts]
+    if batch.records is not None and batch.records.moved_to is not None:
+        used.append(batch.records.moved_to)
+    return used
 
 
 def _used(item: Item) -> Iterable[int]:

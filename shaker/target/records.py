@@ -7,6 +7,7 @@ taken effect; every transaction writes it whole, so that a FLUSHALL of the sourc
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from shaker.codec.resp import encode
@@ -189,10 +190,32 @@ class Checkpoint(NamedTuple):
         return self._replace(confirmed=offset, confirmed_at=at)
 
     def command(self, name: str) -> bytes:
-        """Return the HSET that writes the whole record."""
-        return encode("HSET", checkpoint_key(name), *_fields_and_values(self))
+        """Return the HSET that writes the whole record: every transaction has one."""
+        pieces = [_beginning(name)]
+        values: Iterable[str | int] = self
+        for field, value in zip(_FIELDS, values, strict=True):
+            pieces += (field, _text(value) if isinstance(value, str) else _bulk(b"%d" % value))
+        return b"".join(pieces)
 
 
+def _bulk(data: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(data), data)
+
+
+@lru_cache(maxsize=256)
+def _text(value: str) -> bytes:
+    """Return a value as it is sent; most of them stay what they are."""
+    return _bulk(value.encode())
+
+
+@lru_cache(maxsize=16)
+def _beginning(name: str) -> bytes:
+    """Return all that comes before the first field of a checkpoint."""
+    words = ("HSET", checkpoint_key(name))
+    return b"*%d\r\n" % (len(words) + 2 * len(_FIELDS)) + b"".join(_bulk(word.encode()) for word in words)
+
+
+_FIELDS: Final = tuple(_bulk(field.encode()) for field in Checkpoint._fields)
 _DAMAGED = "look at it with HGETALL; deleting it makes the next start a new full synchronisation"
 
 

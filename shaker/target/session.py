@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import chain
 from typing import Final
 
 from shaker.codec.resp import encode
@@ -232,7 +233,7 @@ class TargetSession:
             self._applied = batch.end_offset
             self._progress.append(Progress((item,), 0, written=False))
             return True
-        if not self._databases.proven(used_by([item]), out, within=transaction):
+        if not self._databases.proven(used_by(item), out, within=transaction):
             return False
         begins = batch.more and (transaction is None or not transaction.unfinished)
         if begins and not self._databases.proven_ahead(out, within=transaction):
@@ -306,13 +307,12 @@ class TargetSession:
         items = freeing(self._window.waiting(), self._table) if item is not None and sweep is None else []
         if not items and sweep is None and not (self._persist and self.behind):
             return False
-        used = {part.database for part in sweep.parts} if sweep is not None else used_by(items)
-        if not self._databases.proven(used, out):
+        used = chain(*map(used_by, items), (part.database for part in (sweep.parts if sweep is not None else ())))
+        if not self._databases.proven(set(used), out):
             return True
         requests: list[bytes] = []
         transaction = self._begin([])
-        transaction.scripted = True
-        self._persist = False
+        transaction.scripted, self._persist = True, False
         if sweep is not None:
             self._sweep = None
             transaction.sweep = sweep
