@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import socket
@@ -226,7 +227,10 @@ async def _open(address: Address, tls: ssl.SSLContext | None) -> ByteStream:
     if address.path:
         return await anyio.connect_unix(address.path)
     stream = await anyio.connect_tcp(address.host, address.port)
-    raw = stream.extra(SocketAttribute.raw_socket)
+    try:
+        raw = stream.extra(SocketAttribute.raw_socket)
+    except AttributeError as error:  # the peer has closed it already, and the library keeps no socket
+        raise ConnectionResetError(errno.ECONNRESET, "closed at once") from error
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     return stream if tls is None else await start_tls(stream, address.host, tls)
 
