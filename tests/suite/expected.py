@@ -10,6 +10,7 @@ CLIENTS = "it counts clients or commands, and those of the comparison come on to
 EXPECTED = {
     "CLIENT KILL SKIPME YES/NO will kill all clients": CLIENTS,
     "MONITOR can log commands issued by functions": CLIENTS,
+    "MONITOR can log commands issued by the scripting engine": CLIENTS,
     "SLOWLOG - Certain commands are omitted that contain sensitive information": CLIENTS,
     "LATENCY HISTOGRAM with empty histogram": CLIENTS,
     "SCRIPTING FLUSH ASYNC": "it counts cached scripts, and those of the comparison come on top",

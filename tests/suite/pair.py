@@ -114,7 +114,7 @@ class Pair:
             self.worker.wait_applied(self.source, APPLIED_SECONDS)
             self._compare(where)
         except (AssertionError, redis.RedisError, OSError) as error:
-            self._fault(f"{where}: not compared: {error}")
+            self._fault(f"{where}: not compared: {str(error).splitlines()[0]}, {self.worker.output[-1:]}")
         self._started = max(self._started, time.monotonic() - (self.kill_every or 0) / 2)
         self._reject(where)
 
