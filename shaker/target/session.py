@@ -121,19 +121,19 @@ class TargetSession:
         """Whether the checkpoint lacks something that the worker knows: an offset, replies read, a rejection."""
         checkpoint = self.checkpoint
         return checkpoint.phase == "stream" and (
-            checkpoint.expiring != self._expiries.waiting
+            (checkpoint.expiring, checkpoint.named_source) != (self._expiries.waiting, self.source)
             or checkpoint.offset != self._applied
             or self._unconfirmed.lacks(checkpoint, self._applied)
             or checkpoint.rejected != self._tally.count
             or bool(self._expiries.lacking)
-            or checkpoint.named_source != self.source
         )
 
     @property
     def unpersisted(self) -> bool:
         """Whether all that the checkpoint lacks is an offset that commands without effect have led to."""
-        moved = self.checkpoint.phase == "stream" and self.checkpoint.offset != self._applied
-        return moved and self.checkpoint.expiring == self._expiries.waiting
+        checkpoint, known = self.checkpoint, (self._expiries.waiting, self.source)
+        moved = checkpoint.phase == "stream" and checkpoint.offset != self._applied
+        return moved and (checkpoint.expiring, checkpoint.named_source) == known
 
     def persist(self) -> None:
         """Have the checkpoint written as soon as nothing else is under way, if it is behind."""
