@@ -15,6 +15,7 @@ from shaker.target.expired import ExpiredKeys, expired_nothing
 from shaker.target.expiries import Expiries
 from shaker.target.items import Hold, Item, StreamItem
 from shaker.target.records import LISTING, Checkpoint, Fence
+from shaker.target.rejections import DEFAULT_MAX_BULK
 from shaker.target.unconfirmed import Unconfirmed
 from shaker.target.upstream import Upstream
 from shaker.target.window import Window, position_of
@@ -88,6 +89,7 @@ class Replication:
         self.upstream = Upstream()  # records of other workers on the source
         self.target_ids: frozenset[str] = frozenset()  # run id and replication id of the target
         self.table = CommandTable({})
+        self.max_bulk = DEFAULT_MAX_BULK  # bytes of one argument that the target takes
         self.target_run_id = ""  # of the server that the registered connection writes to
         self.target_expired: ExpiredKeys | None = None  # what it had expired when it was last asked
         self.checkpoint: Checkpoint | None = None  # the newest that the target is known to hold
@@ -152,7 +154,7 @@ class Replication:
         base = self.window.base
         if self.loading or self.phase != "stream" or self.sweep or base is None or base.phase != "stream":
             return 0
-        return base.number
+        return self.expiries.exact(base.number)
 
     def begin_snapshot(self) -> None:
         """Note that a snapshot is on its way, which replaces all keys of the target."""
@@ -187,8 +189,8 @@ class Replication:
     @property
     def _longest(self) -> float:
         """Seconds for which, at most, the source has been ahead of what is applied; endless while nobody knows."""
-        status = self.status
-        if self.loading or status.stream.applied_offset < self.caught_up_at:
+        status, base = self.status, self.window.base
+        if self.loading or (base.number if base else status.stream.applied_offset) < self.caught_up_at:
             return math.inf
         return status.lag.longest(status.clock())
 
@@ -326,7 +328,7 @@ class Replication:
         if checkpoint is not None and checkpoint.phase == "stream":
             applied = self.acknowledged_offset or checkpoint.offset
             self.status.stream.applied_offset = applied
-            self.status.lag.applied(applied)
+            self.status.lag.applied(max(applied, checkpoint.offset))
             self.status.stream.checkpoint_offset = checkpoint.offset
             self.status.stream.replid = checkpoint.replid
         self.target_registered = True

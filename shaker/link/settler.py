@@ -180,7 +180,7 @@ class Settler:
             for key in some:
                 reply = next(replies)
                 size = 0 if reply is None else number(reply)
-                if size > COPY_BYTES:
+                if size > min(COPY_BYTES, self._replication.max_bulk):  # it would be one argument of RESTORE
                     self._refuse(key, size)
                     too_large.setdefault(database, []).append(key)
                     batch.setdefault(database, [])

@@ -92,6 +92,7 @@ class TargetLink:
         replication, status = self._replication, self._status
         checkpoint = registered.checkpoint
         replication.fence, replication.records_gone = registered.fence, Signal()
+        replication.max_bulk = registered.max_bulk
         if registered.wiped or replication.records_wiped:
             replication.records_wiped = True
             status.reasons["records_wiped"] = (
@@ -247,7 +248,8 @@ class TargetLink:
             if isinstance(item, StreamItem):
                 commands = item.batch.commands - item.left_out
                 latency = status.clock() - item.received_at if commands else None
-                status.observe_applied(item.batch.end_offset, commands, latency)
+                offset = item.batch.end_offset
+                status.observe_applied(offset, commands, latency, exact=self._replication.expiries.exact(offset))
             elif isinstance(item, SnapshotKeys):
                 status.snapshot.keys_done += item.keys
             elif isinstance(item, SnapshotFinish):
@@ -278,6 +280,7 @@ class TargetLink:
             status.beat("target")
             self._told.turn()
             self._name_source(session)
+            self._count_copied()
             if session.idle:
                 self.attempts.succeeded()
             else:
@@ -299,6 +302,12 @@ class TargetLink:
         source = self._replication.source
         if source is not None:
             session.source = (source.address, source.run_id, self._replication.upstream.origins)
+
+    def _count_copied(self) -> None:
+        """Count as applied what waited for keys to be copied."""
+        applied = self._replication.acknowledged_offset
+        if 0 < self._status.stream.applied_offset < applied:
+            self._status.observe_applied(applied, 0, None)
 
     def _check_drained(self, session: TargetSession) -> None:
         if self._stop_error is not None:

@@ -36,6 +36,7 @@ class Expiries:
         self.by_target = False
         self.expired: ExpiredKeys | None = None
         self.missed = False  # keys waiting may be those of commands that failed, not only of expiries
+        self._exact = 0  # the stream's offset before the first of them
         # Keys to be copied, by database, of which nothing is written yet.
         self.lacking: dict[int, set[bytes]] = {}
         self._expiring = expiring_key(name)
@@ -52,6 +53,7 @@ class Expiries:
         """Forget what was known of the target's keys: a snapshot replaces all. `expired` is from before its first."""
         self.expired = expired
         self.unsettled = True
+        self.missed = False
         self.lacking.clear()
 
     def rewrite(self, item: StreamItem, part: Part) -> tuple[bytes, list[tuple[int, bytes]]]:
@@ -96,6 +98,14 @@ class Expiries:
             else:
                 rejections.append(rejection)
         return rejections
+
+    def exact(self, offset: int) -> int:
+        """Return how much of the stream up to `offset` counts as applied: nothing behind what waits for a copy."""
+        return min(offset, self._exact) if self.missed and self.waiting else offset
+
+    def differ_behind(self, offset: int) -> None:
+        """Note that keys to be copied differ since commands behind `offset`."""
+        self._exact = self.exact(offset)
 
     def copy(self, by_database: dict[int, set[bytes]]) -> None:
         """Have keys copied that a command could not change: until then, what others make of them differs too."""

@@ -7,9 +7,14 @@ from shaker.target.items import Rejection
 from shaker.target.steps import Transaction
 
 
-def copy_missed(transaction: Transaction, expiries: Expiries) -> list[Rejection]:
-    """Have the keys of a transaction copied that it missed; return the rejections of commands without known keys."""
+def copy_missed(transaction: Transaction, expiries: Expiries, before: int) -> list[Rejection]:
+    """Have the keys of a transaction copied that it missed; return the rejections of commands without known keys.
+
+    `before` is the stream's offset before the transaction.
+    """
     rejections = []
+    if transaction.missed:
+        expiries.differ_behind(before)
     for keys, rejection in transaction.missed:
         expiries.copy(keys)
         if not keys and rejection is not None:

@@ -378,7 +378,7 @@ class TargetSession:
             self._window.tight = False
         self._tally.add(transaction.rejections)
         self._tally.add(self._expiries.committed(transaction.lacking))
-        self._tally.add(copy_missed(transaction, self._expiries))
+        self._tally.add(copy_missed(transaction, self._expiries, self._applied))
         if transaction.unwritten:  # only this process knows what took effect; it writes that later
             self._window.answered(len(transaction.items), written=False)
             transaction.tell_owners()

@@ -191,9 +191,14 @@ class Status:
         if asked is not None:
             self.lag.told(asked, offset)
 
-    def observe_applied(self, offset: int, commands: int, latency: float | None) -> None:
-        """Record that the target answered for everything up to `offset`; `latency` is in seconds."""
-        self.stream.applied_offset = offset
+    def observe_applied(
+        self, offset: int, commands: int, latency: float | None, *, exact: int | None = None
+    ) -> None:
+        """Record that the target answered for everything up to `offset`; `latency` is in seconds.
+
+        `exact` is how much of that is as on the source, if not all.
+        """
+        self.stream.applied_offset = offset if exact is None else exact
         self.lag.applied(offset)
         if commands:
             self.stream.commands_applied += commands

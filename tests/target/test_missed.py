@@ -72,16 +72,21 @@ def test_keys_of_commands_that_had_no_right(
     """They are remembered in the target, to be copied; it is no rejected command, and the worker waits."""
     target, stream = server(name), Stream()
     writer = started(make_writer, target, stream)
+    before = stream.offset
     writer.put(stream.batch(("INCR", "n"), ("SET", "other", 1), ("INCR", "m"), ("SET", "more", 1), database=4))
     execute_without(writer, "-incr")
 
     assert checkpoint_of(target).offset == stream.offset  # type: ignore[union-attr]
     assert target.client(db=4).exists("other", "more", "n", "m") == 2
     go_on(writer)
+    # Nothing behind it counts as applied before the keys are copied, here by the test.
+    assert writer.replication.acknowledged_offset == before
     assert (copying(target, 4), copying(target, 0)) == ({b"n", b"m"}, set())
     assert writer.rejections == []
     assert writer.replication.expiries.waiting
     assert checkpoint_of(target).expiring == 1  # type: ignore[union-attr]
+    writer.replication.expiries.waiting = False
+    assert writer.replication.acknowledged_offset == stream.offset
 
 
 @pytest.mark.parametrize(
