@@ -15,7 +15,7 @@ MYPY = "mypy~=2.4.1"
 
 # Modules with work per key, per command or per reply; the others are not worth an extension module.
 ROOMS = ("shaker/codec",)
-SINGLE = ("shaker/transform/expiry.py", "shaker/transform/restore.py")
+SINGLE = ("shaker/model/entries.py", "shaker/rules/expiry.py", "shaker/rules/restore.py")
 
 
 def wanted() -> bool:
@@ -43,7 +43,7 @@ def modules(root: Path) -> list[str]:
     """Return the files to compile, relative to `root`; RuntimeError where one, or a whole room, is not there."""
     found = []
     for room in ROOMS:
-        files = sorted(path for path in (root / room).glob("*.py") if path.name != "__init__.py")
+        files = sorted(path for path in (root / room).rglob("*.py") if path.name != "__init__.py")
         if not files:
             raise RuntimeError(f"{room} has no modules to compile")
         found += [path.relative_to(root).as_posix() for path in files]

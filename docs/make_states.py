@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shaker.replica.session import TRANSITIONS, ReplicaState
+from shaker.psync.session import TRANSITIONS, ReplicaState
 
 PAGE = Path(__file__).with_name("states.md")
 BEGIN = "<!-- begin: made by docs/make_states.py -->\n"

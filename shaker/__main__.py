@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _occupy_standard_descriptors()
     if arguments[:1] == ["healthcheck"]:
         # Before anything else is imported: it must answer in a fraction of a second.
-        from shaker.healthcheck import main as healthcheck
+        from shaker.commands.healthcheck import main as healthcheck
 
         return healthcheck(arguments[1:])
     from shaker.cli import main as command_line

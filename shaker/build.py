@@ -6,7 +6,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import find_spec
 
 # The module of the work per command: it is compiled together with the rest of its room, or not at all.
-_COMPILED_MODULE = "shaker.codec.stream"
+_COMPILED_MODULE = "shaker.codec.resp.command_stream"
 
 
 def codec_kind() -> str:

@@ -75,7 +75,7 @@ def usage() -> str:
 def _run(arguments: Sequence[str]) -> int:
     _lighten_imports()
 
-    from shaker.arguments import EPILOG, Parser, add_settings, load_given
+    from shaker.commands.flags import EPILOG, Parser, add_settings, load_given
 
     parser = Parser("run", "Replicates the source to the target.", epilog=EPILOG)
     add_settings(parser)
@@ -84,16 +84,17 @@ def _run(arguments: Sequence[str]) -> int:
     import anyio
     import structlog
 
-    from shaker.named_files import check_files
+    from shaker.checks.named_files import check_files
+    from shaker.settings.secrets import hide
     from shaker.watch import log
 
     check_files(loaded.settings)
     log.write_aside()
     log.configure(loaded.settings.log.format, loaded.settings.log.level)
     for secret in loaded.secrets():
-        log.hide(secret)
+        hide(secret)
 
-    from shaker.worker import run
+    from shaker.run.worker import run
 
     try:
         return anyio.run(run, loaded.settings, backend_options={"use_uvloop": True})
@@ -125,25 +126,25 @@ def _lighten_imports() -> None:
 
 
 def _status(arguments: Sequence[str]) -> int:
-    from shaker.show_status import main as status
+    from shaker.commands.status import main as status
 
     return status(arguments)
 
 
 def _healthcheck(arguments: Sequence[str]) -> int:
-    from shaker.healthcheck import main as healthcheck
+    from shaker.commands.healthcheck import main as healthcheck
 
     return healthcheck(arguments)
 
 
 def _config(arguments: Sequence[str]) -> int:
-    from shaker.show_config import main as config
+    from shaker.commands.config import main as config
 
     return config(arguments)
 
 
 def _demo(arguments: Sequence[str]) -> int:
-    from shaker.demo import main as demo
+    from shaker.commands.demo import main as demo
 
     return demo(list(arguments))
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.needs import Needs, Reports
-from tests.servers import DEFAULT, Server
-from tests.worker import Worker
+from tests.support.needs import Needs, Reports
+from tests.support.servers import DEFAULT, Server
+from tests.support.worker import Worker
 
 
 def pytest_configure(config: pytest.Config) -> None:

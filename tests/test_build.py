@@ -13,13 +13,15 @@ import pytest
 
 import shaker.codec
 from shaker.build import codec_kind
-from tests.servers import Server
-from tests.worker import ROOT, Worker
+from tests.support.servers import Server
+from tests.support.worker import ROOT, Worker
 
-CODEC = [f"shaker.codec.{module.name}" for module in pkgutil.iter_modules(shaker.codec.__path__)]
+CODEC = [
+    module.name for module in pkgutil.walk_packages(shaker.codec.__path__, "shaker.codec.") if not module.ispkg
+]
 
 
-@pytest.mark.parametrize("name", [*CODEC, "shaker.transform.restore"])
+@pytest.mark.parametrize("name", [*CODEC, "shaker.model.entries", "shaker.rules.restore", "shaker.rules.expiry"])
 def test_the_kind_is_that_of_each_module(name: str) -> None:
     """All of what does the work per key and per command is compiled, or none of it."""
     origin = importlib.import_module(name).__file__

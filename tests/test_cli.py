@@ -14,7 +14,7 @@ import pytest
 
 from shaker import __version__
 from shaker.cli import COMMANDS, main
-from shaker.layers import SETTINGS
+from shaker.settings.sources import SETTINGS
 
 ROOT = Path(__file__).parent.parent
 URLS = {"SHAKER_SOURCE__URL": "redis://127.0.0.1:6379", "SHAKER_TARGET__URL": "redis://127.0.0.1:6380"}
@@ -212,7 +212,7 @@ def test_status_and_help_import_no_part_of_the_replication() -> None:
     script = (
         "import sys; from shaker.__main__ import main; main(['--help']); main(['status', '--url', 'http://127.0.0.1:1'])"
         "; print([name for name in sys.modules if name.split('.')[0] in ('redis', 'uvloop', 'starlette', 'uvicorn')"
-        " or name.startswith(('shaker.link', 'shaker.codec', 'shaker.worker'))])"
+        " or name.startswith(('shaker.link', 'shaker.codec', 'shaker.run.worker'))])"
     )
     result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
 
@@ -226,7 +226,7 @@ def test_the_worker_starts_without_what_it_does_not_use() -> None:
             sys.executable,
             "-c",
             "import sys; from shaker.cli import _lighten_imports; _lighten_imports(); import structlog; "
-            "import shaker.worker; print([name for name in sys.modules if name.startswith('rich')]); "
+            "import shaker.run.worker; print([name for name in sys.modules if name.startswith('rich')]); "
             "import rich.table",
         ],
         capture_output=True,
@@ -254,7 +254,7 @@ sys.exit(main(sys.argv[3:]))
     [
         *(
             (module, "SIGINT", "run")
-            for module in ("shaker.cli", "structlog", "pydantic", "shaker.worker", "uvloop")
+            for module in ("shaker.cli", "structlog", "pydantic", "shaker.run.worker", "uvloop")
         ),
         *(("pydantic", number, "run") for number in ("SIGTERM", "SIGQUIT", "SIGHUP")),
         *((module, "SIGINT", "config") for module in ("shaker.cli", "rich.console")),

@@ -11,18 +11,18 @@ from types import ModuleType
 import pytest
 
 from shaker import errors
+from shaker.apply.records import Checkpoint, Fence
+from shaker.apply.rejections import PASSING
 from shaker.cli import COMMANDS
 from shaker.errors import KINDS
-from shaker.layers import SETTINGS
-from shaker.replica.refusals import WAITING
-from shaker.replica.session import TRANSITIONS, ReplicaState
-from shaker.target.records import Checkpoint, Fence
-from shaker.target.rejections import PASSING
-from shaker.watch.health import PAGE, HealthServer
+from shaker.model.refusals import WAITING
+from shaker.psync.session import TRANSITIONS, ReplicaState
+from shaker.settings.sources import SETTINGS
 from shaker.watch.history import History
+from shaker.watch.http.routes import PAGE, HealthServer
 from shaker.watch.metrics import StatusCollector
 from shaker.watch.status import State, Status
-from tests.worker import ROOT
+from tests.support.worker import ROOT
 
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.glob("*.md")])

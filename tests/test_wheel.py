@@ -14,7 +14,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.worker import ROOT
+from tests.support.worker import ROOT
 
 BUILDING = ROOT / "building"
 
@@ -83,17 +83,18 @@ def test_every_module_to_compile_is_there(compiled: ModuleType) -> None:
     """All of the codec and what is named singly."""
     found = compiled.modules(ROOT)
 
-    assert {path.name for path in (ROOT / "shaker" / "codec").glob("*.py")} - {"__init__.py"} == {
-        Path(name).name for name in found if name.startswith("shaker/codec/")
+    there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "shaker" / "codec").rglob("*.py")}
+    assert {name for name in there if not name.endswith("/__init__.py")} == {
+        name for name in found if name.startswith("shaker/codec/")
     }
     assert set(compiled.SINGLE) <= set(found)
     assert all((ROOT / name).is_file() for name in found)
 
 
-@pytest.mark.parametrize("gone", ["shaker/codec/stream.py", "shaker/transform/restore.py"])
+@pytest.mark.parametrize("gone", ["shaker/codec/resp/command_stream.py", "shaker/rules/restore.py"])
 def test_a_module_that_is_gone_fails_the_build(compiled: ModuleType, gone: str, tmp_path: Path) -> None:
     """A room without modules, or a single one without its file."""
-    for name in {"shaker/codec/stream.py", *compiled.SINGLE} - {gone}:
+    for name in {"shaker/codec/resp/command_stream.py", *compiled.SINGLE} - {gone}:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
 
@@ -101,7 +102,7 @@ def test_a_module_that_is_gone_fails_the_build(compiled: ModuleType, gone: str, 
         compiled.modules(tmp_path)
 
 
-@pytest.mark.parametrize("plain", ["shaker/codec/stream.py", "shaker/transform/expiry.py", None])
+@pytest.mark.parametrize("plain", ["shaker/codec/resp/command_stream.py", "shaker/rules/expiry.py", None])
 def test_a_module_that_stayed_plain_fails_the_build(
     backend: ModuleType, compiled: ModuleType, plain: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

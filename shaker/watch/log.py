@@ -7,58 +7,25 @@ from __future__ import annotations
 
 import io
 import logging
-import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any, TextIO, cast
-from urllib.parse import quote
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from shaker.settings.secrets import masked
 from shaker.text import printable
 from shaker.watch.output import Footer, LineWriter
 
 STDOUT = 1  # the file descriptor
 
-MASK = "***"
-
-# A shorter secret is replaced only where it stands alone: it would else make every line unreadable.
-_SHORT = 4
-_MAX_DEPTH = 8
-
-_secrets: dict[str, re.Pattern[str]] = {}
 _writer: LineWriter | None = None
-
-
-def hide(secret: str) -> None:
-    """Replace `secret` by `***` in every event from now on, as it is and percent-encoded."""
-    for form in {secret, quote(secret, safe="", errors="surrogateescape")} if secret else ():
-        pattern = re.escape(form)
-        _secrets[form] = re.compile(pattern if len(form) >= _SHORT else rf"(?<!\w){pattern}(?!\w)")
 
 
 def hide_secrets(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """Return `event` without any hidden secret in its strings: the last guard, not the rule that none gets here."""
-    return {name: _hidden(value, 0) for name, value in event.items()} if _secrets else event
-
-
-def _hidden(value: Any, depth: int) -> Any:
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    if isinstance(value, (list, tuple, set, frozenset)) and depth < _MAX_DEPTH:
-        return [_hidden(each, depth + 1) for each in value]
-    if isinstance(value, dict) and depth < _MAX_DEPTH:
-        return {str(name): _hidden(each, depth + 1) for name, each in value.items()}
-    # The renderer would make text of anything else after this guard: so it is made text here.
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        text = bytes(value).decode("utf-8", "backslashreplace")
-    else:
-        text = str(value)
-    # Longest first: one secret may be the beginning of another.
-    for secret in sorted(_secrets, key=len, reverse=True):
-        text = _secrets[secret].sub(MASK, text)
-    return text
+    return masked(event)
 
 
 def _printable(logger: WrappedLogger, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.bench import report
 from tests.bench.loads import LOADS
-from tests.worker import ROOT
+from tests.support.worker import ROOT
 
 TAKEN = {"memory MiB", "processor s"}
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from shaker.sample import Load, seed
-from tests.compare import differences
-from tests.servers import OLD, Server
+from shaker.commands.sample import Load, seed
+from tests.support.compare import differences
+from tests.support.servers import OLD, Server
 
 Make = Callable[..., Server]
 

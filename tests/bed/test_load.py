@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import redis
 
+from shaker.commands.sample import Load, Sampler, seed
 from shaker.errors import LinkError
-from shaker.sample import Load, Sampler, seed
-from tests.load import LoadProcess
-from tests.servers import Server, wait_until
+from tests.support.load import LoadProcess
+from tests.support.servers import Server, wait_until
 
 TYPES = {b"string", b"hash", b"list", b"set", b"zset", b"stream"}
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import servers
-from tests.needs import named
-from tests.servers import SOURCES, Server, binary
-from tests.worker import ROOT
+from tests.support import servers
+from tests.support.needs import named
+from tests.support.servers import SOURCES, Server, binary
+from tests.support.worker import ROOT
 
 # Each starts pytest anew, which takes its time on a busy machine.
 pytestmark = pytest.mark.timeout(600)
@@ -56,7 +56,7 @@ def test_missing_servers_deselect_their_tests(processes: tuple[str, ...], tmp_pa
 
 def test_the_sentence_of_make_test(tmp_path: Path) -> None:
     """It names versions and number before any test runs."""
-    [line] = run(tmp_path, "tests.needs", EACH).splitlines()
+    [line] = run(tmp_path, "tests.support.needs", EACH).splitlines()
 
     assert re.fullmatch(r"missing servers: redis-5\.0, .*valkey-9\.1 \(.*\); 6 tests are deselected", line)
 

@@ -10,8 +10,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.proxy import Proxy
-from tests.servers import Server, wait_until
+from tests.support.proxy import Proxy
+from tests.support.servers import Server, wait_until
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.servers import SOURCES, Server, binary
+from tests.support.servers import SOURCES, Server, binary
 
 Make = Callable[..., Server]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import DEFAULT, wait_until
 from tests.suite.pair import Pair
 from tests.suite.runner import Suite, outcome
+from tests.support.servers import DEFAULT, wait_until
 
 
 @pytest.fixture

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from shaker.sample import seed
-from tests import compiled
+from shaker.commands.sample import seed
 from tests.bench import measures, report
 from tests.bench.loads import LOADS, write_load, write_restores
 from tests.bench.report import NATIVE, PIPE, VARIANTS
-from tests.servers import DEFAULT, NAMES, Server
-from tests.worker import Worker
+from tests.support import compiled
+from tests.support.servers import DEFAULT, NAMES, Server
+from tests.support.worker import Worker
 
 # "Half load" is half of the commands that the native stream of this kind takes in a second.
 MEASURED_LOAD = "SET 100 B"

@@ -20,8 +20,8 @@ from pathlib import Path
 from tests.bench.loads import LAST, write_load
 from tests.bench.measures import LIMIT, pipe
 from tests.security.floods import bursts, connecting, holding, probe_seconds
-from tests.servers import Server, wait_until
-from tests.worker import Worker
+from tests.support.servers import Server, wait_until
+from tests.support.worker import Worker
 
 Flood = Callable[[int], AbstractContextManager[object]]
 FLOODS: dict[str, Flood] = {

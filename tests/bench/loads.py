@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from shaker.sample import Command, pack
-from tests.servers import Server
+from shaker.commands.sample import Command, pack
+from tests.support.servers import Server
 
 VALUE_BYTES = 100
 LAST = "last"  # the key that the last command of every load sets

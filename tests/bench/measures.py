@@ -13,10 +13,10 @@ from pathlib import Path
 
 import redis
 
-from shaker.sample import pack
+from shaker.commands.sample import pack
 from tests.bench.loads import LAST, VALUE_BYTES
-from tests.servers import Server
-from tests.worker import Worker, peak_bytes, processor_seconds
+from tests.support.servers import Server
+from tests.support.worker import Worker, peak_bytes, processor_seconds
 
 LIMIT = 600.0  # seconds that one measure may take
 LOOK_SECONDS = 0.001  # the least time between two looks

@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shaker.sample import seed
+from shaker.commands.sample import seed
 from tests.bench.loads import LOADS, write_load
 from tests.bench.measures import LIMIT, RECORDS, all_keys, stream_seconds
-from tests.servers import Server, wait_until
-from tests.worker import ROOT, Worker
+from tests.support.servers import Server, wait_until
+from tests.support.worker import ROOT, Worker
 
 
 @contextmanager

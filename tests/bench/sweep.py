@@ -17,9 +17,9 @@ from contextlib import ExitStack
 
 import hiredis
 
-from shaker.codec.resp import encode
-from tests.servers import Server
-from tests.worker import ROOT, Worker
+from shaker.codec.resp.replies import encode
+from tests.support.servers import Server
+from tests.support.worker import ROOT, Worker
 
 CHUNK = 10_000
 BATCH = 100  # writes at once

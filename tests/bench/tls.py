@@ -15,13 +15,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from shaker.sample import seed
-from tests import compiled
+from shaker.commands.sample import seed
 from tests.bench.loads import write_load
 from tests.bench.measures import Figures, start_worker, worker_full_sync, worker_stream
 from tests.security.certificates import Authority, tls_server, tls_url
-from tests.servers import Server
-from tests.worker import Worker
+from tests.support import compiled
+from tests.support.servers import Server
+from tests.support.worker import Worker
 
 LIBRARY = Path(__file__).parent / "library"
 KINDS = ("plain", "TLS", "counted")  # of workers

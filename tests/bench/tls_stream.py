@@ -19,7 +19,7 @@ from typing import Any
 import anyio
 from anyio.abc import ByteStream
 
-from shaker.link.tls import READ_SIZE, start_tls
+from shaker.net.tls import READ_SIZE, start_tls
 from tests.security.certificates import Authority
 
 RECORD = 16 * 1024

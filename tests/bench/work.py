@@ -15,15 +15,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from shaker.codec.rdb import SnapshotReader
-from shaker.codec.rdb_events import Entries
-from shaker.codec.resp import ReplyScanner
-from shaker.replica.assembler import StreamAssembler
-from shaker.sample import pack
-from shaker.transform.commands import CommandTable
-from shaker.transform.restore import restore_requests
+from shaker.codec.rdb.reader import SnapshotReader
+from shaker.codec.resp.replies import ReplyScanner
+from shaker.commands.sample import pack
+from shaker.model.entries import Entries
+from shaker.psync.batches import StreamAssembler
+from shaker.rules.command_table import CommandTable
+from shaker.rules.restore import restore_requests
 from tests.bench.loads import LOADS
-from tests.codec.rdb_bytes import rdb, string
+from tests.support.rdb_bytes import rdb, string
 
 RECORD = Path(__file__).with_suffix(".json")
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"

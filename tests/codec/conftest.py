@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 import redis
 
-from tests.servers import Server
+from tests.support.servers import Server
 
 LIBRARY = b"#!lua name=lib\nredis.register_function('answer', function() return 42 end)\n"
 FAR = 4102444800123  # an expiry of 2100, in milliseconds

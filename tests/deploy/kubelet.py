@@ -21,8 +21,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from tests.servers import wait_until
-from tests.worker import ROOT
+from tests.support.servers import wait_until
+from tests.support.worker import ROOT
 
 Manifests = list[dict[str, Any]]
 Secrets = Mapping[str, Mapping[str, str]]

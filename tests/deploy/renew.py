@@ -16,9 +16,9 @@ import yaml
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from shaker.layers import SETTINGS, takes
+from shaker.settings.sources import SETTINGS, takes
 from tests.deploy.tools import CHART, EXAMPLES, GOLDEN, MODES, helm_template, of_kind, parse
-from tests.worker import ROOT
+from tests.support.worker import ROOT
 
 # Settings that the chart has values of its own for.
 OWN = {"name", "mode"} | {

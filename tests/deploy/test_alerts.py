@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from shaker.sample import seed
+from shaker.commands.sample import seed
 from shaker.watch.status import State
 from tests.deploy.tools import CHART, helm_template, of_kind, render, run, tool
-from tests.servers import Server
-from tests.worker import ROOT, Worker
+from tests.support.servers import Server
+from tests.support.worker import ROOT, Worker
 
 ALERTS = ROOT / "config" / "compose" / "alerts.yml"
 URLS = ("--set", "source.url=redis://source", "--set", "target.url=redis://target")

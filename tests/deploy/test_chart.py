@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from shaker import __version__
-from shaker.config import Settings
-from shaker.layers import SETTINGS, load
+from shaker.settings.schema import Settings
+from shaker.settings.sources import SETTINGS, load
 from tests.deploy.renew import MADE
 from tests.deploy.tools import (
     CHART,
@@ -31,7 +31,7 @@ from tests.deploy.tools import (
     run,
     tool,
 )
-from tests.worker import ROOT
+from tests.support.worker import ROOT
 
 URLS = ("--set", "source.url=redis://source", "--set", "target.url=redis://target")
 OPERATOR_KINDS = ("ServiceMonitor", "PodMonitor", "PrometheusRule")

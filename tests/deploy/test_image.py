@@ -12,8 +12,8 @@ from pathlib import Path
 from shaker import __version__
 from tests.deploy.kubelet import entrypoint
 from tests.deploy.tools import run
-from tests.servers import Server, wait_until
-from tests.worker import ROOT
+from tests.support.servers import Server, wait_until
+from tests.support.worker import ROOT
 
 DOCKERFILE = ROOT / "Dockerfile"
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import trustme
 
-from shaker.sample import seed
-from tests.compare import differences
+from shaker.commands.sample import seed
 from tests.deploy.kubelet import Manifests, Missing, Pod, entrypoint, run_job
 from tests.deploy.tools import CHART, render, run, tool
-from tests.e2e.writes import Writes
-from tests.servers import Server, free_port, wait_until
+from tests.support.compare import differences
+from tests.support.servers import Server, free_port, wait_until
+from tests.support.writes import Writes
 
 Servers = Callable[..., Server]
 

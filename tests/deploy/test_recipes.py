@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from shaker.config import Settings
-from shaker.layers import load
+from shaker.settings.schema import Settings
+from shaker.settings.sources import load
 from tests.deploy.kubelet import entrypoint
 from tests.deploy.tools import run, tool
-from tests.worker import ROOT
+from tests.support.worker import ROOT
 
 CONFIG = ROOT / "config"
 RECIPES = ("compose", "kubernetes", "kamal", "dokku", "caprover")

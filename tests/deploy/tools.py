@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tests.worker import ROOT
+from tests.support.worker import ROOT
 
 TOOLS = Path(os.environ.get("SHAKER_TOOLS", "~/.cache/shaker-tools")).expanduser()
 CHART = ROOT / "helm" / "shaker"

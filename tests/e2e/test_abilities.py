@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.compare import differences
 from tests.e2e.test_refusals import refused
-from tests.servers import NAMES, Server, wait_until
-from tests.worker import Worker
+from tests.support.compare import differences
+from tests.support.servers import NAMES, Server, wait_until
+from tests.support.worker import Worker
 
 Servers = Callable[..., Server]
 Workers = Callable[..., Worker]

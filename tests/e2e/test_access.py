@@ -10,10 +10,10 @@ from typing import NamedTuple
 import pytest
 import redis
 
-from shaker.sample import seed
-from tests.compare import differences
-from tests.servers import Server, wait_until
-from tests.worker import ROOT, Worker
+from shaker.commands.sample import seed
+from tests.support.compare import differences
+from tests.support.servers import Server, wait_until
+from tests.support.worker import ROOT, Worker
 
 LIBRARY = "#!lua name={0}\nredis.register_function('{0}', function() return 1 end)"
 # Rules that take away, or change nothing where a user is made anew.
@@ -284,7 +284,7 @@ def test_no_printed_rule_is_untested() -> None:
     tested = {(side, rule) for side, rule, _ in marks[0].args[1]}
     stream = {("target", rule) for rule in ("+pfcount", "+publish", "+spublish", "&*")}
 
-    stream.add(("target", "+eval"))  # for a target without memory: tests/target/test_full_memory.py
+    stream.add(("target", "+eval"))  # for a target without memory: tests/apply/test_full_memory.py
     stream.add(("target", "+ping"))  # a refusal keeps an idle connection in use as well: tests/e2e/test_idle.py
 
     granted = {("source", rule) for rule in SOURCE} | {("target", rule) for rule in TARGET}

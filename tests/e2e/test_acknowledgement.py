@@ -9,11 +9,11 @@ from statistics import median
 
 import pytest
 
-from tests.compare import differences
-from tests.e2e.writes import Writes, syncs
-from tests.proxy import Proxy
-from tests.servers import Server, wait_until
-from tests.worker import Worker
+from tests.support.compare import differences
+from tests.support.proxy import Proxy
+from tests.support.servers import Server, wait_until
+from tests.support.worker import Worker
+from tests.support.writes import Writes, syncs
 
 Servers = Callable[..., Server]
 Workers = Callable[..., Worker]

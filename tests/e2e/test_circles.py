@@ -7,11 +7,11 @@ from itertools import pairwise
 
 import pytest
 
-from tests.compare import differences
 from tests.e2e.test_refusals import refused
-from tests.e2e.writes import checkpoint
-from tests.servers import NAMES, Server, wait_until
-from tests.worker import Worker
+from tests.support.compare import differences
+from tests.support.servers import NAMES, Server, wait_until
+from tests.support.worker import Worker
+from tests.support.writes import checkpoint
 
 Servers = Callable[..., Server]
 Workers = Callable[..., Worker]

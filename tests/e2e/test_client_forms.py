@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.compare import differences
-from tests.servers import NAMES, Server
-from tests.worker import Worker
+from tests.support.compare import differences
+from tests.support.servers import NAMES, Server
+from tests.support.worker import Worker
 
 LARGE = 6_000_000  # more than what is held of one command
 LIBRARY = b"#!lua name=lib\nredis.register_function('answer', function() return 42 end)\n"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.compare import differences
-from tests.e2e.writes import Writes, checkpoint, syncs
-from tests.proxy import Proxy
-from tests.servers import Server, wait_until
-from tests.worker import Worker
+from tests.support.compare import differences
+from tests.support.proxy import Proxy
+from tests.support.servers import Server, wait_until
+from tests.support.worker import Worker
+from tests.support.writes import Writes, checkpoint, syncs
 
 Servers = Callable[..., Server]
 Workers = Callable[..., Worker]

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.compare import differences
 from tests.e2e.test_refusals import refused
 from tests.e2e.test_sweep import cut_short, lose_backlog
-from tests.e2e.writes import checkpoint, syncs
-from tests.servers import NAMES, Server, wait_until
-from tests.worker import Worker
+from tests.support.compare import differences
+from tests.support.servers import NAMES, Server, wait_until
+from tests.support.worker import Worker
+from tests.support.writes import checkpoint, syncs
 
 Servers = Callable[..., Server]
 Workers = Callable[..., Worker]

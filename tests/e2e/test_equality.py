@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from shaker.sample import Load, seed
-from tests.compare import differences
-from tests.e2e.writes import checkpoint, syncs
-from tests.servers import Server, wait_until
-from tests.worker import Worker
+from shaker.commands.sample import Load, seed
+from tests.support.compare import differences
+from tests.support.servers import Server, wait_until
+from tests.support.worker import Worker
+from tests.support.writes import checkpoint, syncs
 
 Workers = Callable[..., Worker]
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.compare import differences
 from tests.e2e.test_crashes import moved
-from tests.e2e.writes import Writes, checkpoint, syncs
-from tests.servers import Server, wait_until
-from tests.worker import Worker
+from tests.support.compare import differences
+from tests.support.servers import Server, wait_until
+from tests.support.worker import Worker
+from tests.support.writes import Writes, checkpoint, syncs
 
 Servers = Callable[..., Server]
 Workers = Callable[..., Worker]

@@ -10,11 +10,11 @@ from typing import Any, Self
 
 import pytest
 
-from tests.compare import LATER, differences
-from tests.e2e.writes import checkpoint
-from tests.proxy import Proxy
-from tests.servers import Server, wait_until
-from tests.worker import Worker
+from tests.support.compare import LATER, differences
+from tests.support.proxy import Proxy
+from tests.support.servers import Server, wait_until
+from tests.support.worker import Worker
+from tests.support.writes import checkpoint
 
 Servers = Callable[..., Server]
 Workers = Callable[..., Worker]

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from shaker.codec.field_expiries import LAST_TIME
-from tests.compare import LATER, differences
-from tests.servers import Server
-from tests.worker import Worker
+from shaker.codec.rdb.field_expiries import LAST_TIME
+from tests.support.compare import LATER, differences
+from tests.support.servers import Server
+from tests.support.worker import Worker
 
 FAR = 4_102_444_800_000  # the year 2100, in milliseconds
 

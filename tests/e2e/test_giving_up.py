@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from tests.e2e.test_refusals import refused
-from tests.e2e.writes import syncs
 from tests.security.peers import HostilePeer, then_ends
-from tests.servers import Server, free_port, wait_until
-from tests.worker import Worker
+from tests.support.servers import Server, free_port, wait_until
+from tests.support.worker import Worker
+from tests.support.writes import syncs
 
 Servers = Callable[..., Server]
 Workers = Callable[..., Worker]

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from shaker.link import target as module
-from tests.compare import differences
-from tests.e2e.writes import checkpoint
-from tests.proxy import Proxy
-from tests.servers import Server, wait_until
-from tests.worker import Worker
+from shaker.writers import redis as module
+from tests.support.compare import differences
+from tests.support.proxy import Proxy
+from tests.support.servers import Server, wait_until
+from tests.support.worker import Worker
+from tests.support.writes import checkpoint
 
 
 def writers(server: Server) -> list[dict[str, str]]:

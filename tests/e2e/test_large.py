@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.compare import differences
-from tests.proxy import Proxy
-from tests.servers import Server, wait_until
-from tests.worker import Worker, peak_bytes
+from tests.support.compare import differences
+from tests.support.proxy import Proxy
+from tests.support.servers import Server, wait_until
+from tests.support.worker import Worker, peak_bytes
 
 MIB = 1024 * 1024
 LIMIT = 200 * MIB

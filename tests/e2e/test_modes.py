@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from shaker.sample import Load, seed
-from tests.compare import differences
+from shaker.commands.sample import Load, seed
 from tests.e2e.test_crashes import moved
-from tests.e2e.writes import Writes, checkpoint, syncs
-from tests.proxy import Proxy
-from tests.servers import Server
-from tests.worker import Worker
+from tests.support.compare import differences
+from tests.support.proxy import Proxy
+from tests.support.servers import Server
+from tests.support.worker import Worker
+from tests.support.writes import Writes, checkpoint, syncs
 
 Servers = Callable[..., Server]
 Workers = Callable[..., Worker]

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.servers import Server, wait_until
-from tests.worker import Worker
+from tests.support.servers import Server, wait_until
+from tests.support.worker import Worker
 
 Servers = Callable[..., Server]
 Workers = Callable[..., Worker]

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from shaker.sample import seed
-from tests import compare
-from tests.compare import differences
-from tests.servers import OLDEST, Server
-from tests.worker import Worker
+from shaker.commands.sample import seed
+from tests.support import compare
+from tests.support.compare import differences
+from tests.support.servers import OLDEST, Server
+from tests.support.worker import Worker
 
 pytestmark = pytest.mark.needs_servers(OLDEST)
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.compare import differences
-from tests.servers import NAMES, Server
-from tests.worker import Worker
+from tests.support.compare import differences
+from tests.support.servers import NAMES, Server
+from tests.support.worker import Worker
 
 OWN = ["shaker:checkpoint:default", "shaker:fence:default"]
 OTHER = "shaker:checkpoint:other"

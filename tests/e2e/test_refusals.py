@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.writes import checkpoint
-from tests.proxy import Proxy
-from tests.servers import OLDEST, Server, free_port
-from tests.worker import Worker
+from tests.support.proxy import Proxy
+from tests.support.servers import OLDEST, Server, free_port
+from tests.support.worker import Worker
+from tests.support.writes import checkpoint
 
 Servers = Callable[..., Server]
 Workers = Callable[..., Worker]

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from tests.compare import differences
-from tests.proxy import Proxy
-from tests.servers import Server, wait_until
-from tests.worker import Worker
+from tests.support.compare import differences
+from tests.support.proxy import Proxy
+from tests.support.servers import Server, wait_until
+from tests.support.worker import Worker
 
 FIELDS = ["redis-8.0", "valkey-9.1"]
 KEYS = 30

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.compare import differences
-from tests.servers import Server, wait_until
-from tests.worker import Worker
+from tests.support.compare import differences
+from tests.support.servers import Server, wait_until
+from tests.support.worker import Worker
 
 SCRIPT = "return redis.call('INCRBY', KEYS[1], ARGV[1])"
 TARGETS = ["redis-6.2", "redis-7.0", "redis-8.0", "valkey-9.1"]

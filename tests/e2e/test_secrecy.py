@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from shaker.sample import seed
-from tests.servers import Server, wait_until
-from tests.worker import Worker
+from shaker.commands.sample import seed
+from tests.support.servers import Server, wait_until
+from tests.support.worker import Worker
 
 Servers = Callable[..., Server]
 Workers = Callable[..., Worker]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.compare import differences
-from tests.servers import NAMES, Server
-from tests.worker import Worker
+from tests.support.compare import differences
+from tests.support.servers import NAMES, Server
+from tests.support.worker import Worker
 
 
 @pytest.mark.parametrize("database", [0, 3])

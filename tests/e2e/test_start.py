@@ -8,9 +8,9 @@ from random import Random
 
 import pytest
 
-from tests.compare import differences
-from tests.servers import Server, wait_until
-from tests.worker import Worker
+from tests.support.compare import differences
+from tests.support.servers import Server, wait_until
+from tests.support.worker import Worker
 
 Servers = Callable[..., Server]
 Workers = Callable[..., Worker]

@@ -9,11 +9,11 @@ from random import Random
 
 import pytest
 
-from tests.compare import differences
-from tests.e2e.writes import Writes, checkpoint, syncs
-from tests.proxy import Proxy
-from tests.servers import Server, free_port, wait_until
-from tests.worker import Worker
+from tests.support.compare import differences
+from tests.support.proxy import Proxy
+from tests.support.servers import Server, free_port, wait_until
+from tests.support.worker import Worker
+from tests.support.writes import Writes, checkpoint, syncs
 
 Servers = Callable[..., Server]
 Workers = Callable[..., Worker]

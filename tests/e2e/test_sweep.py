@@ -9,12 +9,12 @@ from typing import Any, Self
 
 import pytest
 
-from tests.compare import differences
-from tests.e2e.writes import checkpoint, syncs
-from tests.load import LoadProcess
-from tests.proxy import Proxy
-from tests.servers import Server, wait_until
-from tests.worker import Worker
+from tests.support.compare import differences
+from tests.support.load import LoadProcess
+from tests.support.proxy import Proxy
+from tests.support.servers import Server, wait_until
+from tests.support.worker import Worker
+from tests.support.writes import checkpoint, syncs
 
 Servers = Callable[..., Server]
 Workers = Callable[..., Worker]

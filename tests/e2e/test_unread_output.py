@@ -11,8 +11,8 @@ from contextlib import suppress
 
 import pytest
 
-from tests.servers import Server, free_port
-from tests.worker import ROOT, Worker
+from tests.support.servers import Server, free_port
+from tests.support.worker import ROOT, Worker
 
 # Together with those of the start these lines are more than the smallest pipe holds, one page.
 REJECTED = 20

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from shaker.sample import Load, seed
-from tests import compare
-from tests.compare import differences
-from tests.servers import NAMES, OLD, Server, wait_until
-from tests.worker import Worker
+from shaker.commands.sample import Load, seed
+from tests.support import compare
+from tests.support.compare import differences
+from tests.support.servers import NAMES, OLD, Server, wait_until
+from tests.support.worker import Worker
 
 Servers = Callable[..., Server]
 Workers = Callable[..., Worker]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.servers import Server
-from tests.worker import Worker
+from tests.support.servers import Server
+from tests.support.worker import Worker
 
 Servers = Callable[..., Server]
 Workers = Callable[..., Worker]

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.compare import differences
-from tests.proxy import Proxy
-from tests.servers import Server, wait_until
-from tests.worker import Worker
+from tests.support.compare import differences
+from tests.support.proxy import Proxy
+from tests.support.servers import Server, wait_until
+from tests.support.worker import Worker
 
 Workers = Callable[..., Worker]
 COMMANDS: list[tuple[str | int, ...]] = [("FLUSHALL",), ("FLUSHDB",), ("SWAPDB", 0, 1), ("DEBUG", "RELOAD")]

@@ -6,8 +6,8 @@ import asyncio
 import threading
 from typing import Literal, NamedTuple
 
-from tests.proxy import Proxy
-from tests.servers import Server, wait_until
+from tests.support.proxy import Proxy
+from tests.support.servers import Server, wait_until
 
 # Where the worker is stopped: before the server gets the request, or behind its execution, before the answer.
 Moment = Literal["withheld", "answer withheld"]

@@ -14,11 +14,11 @@ from typing import Self, get_args
 
 import pytest
 
-from tests.compare import differences
-from tests.e2e.writes import Writes, syncs
 from tests.faults.stopping import Mark, Moment, StoppingProxy
-from tests.servers import Server, wait_until
-from tests.worker import ROOT, Worker
+from tests.support.compare import differences
+from tests.support.servers import Server, wait_until
+from tests.support.worker import ROOT, Worker
+from tests.support.writes import Writes, syncs
 
 FENCE, CHECKPOINT, LIST = "shaker:fence:default", "shaker:checkpoint:default", "shaker:stale:default"
 

@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.compare import differences
-from tests.e2e.writes import Writes, syncs
-from tests.faults.source_link import LOSSES
-from tests.proxy import Proxy
-from tests.servers import Server, wait_until
-from tests.worker import Worker
+from tests.support.compare import differences
+from tests.support.proxy import Proxy
+from tests.support.servers import Server, wait_until
+from tests.support.source_link import LOSSES
+from tests.support.worker import Worker
+from tests.support.writes import Writes, syncs
 
 Workers = Callable[..., Worker]
 

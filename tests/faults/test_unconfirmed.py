@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.compare import differences
 from tests.faults.stopping import Mark, StoppingProxy
-from tests.servers import Server, wait_until
-from tests.worker import Worker
+from tests.support.compare import differences
+from tests.support.servers import Server, wait_until
+from tests.support.worker import Worker
 
 Servers = Callable[..., Server]
 Workers = Callable[..., Worker]

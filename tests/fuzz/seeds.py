@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from shaker.codec.resp import encode
-from tests.codec.rdb_bytes import length, rdb, string
-from tests.servers import NAMES, Server, cli
+from shaker.codec.resp.replies import encode
+from tests.support.rdb_bytes import length, rdb, string
+from tests.support.servers import NAMES, Server, cli
 
 SMALL = rdb(
     b"\xfa" + string(b"redis-ver") + string(b"7.0.15") + b"\xfe\x00\xfb\x04\x01"

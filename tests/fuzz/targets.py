@@ -6,17 +6,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from shaker.codec.lzf import decompress
-from shaker.codec.rdb import SnapshotReader
-from shaker.codec.replies import ReplyReader
-from shaker.codec.requests import whole
-from shaker.codec.resp import ReplyScanner
+from shaker.codec.rdb.lzf import decompress
+from shaker.codec.rdb.reader import SnapshotReader
+from shaker.codec.resp.replies import ReplyScanner
+from shaker.codec.resp.reply_values import ReplyReader
+from shaker.codec.resp.requests import whole
 from shaker.errors import LinkError, ShakerError
-from shaker.replica.assembler import StreamAssembler
-from shaker.replica.events import Batch
-from shaker.replica.session import ReplicaSession
-from shaker.transform.commands import CommandTable
-from tests.codec.rdb_bytes import merge
+from shaker.model.batch import Batch
+from shaker.psync.batches import StreamAssembler
+from shaker.psync.session import ReplicaSession
+from shaker.rules.command_table import CommandTable
+from tests.support.rdb_bytes import merge
 
 MAX_VALUE: Final = 1 << 20
 TABLE: Final = CommandTable({})

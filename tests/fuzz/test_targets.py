@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shaker.codec.rdb import SnapshotReader
-from shaker.codec.rdb_events import Entries
-from shaker.replica.session import ReplicaSession, ReplicaState
-from tests.codec.rdb_bytes import listed
+from shaker.codec.rdb.reader import SnapshotReader
+from shaker.model.entries import Entries
+from shaker.psync.session import ReplicaSession, ReplicaState
 from tests.fuzz.seeds import SEEDS, snapshot_of
 from tests.fuzz.targets import MAX_VALUE, TABLE, TARGETS, pieces_of
 from tests.security.damage import damage
-from tests.servers import Server
+from tests.support.rdb_bytes import listed
+from tests.support.servers import Server
 
 
 @pytest.mark.parametrize("name", TARGETS)

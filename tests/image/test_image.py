@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from shaker import __version__
-from shaker.sample import seed
-from tests.compare import differences
-from tests.servers import Server, free_port, wait_until
-from tests.worker import ROOT
+from shaker.commands.sample import seed
+from tests.support.compare import differences
+from tests.support.servers import Server, free_port, wait_until
+from tests.support.worker import ROOT
 
 PROGRAMS = ("mmdebstrap", "buildah", "podman", "runc")
 SUITE = "bookworm"

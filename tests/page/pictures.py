@@ -6,12 +6,12 @@ import sys
 import time
 from contextlib import ExitStack
 
-from shaker.sample import seed
-from tests.load import LoadProcess
+from shaker.commands.sample import seed
 from tests.page.browser import Look, chromium
-from tests.proxy import Proxy
-from tests.servers import Server
-from tests.worker import ROOT, Worker
+from tests.support.load import LoadProcess
+from tests.support.proxy import Proxy
+from tests.support.servers import Server
+from tests.support.worker import ROOT, Worker
 
 WIDTH, HEIGHT = 1000, 900
 LONGEST = 300_000  # milliseconds: no key of the load expires while somebody looks

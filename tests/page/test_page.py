@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from shaker.sample import seed
-from tests.load import LoadProcess
+from shaker.commands.sample import seed
 from tests.page.browser import Look, chromium
-from tests.proxy import Proxy
-from tests.servers import Server, free_port
-from tests.worker import Worker
+from tests.support.load import LoadProcess
+from tests.support.proxy import Proxy
+from tests.support.servers import Server, free_port
+from tests.support.worker import Worker
 
 Servers = Callable[..., Server]
 Workers = Callable[..., Worker]

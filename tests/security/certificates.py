@@ -7,7 +7,7 @@ from pathlib import Path
 
 import trustme
 
-from tests.servers import DEFAULT, Server, Setting, free_port
+from tests.support.servers import DEFAULT, Server, Setting, free_port
 
 
 class Authority:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Self
 
-from tests.codec.rdb_bytes import rdb, string
+from tests.support.rdb_bytes import rdb, string
 
 RUN_ID = b"a" * 40
 REPLID = b"b" * 40

@@ -15,10 +15,10 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from shaker.watch.bounded import MAX_CONNECTIONS
+from shaker.watch.http.server import MAX_CONNECTIONS
 from tests.security.floods import REQUEST, bursts, connecting, holding, probe_seconds
-from tests.servers import Server, wait_until
-from tests.worker import Worker, peak_bytes, processor_seconds
+from tests.support.servers import Server, wait_until
+from tests.support.worker import Worker, peak_bytes, processor_seconds
 
 PROBES = 30
 # A probe's own time-out in Kubernetes is 1 s. What the goal of 100 ms needs is measured by tests/bench/health.py:

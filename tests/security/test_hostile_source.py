@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from shaker.codec.resp import encode
-from tests.codec.rdb_bytes import string
+from shaker.codec.resp.replies import encode
 from tests.security.peers import (
     FULLRESYNC,
     INFO,
@@ -22,8 +21,9 @@ from tests.security.peers import (
     sized,
     then_ends,
 )
-from tests.servers import Server
-from tests.worker import Worker, peak_bytes
+from tests.support.rdb_bytes import string
+from tests.support.servers import Server
+from tests.support.worker import Worker, peak_bytes
 
 LIMIT = 250 * 1024 * 1024  # bytes of memory that a worker takes, whatever comes
 ENDS = 4  # the code for data that cannot be replicated faithfully

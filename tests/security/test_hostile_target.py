@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from shaker.codec.resp import encode
-from tests.proxy import Proxy
+from shaker.codec.resp.replies import encode
 from tests.security.peers import Answer, HostilePeer, at_once, bulk, for_ever, then_ends
-from tests.servers import Server
-from tests.worker import Worker, peak_bytes
+from tests.support.proxy import Proxy
+from tests.support.servers import Server
+from tests.support.worker import Worker, peak_bytes
 
 LIMIT = 250 * 1024 * 1024
 PATIENCE = 3.0

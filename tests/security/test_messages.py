@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.security.peers import FULLRESYNC, INFO, SMALL, HostilePeer, at_once, bulk
-from tests.servers import Server
-from tests.worker import Worker
+from tests.support.servers import Server
+from tests.support.worker import Worker
 
 Workers = Callable[..., Worker]
 

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from shaker.commands.sample import Load, seed
 from shaker.errors import ShakerError
-from shaker.replica.events import Event, SnapshotEnd
-from shaker.replica.session import ReplicaSession
-from shaker.sample import Load, seed
-from shaker.transform.commands import CommandTable
-from tests.replica.driver import Conversation, Recording
+from shaker.model.batch import Event, SnapshotEnd
+from shaker.psync.session import ReplicaSession
+from shaker.rules.command_table import CommandTable
 from tests.security.damage import cuts, damage
-from tests.servers import NAMES, Server
+from tests.support.psync_driver import Conversation, Recording
+from tests.support.servers import NAMES, Server
 
 ROUNDS = 1700  # for each of six servers: 10,200 in all
 PASS_ABOVE = 64 * 1024

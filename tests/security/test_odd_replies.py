@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.compare import differences
-from tests.relay import Relay
-from tests.servers import Server, wait_until
-from tests.worker import Worker
+from tests.support.compare import differences
+from tests.support.relay import Relay
+from tests.support.servers import Server, wait_until
+from tests.support.worker import Worker
 
 SETTINGS = {"SHAKER_RETRY__MAX_SECONDS": "0.2"}
 # What is asked on connections that neither write nor replicate, by side, once the stream flows.

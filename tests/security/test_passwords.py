@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.compare import differences
-from tests.servers import Server
-from tests.worker import ROOT, Worker
+from tests.support.compare import differences
+from tests.support.servers import Server
+from tests.support.worker import ROOT, Worker
 
 # What has to be encoded in a URL, escaped in JSON and HTML, and would be expanded by a shell.
 FIRST = "f1rst/p@ss:w%20rd\"<&>'$HOME\\n"

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.compare import differences
 from tests.security.certificates import Authority, show, tls_server, tls_url
-from tests.servers import NAMES, Server
-from tests.worker import Worker
+from tests.support.compare import differences
+from tests.support.servers import NAMES, Server
+from tests.support.worker import Worker
 
 Sides = Callable[..., "Pair"]
 # With the shortest waits that the settings allow, so that a test sees the next try.

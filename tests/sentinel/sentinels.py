@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import redis
 
-from tests.servers import DEFAULT, Server, binary, free_port, wait_until
+from tests.support.servers import DEFAULT, Server, binary, free_port, wait_until
 
 SERVICE = "my-service"
 COUNT = 3

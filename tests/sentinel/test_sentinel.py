@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.compare import differences
 from tests.sentinel.sentinels import SERVICE, Sentinels
-from tests.servers import Server, wait_until
-from tests.worker import Worker
+from tests.support.compare import differences
+from tests.support.servers import Server, wait_until
+from tests.support.worker import Worker
 
 pytestmark = pytest.mark.timeout(180)
 Servers = Callable[..., Server]

@@ -11,8 +11,8 @@ import pytest
 from tests.security.certificates import Authority, tls_server
 from tests.sentinel.sentinels import Sentinels
 from tests.sentinel.test_sentinel import SETTINGS, Counting, assert_exact
-from tests.servers import Server, wait_until
-from tests.worker import Worker
+from tests.support.servers import Server, wait_until
+from tests.support.worker import Worker
 
 pytestmark = pytest.mark.timeout(180)
 Workers = Callable[..., Worker]

@@ -13,14 +13,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.compare import differences
-from tests.load import LoadProcess
-from tests.servers import DEFAULT, NAMES, SOURCES
 from tests.soak.data_faults import WRITE_FAULTS
 from tests.soak.faults import FAULTS, FULL_SYNC_FAULTS, SOURCE_LINK_FAULTS
 from tests.soak.witness import Verdict, Witness
 from tests.soak.world import Fault, World
 from tests.soak.writes import SpecialWrites
+from tests.support.compare import differences
+from tests.support.load import LoadProcess
+from tests.support.servers import DEFAULT, NAMES, SOURCES
 
 LONGEST_PAUSE = 2.0  # seconds between two faults
 SHOWN = 10

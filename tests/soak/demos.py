@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from typing import Final
 
 from tests.soak.busy import Busy
-from tests.worker import ROOT
+from tests.support.worker import ROOT
 
 LONGEST: Final = 900.0  # seconds that one run may take
 VERDICTS: Final = ("EQUAL", "DIFFERENT")

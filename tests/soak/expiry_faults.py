@@ -11,9 +11,9 @@ from typing import Final
 
 import redis
 
-from tests.servers import wait_until
 from tests.soak.world import Fault, World, hold
 from tests.soak.writes import BIG
+from tests.support.servers import wait_until
 
 TTL: Final = 3.0  # seconds that the keys live without a renewal
 # The outage lasts for the expiry, the margin that the worker adds, and some more.

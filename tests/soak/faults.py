@@ -11,12 +11,12 @@ from typing import Final
 
 import redis
 
-from tests.faults.source_link import LOSSES, Loss
-from tests.proxy import Direction, Proxy
-from tests.servers import Server
 from tests.soak.data_faults import DATA_FAULTS, flushed_by_somebody
 from tests.soak.expiry_faults import EXPIRY_FAULTS, backlog_lost, settled
 from tests.soak.world import TIMEOUT_SECONDS, Fault, World, hold
+from tests.support.proxy import Direction, Proxy
+from tests.support.servers import Server
+from tests.support.source_link import LOSSES, Loss
 
 NOWHERE: Final = 1  # a port that nobody listens at
 DIRECTIONS: Final[tuple[Direction, ...]] = ("up", "down", "both")

@@ -14,9 +14,9 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from tests.proxy import Proxy
-from tests.servers import Server, wait_until
-from tests.worker import Worker
+from tests.support.proxy import Proxy
+from tests.support.servers import Server, wait_until
+from tests.support.worker import Worker
 
 KEYS = 40_000
 RENEWED = 2000

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import redis
 
-from tests.servers import Server
+from tests.support.servers import Server
 
 DATABASES: Final = (0, 3)
 TTL: Final = 4.0  # seconds

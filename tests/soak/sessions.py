@@ -18,11 +18,11 @@ from typing import Any, Final
 
 import redis
 
-from tests.proxy import Proxy
-from tests.servers import DEFAULT, NAMES, Server, wait_until
 from tests.soak.busy import Busy
 from tests.soak.renewing import DATABASES, Sessions
-from tests.worker import Worker
+from tests.support.proxy import Proxy
+from tests.support.servers import DEFAULT, NAMES, Server, wait_until
+from tests.support.worker import Worker
 
 LAST_TTL: Final = 600  # seconds that the living sessions get at the end, so that they can be compared
 PAUSES: Final = (0.3, 1.5)  # seconds that the worker is stopped: less than the default of expiry.margin_seconds

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from tests.servers import NAMES, Server, wait_until
 from tests.soak.clock import SkewedClock
+from tests.support.servers import NAMES, Server, wait_until
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from tests.servers import Server, wait_until
 from tests.soak.busy import Busy
 from tests.soak.renewing import DATABASES, FIELDS, Sessions
 from tests.soak.sessions import LAST_TTL, WRONG, _compare
+from tests.support.servers import Server, wait_until
 
 
 def test_each_difference_is_named() -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 
 import redis
 
-from tests.servers import Server
+from tests.support.servers import Server
 
 DATABASES = (0, 2)
 LISTS = 4

@@ -14,10 +14,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
-from tests.proxy import Proxy
-from tests.servers import DEFAULT, OLD, Server
 from tests.soak.clock import SkewedClock
-from tests.worker import Worker
+from tests.support.proxy import Proxy
+from tests.support.servers import DEFAULT, OLD, Server
+from tests.support.worker import Worker
 
 POLL_SECONDS = 0.2
 # A silent link counts as lost after this: the run is to see many losses, not to wait for few.

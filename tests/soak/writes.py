@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 
 import redis
 
-from tests.servers import OLD, Server
+from tests.support.servers import OLD, Server
 
 MIB: Final = 1 << 20
 BIG: Final = 5 * MIB

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.servers import DEFAULT, NAMES, binary
 from tests.suite.expected import EXPECTED
 from tests.suite.pair import Pair
 from tests.suite.runner import Suite, Unit
+from tests.support.servers import DEFAULT, NAMES, binary
 
 COMPARE_SECONDS = 5.0
 OWN_SHOWN = 5

@@ -8,9 +8,9 @@ from typing import Any, Self
 
 import redis
 
-from tests.compare import every_difference
-from tests.servers import OLD, Server
-from tests.worker import Worker
+from tests.support.compare import every_difference
+from tests.support.servers import OLD, Server
+from tests.support.worker import Worker
 
 USER, PASSWORD = "suite", "suite-password"
 APPLIED_SECONDS = 300.0

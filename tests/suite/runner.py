@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from tests.servers import Server
 from tests.suite.expected import LEFT_OUT
+from tests.support.servers import Server
 
 HOOK = Path(__file__).with_name("hook.tcl")
 TICK = 0.1  # seconds

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from shaker.watch.output import Footer, LineWriter
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 
 
 @pytest.fixture

@@ -1,0 +1,167 @@
+"""Expiries on the way to the target: given a margin or put off, and the keys remembered beside them.
+
+Three sets in each database list keys to be settled later: those that wait for the source's expiry, those that have to
+be copied from the source, and those that have to be copied if the target has expired anything lately. They are written
+in the transaction that makes it necessary, and lie in the same database as the keys, so that SWAPDB and FLUSHDB treat
+them alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from shaker.apply.expired import ExpiredKeys
+from shaker.apply.items import Lacking, Rejection, StreamItem
+from shaker.apply.records import copying_key, doubtful_key, expiring_key
+from shaker.codec.resp.replies import encode
+from shaker.model.batch import Part
+from shaker.model.entries import Entries, LargeEntry
+from shaker.rules.expiry import NEVER, NOTED, SETS, Times, rewrite
+from shaker.rules.restore import Restored, large_restore, restore_requests
+
+
+class Expiries:
+    """Gives expiries a margin or puts them off. `times` answers for an item of the stream, or with None for a snapshot.
+
+    `waiting`: there may be keys to be settled; `unsettled`: also some from before the stream caught up. `by_target`:
+    the target itself keeps what expires until the source deletes it, so that nothing has to be done. `expired` is what
+    the target had expired when it was last known to agree with the source, None where nobody knows.
+    """
+
+    def __init__(self, name: str, times: Callable[[StreamItem | None], Times]) -> None:
+        self.waiting = False
+        self.unsettled = False
+        self.remembered = 0  # how often keys were
+        self.doubts = False  # doubtful keys may be among them
+        self.by_target = False
+        self.expired: ExpiredKeys | None = None
+        self.missed = False  # keys waiting may be those of commands that failed, not only of expiries
+        self._exact = 0  # the stream's offset before the first of them
+        # Keys to be copied, by database, of which nothing is written yet.
+        self.lacking: dict[int, set[bytes]] = {}
+        self._expiring = expiring_key(name)
+        self._copying = copying_key(name)
+        self._doubtful = doubtful_key(name)
+        self._times = times
+
+    @property
+    def expired_text(self) -> str:
+        """What the checkpoint says of `expired`."""
+        return "" if self.expired is None else self.expired.text
+
+    def begin_snapshot(self, expired: ExpiredKeys | None) -> None:
+        """Forget what was known of the target's keys: a snapshot replaces all. `expired` is from before its first."""
+        self.expired = expired
+        self.unsettled = True
+        self.missed = False
+        self.lacking.clear()
+
+    def rewrite(self, item: StreamItem, part: Part) -> tuple[bytes, list[tuple[int, bytes]]]:
+        """Return what to send for a part of the stream, as many commands, and requests behind it with databases."""
+        if part.label is not None:
+            return part.data, self._fragment(item, part, *part.label)
+        if not part.expiries:
+            return part.data, []
+        times = self._now(item)
+        if not (part.expiries & SETS or self.waiting or times.late):
+            return part.data, []
+        found = rewrite(part.data, times, any_waiting=self.waiting)
+        requests = self._remember(found.waiting, found.copying, found.doubtful)
+        beside = [(part.database, request) for request in requests]
+        return found.data, beside + self._remember_copying(found.elsewhere)
+
+    def _fragment(self, item: StreamItem, part: Part, name: bytes, key: bytes | None) -> list[tuple[int, bytes]]:
+        """Return requests behind a fragment: what is too large to be looked at may set an expiry."""
+        note = NOTED.get(name.upper())
+        if not part.commands or key is None or note is None or not note.bits & SETS:
+            return []
+        times = self._now(item)
+        if not times.margin and times.near == NEVER:
+            return []
+        return [(part.database, request) for request in self._remember([key])]
+
+    def committed(self, failed: list[Lacking]) -> list[Rejection]:
+        """Note that what was `owed` has taken effect, and keys that differ since commands failed: to be copied.
+
+        Returns the rejections of those that cannot have failed because a key has expired early.
+        """
+        self.lacking.clear()
+        if not failed:
+            return []
+        times = self._now(failed[0].item)._replace(late=True)
+        rejections = []
+        for database, arguments, rejection, _ in failed:
+            found = rewrite(encode(*arguments), times, any_waiting=True)
+            keys = found.copying | found.doubtful
+            if times.passed and keys:
+                self.lacking.setdefault(database, set()).update(keys)
+            else:
+                rejections.append(rejection)
+        return rejections
+
+    def exact(self, offset: int) -> int:
+        """Return how much of the stream up to `offset` counts as applied: nothing behind what waits for a copy."""
+        return min(offset, self._exact) if self.missed and self.waiting else offset
+
+    def differ_behind(self, offset: int) -> None:
+        """Note that keys to be copied differ since commands behind `offset`."""
+        self._exact = self.exact(offset)
+
+    def copy(self, by_database: dict[int, set[bytes]]) -> None:
+        """Have keys copied that a command could not change: until then, what others make of them differs too."""
+        for database, keys in by_database.items():
+            if keys:
+                self.missed = self.waiting = self.unsettled = True
+                self.lacking.setdefault(database, set()).update(keys)
+
+    def made(self, item: StreamItem, part: Part) -> dict[int, set[bytes]]:
+        """Return what a run of commands may have made of keys that differ, by database."""
+        times = self._times(item)._replace(late=True, passed=True)
+        found = rewrite(part.data, times, any_waiting=True)
+        return found.elsewhere | {part.database: found.copying | found.doubtful}
+
+    def owed(self, moved: Callable[[int], int]) -> list[tuple[int, bytes]]:
+        """Return the requests that remember the keys in `lacking`, with the database of each.
+
+        They are sent at the end of a transaction, whose SWAPDBs have `moved` what was in a database to another one.
+        """
+        return self._remember_copying({moved(database): keys for database, keys in self.lacking.items()})
+
+    def restore(self, entries: Entries) -> tuple[Restored, list[bytes]]:
+        """Return the requests for keys of a snapshot, and requests to send behind them."""
+        times = self._now(None)
+        restored = restore_requests(entries, times.near, times.until, times.margin)
+        return restored, self._remember(restored.waiting, restored.copying)
+
+    def restore_large(self, entry: LargeEntry) -> tuple[bytes, bytes, list[bytes]]:
+        """Return what comes before and behind a payload that passes in pieces, and requests to send behind it."""
+        times = self._now(None)
+        expiry = entry.expires_at_ms
+        if 0 <= expiry < times.near:
+            return (*large_restore(entry, times.until), self._remember([entry.key]))
+        return (*large_restore(entry, expiry + times.margin if expiry > 0 else 0), [])
+
+    def _now(self, item: StreamItem | None) -> Times:
+        times = self._times(item)
+        self.missed = self.missed and self.waiting
+        if self.missed:
+            return times._replace(late=True, passed=True)
+        return times._replace(near=NEVER, margin=0, late=False, passed=False) if self.by_target else times
+
+    def _remember_copying(self, by_database: dict[int, set[bytes]]) -> list[tuple[int, bytes]]:
+        return [
+            (database, request)
+            for database, keys in by_database.items()
+            for request in self._remember(copying=keys)
+        ]
+
+    def _remember(
+        self, expiring: Iterable[bytes] = (), copying: Iterable[bytes] = (), doubtful: Iterable[bytes] = ()
+    ) -> list[bytes]:
+        lists = ((self._expiring, expiring), (self._copying, copying), (self._doubtful, doubtful))
+        requests = [encode("SADD", name, *keys) for name, keys in lists if keys]
+        if requests:
+            self.waiting = True
+            self.remembered += 1
+            self.doubts = self.doubts or bool(doubtful)
+        return requests

@@ -1,0 +1,207 @@
+"""What was sent to the target and is not answered yet."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from shaker.apply.items import (
+    Hold,
+    Lacking,
+    Missed,
+    Rejection,
+    Sent,
+    SnapshotFinish,
+    SnapshotKeys,
+    SnapshotStart,
+    StreamItem,
+    SweepStep,
+)
+from shaker.apply.records import Checkpoint
+from shaker.apply.rejections import (
+    Walk,
+)
+from shaker.codec.resp.replies import encode
+from shaker.codec.resp.requests import split
+from shaker.model.batch import Part
+from shaker.rules.expiry import SWAPS
+
+PING: Final = encode("PING")
+UNKNOWN: Final = (b"?", None)  # a command whose bytes were dropped
+
+
+@dataclass(slots=True)
+class Transaction:
+    """MULTI … EXEC: what is in it, and how far its replies are."""
+
+    items: list[Hold | StreamItem | SnapshotStart | SnapshotFinish] = field(default_factory=list)
+    sweep: SweepStep | None = None  # what it does instead of items of the window
+    layout: list[Sent] = field(default_factory=list)
+    size: int = 0  # bytes of commands
+    database: int = 0  # selected by what was sent of it
+    sealed: bool = False  # takes no more items
+    unfinished: bool = False  # its last item goes on in the next one
+    cut: bool = False  # and so does the last command that was sent
+    checkpoint: Checkpoint | None = None  # what its end writes; None while it is open
+    commands: int = 0  # requests sent between MULTI and EXEC
+    opened: bool = False  # MULTI was answered
+    queued: int = 0  # of them answered +QUEUED or refused
+    refused: list[tuple[int, str]] = field(default_factory=list)  # numbers and errors of those refused
+    results: int = -1  # replies of EXEC still to come, -1 before its header
+    left_out: list[Rejection] = field(default_factory=list)  # commands of its items that were not sent
+    rejections: list[Rejection] = field(default_factory=list)  # commands that failed inside EXEC
+    lacking: list[Lacking] = field(default_factory=list)  # those of them whose key may have expired early
+    walk: Walk | None = None  # finds them
+    scripted: bool = False  # it went as one script
+    missed: list[Missed] = field(default_factory=list)  # commands that failed for the state of the server
+    passing: str = ""  # the error of one of them, or of the checkpoint
+    unwritten: bool = False  # the checkpoint itself was refused, though all the rest took effect
+    wipes: bool = False  # the worker's records are gone before its end writes them again
+    new_fields: int = 0  # how many the checkpoint got
+
+    def run(self, sent: Sent, pieces: tuple[bytes, ...], out: list[bytes]) -> None:
+        """Send a run of commands of an item, as `sent` describes it."""
+        assert sent.part is not None  # an item's
+        self.select(sent.part.database, out)
+        out += pieces
+        self._add(sent)
+
+    def fragment(self, item: StreamItem, part: Part, number: int, out: list[bytes]) -> None:
+        """Send a fragment of a huge command: the target can answer, with an error, from its first byte on."""
+        begins = not self.cut
+        self.cut = not part.commands
+        if begins:
+            self.select(part.database, out)
+        out.append(part.data)
+        self._add(Sent(int(begins), item, part, number))
+
+    @property
+    def owed(self) -> bool:
+        """Whether the target has something to answer now."""
+        return not self.opened or self.checkpoint is not None or self.queued + self.cut < self.commands
+
+    def _add(self, sent: Sent) -> None:
+        self.layout.append(sent)
+        self.commands += sent.requests
+
+    def moved(self, database: int, behind: Sent | None = None) -> int:
+        """Return where its SWAPDBs, or those behind one of its runs, leave what is in a database."""
+        found = behind is None
+        for sent in self.layout:
+            if found and sent.part is not None and sent.part.expiries & SWAPS:
+                _, *swapped = split(sent.part.data)
+                first, second = map(int, swapped)
+                if database in (first, second):
+                    database = first + second - database
+            found = found or sent is behind
+        return database
+
+    def moved_keys(self, keys: dict[int, set[bytes]], behind: Sent) -> dict[int, set[bytes]]:
+        """Return keys by the database that SWAPDBs behind one of its runs leave them in."""
+        return {self.moved(database, behind): found for database, found in keys.items()}
+
+    def select(self, database: int, out: list[bytes]) -> None:
+        """Have what follows carried out in a database."""
+        if self.database != database:
+            self.request(encode("SELECT", database), out)
+            self.database = database
+
+    def request(self, request: bytes, out: list[bytes]) -> None:
+        """Send a request of the worker's own."""
+        out.append(request)
+        self._add(Sent(1))
+
+    def remember(self, database: int, request: bytes, out: list[bytes]) -> None:
+        """Send a request of the worker's own about keys of a database."""
+        self.select(database, out)
+        out.append(request)
+        self._add(Sent(1, None, Part(database, request, 1)))
+
+    def send(self, parts: tuple[Part, ...], out: list[bytes]) -> None:
+        """Send requests of the worker's own, as the whole of it."""
+        self.sealed = True
+        for part in parts:
+            self.select(part.database, out)
+            out.append(part.data)
+            self._add(Sent(part.commands, None, part))
+
+    def tell_owners(self) -> None:
+        """Tell the owners of holds and of a step of a sweep that it has taken effect."""
+        for item in self.items:
+            if isinstance(item, Hold):
+                item.ended(True)
+        if self.sweep is not None:
+            self.sweep.ended(True)
+
+    @property
+    def taken(self) -> int:
+        """How many commands of the source the target took."""
+        return sum(item.batch.commands - item.left_out for item in self.items if isinstance(item, StreamItem))
+
+    def release(self) -> None:
+        """Forget the bytes of its commands, but for SWAPDB: those that fail are told by number only."""
+        for number, sent in enumerate(self.layout):
+            part = sent.part
+            if part is not None and not part.expiries & SWAPS:
+                part = part._replace(data=b"", head=b"", label=part.label or UNKNOWN)
+                self.layout[number] = sent._replace(part=part)
+
+
+@dataclass(slots=True)
+class Requests:
+    """Requests outside transactions, those of a snapshot: each to be answered by +OK, the last by a number.
+
+    `left` counts the replies still to come to what was sent, from its first byte. `unfinished`: the last request
+    sent is not whole, and others will follow it.
+    """
+
+    items: list[SnapshotKeys]
+    left: int = 0
+    unfinished: bool = False
+    new_fields: int = 0  # how many the checkpoint got
+
+    @property
+    def owed(self) -> bool:
+        """Whether the target has something to answer now."""
+        return self.left > self.unfinished
+
+
+@dataclass(slots=True)
+class Probe:
+    """SELECT of each of `databases`, and back, outside transactions: proves that this connection may use them.
+
+    The `needed` ones have to be there; of the others, `missing` gets those that are not.
+    """
+
+    databases: list[int]
+    needed: frozenset[int]
+    missing: set[int] = field(default_factory=set)
+    answered: int = 0
+    owed: Final = True
+
+
+@dataclass(slots=True)
+class Ping:
+    """PING on an idle connection: whatever the answer, servers and what is between them see that it is in use."""
+
+    owed: Final = True
+
+    @classmethod
+    def of(cls, expected: deque[Step]) -> bytes:
+        """Return the request, entered in `expected`; nothing where an answer is expected anyway."""
+        if expected:
+            return b""
+        expected.append(cls())
+        return PING
+
+
+class Progress(NamedTuple):
+    """What the target has answered for: counts since the last report, and the item it reached."""
+
+    items: tuple[Hold | StreamItem | SnapshotStart | SnapshotKeys | SnapshotFinish, ...]
+    commands: int
+    written: bool
+
+
+Step = Transaction | Requests | Probe | Ping

@@ -1,0 +1,233 @@
+"""What waits in the window for the target: encoded, sized, and with the position that it leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from shaker.codec.resp.requests import whole
+from shaker.model.batch import Batch, Part, held_bytes
+
+
+class Rejection(NamedTuple):
+    """A command that cannot be applied on the target: never its values."""
+
+    command: str
+    key: str
+    error: str
+
+    @property
+    def summary(self) -> str:
+        """One line for the checkpoint."""
+        return f"{self.command} {self.key}: {self.error}" if self.key else f"{self.command}: {self.error}"
+
+
+class Lacking(NamedTuple):
+    """A command that failed as it does when its key is missing; the key may have expired early.
+
+    `database` is where its transaction has left what it found in its own.
+    """
+
+    database: int
+    arguments: list[bytes]
+    rejection: Rejection
+    item: StreamItem
+
+
+class Missed(NamedTuple):
+    """A command that failed for what the server's state was: its keys by database, none where they are not known.
+
+    Without a `rejection` it is one of the worker's own.
+    """
+
+    keys: dict[int, set[bytes]]
+    rejection: Rejection | None
+
+
+class Position(NamedTuple):
+    """A point that the checkpoint can stand at: in the stream (replid, offset) or in a snapshot (id, batch)."""
+
+    phase: str
+    history: str
+    number: int
+
+
+@dataclass(slots=True)
+class StreamItem:
+    """A batch of the stream; `received_at` is when its last byte came, in monotonic seconds.
+
+    `rejections` are commands already left out of it, to be counted when it takes effect. `first` is the number of
+    its first command in the window's count.
+    """
+
+    batch: Batch
+    received_at: float
+    rejections: tuple[Rejection, ...] = ()
+    released: bool = False  # its bytes were sent and dropped: it cannot be sent again
+    first: int = 0
+    left_out: int = 0  # how many of its commands were not sent
+
+    def release(self) -> None:
+        """Drop the bytes."""
+        self.batch = self.batch._replace(parts=(), size=0)
+        self.released = True
+
+    def complete(self) -> None:
+        """Give all commands the beginning that some lack."""
+        parts = tuple(part._replace(data=whole(part.data, part.head), head=b"") for part in self.batch.parts)
+        size = held_bytes(parts, len(self.batch.rejected))
+        self.batch = self.batch._replace(parts=parts, size=size)
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return self.batch.size
+
+    @property
+    def position(self) -> Position:
+        """Where the checkpoint stands once it has taken effect."""
+        return Position("stream", self.batch.replid, self.batch.end_offset)
+
+
+@dataclass(slots=True)
+class ReviewItem(StreamItem):
+    """Requests that remember keys to be compared: of commands that took effect and whose replies nobody read.
+
+    It leaves the stream where it stands. With the `last` of them all of it up to there counts as confirmed.
+    """
+
+    last: bool = False
+
+
+class Sent(NamedTuple):
+    """Requests sent inside a transaction: a run of commands of an item, or without one the worker's own.
+
+    One request for a run of several commands is the MSET that they were joined to. `first` is the number of its
+    first command in the window's count.
+    """
+
+    requests: int
+    item: StreamItem | None = None
+    part: Part | None = None
+    first: int = 0
+
+    @property
+    def joined(self) -> bool:
+        """Whether the commands went as one."""
+        return self.part is not None and self.requests < self.part.commands
+
+
+@dataclass(slots=True)
+class SnapshotStart:
+    """The beginning of a snapshot: `flush` empties the target first, `sweep` removes behind it what it lacks."""
+
+    snapshot: str
+    replid: str
+    offset: int
+    flush: bool
+    sweep: bool = False
+    size: int = 0
+
+    @property
+    def position(self) -> Position:
+        """Where the checkpoint stands once it has taken effect."""
+        return Position("snapshot", self.snapshot, 0)
+
+
+@dataclass(slots=True)
+class SnapshotKeys:
+    """Requests that give the target `keys` keys of a snapshot: safe to repeat, in any order among each other.
+
+    `beside` more requests of the worker's own stand behind them. With a `label`, the key, it is a piece of one huge
+    request; `more` pieces follow, and the last one counts it.
+    """
+
+    snapshot: str
+    number: int
+    database: int
+    data: bytes
+    keys: int
+    requests: int
+    beside: int = 0
+    label: bytes | None = None
+    more: bool = False
+    released: bool = False
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = len(self.data)
+
+    def release(self) -> None:
+        """Drop the bytes."""
+        self.data = b""
+        self.size = 0
+        self.released = True
+
+    @property
+    def position(self) -> Position:
+        """Where the checkpoint stands once it has taken effect."""
+        return Position("snapshot", self.snapshot, self.number)
+
+
+@dataclass(slots=True)
+class SnapshotFinish:
+    """The end of a snapshot, of which everything has taken effect: the stream begins."""
+
+    replid: str
+    offset: int
+    database: int
+    rejections: tuple[Rejection, ...] = ()
+    size: int = 0
+
+    @property
+    def position(self) -> Position:
+        """Where the checkpoint stands once it has taken effect."""
+        return Position("stream", self.replid, self.offset)
+
+
+@dataclass(slots=True, eq=False)
+class Hold:
+    """A point of the stream where the target is held until its owner lets it go on, perhaps with writes of his own.
+
+    `reached` is called when everything before has taken effect and nothing behind; then `go_on` may give `parts`,
+    which are applied there in one transaction. `ended` is called with True when that is done, with False when the
+    hold was given up because a link was lost: then nothing or all of the parts took effect.
+    """
+
+    replid: str
+    offset: int
+    reached: Callable[[], None]
+    ended: Callable[[bool], None]
+    parts: tuple[Part, ...] = ()
+    held: bool = True
+    told: bool = False
+    size: int = 0
+
+    def go_on(self, parts: tuple[Part, ...] = ()) -> None:
+        """Let the stream go on behind `parts`."""
+        self.parts = parts
+        self.held = False
+
+    @property
+    def position(self) -> Position:
+        """Where the checkpoint stands with it."""
+        return Position("stream", self.replid, self.offset)
+
+
+@dataclass(slots=True, eq=False)
+class SweepStep:
+    """What a sweep writes in one transaction; behind it the checkpoint's `sweep` and `listed` are these.
+
+    It is for the checkpoint's phase `phase` and not written in another one. `ended` is called with True when it has
+    taken effect, with False when it was given up because another snapshot has begun.
+    """
+
+    phase: str
+    parts: tuple[Part, ...]
+    sweep: str
+    ended: Callable[[bool], None]
+    listed: int = 0
+
+
+Item = Hold | StreamItem | SnapshotStart | SnapshotKeys | SnapshotFinish

@@ -1,0 +1,75 @@
+"""What an item makes of the checkpoint, and the end of a snapshot of the function libraries."""
+
+from __future__ import annotations
+
+from shaker.apply.deferred_expiries import Expiries
+from shaker.apply.in_flight import Transaction
+from shaker.apply.items import Hold, SnapshotFinish, SnapshotStart, StreamItem
+from shaker.apply.records import LISTING, Checkpoint
+from shaker.apply.unconfirmed import Place, Unconfirmed
+from shaker.codec.resp.replies import encode
+from shaker.errors import UnfaithfulError
+from shaker.rules.command_table import CommandTable
+
+
+def advanced(checkpoint: Checkpoint, item: Hold | StreamItem | SnapshotStart | SnapshotFinish) -> Checkpoint:
+    """Return the checkpoint as it stands once `item` has taken effect."""
+    if isinstance(item, Hold):
+        return checkpoint
+    if isinstance(item, StreamItem):
+        batch = item.batch
+        return checkpoint._replace(
+            phase="stream", replid=batch.replid, offset=batch.end_offset, database=batch.database
+        )  # fmt: skip
+    if isinstance(item, SnapshotStart):
+        # Where a sweep was cut short its lists are still there: they are gone through again, or dropped.
+        sweep = item.sweep or (bool(checkpoint.sweep) and not item.flush)
+        return checkpoint._replace(
+            phase="snapshot", snapshot=item.snapshot, snapshot_batch=0,
+            replid=item.replid, offset=item.offset, confirmed=item.offset, rejected=0, rejected_last="",
+            sweep=LISTING if sweep else "", listed=0,
+        )  # fmt: skip
+    checkpoint = checkpoint.confirming(item.offset, item.database)
+    return checkpoint._replace(
+        phase="stream", replid=item.replid, offset=item.offset,
+        database=item.database, snapshot="", snapshot_batch=0,
+    )  # fmt: skip
+
+
+def concluding(
+    checkpoint: Checkpoint, transaction: Transaction, applied: int, expiries: Expiries, unconfirmed: Unconfirmed
+) -> Checkpoint:
+    """Return what the end of a transaction makes of the checkpoint; the stream is applied up to `applied`."""
+    checkpoint = checkpoint._replace(
+        expiring=int(expiries.waiting), expired=expiries.expired_text, unconfirmed=unconfirmed.recorded
+    )
+    if checkpoint.phase == "stream":
+        place = unconfirmed.place
+        if place is None or unconfirmed.ends(transaction.items):
+            place = Place(applied, checkpoint.database)
+        checkpoint = checkpoint._replace(offset=applied).confirming(*place)
+    if transaction.sweep is not None:
+        checkpoint = checkpoint._replace(sweep=transaction.sweep.sweep, listed=transaction.sweep.listed)
+    return advanced(checkpoint, transaction.items[-1]) if transaction.items else checkpoint
+
+
+def snapshot_requests(item: SnapshotStart | SnapshotFinish, fence: bytes) -> list[bytes]:
+    """Return what begins or ends a snapshot on the target besides the checkpoint; `fence` writes the fence."""
+    return [encode("FLUSHALL"), fence] if isinstance(item, SnapshotStart) and item.flush else []
+
+
+def libraries_request(payload: bytes, table: CommandTable, *, keep: bool) -> bytes:
+    """Return the request that makes the function libraries those of a snapshot; empty where there is nothing to do.
+
+    `payload` is that of FUNCTION RESTORE, empty where the source has none; with `keep` they join those of the
+    target, whose commands are in `table`. Raises UnfaithfulError where the target knows no functions.
+    """
+    if payload and "function" not in table:
+        raise UnfaithfulError(
+            "the source has function libraries, the target knows no functions",
+            hint="take a target of Redis 7.0 or newer, or delete the libraries on the source",
+            kind="function",
+        )
+    if payload:
+        return encode("FUNCTION", "RESTORE", payload, "REPLACE" if keep else "FLUSH")
+    return encode("FUNCTION", "FLUSH") if "function" in table and not keep else b""

@@ -1,0 +1,230 @@
+"""What an error of the target means: wait, or a command that it rejects in itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import Final
+
+from shaker.apply.items import Rejection, Sent, SnapshotKeys
+from shaker.codec.resp.requests import command_end, longest_argument, nth_command, split, whole
+from shaker.errors import AccessError, LinkError, ServerBusyError, UnfaithfulError, quoted
+from shaker.model.batch import Part
+from shaker.rules.command_table import CommandTable, is_record
+
+# Error codes that tell of the server's state, not of the command: waiting helps.
+PASSING: Final = frozenset(
+    ("OOM", "READONLY", "MISCONF", "NOREPLICAS", "LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN",
+     "NOPERM", "NOAUTH")
+)  # fmt: skip
+# Bytes of one argument that servers take unless told otherwise (proto-max-bulk-len).
+DEFAULT_MAX_BULK: Final = 512 * 1024 * 1024
+HINTS: Final = {
+    "OOM": "free memory on the target or raise its maxmemory. Deletions of the source are applied meanwhile, as long "
+    "as nothing that needs memory comes before them"
+}
+MAX_DIGITS: Final = 10  # of a database
+MAX_KEY: Final = 128  # characters of a key shown in a log line
+RESERVED: Final = "it would write to records of shaker itself"
+
+
+def describe(arguments: list[bytes], error: str, table: CommandTable) -> Rejection:
+    """Return what may be told of a rejected command: its name, its first key, the error's code."""
+    return rejection_of((arguments[0], table.first_key(arguments)), error)
+
+
+def rejection_of(label: tuple[bytes, bytes | None], error: str) -> Rejection:
+    """Return what may be told of a rejected command by its name and first key."""
+    name, key = label
+    return Rejection(
+        name.decode("ascii", "backslashreplace").upper()[:64],
+        "" if key is None else key[:MAX_KEY].decode("utf-8", "backslashreplace"),
+        # The text of an error can quote arguments (unknown command); its first words cannot.
+        error.split("'")[0].split("`")[0].strip()[:120],
+    )
+
+
+def _code(text: str) -> str:
+    """Return the error's code; EXECABORT carries the one that mattered in its text."""
+    if text.startswith("EXECABORT"):
+        _, _, because = text.partition("because of: ")
+        text = because or text
+    return text.split(" ", 1)[0]
+
+
+def is_passing(text: str) -> bool:
+    """Whether an error tells of the server's state, so that the same command can succeed later."""
+    return _code(text) in PASSING or "max number of clients" in text
+
+
+def is_out_of_memory(text: str) -> bool:
+    """Whether an error tells that the server is out of memory."""
+    return _code(text) == "OOM"
+
+
+def passing_error(text: str) -> LinkError:
+    """Return the error to raise for one that `is_passing`."""
+    code = _code(text)
+    if code in ("NOPERM", "NOAUTH"):
+        return AccessError(
+            f"the target forbids what the worker needs: {text}",
+            hint="give the user of target.url the ACL rule for it (docs/access.md lists them)",
+        )
+    return ServerBusyError(
+        f"the target cannot take writes now: {text}", hint=HINTS.get(code, ""), kind=code.lower()
+    )
+
+
+def script_error(text: str) -> LinkError:
+    """Return the error to raise where a target without memory forbids the script."""
+    return LinkError(
+        f"the target is out of memory, and forbids the script that deletes keys there nevertheless: {text}",
+        hint="free memory on the target, raise its maxmemory, or give the user of target.url the right to EVAL",
+        kind="oom",
+    )
+
+
+def refused_request(item: SnapshotKeys, position: int, text: str) -> UnfaithfulError:
+    """Return the error for a snapshot request that the target refuses in itself, naming its key."""
+    index = position - (1 if item.database else 0)
+    if not 0 <= index < (item.requests if item.label is None else 1):
+        return UnfaithfulError(f"the target refuses the worker's own request: {text}", kind="records")
+    if item.label is not None:
+        key, kind = item.label, "a value too large to hold"
+    else:
+        arguments = nth_command(item.data, index)
+        if arguments[0] == b"SCRIPT":
+            return UnfaithfulError(
+                f"the target refuses a Lua script of the source: {rejection_of((b'SCRIPT', None), text).error}",
+                hint="SCRIPT FLUSH on the source, if nothing uses its scripts any more",
+                kind="refused_script",
+            )
+        if arguments[0] == b"FUNCTION":
+            return UnfaithfulError(
+                f"the target refuses the function libraries of the source: {text[:256]}",
+                hint="is the target older than the source, or is the name of a function taken there?",
+                kind="function",
+            )
+        # Of the keys of an MSET the first one: what it holds are strings, which no target refuses one by one.
+        key = arguments[1]
+        kind = f"RDB type {arguments[3][0]}" if arguments[0] == b"RESTORE" else "a string"
+    return UnfaithfulError(
+        f"the target refuses key {quoted(key, MAX_KEY)} of database {item.database} ({kind}): {text[:120]}",
+        hint="is the target older than the source, or without a module that the key needs?",
+        kind="refused_key",
+    )
+
+
+def check_lengths(item: SnapshotKeys, limit: int) -> None:
+    """Raise UnfaithfulError where a request of a snapshot has an argument of more than `limit` bytes."""
+    start = index = 0
+    while start < len(item.data):
+        end = len(item.data) if item.label is not None else command_end(item.data, start)
+        longest = longest_argument(item.data[start:end])
+        if longest > limit:
+            position = index + (1 if item.database else 0)
+            raise refused_request(item, position, beyond(longest, limit))
+        start, index = end, index + 1
+
+
+class Walk:
+    """Finds commands of a transaction by their number, each at or behind the one before.
+
+    One pass whatever the number of questions: a transaction can hold thousands of commands that are rejected.
+    `layout` is what was sent between MULTI and EXEC. A run with a label has no arguments to tell; of one that was
+    joined the first command is told.
+    """
+
+    def __init__(self, layout: Iterable[Sent]) -> None:
+        self._layout = iter(layout)
+        self._sent = Sent(0)
+        self._first = 0  # number of the present run's first command
+        self._behind = 0  # number of the first command behind the run
+        self._number = 0  # the command that begins at byte `_start` of the run
+        self._start = 0
+
+    def command(self, number: int) -> tuple[Sent, int, list[bytes]]:
+        """Return a command's run, index in the run and arguments; no arguments for the worker's own requests."""
+        while number >= self._behind:
+            self._sent = next(self._layout)
+            self._first = self._number = self._behind
+            self._behind += self._sent.requests
+            self._start = 0
+        part = self._sent.part
+        if part is None or part.label is not None:
+            return self._sent, number - self._first, []
+        if self._sent.joined:
+            return self._sent, 0, nth_command(whole(part.data, part.head), 0)
+        while self._number < number:
+            self._start = command_end(part.data, self._start)
+            self._number += 1
+        end = command_end(part.data, self._start)
+        return self._sent, number - self._first, split(part.data[self._start : end])
+
+
+def runs_without(part: Part, first: int, left_out: list[int]) -> tuple[list[tuple[Part, int]], list[list[bytes]]]:
+    """Return what is left of a run of whole commands, each run with its first number; and the commands left out.
+
+    `first` is the number of the first command, `left_out` are the numbers of those that go, in order.
+    """
+    data = part.data
+    kept: list[tuple[Part, int]] = []
+    gone: list[list[bytes]] = []
+    number, start = first, 0
+    for each in (*left_out, first + part.commands):
+        begin, behind = number, start
+        while number < each:
+            behind = command_end(data, behind)
+            number += 1
+        if number > begin:
+            kept.append((part._replace(data=data[start:behind], commands=number - begin), begin))
+        if behind < len(data):
+            start = command_end(data, behind)
+            number += 1
+            gone.append(split(data[behind:start]))
+    return kept, gone
+
+
+def too_long(part: Part, first: int, limit: int) -> Iterator[tuple[int, str]]:
+    """Return the numbers of commands with an argument of more than `limit` bytes, each with what is against it.
+
+    `part` is a run of whole commands, `first` the number of the first one.
+    """
+    start = 0
+    for number in range(first, first + part.commands):
+        end = command_end(part.data, start)
+        if end - start > limit and (longest := longest_argument(part.data[start:end])) > limit:
+            yield number, beyond(longest, limit)
+        start = end
+
+
+def beyond(size: int, limit: int) -> str:
+    """Return the error for an argument that the target does not take."""
+    return f"an argument of {size} bytes is beyond proto-max-bulk-len of the target, {limit}"
+
+
+def changed_keys(database: int, arguments: list[bytes], table: CommandTable) -> dict[int, set[bytes]]:
+    """Return the keys that a command in a database may change, by database; none where they cannot be told.
+
+    Of a request of the worker's own about a list of keys, those are its keys.
+    """
+    if len(arguments) > 2 and is_record(arguments[1]):
+        members = {key for key in arguments[2:] if not is_record(key)}
+        return {database: members} if members else {}
+    indexes = table.key_indexes(arguments)
+    if not indexes:
+        return {}
+    keys = {database: {arguments[index] for index in indexes}}
+    other = _other_database(arguments)
+    if other is not None:
+        keys.setdefault(other, set()).update(keys[database])
+    return keys
+
+
+def _other_database(arguments: list[bytes]) -> int | None:
+    name, found = arguments[0].upper(), b""
+    if name == b"MOVE" and len(arguments) > 2:
+        found = arguments[2]
+    elif name == b"COPY":
+        found = next((number for option, number in pairwise(arguments[3:]) if option.upper() == b"DB"), b"")
+    return int(found) if found.isdigit() and len(found) < MAX_DIGITS else None

@@ -1,0 +1,1 @@
+"""Checks of servers and settings before anything is written."""

@@ -1,0 +1,77 @@
+"""Whether the target lets the worker do its work, found out before the source is asked for anything.
+
+A command can be missing (rename-command, a managed service), or the worker's user has no right to it. Rights are
+tried in a transaction that cannot be executed: it begins with a command that no server accepts, so that its EXEC is
+refused (redis.io/docs: errors inside a transaction).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shaker.apply.records import stale_key
+from shaker.apply.rejections import is_passing, passing_error
+from shaker.errors import LinkError, RefusedError
+from shaker.net.client import Request
+from shaker.net.connection import Connection, ReplyError
+from shaker.net.reply_types import array
+from shaker.settings.schema import Settings
+
+# Without these nothing is replicated. Any other command that is missing is a rejected one where the source uses it.
+NEEDED: Final = ("EXEC", "HGETALL", "HSET", "MULTI", "RESTORE", "SELECT", "WATCH")
+VOID: Final = ("HSET",)  # lacks its arguments
+
+
+async def check_abilities(connection: Connection, settings: Settings, *, flushes: bool) -> None:
+    """Refuse a target without a command that the worker needs; `flushes` tells whether FLUSHALL is one of them.
+
+    Raises RefusedError for a command that is missing, and for FLUSHALL also where the right is; AccessError for
+    any other right.
+    """
+    names = [*NEEDED, "FLUSHALL"] if flushes else [*NEEDED]
+    rows = array(await connection.call("COMMAND", "INFO", *names), len(names))
+    missing = [name for name, row in zip(names, rows, strict=True) if not row]
+    if missing:
+        raise RefusedError(
+            f"the target {settings.target.address.text} has no {', '.join(missing)}",
+            hint=f"was it renamed or taken away (rename-command)? give it back{_without(missing)}",
+        )
+    await _try_rights(connection, _requests(settings, flushes=flushes))
+
+
+def _requests(settings: Settings, *, flushes: bool) -> list[Request]:
+    """Return a request of each kind that the worker writes of its own; HSET, the first of all, comes first."""
+    key = stale_key(settings.name)
+    requests: list[Request] = [("HSET", key, "f", "v"), ("RESTORE", key, 0, "v", "REPLACE")]
+    if settings.target.stale_keys == "sweep":
+        requests += [("SADD", key, "v"), ("SREM", key, "v"), ("UNLINK", key)]
+    return [*requests, ("FLUSHALL",)] if flushes else requests
+
+
+def _without(missing: list[str]) -> str:
+    if "FLUSHALL" not in missing:
+        return ""
+    return ", or choose target.on_existing=merge and target.stale_keys=sweep, which do not need FLUSHALL"
+
+
+async def _try_rights(connection: Connection, requests: list[Request]) -> None:
+    await connection.call("MULTI")
+    (void,) = await connection.pipeline([VOID])
+    if not isinstance(void, ReplyError):
+        raise LinkError(f"the target accepts {VOID[0]} without arguments", kind="protocol")
+    replies = await connection.pipeline([*requests, ("EXEC",)])
+    for request, reply in zip(requests, replies, strict=False):
+        # Of a target without memory it is known at the next write, which may be one that it takes.
+        if isinstance(reply, ReplyError) and is_passing(str(reply)) and not str(reply).startswith("OOM"):
+            if request[0] == "FLUSHALL" and str(reply).startswith("NOPERM"):
+                raise RefusedError(
+                    f"the target forbids FLUSHALL: {reply}",
+                    hint=f"give the user of target.url the right to it{_without(['FLUSHALL'])}",
+                )
+            raise passing_error(str(reply))
+    if not (isinstance(replies[-1], ReplyError) and str(replies[-1]).startswith("EXECABORT")):
+        raise (
+            replies[-1]
+            if isinstance(replies[-1], ReplyError)
+            else LinkError("the target executes a transaction that has a fault", kind="protocol")
+        )

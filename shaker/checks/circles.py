@@ -1,0 +1,115 @@
+"""Circles of workers are refused: the records of other workers on the source tell where its data come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import anyio
+import structlog
+
+from shaker.apply.records import checkpoint_key
+from shaker.apply.upstream import CHECKPOINTS
+from shaker.errors import LinkError, RefusedError
+from shaker.flow.flow import Replication
+from shaker.net.client import Reader, open_reader
+from shaker.net.connection import ReplyError
+from shaker.net.reply_types import array, blob, record
+from shaker.rules.command_table import RESERVED, is_record
+from shaker.settings.schema import Settings
+
+log = structlog.get_logger("shaker.source")
+
+LOOK_SECONDS: Final = 5.0
+# Looking through all keys takes so long at most; some 100 million of them are seen by then.
+SCAN_SECONDS: Final = 60.0
+SCAN_KEYS: Final = 1000
+WRITER: Final = "name=shaker-writer:"
+
+
+def refuse_loop(settings: Settings, replication: Replication, *, streams: bool) -> None:
+    """Raise RefusedError where the source gets its data from the target, through other workers.
+
+    `streams`: whether this worker's own checkpoint is in the stream.
+    """
+    key = replication.upstream.closes(
+        replication.target_ids,
+        streams=streams,
+        own=checkpoint_key(settings.name),
+        address=settings.target.address.text,
+    )
+    if key is not None:
+        raise RefusedError(
+            f"the source gets its data from the target: {key} on the source is the record of a worker that copies, "
+            "directly or through others, from the target of this one",
+            hint="two workers in a circle apply every command for ever: stop one of them, or check source.url and "
+            f"target.url. If that worker is gone for good, DEL {key} on the source",
+        )
+
+
+async def look(settings: Settings, replication: Replication) -> None:
+    """Read the records of the workers that write to the source now, and one of this worker's own name there.
+
+    What may not be asked is left to the stream: it carries each record that a worker writes.
+    """
+    try:
+        with anyio.fail_after(LOOK_SECONDS):
+            async with open_reader(settings.source) as reader:
+                names = {settings.name}
+                (clients,) = await reader.pipeline([("CLIENT", "LIST")])
+                if isinstance(clients, bytes):
+                    names |= _writers(clients.decode("utf-8", "replace"))
+                await _read(replication, reader, map(checkpoint_key, sorted(names)))
+    except (LinkError, TimeoutError) as error:
+        log.debug("records on the source not read", error=str(error))
+
+
+async def scan(settings: Settings, replication: Replication) -> int:
+    """Read all records on the source, those of workers that are not there now too; return how many keys they are.
+
+    Before the target is flushed for a copy of the source this is worth a look through all of its keys.
+    """
+    found: set[bytes] = set()
+    try:
+        with anyio.fail_after(SCAN_SECONDS):
+            async with open_reader(settings.source) as reader:
+                cursor = b"0"
+                while True:
+                    request = ("SCAN", cursor, "MATCH", RESERVED + b"*", "COUNT", SCAN_KEYS)
+                    (page,) = await reader.results([request], "looking for records")
+                    cursor, keys = blob(array(page, 2)[0]), array(page[1])
+                    found.update(key for key in map(blob, keys) if is_record(key))
+                    if cursor == b"0":
+                        break
+                checkpoints = (key.decode() for key in sorted(found) if key.startswith(CHECKPOINTS.encode()))
+                await _read(replication, reader, checkpoints)
+    except (LinkError, TimeoutError) as error:
+        log.debug("records on the source not looked for", error=str(error))
+    return len(found)
+
+
+async def look_at(settings: Settings, replication: Replication, keys: set[str]) -> None:
+    """Read the records that a snapshot holds; raises RefusedError where one of them closes a circle."""
+    try:
+        with anyio.fail_after(LOOK_SECONDS):
+            async with open_reader(settings.source) as reader:
+                await _read(replication, reader, sorted(keys))
+    except (LinkError, TimeoutError) as error:
+        log.debug("records on the source not read", error=str(error))
+    refuse_loop(settings, replication, streams=False)
+
+
+async def _read(replication: Replication, reader: Reader, keys: Iterable[str]) -> None:
+    named = list(keys)
+    replies = await reader.pipeline([("HGETALL", key) for key in named])
+    for key, reply in zip(named, replies, strict=True):
+        if isinstance(reply, ReplyError):
+            log.debug("record on the source not read", error=str(reply))
+        elif found := record(reply):
+            replication.upstream.put(key, found)
+
+
+def _writers(clients: str) -> set[str]:
+    """Return the names of the workers among the connections that CLIENT LIST tells of."""
+    words = (word for line in clients.splitlines() for word in line.split(" ") if word.startswith(WRITER))
+    return {word[len(WRITER) :].partition(":")[0] for word in words} - {""}

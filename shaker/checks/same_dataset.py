@@ -1,0 +1,46 @@
+"""Source and target must be two datasets: a worker between one and the same applies its own writes for ever."""
+
+from __future__ import annotations
+
+from shaker.errors import RefusedError
+from shaker.model.refusals import refusal
+from shaker.model.server_info import SourceIdentity, parse_info
+from shaker.net.connection import ReplyError, connect
+from shaker.net.reconnect import credentials
+from shaker.net.reply_types import blob
+from shaker.net.sentinel import resolve
+from shaker.net.tls import tls_context
+from shaker.settings.schema import Settings
+
+
+def refuse_one_dataset(source: SourceIdentity, target: dict[str, str]) -> None:
+    """Raise RefusedError where `target`, an INFO, is of the source itself or of its replica or primary."""
+    if target.get("run_id") == source.run_id:
+        raise RefusedError("source and target are the same server", hint="check source.url and target.url")
+    # Only the present history: after a cutover back, the new target's is one that the source once had.
+    if target.get("master_replid") in source.replids[:1]:
+        raise RefusedError(
+            "source and target replicate one another already",
+            hint="stop it with REPLICAOF NO ONE on the one that is the replica",
+        )
+
+
+async def check_distinct(settings: Settings, source: SourceIdentity) -> None:
+    """Ask the target anew and raise RefusedError like `refuse_one_dataset`; LinkError where it cannot be asked.
+
+    What the registration saw does not do: a server changes its replication id when its first replica comes.
+    """
+    endpoint = settings.target
+    async with connect(
+        await resolve(endpoint),
+        side="target",
+        tls=tls_context(endpoint),
+        connect_timeout=endpoint.connect_timeout_seconds,
+        timeout=endpoint.timeout_seconds,
+    ) as connection:
+        try:
+            await connection.authenticate(*credentials(endpoint))
+            info = parse_info(blob(await connection.call("INFO")))
+        except ReplyError as error:
+            raise refusal("target", str(error), "asking INFO") from error
+    refuse_one_dataset(source, info)

@@ -1,0 +1,1 @@
+"""RDB snapshots: bytes to entries, incrementally and in bounded memory."""

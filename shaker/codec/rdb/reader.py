@@ -1,0 +1,329 @@
+"""An RDB as it comes from a source → its keys: plain strings as they are, all other values as DUMP payloads.
+
+Values are skipped by their lengths and copied raw, not decoded. Formats: server files src/rdb.c and src/rdb.h;
+what the numbers mean is in rdb_types.py.
+
+How it reads: `KeyRecords` handles keys that lie whole in the buffer. Everything else - a record cut by the end of
+the buffer, a nested value, a rare opcode - goes through `_collect` and the skipper, whose state outlives the
+buffer: what it has passed is kept in a list of parts, so no byte is looked at twice, and only the header of a
+length (at most 19 bytes) ever waits to be completed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shaker.codec.rdb.crc64 import CRC64
+from shaker.codec.rdb.records import KeyRecords
+from shaker.codec.rdb.skipper import Skipper
+from shaker.codec.rdb.strings import RAISE_LIMIT, module_name, read_length, read_string
+from shaker.codec.rdb.value_types import (
+    AUX,
+    EOF,
+    EXPIRETIME,
+    EXPIRETIME_MS,
+    FIRST_OPCODE,
+    FREQ,
+    FUNCTION2,
+    HEADER_SIZE,
+    IDLE,
+    MODULE_AUX,
+    REDIS,
+    RESIZEDB,
+    SELECTDB,
+    STRING,
+    Pattern,
+    read_header,
+)
+from shaker.errors import CorruptError, ShakerError, UnfaithfulError, quoted
+from shaker.model.entries import Aux, Event, LargeEntry, LargePiece, Library, Resize
+
+MAX_DATABASE: Final = 2**31 - 1  # redis.conf `databases` is an int
+MAX_INT64: Final = 2**63 - 1
+# The default proto-max-bulk-len: a server closes the connection of who sends a longer argument.
+MAX_BULK: Final = 512 * 1024 * 1024
+SHOWN_KEY: Final = 128  # bytes of a key that an error shows
+
+
+class SnapshotReader:
+    """Reads an RDB in chunks cut anywhere; the same keys come out wherever it is cut.
+
+    `consumed` counts the bytes of the RDB that were read, `done` is true once its end and its CRC-64 were read and
+    found right. `magic` (b"REDIS" or b"VALKEY") and `version` are known after the first 9 bytes.
+    A value that is one string and above `large_above` bytes comes as a LargeEntry and LargePieces, never held. A
+    key or any other value of more than `max_value` bytes raises UnfaithfulError; one takes twice its size.
+    """
+
+    def __init__(self, *, max_value: int = 256 * 1024 * 1024, large_above: int | None = None) -> None:
+        self.consumed = 0
+        self.done = False
+        self.magic = b""
+        self.version = 0
+        self._max_value = max_value
+        self._large_above = large_above
+        self._dialect = REDIS
+        self._failure: ShakerError | None = None
+        self._buffer = b""  # fed and not consumed; once done, what lies behind the RDB
+        self._checksum = 0  # CRC-64 of all consumed bytes, up to the EOF opcode
+        self._unsummed = 0  # where in the buffer the bytes begin that are not in the checksum yet, -1 after EOF
+        self._events: list[Event] = []
+        self._records = KeyRecords(max_value)
+        # The record that the skipper is in: -1 for none; the record's key, None before it is read.
+        self._opcode = -1
+        self._key: bytes | None = None
+        self._record_offset = 0
+        self._skipper = Skipper()
+        self._parts: list[bytes] = []
+        self._collected = 0  # bytes of the record passed, in the parts or given out
+        self._large = False  # the record's value is given out in pieces
+        self._large_checksum = 0
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Return everything that is complete with `data`, in order; nothing once done (see `rest`).
+
+        Raises CorruptError or UnfaithfulError, naming type or opcode, key, database and byte offset. Keys that were
+        complete in the same `data` before the bad byte are lost with it, and each later call raises it again: a
+        snapshot fails as a whole.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self.done:
+            self._buffer += data
+            return []
+        self._unsummed = len(self._buffer) if self._unsummed >= 0 else -1
+        buffer = self._buffer + data if self._buffer else data
+        try:
+            position = self._read(buffer, len(buffer))
+        except ShakerError as failure:
+            self._failure = failure
+            self._events, self._parts = [], []
+            self._records.drop()
+            raise
+        if self._unsummed >= 0:
+            self._checksum = CRC64.calc(data, self._checksum)
+        self._buffer = buffer[position:]
+        self.consumed += position
+        self._flush()
+        events, self._events = self._events, []
+        return events
+
+    def rest(self) -> bytes:
+        """Return the bytes fed that lie behind the end of the RDB; empty until done."""
+        return self._buffer if self.done else b""
+
+    def _read(self, buffer: bytes, end: int) -> int:
+        """Read what is complete in `buffer`; return the position of the first byte that must be kept."""
+        position = 0
+        if not self.magic:
+            if end < HEADER_SIZE:
+                return 0
+            self.magic, self.version, self._dialect = read_header(buffer[:HEADER_SIZE])
+            position = HEADER_SIZE
+        while not self.done:
+            if self._opcode < 0:
+                position = self._records.read(self._dialect, buffer, position, end)
+                if position == end and self._records.key is None:
+                    break
+                position = self._begin_record(buffer, position)
+            position = self._collect(buffer, position, end)
+            if not self._skipper.finished:
+                break
+        return position
+
+    def _begin_record(self, buffer: bytes, position: int) -> int:
+        """Set the skipper on the record or the value at `position`; return where that goes on."""
+        key = self._records.key
+        if key is not None:
+            opcode = self._records.opcode
+            self._begin(opcode, self._dialect.patterns[opcode] or (), position)
+            self._key = key
+            return position
+        opcode = buffer[position]
+        if self._dialect.is_type[opcode]:
+            self._begin(opcode, (STRING,), position)
+        else:
+            self._begin_opcode(opcode, buffer, position)
+        return position + 1
+
+    def _begin(self, opcode: int, pattern: Pattern, position: int) -> None:
+        """Set the skipper on `pattern`, which is what follows `opcode` at `position` of the buffer."""
+        self._opcode = opcode
+        self._key = None
+        self._record_offset = self.consumed + position
+        self._start(pattern)
+
+    def _begin_opcode(self, opcode: int, buffer: bytes, position: int) -> None:
+        if opcode == EOF:
+            self._checksum = CRC64.calc(buffer[self._unsummed : position + 1], self._checksum)
+            self._unsummed = -1
+        pattern = self._dialect.patterns[opcode]
+        if pattern is None:
+            self._begin(opcode, (STRING,), position)  # an unknown type is named with the key that follows it
+            if opcode >= FIRST_OPCODE:
+                raise self._unknown()
+        else:
+            self._begin(opcode, pattern, position)
+
+    def _start(self, pattern: Pattern) -> None:
+        self._skipper.start(pattern)
+        self._parts = []
+        self._collected = 0
+
+    def _collect(self, buffer: bytes, position: int, end: int) -> int:
+        """Go on with the record that was begun and keep what is passed; return where it stopped."""
+        start = position
+        skipper = self._skipper
+        try:
+            position = skipper.skip(buffer, start, end)
+        except CorruptError as error:
+            raise self._corrupt(error.what, skipper.bad_position) from error
+        self._collected += position - start
+        if self._large or self._is_large():
+            self._pass_on(buffer[start:position], position)
+            return position
+        if self._collected + skipper.remaining > self._max_value:
+            raise self._too_large(position)
+        if position > start:
+            self._parts.append(buffer[start:position])
+        if skipper.finished:
+            self._complete(position)
+        return position
+
+    def _is_large(self) -> bool:
+        size = self._collected + self._skipper.remaining
+        return (
+            self._large_above is not None
+            and size > self._large_above
+            and self._skipper.remaining > 0
+            and self._key is not None
+            and self._dialect.is_string[self._opcode]
+        )
+
+    def _pass_on(self, data: bytes, position: int) -> None:
+        """Give out what came of a large value instead of keeping it."""
+        assert self._key is not None  # only a value is large
+        dialect, opcode = self._dialect, self._opcode
+        if not self._large:
+            size = 1 + self._collected + self._skipper.remaining + 10
+            if size > MAX_BULK:
+                raise self._too_large(position)
+            self._flush()
+            self._large = True
+            of = self._records
+            self._events.append(
+                LargeEntry(of.database, self._key, size, of.expires_at_ms, of.idle_seconds, of.frequency)
+            )
+            of.forget_use()
+            data = b"".join([dialect.heads[opcode], *self._parts, data])
+            self._large_checksum = 0
+            self._parts = []
+        self._large_checksum = CRC64.calc(data, self._large_checksum)
+        self._events.append(LargePiece(data, last=False))
+        if self._skipper.finished:
+            footer = dialect.footers[opcode]
+            checksum = CRC64.calc(footer, self._large_checksum)
+            self._events.append(LargePiece(footer + checksum.to_bytes(8, "little"), last=True))
+            self._large = False
+            self._opcode = -1
+            self._key = None
+
+    def _complete(self, position: int) -> None:
+        """Make of the collected parts what the record is; `position` is the end of it in the buffer."""
+        opcode, parts = self._opcode, self._parts
+        if self._dialect.is_type[opcode]:
+            if self._key is None:
+                self._key = self._string(b"".join(parts), position)[0]
+                self._start(self._dialect.patterns[opcode] or ())
+                return
+            self._records.add(self._dialect, opcode, self._key, parts)
+        else:
+            self._complete_opcode(opcode, b"".join(parts), position)
+        self._opcode = -1
+        self._key = None
+        self._parts = []
+
+    def _complete_opcode(self, opcode: int, data: bytes, position: int) -> None:
+        records = self._records
+        if self._dialect.patterns[opcode] is None:
+            self._key = self._string(data, position)[0]
+            raise self._unknown()
+        if opcode == EOF:
+            stored = int.from_bytes(data, "little")
+            # 0 stands for `rdbchecksum no`: the server itself checks nothing then.
+            if stored not in (0, self._checksum):
+                raise self._corrupt(f"the CRC-64 is {stored:016x} but should be {self._checksum:016x}", position)
+            self.done = True
+        elif opcode == SELECTDB:
+            self._flush()
+            records.database = read_length(data, 0, len(data))[0]
+            if records.database > MAX_DATABASE:
+                raise self._corrupt("the database number is impossible", position)
+        elif opcode in (EXPIRETIME_MS, EXPIRETIME):
+            records.expires_at_ms = int.from_bytes(data, "little", signed=True)
+            if opcode == EXPIRETIME:
+                records.expires_at_ms *= 1000
+            if records.expires_at_ms < 0:
+                raise self._corrupt("the expiry is negative", position)
+        elif opcode == FREQ:
+            records.frequency = data[0]
+        elif opcode == IDLE:
+            records.idle_seconds = read_length(data, 0, len(data))[0]
+            if records.idle_seconds > MAX_INT64:
+                raise self._corrupt("the idle time is impossible", position)
+        elif opcode == RESIZEDB:
+            keys, at = read_length(data, 0, len(data))
+            self._add(Resize(records.database, keys, read_length(data, at, len(data))[0]))
+        elif opcode == AUX:
+            name, at = self._string(data, position)
+            self._add(Aux(name, self._string(data[at:], position)[0]))
+        elif opcode == FUNCTION2:
+            self._add(Library(self._string(data, position)[0]))
+        elif opcode == MODULE_AUX:
+            self._add(Aux(b"module-aux", module_name(read_length(data, 0, len(data))[0])))
+        # SLOT_INFO remains: sizes of hash tables, without meaning for anyone but the server's own loading.
+
+    def _add(self, event: Event) -> None:
+        self._flush()
+        self._events.append(event)
+
+    def _flush(self) -> None:
+        entries = self._records.take()
+        if entries is not None:
+            self._events.append(entries)
+
+    def _string(self, data: bytes, position: int) -> tuple[bytes, int]:
+        """Return the whole string that `data` begins with, and its end in `data`; `position` is for errors."""
+        try:
+            return read_string(data, 0, self._max_value)
+        except CorruptError as error:
+            raise self._corrupt(error.what, position) from error
+        except UnfaithfulError as error:
+            raise UnfaithfulError(f"{error.what}: {self._where(position)}", hint=error.hint) from error
+
+    def _where(self, position: int) -> str:
+        name = "type" if self._opcode < FIRST_OPCODE else "opcode"
+        key = ""
+        if self._key is not None:
+            more = "" if len(self._key) <= SHOWN_KEY else f"... ({len(self._key)} bytes)"
+            key = f" of key {quoted(self._key, SHOWN_KEY)}{more}"
+        place = f"database {self._records.database}, byte {self.consumed + position} of the snapshot"
+        return f"{name} {self._opcode}{key} in {place}"
+
+    def _corrupt(self, what: str, position: int) -> ShakerError:
+        if self._dialect.patterns[self._opcode] is None:
+            return self._unknown()
+        return CorruptError(f"{what}: {self._where(position)}")
+
+    def _unknown(self) -> UnfaithfulError:
+        why = self._dialect.refused.get(self._opcode, "unknown to this version of shaker")
+        return UnfaithfulError(f"{self._where(self._record_offset - self.consumed)}: {why}")
+
+    def _too_large(self, position: int) -> UnfaithfulError:
+        if self._dialect.patterns[self._opcode] is None:
+            return self._unknown()
+        part = "key" if self._key is None and self._opcode < FIRST_OPCODE else "value"
+        return UnfaithfulError(
+            f"a {part} of at least {self._collected + self._skipper.remaining} bytes, {self._collected} read, "
+            f"is above snapshot.max_value, {self._max_value} bytes: {self._where(position)}",
+            hint=RAISE_LIMIT,
+        )

@@ -1,0 +1,77 @@
+"""RESP2 replies to single requests as values, within bounds whatever the server sends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from shaker.codec.resp.replies import MAX_ERROR_TEXT, ReplyScanner
+from shaker.errors import CorruptError
+
+# The largest replies asked for are CLIENT LIST of 65,000 clients and COMMAND.
+MAX_REPLY: Final = 64 * 1024 * 1024
+# An empty item takes 4 bytes on the way and some 60 in memory.
+MAX_ITEMS: Final = 500_000
+# COMMAND nests five deep.
+MAX_DEPTH: Final = 8
+
+
+class ReplyReader:
+    """Reads replies one by one: bytes, int, None, lists of them, and what `error` makes of an error's text.
+
+    A reply of more than MAX_REPLY bytes or MAX_ITEMS items, or deeper than MAX_DEPTH, and bytes that are no RESP2
+    raise CorruptError. Nothing is made of a reply before it is whole: lengths alone cost no memory.
+    """
+
+    def __init__(self, error: Callable[[str], Exception]) -> None:
+        self._error = error
+        self._scanner = ReplyScanner()
+        self._held = bytearray()
+        self._items = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the server."""
+        self._held += data
+        self._scanner.feed(data)
+
+    def read(self) -> tuple[Any] | None:
+        """Return the next reply in a tuple, None while it is not whole."""
+        whole = self._scanner.skip(1)
+        self._scanner.clear_errors()
+        size = len(self._held) - self._scanner.pending
+        if size > MAX_REPLY:
+            raise CorruptError(f"a reply of more than {MAX_REPLY} bytes came")
+        if not whole:
+            return None
+        data = bytes(self._held[:size])
+        del self._held[:size]
+        self._items = 0
+        reply, _ = self._decode(data, 0, 0)
+        return (reply,)
+
+    def _decode(self, data: bytes, position: int, depth: int) -> tuple[Any, int]:
+        """Return the reply at `position` of whole, scanned replies, and where it ends."""
+        self._items += 1
+        if depth > MAX_DEPTH or self._items > MAX_ITEMS:
+            raise CorruptError("a reply nests deeper or holds more items than any that was asked for")
+        end = data.index(b"\r\n", position)
+        kind, text, position = data[position], data[position + 1 : end], end + 2
+        if kind == 36:  # $ bulk string
+            length = int(text)
+            return (None, position) if length < 0 else (data[position : position + length], position + length + 2)
+        if kind == 42:  # * array
+            length = int(text)
+            if length < 0:
+                return None, position
+            items = []
+            for _ in range(length):
+                item, position = self._decode(data, position, depth + 1)
+                items.append(item)
+            return items, position
+        if kind == 58:  # : integer
+            if not text.removeprefix(b"-").isdigit() or len(text) > 20:
+                raise CorruptError("an integer reply is no integer")
+            return int(text), position
+        if kind == 45:  # - error
+            return self._error(text[:MAX_ERROR_TEXT].decode("utf-8", "replace")), position
+        return text, position

@@ -1,0 +1,126 @@
+"""Command-line arguments: a parser that raises instead of exiting, and every setting as a flag."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from shaker.bytesize import exact_size
+from shaker.errors import SettingsError
+from shaker.settings.schema import Settings
+from shaker.settings.sources import SETTINGS, Loaded, is_size, load, takes
+
+EPILOG = """\
+Each setting can also be an environment variable (source.url is SHAKER_SOURCE__URL), stand in the TOML file named by
+--config or SHAKER_CONFIG, or be a file of the secrets directory: SHAKER_SECRETS_DIR, else /run/secrets/shaker, with
+names such as source__password. The command line goes before the environment, that before the file, that before the
+secrets directory. Give passwords by one of the latter: a command line can be read by every user of the machine.
+Sizes take the units of redis.conf: 64mb (or 64MiB) is 67108864 bytes.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser of one command; faults are SettingsErrors that name arguments and show no values."""
+
+    def __init__(self, command: str, description: str, *, epilog: str = "") -> None:
+        width = min(shutil.get_terminal_size().columns, 120)
+        super().__init__(
+            prog=f"shaker {command}",
+            description=description,
+            epilog=epilog,
+            allow_abbrev=False,
+            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
+                prog, max_help_position=36, width=width
+            ),
+            usage=f"shaker {command} [options]",
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raise SettingsError in place of ending the process."""
+        # argparse repeats a value only where a flag takes none, after this word.
+        what = message.partition("ignored explicit argument")
+        raise SettingsError(f"{what[0]}takes no value" if what[1] else message, hint=f"see `{self.prog} --help`")
+
+    def parse(self, arguments: Sequence[str]) -> dict[str, Any]:
+        """Return the given arguments by name; raises SettingsError for what is not known, naming it."""
+        namespace, unknown = self.parse_known_args(list(arguments))
+        faults = []
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        for each in unknown:
+            name = each.partition("=")[0]
+            # A value that belongs to an unknown flag follows it: it may be a secret and is not shown.
+            if name.startswith("--"):
+                close = get_close_matches(name, flags, n=1, cutoff=0.75)
+                hint = f"did you mean {close[0]}?" if close else f"see `{self.prog} --help`"
+                faults.append(f"{name}: is not an argument of `{self.prog}`; {hint}")
+        if unknown and not faults:
+            faults.append(f"`{self.prog}` takes flags only; see `{self.prog} --help`")
+        if faults:
+            raise SettingsError("\n".join(faults))
+        return vars(namespace)
+
+
+def add_settings(parser: Parser) -> None:
+    """Give `parser` every setting as a flag such as `--source.url`, grouped by section, and `--config`."""
+    group = parser.add_argument_group("general")
+    group.add_argument("--config", metavar="FILE", default=None, help="TOML file of settings (SHAKER_CONFIG)")
+    sections: dict[str, Any] = {"": group}
+    for setting, info in SETTINGS.items():
+        section = setting.rpartition(".")[0]
+        if section not in sections:
+            sections[section] = parser.add_argument_group(section, _purpose(section))
+        default = "required" if info.is_required() else f"default: {_default(setting)}"
+        text = f"{info.description} ({default})".replace("%", "%%")
+        options: dict[str, Any] = {"dest": setting, "default": argparse.SUPPRESS}
+        if takes(setting, bool):
+            options |= {"nargs": "?", "const": "true", "metavar": "true|false"}
+        else:
+            options["metavar"] = _metavar(setting)
+        kebab = f"--{setting.replace('_', '-')}"
+        sections[section].add_argument(kebab, help=text, **options)
+        if "_" in setting:
+            sections[section].add_argument(f"--{setting}", help=argparse.SUPPRESS, **options)
+
+
+def load_given(given: dict[str, Any]) -> Loaded:
+    """Return the settings with those that were `given` on the command line over all others."""
+    flags = {name: value for name, value in given.items() if name in SETTINGS}
+    return load(flags, config_file=given["config"], environment=os.environ)
+
+
+def _metavar(setting: str) -> str:
+    info = SETTINGS[setting]
+    choices = getattr(info.annotation, "__args__", ())
+    if choices and all(isinstance(choice, str) for choice in choices):
+        return "|".join(choices)
+    if setting.endswith("_seconds"):
+        return "SECONDS"
+    return setting.rpartition(".")[2].rpartition("_")[2].upper()
+
+
+def _default(setting: str) -> str:
+    info = SETTINGS[setting]
+    if info.default is None or info.default is PydanticUndefined:
+        return "none"
+    if isinstance(info.default, bool):
+        return str(info.default).lower()
+    if is_size(setting):
+        return exact_size(info.default)
+    return f"{info.default:g}" if isinstance(info.default, float) else str(info.default)
+
+
+def _purpose(section: str) -> str:
+    model: type[BaseModel] = Settings
+    for name in section.split("."):
+        annotation = model.model_fields[name].annotation
+        assert isinstance(annotation, type)
+        assert issubclass(annotation, BaseModel)
+        model = annotation
+    return (model.__doc__ or "").partition("\n")[0]

@@ -1,0 +1,1 @@
+"""One source stream into one target: position, window, wake-ups."""

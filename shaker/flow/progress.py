@@ -1,0 +1,55 @@
+"""How far the replication is: what tells a fault that passes from one that comes again at the same place."""
+
+from __future__ import annotations
+
+from shaker.flow.flow import Replication
+
+
+class Progress:
+    """Counts steps forward: a further offset applied, more keys of a snapshot than ever, a command left out.
+
+    A snapshot that starts over has made none before it is further than the one before it.
+    """
+
+    def __init__(self, replication: Replication) -> None:
+        self._replication = replication
+        self._steps = 0
+        self._history = ""
+        self._offset = 0  # applied, in that history
+        self._keys = 0  # of a snapshot, applied
+        self._deleted = 0  # stale keys
+        self._learned = 0
+
+    @property
+    def steps(self) -> int:
+        """How many steps forward were seen up to now; equal to an earlier value, there was none in between."""
+        if self._further():
+            self._steps += 1
+        return self._steps
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether everything received is applied: a link that is lost then is not stuck."""
+        replication = self._replication
+        return (
+            replication.phase == "stream"
+            and not replication.loading
+            and not replication.sweep
+            and not replication.unapplied
+        )
+
+    def _further(self) -> bool:
+        replication, status = self._replication, self._replication.status
+        learned, deleted = replication.window.learned, status.sweep_deleted
+        further = learned > self._learned or deleted > self._deleted
+        self._deleted = deleted
+        if replication.phase == "stream" and not replication.loading:
+            history, offset = status.stream.replid, status.stream.applied_offset
+            if history != self._history or offset > self._offset:
+                self._history, self._offset, self._keys, self._learned = history, offset, 0, learned
+                return True
+        elif status.snapshot.keys_done > self._keys:
+            self._keys = status.snapshot.keys_done
+            return True
+        self._learned = max(self._learned, learned)
+        return further

@@ -1,0 +1,302 @@
+"""Compares the keys of unconfirmed work at barriers, and has those that differ copied from the source.
+
+A key stays in its set until a barrier has found it equal or the copy is made. Values are compared by DUMP, then,
+where servers of different versions write equal values differently, by reading them; very large ones by type and
+length alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Final, NamedTuple
+
+import anyio
+import structlog
+
+from shaker.apply.records import copying_key, expiring_key
+from shaker.apply.rejections import MAX_KEY
+from shaker.codec.resp.replies import encode
+from shaker.errors import AccessError, LinkError, RefusedError
+from shaker.flow.flow import Replication
+from shaker.jobs.barrier import BarrierError, Barriers
+from shaker.jobs.same_value import READS, Subject
+from shaker.model.batch import Part
+from shaker.model.refusals import refusal
+from shaker.model.server_info import keyspace, parse_info
+from shaker.net.client import Reader, Request, open_reader
+from shaker.net.connection import ReplyError
+from shaker.net.reply_types import array, blob, number
+from shaker.rules.command_table import is_record
+from shaker.settings.schema import Settings
+from shaker.watch.status import State
+
+log = structlog.get_logger("shaker.unconfirmed")
+
+KEYS: Final = 500  # that a barrier holds at most
+# Of values that a barrier reads at most, on each side; one that takes more memory on the source is not read at all,
+# because DUMP would hold up the source.
+HELD_BYTES: Final = 16 * 1024 * 1024
+POLL_SECONDS: Final = 0.1  # between looks for keys to be compared
+COPYING_SECONDS: Final = 0.2  # before keys that are being copied are looked at again
+FAILED_SECONDS: Final = 1.0  # before going on after a failure
+HELD_SECONDS: Final = 60.0  # before all keys are listed again, where the target has too many
+# Of the keys of a database, the share that may be missing on the source for them to be removed, and a number that
+# is never too large.
+MOST_SHARE: Final = 0.3
+MOST_KEYS: Final = 1000
+DOING: Final = "comparing unconfirmed work"
+
+
+class Sides(NamedTuple):
+    """Readers of both servers, and what they are asked for an expiry."""
+
+    source: Reader
+    target: Reader
+    expiry: str
+
+
+class Comparison:
+    """Works whenever keys wait to be compared and the stream is close behind the source."""
+
+    def __init__(self, settings: Settings, replication: Replication, barriers: Barriers) -> None:
+        self._settings = settings
+        self._replication = replication
+        self._unconfirmed = replication.unconfirmed
+        self._status = replication.status
+        self._barriers = barriers
+        self._copying = copying_key(settings.name)
+        self._expiring = expiring_key(settings.name)
+        self._handed_over: set[tuple[int, bytes]] = set()  # by database: differing keys, entered in `copying`
+
+    async def run(self) -> None:
+        """Work until cancelled; a failure is logged and the work goes on.
+
+        Raises AccessError outside of follow mode: nobody is there to grant what is missing.
+        """
+        while True:
+            self._status.beat("unconfirmed", within=120.0)
+            if self._may_run:
+                try:
+                    await self._work()
+                except (LinkError, ReplyError, RefusedError) as error:
+                    if isinstance(error, AccessError | RefusedError) and self._settings.mode != "follow":
+                        raise
+                    log.warning("comparison interrupted", error=str(error))
+                    self._unconfirmed.error = str(error)
+                    await anyio.sleep(HELD_SECONDS if isinstance(error, RefusedError) else FAILED_SECONDS)
+            await anyio.sleep(POLL_SECONDS)
+
+    @property
+    def _may_run(self) -> bool:
+        replication = self._replication
+        return (
+            replication.unconfirmed.waiting
+            and replication.unconfirmed.place is None
+            and not replication.sweep
+            and self._status.state in (State.STREAMING, State.CATCHING_UP)
+            and not replication.behind
+        )
+
+    async def _work(self) -> None:
+        settings = self._settings
+        async with open_reader(settings.source) as source, open_reader(settings.target) as target:
+            asked = [parse_info(blob(await side.call("INFO"))) for side in (source, target)]
+            # PTTL came long before, and tells only what is left.
+            majors = [info.get("redis_version", "").partition(".")[0] for info in asked]
+            exact = all(major.isdigit() and int(major) >= 7 for major in majors)
+            sides = Sides(source, target, "PEXPIRETIME" if exact else "PTTL")
+            while self._may_run:
+                waiting, settled = await self._round(sides)
+                self._unconfirmed.error = ""
+                self._status.beat("unconfirmed", within=120.0)
+                if not waiting:
+                    await self._finish(sides)
+                elif not settled:
+                    await anyio.sleep(COPYING_SECONDS)
+
+    async def _databases(self, sides: Sides) -> list[int]:
+        """Return the databases of the target that hold keys."""
+        info = parse_info(blob(await sides.target.call("INFO")))
+        if info.get("run_id") != self._replication.target_run_id:
+            raise BarrierError("another server answers for the target than the one that is written to")
+        return sorted(keyspace(info))
+
+    async def _round(self, sides: Sides) -> tuple[int, int]:
+        """Compare some keys of each database; return how many waited, and how many of them are settled."""
+        unconfirmed = self._unconfirmed
+        waiting = settled = 0
+        for database in await self._databases(sides):
+            requests: list[Request] = [("SELECT", database), ("SCARD", unconfirmed.key)]
+            requests.append(("SRANDMEMBER", unconfirmed.key, KEYS))
+            _, count, found = await sides.target.results(requests, DOING)
+            waiting += number(count)
+            keys = {blob(key) for key in array(found)}
+            copying = {key for key in keys if (database, key) in self._handed_over}
+            settled += await self._copied(sides, database, sorted(copying))
+            new = keys - copying - {unconfirmed.whole, unconfirmed.everything}
+            settled += await self._compare(sides, database, new)
+            if unconfirmed.everything in keys:
+                source = keyspace(parse_info(blob(await sides.source.call("INFO"))))
+                for each in sorted({*source, *await self._databases(sides)}):
+                    await self._compare_all(sides, each)
+                settled += await self._forget(sides, database, [unconfirmed.everything])
+            elif unconfirmed.whole in keys:
+                await self._compare_all(sides, database)
+                settled += await self._forget(sides, database, [unconfirmed.whole])
+        return waiting, settled
+
+    async def _compare_all(self, sides: Sides, database: int) -> None:
+        """Compare every key of a database; those that differ enter its set."""
+        log.info("comparing a database", database=database)
+        async for keys in self._scan(sides.source, database):
+            await self._compare(sides, database, keys)
+        if self._settings.target.on_existing == "merge" or self._settings.target.stale_keys == "keep":
+            return  # keys that only the target has are not the worker's
+        _, total = await sides.target.results([("SELECT", database), ("DBSIZE",)], DOING)
+        most = max(MOST_KEYS, int(number(total) * MOST_SHARE))
+        extra: list[bytes] = []
+        async for keys in self._scan(sides.target, database):
+            requests: list[Request] = [("SELECT", database), *(("EXISTS", key) for key in keys)]
+            _, *there = await sides.source.results(requests, DOING)
+            extra += [key for key, found in zip(keys, there, strict=True) if not found]
+            if len(extra) > most:
+                raise RefusedError(f"more than {most} keys of database {database} are only on the target")
+        await self._compare(sides, database, extra)
+
+    async def _scan(self, side: Reader, database: int) -> AsyncIterator[list[bytes]]:
+        cursor = b"0"
+        while True:
+            _, reply = await side.results([("SELECT", database), ("SCAN", cursor, "COUNT", KEYS)], DOING)
+            after, found = array(reply, 2)
+            cursor = blob(after)
+            keys = [key for key in map(blob, array(found)) if not is_record(key)]
+            for start in range(0, len(keys), KEYS):
+                yield keys[start : start + KEYS]
+            if cursor == b"0":
+                return
+
+    async def _copied(self, sides: Sides, database: int, keys: list[bytes]) -> int:
+        """Settle those of `keys` that have been copied since they were found to differ; return how many."""
+        requests: list[Request] = [("SELECT", database), *(("SISMEMBER", self._copying, key) for key in keys)]
+        _, *left = await sides.target.results(requests, DOING)
+        copied = [key for key, waits in zip(keys, left, strict=True) if not waits]
+        self._handed_over.difference_update((database, key) for key in copied)
+        return await self._forget(sides, database, copied) if copied else 0
+
+    async def _forget(self, sides: Sides, database: int, members: list[bytes]) -> int:
+        """Take members off the set; return how many."""
+        async with self._barriers.at(sides.source, []) as held:
+            held.apply(Part(database, encode("SREM", self._unconfirmed.key, *members), 1))
+        return len(members)
+
+    async def _compare(self, sides: Sides, database: int, keys: Iterable[bytes]) -> int:
+        """Compare keys of a database; return how many are found equal."""
+        left, equal = list(keys), 0
+        while left:
+            subjects, left = await self._subjects(sides.source, database, left)
+            differing = await self._compare_once(sides, database, subjects)
+            equal += len(subjects) - len(differing)
+            if differing:
+                again = await self._read(sides.source, database, differing)
+                equal += len(again) - len(await self._compare_once(sides, database, again, final=True))
+            self._status.beat("unconfirmed", within=120.0)
+        return equal
+
+    async def _subjects(
+        self, source: Reader, database: int, keys: list[bytes]
+    ) -> tuple[list[Subject], list[bytes]]:
+        """Return how to compare as many of the keys as one barrier may hold, and the others."""
+        requests: list[Request] = [("SELECT", database), *(("MEMORY", "USAGE", key) for key in keys)]
+        _, *sizes = await source.results(requests, DOING)
+        subjects: list[Subject] = []
+        taken = 0
+        for key, reply in zip(keys, sizes, strict=True):
+            size = 0 if reply is None else number(reply)
+            if size <= HELD_BYTES:
+                taken += size
+                if subjects and taken > HELD_BYTES:
+                    break
+                subjects.append(Subject(key))
+            else:
+                _, kind = await source.results([("SELECT", database), ("TYPE", key)], DOING)
+                subjects.append(Subject(key, blob(kind), large=True))
+        return subjects, keys[len(subjects) :]
+
+    async def _read(self, source: Reader, database: int, differing: list[Subject]) -> list[Subject]:
+        """Return another way to compare keys that differ: two versions may write equal values differently."""
+        requests: list[Request] = [("SELECT", database), *(("TYPE", subject.key) for subject in differing)]
+        _, *kinds = await source.results(requests, DOING)
+        return [
+            Subject(subject.key, kind) if not subject.large and kind in READS else subject
+            for subject, kind in zip(differing, kinds, strict=True)
+        ]
+
+    async def _compare_once(
+        self, sides: Sides, database: int, subjects: list[Subject], *, final: bool = False
+    ) -> list[Subject]:
+        """Compare at one barrier; return the subjects that differ. If that is `final`, they are to be copied."""
+        requests: list[Request] = [("SELECT", database)]
+        for subject in subjects:
+            requests += [*subject.requests, (sides.expiry, subject.key)]
+        async with self._barriers.at(sides.source, requests) as held:
+            theirs = _answers("target", await sides.target.pipeline(requests))
+            mine = _answers("source", held.replies)
+            equal: list[bytes] = []
+            expiring: list[bytes] = []
+            differing: list[Subject] = []
+            start = 1
+            for subject in subjects:
+                end = start + len(subject.requests)
+                if not subject.same(mine[start:end], theirs[start:end]):
+                    differing.append(subject)
+                else:
+                    equal.append(subject.key)
+                    if not self._same_expiry(number(mine[end]), number(theirs[end])):
+                        expiring.append(subject.key)
+                start = end + 1
+            copying = [subject.key for subject in differing] if final else []
+            held.apply(self._outcome(database, equal, expiring, copying))
+        self._handed_over.update((database, key) for key in copying)  # not before it has taken effect
+        return differing
+
+    def _same_expiry(self, mine: int, theirs: int) -> bool:
+        """Whether a key expires on the target when it should: with up to the present margin."""
+        if mine < 0 or theirs < 0:
+            return mine == theirs
+        return 0 <= theirs - mine <= self._replication.margin_seconds * 1000
+
+    def _outcome(self, database: int, equal: list[bytes], expiring: list[bytes], copying: list[bytes]) -> Part:
+        """Return what takes equal keys off the set, and has others copied, or given the source's expiry."""
+        key = self._unconfirmed.key
+        lists = [("SREM", key, equal), ("SADD", self._expiring, expiring)]
+        lists += [("SADD", key, copying), ("SADD", self._copying, copying)]
+        requests = [encode(name, to, *keys) for name, to, keys in lists if keys]
+        if copying:
+            shown = copying[0][:MAX_KEY].decode("utf-8", "backslashreplace")
+            log.warning("keys differ", database=database, keys=len(copying), first=shown)
+        if expiring or copying:
+            self._replication.expiries.waiting = True
+            self._replication.expiries.remembered += 1
+        return Part(database, b"".join(requests), len(requests))
+
+    async def _finish(self, sides: Sides) -> None:
+        """Note that no key waits any more, at a point where nothing is on its way."""
+        unconfirmed = self._unconfirmed
+        async with self._barriers.at(sides.source, []):
+            requests: list[Request] = []
+            for database in await self._databases(sides):
+                requests += [("SELECT", database), ("SCARD", unconfirmed.key)]
+            counts = await sides.target.results(requests, DOING) if requests else []
+            none, remembered = not any(count for count in counts if isinstance(count, int)), unconfirmed.remembered
+        # Only now it is certain that the target was held; behind that point keys may have been remembered again.
+        if none and unconfirmed.remembered == remembered:
+            unconfirmed.waiting = False
+            log.info("unconfirmed work is compared")
+
+
+def _answers(side: str, replies: list[Any]) -> list[Any]:
+    """Return replies, in which an error may only tell that a key has another type."""
+    for reply in replies:
+        if isinstance(reply, ReplyError) and not str(reply).startswith("WRONGTYPE"):
+            raise refusal(side, str(reply), DOING) from reply
+    return replies

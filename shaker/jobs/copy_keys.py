@@ -1,0 +1,207 @@
+"""Makes keys of the target what the source says of them, at barriers: their expiries, or all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+
+from shaker.apply.records import copying_key, expiring_key
+from shaker.codec.rdb.field_expiries import deferred
+from shaker.codec.resp.replies import encode
+from shaker.flow.flow import Replication
+from shaker.jobs.barrier import Barriers, Held
+from shaker.model.batch import Part
+from shaker.net.client import Reader, Request
+from shaker.net.reply_types import blob, number
+from shaker.rules.restore import portable
+
+log = structlog.get_logger("shaker.expiry")
+
+# A value that takes more memory on the source is not copied: reading it would hold up the source.
+COPY_BYTES: Final = 16 * 1024 * 1024
+# Answers of PTTL and PEXPIRETIME.
+NO_EXPIRY: Final = -1
+NO_KEY: Final = -2
+
+Keys = Mapping[int, Sequence[bytes]]  # by database
+
+
+class Settler:
+    """Works through one pair of reading connections. `asking` is the command that asks the source for an expiry."""
+
+    def __init__(
+        self,
+        replication: Replication,
+        barriers: Barriers,
+        source: Reader,
+        target: Reader,
+        *,
+        name: str,
+        asking: str,
+    ) -> None:
+        self._replication = replication
+        self._status = replication.status
+        self._barriers = barriers
+        self._source = source
+        self._target = target
+        self._expiring = expiring_key(name)
+        self._copying = copying_key(name)
+        self._asking = asking
+
+    async def settle(self, keys: Keys) -> int:
+        """Give keys the expiry that the source has for them; return how many are settled."""
+        requests = [(self._asking, key) for some in keys.values() for key in some]
+        async with self._barriers.at(self._source, list(_by_database(keys, requests))) as held:
+            found = self._expiries(keys, held)
+            missing = await self._missing({d: [k for k in found[d] if found[d][k] != NO_KEY] for d in found})
+            if held.replica:
+                # A replica hides a key from its expiry on, before its primary deletes or renews it: the stream tells.
+                hidden = {d: [k for k in found[d] if found[d][k] == NO_KEY] for d in found}
+                gone = await self._missing(hidden)
+                for database, some in hidden.items():
+                    for key in set(some).difference(gone[database]):
+                        del found[database][key]
+            for database, lost in missing.items():
+                for key in lost:
+                    del found[database][key]
+            held.apply(*(self._true(database, found[database], missing[database]) for database in keys))
+        settled = sum(map(len, found.values()))
+        self._status.expiries_settled += settled
+        return settled
+
+    def _expiries(self, keys: Keys, held: Held) -> dict[int, dict[bytes, int]]:
+        """Return the source's absolute expiry of each key, Unix time in milliseconds, NO_EXPIRY or NO_KEY."""
+        replies = iter(held.replies)
+        found: dict[int, dict[bytes, int]] = {}
+        for database, some in keys.items():
+            next(replies)  # of SELECT
+            found[database] = {key: self._expiry(number(next(replies)), held) for key in some}
+        return found
+
+    def _expiry(self, reply: int, held: Held) -> int:
+        return held.source_ms + reply if self._asking == "PTTL" and reply >= 0 else reply
+
+    async def _missing(self, keys: Keys) -> dict[int, list[bytes]]:
+        """Return those of `keys` that the target does not have; mostly none, which one answer a database tells."""
+        doing = "looking for keys at a barrier"
+        missing: dict[int, list[bytes]] = {database: [] for database in keys}
+        asked = {database: some for database, some in keys.items() if some}
+        if not asked:
+            return missing
+        requests: list[Request] = []
+        for database, some in asked.items():
+            requests += [("SELECT", database), ("EXISTS", *some)]
+        counts = (await self._target.results(requests, doing))[1::2]
+        short = {d: some for (d, some), count in zip(asked.items(), counts, strict=True) if count != len(some)}
+        if short:
+            one_by_one = [("EXISTS", key) for some in short.values() for key in some]
+            replies = iter(await self._target.results(list(_by_database(short, one_by_one)), doing))
+            for database, some in short.items():
+                next(replies)
+                missing[database] = [key for key in some if next(replies) == 0]
+        return missing
+
+    def _true(self, database: int, found: dict[bytes, int], missing: list[bytes]) -> Part:
+        """Return what makes the target say of keys what the source says; those that it lacks are to be copied."""
+        writes: list[bytes] = []
+        gone: list[bytes] = []
+        for key, at in found.items():
+            if at == NO_KEY:
+                gone.append(key)
+            elif at == NO_EXPIRY:
+                writes.append(encode("PERSIST", key))
+            else:
+                writes.append(encode("PEXPIREAT", key, at + self._margin))
+        if gone:
+            writes.append(encode("UNLINK", *gone))
+        if missing:
+            writes.append(encode("SADD", self._copying, *missing))
+        if found or missing:
+            writes.append(encode("SREM", self._expiring, *found, *missing))
+        return Part(database, b"".join(writes), len(writes))
+
+    @property
+    def _margin(self) -> int:
+        """Milliseconds by which an expiry lies later on the target."""
+        return 0 if self._replication.settling else int(self._replication.margin_seconds * 1000)
+
+    async def copy(self, keys: Keys) -> int:
+        """Copy keys from the source; return how many are settled."""
+        batch, too_large = await self._fitting(keys)
+        requests = [r for some in batch.values() for key in some for r in (("DUMP", key), (self._asking, key))]
+        async with self._barriers.at(self._source, list(_by_database(batch, requests, each=2))) as held:
+            replies = iter(held.replies)
+            copied: dict[int, dict[bytes, tuple[Any, int]]] = {}
+            for database, some in batch.items():
+                next(replies)
+                copied[database] = {key: (next(replies), self._expiry(number(next(replies)), held)) for key in some}
+            hidden = {d: [k for k, (dump, _) in each.items() if dump is None] for d, each in copied.items()}
+            if held.replica:
+                gone = await self._missing(hidden)
+                for database, some in hidden.items():
+                    for key in set(some).difference(gone[database]):
+                        del copied[database][key]  # left to the stream
+            parts = []
+            for database, each in copied.items():
+                parts.append(self._copies(database, each, too_large.get(database, [])))
+            held.apply(*parts)
+        settled = sum(map(len, copied.values())) + sum(map(len, too_large.values()))
+        self._status.expiries_copied += settled
+        return settled
+
+    def _copies(self, database: int, copied: Mapping[bytes, tuple[Any, int]], too_large: list[bytes]) -> Part:
+        writes: list[bytes] = []
+        for key, (dump, at) in copied.items():
+            if dump is None or at == NO_KEY:
+                writes.append(encode("UNLINK", key))
+                continue
+            payload = portable(blob(dump))
+            if self._margin:
+                payload = deferred(payload, 0, 0, self._margin).payload
+            expiry = at + self._margin if at >= 0 else 0
+            writes.append(encode("RESTORE", key, expiry, payload, "REPLACE", "ABSTTL"))
+        settled = [*copied, *too_large]
+        if settled:
+            writes.append(encode("SREM", self._copying, *settled))
+        return Part(database, b"".join(writes), len(writes))
+
+    async def _fitting(self, keys: Keys) -> tuple[dict[int, list[bytes]], dict[int, list[bytes]]]:
+        """Return those of `keys` that one barrier takes, and those too large for any."""
+        asked = [("MEMORY", "USAGE", key) for some in keys.values() for key in some]
+        sizes = await self._source.results(list(_by_database(keys, asked)), "asking for the size of values")
+        replies = iter(sizes)
+        taken = 0
+        batch: dict[int, list[bytes]] = {}
+        too_large: dict[int, list[bytes]] = {}
+        for database, some in keys.items():
+            next(replies)
+            for key in some:
+                reply = next(replies)
+                size = 0 if reply is None else number(reply)
+                if size > min(COPY_BYTES, self._replication.max_bulk):  # it would be one argument of RESTORE
+                    self._refuse(key, size)
+                    too_large.setdefault(database, []).append(key)
+                    batch.setdefault(database, [])
+                elif taken == 0 or taken + size <= COPY_BYTES:
+                    taken += size
+                    batch.setdefault(database, []).append(key)
+        return batch, too_large
+
+    def _refuse(self, key: bytes, size: int) -> None:
+        shown = key[:128].decode("utf-8", "backslashreplace")
+        log.error("key too large to copy", key=shown, bytes=size)
+        self._status.count_error("worker", "expiry")
+        self._status.reasons["expired"] = (
+            f"a key may differ since its expiry came before its renewal, and is too large to be copied: {shown}"
+        )
+
+
+def _by_database(keys: Keys, requests: Sequence[Request], *, each: int = 1) -> Iterable[Request]:
+    """Yield `requests`, `each` of them for every key in order, with the database of the keys selected before."""
+    position = 0
+    for database, some in keys.items():
+        yield ("SELECT", database)
+        yield from requests[position : position + each * len(some)]
+        position += each * len(some)

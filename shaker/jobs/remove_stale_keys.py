@@ -1,0 +1,267 @@
+"""The sweep: after a full synchronisation onto earlier data, every key that the snapshot did not bring goes.
+
+Before the first key of the snapshot all keys of the target are listed, in the target itself; each key that the
+snapshot brings leaves the list. What is left in it at the end is removed before the first command of the stream is
+applied: what the stream then makes anew begins from nothing. How far that is stands in the checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, Final, NamedTuple
+
+import anyio
+import structlog
+
+from shaker.apply.items import SweepStep
+from shaker.apply.records import LISTED, stale_key
+from shaker.apply.session import TargetSession
+from shaker.apply.stale_set import forget_keys, list_keys, remove_keys
+from shaker.checks.deletions import check_deletions
+from shaker.errors import AccessError, HeldError, LinkError
+from shaker.flow.flow import Replication
+from shaker.model.batch import Part
+from shaker.model.server_info import keyspace, parse_info
+from shaker.net.backoff import Backoff
+from shaker.net.client import Reader, Request, open_reader
+from shaker.net.reply_types import array, blob, number
+from shaker.rules.command_table import is_record
+from shaker.settings.schema import Settings
+
+log = structlog.get_logger("shaker.sweep")
+
+# What the target has to do at a time, between the requests of its other clients: about so many keys and bytes.
+STEP_KEYS: Final = 1000
+STEP_BYTES: Final = 256 * 1024
+# Keys asked for first, before it is known how long they are; then up to so many times more from step to step.
+FIRST_KEYS: Final = 10
+GROWTH: Final = 10
+
+
+class Round(NamedTuple):
+    """What is done next, both at the same time: `requests` that read, `parts` that are written in one transaction.
+
+    With `parts` go how many `keys` they are about, the checkpoint's `sweep` from then on (None: as it is) with how
+    many keys were `listed`, and how many stale keys are `left` then.
+    """
+
+    requests: tuple[Request, ...] = ()
+    parts: tuple[Part, ...] = ()
+    keys: int = 0
+    sweep: str | None = None
+    left: int = 0
+    listed: int = 0
+
+    @property
+    def writes(self) -> bool:
+        """Whether there is a transaction in it."""
+        return bool(self.parts) or self.sweep is not None
+
+
+# Yields what to do, is sent the replies to the requests, and ends when nothing is left to do.
+Rounds = Generator[Round, list[Any], None]
+
+
+def listing(name: str, databases: list[int]) -> Rounds:
+    """List every key of `databases`, those of workers left out."""
+    count = FIRST_KEYS
+    parts: tuple[Part, ...] = ()
+    keys: list[bytes] = []
+    total = 0
+    for database in databases:
+        cursor = b"0"
+        while True:
+            # The next keys are asked for while those before are written.
+            requests = (("SELECT", database), ("SCAN", cursor, "COUNT", count))
+            _, page = yield Round(requests, parts, len(keys))
+            cursor, found = _page(page)
+            keys = [key for key in found if not is_record(key)]
+            parts = (list_keys(name, database, keys),) if keys else ()
+            total += len(keys)
+            count = _count(count, found)
+            if cursor == b"0":
+                break
+    yield Round((), parts, len(keys), sweep=LISTED, listed=total)
+
+
+def removal(name: str, databases: list[int]) -> Rounds:
+    """Remove every key of the lists of `databases`."""
+    key, count = stale_key(name), FIRST_KEYS
+    lengths = yield Round(tuple(request for each in databases for request in (("SELECT", each), ("SCARD", key))))
+    left = dict(zip(databases, map(number, lengths[1::2]), strict=True))
+    total = sum(left.values())
+    for database in databases:
+        while left[database]:
+            cursor = b"0"
+            while True:
+                _, page = yield Round((("SELECT", database), ("SSCAN", key, cursor, "COUNT", count)), left=total)
+                cursor, keys = _page(page)
+                if keys:
+                    total -= len(keys)
+                    yield Round((), (remove_keys(name, database, keys),), len(keys), left=total)
+                count = _count(count, keys)
+                if cursor == b"0":
+                    break
+            _, length = yield Round((("SELECT", database), ("SCARD", key)), left=total)
+            left[database] = number(length)
+    yield Round(sweep="")
+
+
+def forgetting(name: str, databases: list[int]) -> Rounds:
+    """Drop the lists of `databases`: the keys in them stay."""
+    yield Round((), tuple(forget_keys(name, database) for database in databases), sweep="")
+
+
+def _page(reply: Any) -> tuple[bytes, list[bytes]]:
+    """Return the cursor and the keys of a reply to SCAN or SSCAN; LinkError for any other."""
+    cursor, keys = array(reply, 2)
+    return blob(cursor), [blob(key) for key in array(keys)]
+
+
+def _count(count: int, found: list[bytes]) -> int:
+    """Return how many keys to ask for next, when asking for `count` brought those `found`."""
+    size = sum(map(len, found))
+    return max(1, min(STEP_KEYS, count * GROWTH, count * STEP_BYTES // max(size, 1)))
+
+
+class Sweeper:
+    """Does what the checkpoint asks for, on one registered connection after the other."""
+
+    def __init__(self, settings: Settings, replication: Replication) -> None:
+        self._settings = settings
+        self._replication = replication
+        self._status = replication.status
+
+    async def run(self, session: TargetSession) -> None:
+        """Sweep whenever it is due, until cancelled; a failure is logged, and a listing begins anew.
+
+        Raises AccessError outside of follow mode: nobody is there to grant what is missing.
+        """
+        retry = self._settings.retry
+        backoff = Backoff(initial=retry.initial_seconds, maximum=retry.max_seconds)
+        try:
+            while True:
+                if not session.checkpoint.sweeps_first:
+                    self._status.retire("sweep")
+                    backoff.reset()
+                    await self._replication.sweep_due.wait()
+                    continue
+                try:
+                    await self._sweep(session)
+                except HeldError as error:
+                    await self._wait_held(error)
+                except LinkError as error:
+                    seconds = backoff.next()
+                    if isinstance(error, AccessError):
+                        if self._settings.mode != "follow":
+                            raise
+                        seconds = retry.access_seconds
+                    self._status.sweep_error = str(error)
+                    log.warning("sweep interrupted", kind=error.kind, error=error.what, hint=error.hint or None)
+                    self._beat(seconds)
+                    await anyio.sleep(seconds)
+        finally:
+            self._status.retire("sweep")
+
+    async def _check_stale(self, reader: Reader, info: dict[str, str], listed: int) -> None:
+        """Raise HeldError where more is to be removed than target.max_deletions allows."""
+        databases = keyspace(info)
+        key = stale_key(self._settings.name)
+        requests = [request for each in sorted(databases) for request in (("SELECT", each), ("SCARD", key))]
+        stale = sum(map(number, (await reader.results(requests, "sweeping"))[1::2]))
+        self._status.sweep_stale = stale
+        # A checkpoint of an older version does not tell: then of all keys that there are with the snapshot's.
+        check_deletions(
+            self._settings,
+            removed=stale,
+            of=listed or sum(databases.values()),
+            because="since the snapshot lacks them",
+        )
+        self._status.deletions_held = ""
+
+    async def _wait_held(self, error: HeldError) -> None:
+        """Hold the deletions and the stream behind them; raises the error where nobody is there to let them go on."""
+        if self._settings.mode != "follow":
+            raise error
+        if self._status.deletions_held != str(error):
+            self._status.deletions_held = str(error)
+            self._status.count_error("target", error.kind)
+            log.warning(
+                "deletions held",
+                error=error.what,
+                hint=error.hint,
+                effect="nothing is removed and the stream waits: the source's buffer for this worker grows",
+            )
+        self._beat(self._settings.retry.access_seconds)
+        await anyio.sleep(self._settings.retry.access_seconds)
+
+    def _beat(self, seconds: float = 0.0) -> None:
+        self._status.beat("sweep", within=seconds + self._settings.target.timeout_seconds + 60.0)
+
+    async def _sweep(self, session: TargetSession) -> None:
+        self._beat()
+        name, checkpoint = self._settings.name, session.checkpoint
+        async with open_reader(self._settings.target) as reader:
+            (reply,) = await reader.results([("INFO",)], "sweeping")
+            info = parse_info(blob(reply))
+            if info.get("run_id") != self._replication.target_run_id:
+                raise LinkError("another server answers for the target than the one that is written to")
+            databases = sorted(keyspace(info))
+            if self._settings.target.stale_keys == "keep":
+                rounds, what = forgetting(name, databases), "lists of stale keys dropped"
+            elif checkpoint.phase == "snapshot":
+                self._status.deletions_held = ""  # those that the snapshot before this one led to
+                rounds, what = listing(name, databases), "keys of the target listed"
+            else:
+                await self._check_stale(reader, info, checkpoint.listed)
+                rounds, what = removal(name, databases), "stale keys removed"
+            began = self._status.clock()
+            if await self._carry_out(session, reader, checkpoint.phase, rounds):
+                status, seconds = self._status, round(self._status.clock() - began, 3)
+                log.info(what, listed=status.sweep_listed, deleted=status.sweep_deleted, seconds=seconds)
+
+    async def _carry_out(self, session: TargetSession, reader: Reader, phase: str, rounds: Rounds) -> bool:
+        """Go through `rounds`, which are for `phase`; return False when another snapshot has begun meanwhile."""
+        step = next(rounds)
+        while True:
+            replies = await self._round(session, reader, phase, step)
+            if replies is None:
+                return False
+            self._beat()
+            self._status.sweep_error = ""
+            try:
+                step = rounds.send(replies)
+            except StopIteration:
+                return True
+
+    async def _round(self, session: TargetSession, reader: Reader, phase: str, step: Round) -> list[Any] | None:
+        """Read and write; return the replies, None when what was to be written is not wanted any more."""
+        ended, outcome = anyio.Event(), [True]
+        if step.writes:
+
+            def end(done: bool) -> None:
+                outcome[0] = done
+                ended.set()
+
+            sweep = session.checkpoint.sweep if step.sweep is None else step.sweep
+            listed = session.checkpoint.listed if step.sweep is None else step.listed
+            session.sweep(SweepStep(phase, step.parts, sweep, end, listed))
+            self._replication.work.set()
+        else:
+            ended.set()
+        try:
+            replies = await reader.results(list(step.requests), "sweeping") if step.requests else []
+        finally:
+            await ended.wait()  # the session takes one step at a time
+        if not outcome[0]:
+            return None
+        self._count(phase, step)
+        return replies
+
+    def _count(self, phase: str, step: Round) -> None:
+        status = self._status
+        if phase == "snapshot":
+            status.sweep_listed += step.keys
+        else:
+            status.sweep_deleted += step.keys
+            status.sweep_stale = step.left

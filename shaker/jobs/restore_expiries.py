@@ -1,0 +1,221 @@
+"""Gives keys whose expiry was put off the source's, and copies keys that the target lost, once the stream caught up.
+
+Only the source knows: whatever became of a key since, what the source says of it at a point of the stream is true on
+the target there.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import anyio
+import structlog
+
+from shaker.apply.expired import ExpiredKeys, expired_nothing
+from shaker.apply.records import copying_key, doubtful_key, expiring_key
+from shaker.codec.resp.replies import encode
+from shaker.errors import AccessError, LinkError
+from shaker.flow.flow import Replication
+from shaker.jobs.barrier import BarrierError, Barriers
+from shaker.jobs.copy_keys import Settler
+from shaker.model.batch import Part
+from shaker.model.server_info import keyspace, parse_info
+from shaker.net.client import Reader, Request, open_reader
+from shaker.net.connection import ReplyError
+from shaker.net.reply_types import array, blob, number
+from shaker.settings.schema import Settings
+from shaker.watch.status import State
+
+log = structlog.get_logger("shaker.expiry")
+
+# Keys that a barrier holds at most: on one machine, and where the round trips take longer than all the rest. The
+# target does nothing else while it executes what is written there.
+KEYS: Final = 500
+MOST_KEYS: Final = 5000
+KEYS_PER_SECOND: Final = 50_000
+# Doubtful keys join those to be copied by one request where these are no more: the target does nothing else meanwhile.
+JOIN_KEYS: Final = 10_000
+POLL_SECONDS: Final = 0.1  # between looks for keys to be settled
+FAILED_SECONDS: Final = 1.0  # before going on after a failure
+
+
+class Waiting(NamedTuple):
+    """What waits in one database: how many keys in each list, and some keys of the first two."""
+
+    database: int
+    expiring: int
+    copying: int
+    doubtful: int
+    to_settle: list[bytes]
+    to_copy: list[bytes]
+
+    @property
+    def total(self) -> int:
+        """How many keys wait."""
+        return self.expiring + self.copying + self.doubtful
+
+
+class TrueExpiries:
+    """Works whenever keys wait for their true expiry and the stream is close behind the source."""
+
+    def __init__(self, settings: Settings, replication: Replication, barriers: Barriers) -> None:
+        self._settings = settings
+        self._replication = replication
+        self._status = replication.status
+        self._barriers = barriers
+        self._expiring = expiring_key(settings.name)
+        self._copying = copying_key(settings.name)
+        self._doubtful = doubtful_key(settings.name)
+
+    async def run(self) -> None:
+        """Work until cancelled; a failure is logged and the work goes on.
+
+        Raises AccessError outside of follow mode: nobody is there to grant what is missing.
+        """
+        while True:
+            self._status.beat("expiries", within=120.0)
+            if self._may_run:
+                try:
+                    await self._work()
+                except (LinkError, ReplyError) as error:
+                    if isinstance(error, AccessError) and self._settings.mode != "follow":
+                        raise
+                    log.warning("true expiries interrupted", error=str(error))
+                    if isinstance(error, AccessError):
+                        self._status.reasons["expiries"] = f"keys wait for their true expiry: {error}"
+                    await anyio.sleep(FAILED_SECONDS)
+            await anyio.sleep(POLL_SECONDS)
+
+    @property
+    def _may_run(self) -> bool:
+        replication = self._replication
+        return (
+            replication.expiries.waiting
+            and not replication.sweep
+            and self._status.state in (State.STREAMING, State.CATCHING_UP)
+            and not replication.behind
+        )
+
+    @property
+    def _keys(self) -> int:
+        """How many keys a barrier holds."""
+        round_trips = sum(self._status.round_trips.values())
+        return min(MOST_KEYS, KEYS + int(round_trips * KEYS_PER_SECOND))
+
+    async def _work(self) -> None:
+        settings, replication = self._settings, self._replication
+        async with open_reader(settings.source) as source, open_reader(settings.target) as target:
+            asked = parse_info(blob(await source.call("INFO", "server")))
+            major = asked.get("redis_version", "").partition(".")[0]
+            # PTTL loses the time that lies between it and TIME; the other came with Redis 7.0.
+            asking = "PEXPIRETIME" if major.isdigit() and int(major) >= 7 else "PTTL"
+            settler = Settler(replication, self._barriers, source, target, name=settings.name, asking=asking)
+            while self._may_run:
+                info = parse_info(blob(await target.call("INFO")))
+                if info.get("run_id") != replication.target_run_id:
+                    raise BarrierError("another server answers for the target than the one that is written to")
+                databases = list(keyspace(info))
+                waiting = await self._look(target, databases)
+                settled = await self._round(settler, source, target, waiting)
+                left = sum(each.total for each in waiting) - settled
+                self._status.expiries_waiting = left
+                self._status.reasons.pop("expiries", None)
+                if not left:
+                    await self._finish(source, target, databases)
+                self._status.beat("expiries", within=120.0)
+                await anyio.sleep(0 if settled else POLL_SECONDS)
+
+    async def _look(self, target: Reader, databases: list[int]) -> list[Waiting]:
+        """Return what waits in each database, with as many keys in all as a barrier takes of each kind."""
+        requests: list[Request] = []
+        for database in databases:
+            requests.append(("SELECT", database))
+            requests += [("SCARD", name) for name in (self._expiring, self._copying, self._doubtful)]
+            requests += [("SRANDMEMBER", name, self._keys) for name in (self._expiring, self._copying)]
+        replies = await target.results(requests, "looking for keys to be settled")
+        found = []
+        settle_left = copy_left = self._keys
+        for index, database in enumerate(databases):
+            in_each = [number(reply) for reply in replies[6 * index + 1 : 6 * index + 4]]
+            expiring, copying = (
+                [blob(key) for key in array(reply)] for reply in replies[6 * index + 4 : 6 * index + 6]
+            )
+            found.append(
+                Waiting(database, in_each[0], in_each[1], in_each[2], expiring[:settle_left], copying[:copy_left])
+            )
+            settle_left -= len(found[-1].to_settle)
+            copy_left -= len(found[-1].to_copy)
+        return [each for each in found if each.total]
+
+    async def _round(self, settler: Settler, source: Reader, target: Reader, waiting: list[Waiting]) -> int:
+        """Settle some keys; return how many are settled."""
+        settled = 0
+        expiries = self._replication.expiries
+        if expiries.doubts and sum(each.copying for each in waiting) <= JOIN_KEYS:
+            settled += await self._judge(source, target, waiting)
+        if keys := {each.database: each.to_settle for each in waiting if each.to_settle}:
+            settled += await settler.settle(keys)
+        if keys := {each.database: each.to_copy for each in waiting if each.to_copy}:
+            settled += await settler.copy(keys)
+        if all(each.expiring <= len(each.to_settle) and each.copying <= len(each.to_copy) for each in waiting):
+            expiries.unsettled = False  # all that waited has been looked at
+        return settled
+
+    async def _judge(self, source: Reader, target: Reader, waiting: list[Waiting]) -> int:
+        """Drop the doubts if the target has expired nothing, else have doubtful keys copied; return how many went."""
+        expiries = self._replication.expiries
+        before = expiries.expired, expiries.doubts
+        dropped = 0
+        try:
+            async with self._barriers.at(source, []) as held:
+                now = ExpiredKeys.of(parse_info(blob(await target.call("INFO"))))
+                agrees = expired_nothing(expiries.expired, now)
+                requests = [
+                    request
+                    for each in waiting
+                    for request in (("SELECT", each.database), ("SCARD", self._doubtful), ("SCARD", self._copying))
+                ]
+                counts = await target.results(requests, "counting doubtful keys")
+                parts = []
+                for index, each in enumerate(waiting):
+                    doubtful, copying = number(counts[3 * index + 1]), number(counts[3 * index + 2])
+                    if doubtful:
+                        dropped += doubtful if agrees else 0
+                        parts.append(self._verdict(each.database, agrees=agrees, joins=copying > 0))
+                held.apply(*parts)
+                # Written with the checkpoint of this very point.
+                expiries.expired, expiries.doubts = now, False
+        except BaseException:
+            expiries.expired, expiries.doubts = before
+            raise
+        return dropped
+
+    def _verdict(self, database: int, *, agrees: bool, joins: bool) -> Part:
+        if agrees:
+            requests = [encode("UNLINK", self._doubtful)]
+        elif joins:
+            requests = [
+                encode("SUNIONSTORE", self._copying, self._copying, self._doubtful),
+                encode("UNLINK", self._doubtful),
+            ]
+        else:
+            requests = [encode("RENAME", self._doubtful, self._copying)]
+        return Part(database, b"".join(requests), len(requests))
+
+    async def _finish(self, source: Reader, target: Reader, databases: list[int]) -> None:
+        """Note that no key waits any more, at a point where nothing is on its way."""
+        expiries = self._replication.expiries
+        async with self._barriers.at(source, []):
+            info = parse_info(blob(await target.call("INFO", "keyspace")))
+            requests: list[Request] = []
+            for database in keyspace(info):
+                requests.append(("SELECT", database))
+                requests += [("SCARD", name) for name in (self._expiring, self._copying, self._doubtful)]
+            counts = await target.results(requests, "looking for keys to be settled")
+            none, remembered = not any(count for count in counts if isinstance(count, int)), expiries.remembered
+        # Only now it is certain that the target was held; behind that point keys may have been put off again.
+        if none and not expiries.lacking and expiries.remembered == remembered:
+            expiries.waiting = expiries.doubts = False
+            log.info(
+                "expiries are true", settled=self._status.expiries_settled, copied=self._status.expiries_copied
+            )

@@ -1,0 +1,181 @@
+"""Asks the source twice a second where it stands, so that what still waits inside the source counts as lag."""
+
+from __future__ import annotations
+
+import anyio
+import structlog
+
+from shaker.errors import LinkError
+from shaker.flow.flow import Replication
+from shaker.model.refusals import refusal
+from shaker.model.server_info import keyspace, parse_info
+from shaker.net.backoff import Backoff
+from shaker.net.connection import Connection, ReplyError, connect
+from shaker.net.poll_interval import Looks
+from shaker.net.reconnect import credentials
+from shaker.net.reply_types import array, blob
+from shaker.net.sentinel import resolve
+from shaker.net.server_clock import ServerClock
+from shaker.net.tls import tls_context
+from shaker.settings.schema import Settings
+
+log = structlog.get_logger("shaker.source")
+
+POLL_SECONDS = 0.5
+# The answer is read within this time or the connection is made anew: lag must not hang on one lost packet.
+TIMEOUT_SECONDS = 5.0
+# Of the source's output buffer limits for replicas (hard, soft in bytes; seconds): what servers come with, and the
+# share of the lower one from which on it is worth a warning.
+DEFAULT_BUFFER_LIMITS = (256 * 1024 * 1024, 64 * 1024 * 1024, 60)
+BUFFER_SHARE = 0.5
+
+
+class SourceMonitor:
+    """Polls INFO on a connection of its own. Its failures are the source link's to report; here they only pause."""
+
+    def __init__(self, settings: Settings, replication: Replication) -> None:
+        self._settings = settings
+        self._replication = replication
+        self._status = replication.status
+        self._settle_at: tuple[str, int] | None = None  # history and offset
+        self.looks = Looks()
+        self._buffer_limits = DEFAULT_BUFFER_LIMITS
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        retry = self._settings.retry
+        backoff = Backoff(initial=retry.initial_seconds, maximum=retry.max_seconds)
+        await self._replication.source_known.wait()
+        while True:
+            try:
+                await self._poll(backoff)
+            except LinkError as error:
+                log.debug("source not asked", kind=error.kind, error=error.what)
+                seconds = backoff.next()
+                self._status.beat("monitor", within=seconds + 60.0)
+                await anyio.sleep(seconds)
+
+    async def _poll(self, backoff: Backoff) -> None:
+        endpoint = self._settings.source
+        async with connect(
+            await resolve(endpoint),
+            side="source",
+            tls=tls_context(endpoint),
+            connect_timeout=endpoint.connect_timeout_seconds,
+            timeout=TIMEOUT_SECONDS,
+        ) as connection:
+            await connection.authenticate(*credentials(endpoint))
+            await self._read_buffer_limits(connection)
+            await self._check_ping_period(connection)
+            clock = ServerClock(connection, self._status.clock)
+            while True:
+                asked = self._status.clock()
+                try:
+                    info = parse_info(blob(await connection.call("INFO")))
+                except ReplyError as error:
+                    raise refusal("source", str(error), "asking INFO") from error
+                self._status.observe_round_trip("source", self._status.clock() - asked)
+                backoff.reset()
+                self._status.beat("monitor", within=60.0)
+                self._observe(info, asked)
+                await self._read_clock(clock, info)
+                await self.looks.pause(POLL_SECONDS)
+
+    def _observe(self, info: dict[str, str], asked: float) -> None:
+        status, replication = self._status, self._replication
+        offset = info.get("master_repl_offset", "")
+        source = replication.source
+        # Behind a balancer or after a failover this connection can reach another server than the stream.
+        if source is None or info.get("run_id") != source.run_id or not offset.isdigit():
+            return
+        status.keys["source"] = sum(keyspace(info).values())
+        self._watch_buffer(info, int(offset))
+        failover = info.get("master_failover_state", "no-failover")
+        if failover == "no-failover":
+            status.reasons.pop("failover", None)
+        else:
+            status.reasons["failover"] = (
+                f"the source is in a failover ({failover}); if it waits for this worker, end it by FAILOVER ABORT"
+            )
+        if status.stream.replid != info.get("master_replid"):
+            return
+        # During a snapshot, too: what is written meanwhile is how far behind the stream begins.
+        status.observe_source_offset(max(int(offset), status.stream.received_offset), asked)
+        if replication.phase != "stream" or replication.loading:
+            self._settle_at = None  # offsets of the history before say nothing about this one
+        elif self._settings.mode == "migrate":
+            self._settle(int(offset))
+
+    def _watch_buffer(self, info: dict[str, str], offset: int) -> None:
+        """Tell before the source's buffer for this worker overflows: the source would then drop the connection."""
+        status = self._status
+        if not status.source.connected or info.get("master_replid") != status.stream.replid:
+            return
+        waiting = offset - status.stream.received_offset - status.spool_bytes
+        hard, soft, seconds = self._buffer_limits
+        limit = min(bound for bound in (hard, soft, 1 << 62) if bound)
+        if waiting <= limit * BUFFER_SHARE:
+            status.reasons.pop("source_buffer", None)
+            return
+        told = "source_buffer" in status.reasons
+        status.reasons["source_buffer"] = (
+            f"about {waiting >> 20} MiB wait in the source for this worker; above its client-output-buffer-limit "
+            f"replica {hard} {soft} {seconds} (hard, soft, seconds) it drops the connection"
+        )
+        if not told:
+            log.warning(
+                "source buffer grows",
+                waiting_bytes=waiting,
+                hard_limit_bytes=hard,
+                soft_limit_bytes=soft,
+                soft_seconds=seconds,
+                hint="raise client-output-buffer-limit replica and repl-backlog-size there, or set spool.dir",
+            )
+
+    async def _read_buffer_limits(self, connection: Connection) -> None:
+        """Ask for the limits of the source's output buffer; a user who may not ask gets the servers' defaults."""
+        self._buffer_limits = DEFAULT_BUFFER_LIMITS
+        try:
+            reply = array(await connection.call("CONFIG", "GET", "client-output-buffer-limit"))
+            words = blob(reply[1]).decode("ascii", "replace").split()
+            at = next(index for index, word in enumerate(words) if word in ("slave", "replica"))
+            self._buffer_limits = (int(words[at + 1]), int(words[at + 2]), int(words[at + 3]))
+        except (ReplyError, IndexError, ValueError, StopIteration):
+            log.debug("output buffer limits not told")
+
+    async def _check_ping_period(self, connection: Connection) -> None:
+        """Warn of a timeout that a source with nothing to say reaches: it says so much only once a period."""
+        timeout = self._settings.source.timeout_seconds
+        try:
+            reply = array(await connection.call("CONFIG", "GET", "repl-ping-replica-period"))
+            period = int(blob(reply[1]))
+        except (ReplyError, IndexError, ValueError):
+            log.debug("ping period not told")
+            return
+        if timeout <= period:
+            log.warning(
+                "source timeout too short",
+                timeout_seconds=timeout,
+                ping_seconds=period,
+                hint="an idle source is taken for lost again and again: raise source.timeout_seconds "
+                f"(SHAKER_SOURCE__TIMEOUT_SECONDS) above {period}, better to {3 * period}, or lower "
+                "repl-ping-replica-period there",
+            )
+
+    async def _read_clock(self, clock: ServerClock, info: dict[str, str]) -> None:
+        source = self._replication.source
+        if source is not None and info.get("run_id") == source.run_id:
+            self._status.clock_offsets["source"] = await clock.offset()
+
+    def _settle(self, offset: int) -> None:
+        """Finish once all that the source had written when it was first asked in the stream is applied."""
+        replid = self._status.stream.replid
+        if self._settle_at is None or self._settle_at[0] != replid:
+            self._settle_at = (replid, offset)
+            log.info("settling", offset=offset)
+        replication = self._replication
+        # The copy is not complete while it holds keys that the source does not have, or expiries of the worker's.
+        if self._status.stream.applied_offset >= self._settle_at[1] and not replication.sweep:
+            replication.settling = True
+            if not replication.expiries.waiting and not replication.unconfirmed.pending:
+                replication.finished.set()

@@ -1,0 +1,153 @@
+"""Asks the target every second whether it evicts keys, what it has expired by itself, and what its clock says."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import anyio
+import structlog
+
+from shaker.apply.expired import ExpiredKeys
+from shaker.apply.records import (
+    Fence,
+    checkpoint_key,
+    copying_key,
+    doubtful_key,
+    expiring_key,
+    fence_key,
+    stale_key,
+)
+from shaker.errors import LinkError, counted
+from shaker.flow.flow import Replication
+from shaker.model.refusals import refusal
+from shaker.model.server_info import keyspace, parse_info
+from shaker.net.backoff import Backoff
+from shaker.net.client import Reader, Request, open_reader
+from shaker.net.connection import ReplyError
+from shaker.net.poll_interval import Looks
+from shaker.net.reply_types import blob, number, record
+from shaker.net.server_clock import ServerClock
+from shaker.settings.schema import Settings
+
+log = structlog.get_logger("shaker.target")
+
+POLL_SECONDS: Final = 1.0
+OWN_KEYS: Final = (fence_key, checkpoint_key, stale_key, expiring_key, copying_key, doubtful_key)
+# Policies that may delete keys of the replication (server file src/config.c, maxmemory_policy_enum).
+EVICTING: Final = ("volatile-", "allkeys-")
+
+
+class TargetMonitor:
+    """Polls INFO and TIME on a connection that only reads. Its failures are the target link's to report."""
+
+    def __init__(self, settings: Settings, replication: Replication) -> None:
+        self._settings = settings
+        self._status = replication.status
+        self._replication = replication
+        self._policy = ""
+        self._seen: int | None = None  # evicted_keys as the target told last
+        self._full_syncs = 0
+        self._cleared = 0  # of the evicted keys counted, those that a full synchronisation brought back
+        self._skewed = False
+        self.looks = Looks()
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        retry = self._settings.retry
+        backoff = Backoff(initial=retry.initial_seconds, maximum=max(retry.max_seconds, POLL_SECONDS))
+        await self._replication.target_ready.wait()
+        while True:
+            try:
+                await self._poll(backoff)
+            except LinkError as error:
+                log.debug("target not asked", kind=error.kind, error=error.what)
+                seconds = backoff.next()
+                self._status.beat("target_monitor", within=seconds + 60.0)
+                await anyio.sleep(seconds)
+
+    async def _poll(self, backoff: Backoff) -> None:
+        async with open_reader(self._settings.target) as target:
+            clock = ServerClock(target, self._status.clock)
+            while True:
+                late, asked = self._replication.late, self._status.clock()
+                try:
+                    info = parse_info(blob(await target.call("INFO")))
+                except ReplyError as error:
+                    raise refusal("target", str(error), "asking INFO") from error
+                # Behind a balancer or after a failover this connection can reach another server than the writes.
+                if info.get("run_id") == self._replication.target_run_id:
+                    self._status.observe_round_trip("target", self._status.clock() - asked)
+                    self._replication.observe_expired(late, ExpiredKeys.of(info))
+                    self._observe(info)
+                    await self._check_records(target, sum(keyspace(info).values()))
+                    self._status.clock_offsets["target"] = await clock.offset()
+                    self._watch_clocks()
+                backoff.reset()
+                self._status.beat("target_monitor", within=60.0)
+                await self.looks.pause(POLL_SECONDS)
+
+    def _observe(self, info: dict[str, str]) -> None:
+        status = self._status
+        policy, evicted = info.get("maxmemory_policy", ""), info.get("evicted_keys", "")
+        if policy != self._policy:
+            self._policy = policy
+            if policy.startswith(EVICTING):
+                log.warning(
+                    "target may evict keys",
+                    policy=policy,
+                    maxmemory_bytes=info.get("maxmemory", ""),
+                    hint="set maxmemory-policy noeviction there: what it evicts is missing until a full resync",
+                )
+        if not evicted.isdigit():
+            return
+        now, before = int(evicted), self._seen
+        self._seen = now
+        if status.full_syncs != self._full_syncs:
+            # Whatever was evicted before has come again; what was since the last look may have been after it.
+            self._full_syncs = status.full_syncs
+            self._cleared = status.evicted_keys
+        if before is not None:
+            # Below what it was, it counts from 0 again: CONFIG RESETSTAT, or a new run.
+            status.evicted_keys += now - before if now >= before else now
+        gone = status.evicted_keys - self._cleared
+        if gone:
+            status.reasons["eviction"] = (
+                f"the target has evicted {counted(gone, 'key')} since this worker began (maxmemory-policy {policy}), "
+                "which it lacks now: raise its maxmemory, then copy again (docs/operations.md)"
+            )
+        else:
+            status.reasons.pop("eviction", None)
+
+    async def _check_records(self, target: Reader, keys: int) -> None:
+        """Have the target link notice, while it writes nothing, that somebody else took or replaced its records.
+
+        `keys` is how many the target holds, the records among them.
+        """
+        replication, name = self._replication, self._settings.name
+        fence, written = replication.fence, replication.checkpoint is not None
+        requests: list[Request] = [
+            ("HGETALL", fence_key(name)),
+            ("EXISTS", checkpoint_key(name)),
+            ("EXISTS", *(key(name) for key in OWN_KEYS)),
+        ]
+        found, exists, own = await target.results(requests, "reading the worker's records")
+        self._status.keys["target"] = max(0, keys - number(own))
+        if replication.fence is fence and (Fence.parse(record(found)) != fence or (written and not exists)):
+            replication.records_gone.set()
+
+    def _watch_clocks(self) -> None:
+        """Warn once for each time that the clocks come to differ by more than the setting allows."""
+        skew, limit = self._status.clock_skew_seconds, self._settings.expiry.max_clock_skew_seconds
+        if skew is None:
+            return
+        skewed = abs(skew) > limit
+        if skewed and not self._skewed:
+            log.warning(
+                "clocks differ",
+                clock_skew_seconds=round(skew, 3),
+                max_clock_skew_seconds=limit,
+                effect="the target expires keys by its own clock: too early where it is ahead of the source's, "
+                "too late where it is behind",
+                hint="keep the clocks of both servers in step",
+            )
+        self._skewed = skewed

@@ -1,0 +1,1 @@
+"""Nouns that every room speaks in: no behaviour beyond their own parts, and no I/O."""

@@ -1,0 +1,187 @@
+"""What flows from the source to the target: immutable nouns, no behaviour.
+
+Offsets are bytes of the source's replication history `replid`; databases are numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from shaker.model.entries import Entries, LargeEntry, LargePiece
+
+# What a part and a command that is left out take beside their bytes (CPython 3.11, with what is sent of them).
+PART_BYTES = 384
+LEFT_OUT_BYTES = 640
+
+
+class Part(NamedTuple):
+    """A run of commands as they came, for one database.
+
+    With a `label`, a fragment of one huge command instead, which the label names: its name and its first key. It
+    counts as a command with its last fragment. `longest` is the length of the longest argument that begins in a
+    fragment, in bytes; `reserved`: it names a record of a worker, so that the command must not take effect.
+    `expiries` tells which commands may be in it, by the bits of `shaker.rules.expiry`. `head` is what each of
+    them lacks at its beginning; empty where they are whole.
+    """
+
+    database: int
+    data: bytes
+    commands: int
+    label: tuple[bytes, bytes | None] | None = None
+    expiries: int = 0
+    head: bytes = b""
+    longest: int = 0
+    reserved: bool = False
+
+
+class Records(NamedTuple):
+    """What a batch does to the worker's own records in the target's database 0: they have to be written anew.
+
+    `moved_to` is the database in which SWAPDB left the old ones, None where they were only deleted.
+    """
+
+    moved_to: int | None
+
+
+class Batch(NamedTuple):
+    """Commands of the stream that are applied together or not at all, and where the stream stands behind them.
+
+    Without parts it has no effect and only moves the offset (PING) or the selected database (SELECT). With `more`
+    it is the beginning of something too large to hold: what follows up to the first batch without `more` is applied
+    with it, and only there the stream stands at `end_offset`.
+    """
+
+    parts: tuple[Part, ...]
+    commands: int
+    size: int
+    replid: str
+    end_offset: int
+    database: int
+    records: Records | None = None
+    more: bool = False
+    persist: bool = False  # the position itself must reach the target soon: a new replication id
+    rejected: tuple[bytes, ...] = ()  # commands left out because they would write to the worker's records
+    skipped: int = 0  # commands left out because they are another worker's records, not data
+    scripts: tuple[bytes, ...] = ()  # that are in the commands
+
+
+def held_bytes(parts: Sequence[Part], left_out: int = 0) -> int:
+    """Return what `parts` of a batch, and so many commands that are left out of it, take of the worker's memory."""
+    return sum(len(part.data) for part in parts) + PART_BYTES * len(parts) + LEFT_OUT_BYTES * left_out
+
+
+class Reviewed(NamedTuple):
+    """A batch from before the offset to go on from: it has taken effect already and is not to be applied."""
+
+    batch: Batch
+
+
+class ReviewEnd(NamedTuple):
+    """The stream stands at the offset to go on from; `database` is selected there by what was read, -1 unknown."""
+
+    database: int
+
+
+class FullSync(NamedTuple):
+    """The source begins a snapshot of history `replid` at `offset`."""
+
+    replid: str
+    offset: int
+
+
+class Continued(NamedTuple):
+    """The source goes on where it was asked to, under `replid`."""
+
+    replid: str
+
+
+class RecordWritten(NamedTuple):
+    """Another worker writes its checkpoint on the source: its key, and field and value in turn."""
+
+    key: bytes
+    fields: tuple[bytes, ...]
+
+
+class SnapshotSize(NamedTuple):
+    """The length of the snapshot in bytes; 0 when the source does not know it (diskless)."""
+
+    size: int
+
+
+class KeyCount(NamedTuple):
+    """How many keys the source announced for one database of the snapshot."""
+
+    keys: int
+
+
+class SnapshotLibrary(NamedTuple):
+    """A function library of the snapshot."""
+
+    code: bytes
+
+
+class SnapshotScript(NamedTuple):
+    """A Lua script that the source keeps for EVALSHA: its stream may name it by its digest alone."""
+
+    body: bytes
+
+
+class SnapshotLoss(NamedTuple):
+    """Data of the snapshot that no command can carry: what kind it is and whose."""
+
+    kind: str
+    name: str
+
+
+class SnapshotEnd(NamedTuple):
+    """The snapshot is complete and its checksum right; the stream goes on at `offset` with `database` selected."""
+
+    replid: str
+    offset: int
+    database: int
+
+
+class AckRequested(NamedTuple):
+    """The source asked for the applied offset (REPLCONF GETACK); it counts as answered from `offset` on."""
+
+    offset: int
+
+
+class CutReached(NamedTuple):
+    """The stream is cut at `offset`, the `wanted` one or right behind the EXEC that follows it.
+
+    Not `clean`: in the middle of a command or a transaction there.
+    """
+
+    offset: int
+    wanted: int
+    clean: bool
+
+
+class Introduced(NamedTuple):
+    """The source has answered the handshake; `info` is its INFO, parsed. PSYNC comes next."""
+
+    info: dict[str, str]
+
+
+Event = (
+    Batch
+    | Reviewed
+    | ReviewEnd
+    | FullSync
+    | Continued
+    | RecordWritten
+    | SnapshotSize
+    | KeyCount
+    | Entries
+    | LargeEntry
+    | LargePiece
+    | SnapshotLibrary
+    | SnapshotScript
+    | SnapshotLoss
+    | SnapshotEnd
+    | AckRequested
+    | CutReached
+    | Introduced
+)

@@ -1,0 +1,201 @@
+"""Attempts to connect, of one side: logged, counted, spaced out."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final, Protocol
+
+import anyio
+import structlog
+
+from shaker.errors import AccessError, GivenUpError, LinkError, ServerBusyError, SettingsError
+from shaker.net.backoff import Backoff
+from shaker.net.connection import Connection, connect
+from shaker.net.sentinel import resolve
+from shaker.net.tls import tls_context
+from shaker.settings.endpoints import Endpoint
+from shaker.settings.schema import Settings
+from shaker.watch.status import Status
+
+# How long a link has to last before its loss is a first one again: one that works and ends at once, time after
+# time, must not be made anew hundreds of times a second.
+STEADY_SECONDS: Final = 1.0
+# From this failure in a row at the same place on, `/readyz` names it.
+STUCK_FAILURES: Final = 3
+
+
+class Progress(Protocol):
+    """How far the replication is: tells a fault that passes from one that returns at the same place."""
+
+    @property
+    def steps(self) -> int:
+        """Number of steps forward so far."""
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether all received data are applied."""
+
+
+class Attempts:
+    """What is remembered from one attempt of a side to the next."""
+
+    def __init__(self, settings: Settings, side: str, status: Status, progress: Progress) -> None:
+        self._settings = settings
+        self.side = side
+        self.status = status
+        self.log = structlog.get_logger(f"shaker.{side}")
+        self.number = 0
+        self.behind = 0
+        self._progress = progress
+        self._steps = 0  # of progress, when the side last failed
+        self._failures = 0  # in a row without progress
+        self._failing_since = 0.0
+        self._connected_before = False
+        self._connected = False
+        self._fresh = False
+        self._began = 0.0
+        self._works_since: float | None = None
+        self._waited = 0.0
+        self._backoff = Backoff(initial=settings.retry.initial_seconds, maximum=settings.retry.max_seconds)
+
+    def begin(self) -> None:
+        """Count an attempt, and let go of what the one before held."""
+        # Its tasks, errors and tracebacks hold one another, and with them up to a window of bytes: few objects, so
+        # that the collector would come to them only after many lost connections.
+        gc.collect()
+        self.number += 1
+        self._fresh = True
+        self._connected = False
+        self._began = self.status.clock()
+
+    def connected(self) -> None:
+        """Record that there is a connection: a failure from here on is about what goes over it."""
+        self._connected = True
+
+    def succeeded(self) -> None:
+        """Record that the connection does its work: if it lasts, the next failure is a first one again."""
+        if not self._fresh:
+            return
+        self._fresh = False
+        if self._connected_before:
+            self.status.reconnects[self.side] += 1
+        self._connected_before = True
+        self.number = 0
+        self._works_since = self.status.clock()
+
+    def refresh(self) -> None:
+        """Forget the failures once there is progress, or nothing left to do and a link that lasts."""
+        if self._failures and (self._progress.steps != self._steps or self._rests()):
+            self._forget()
+
+    def _rests(self) -> bool:
+        since = self._works_since
+        return self._progress.at_rest and since is not None and self.status.clock() - since >= STEADY_SECONDS
+
+    def _forget(self) -> None:
+        self._failures = 0
+        self.status.reasons.pop(f"stuck_{self.side}", None)
+
+    async def failed(self, error: LinkError, *, give_up: Callable[[], bool]) -> bool:
+        """Count and log a failure and wait before the next attempt; False when there is to be none.
+
+        Raises the error where trying again cannot help outside of follow mode, such as wrong credentials, and
+        GivenUpError where such a mode made no progress for `give_up_after_seconds`.
+        """
+        if give_up():
+            return False
+        idle = error.kind == "idle"  # nothing was under way, and nothing is lost
+        if not idle:
+            self.status.count_error(self.side, error.kind, str(error))
+        one_off = self._settings.mode != "follow"
+        if isinstance(error, AccessError) and one_off:
+            raise error
+        seconds = self._wait(error)
+        self.log.log(
+            logging.INFO if idle else logging.WARNING,
+            "idle link closed" if idle else "link failed",
+            side=self.side,
+            kind=error.kind,
+            error=error.what,
+            hint=error.hint or None,
+            seconds=round(self.status.clock() - self._began, 4),
+            failures=self._failures,
+            next_try_seconds=round(seconds, 3),
+        )
+        if one_off:
+            seconds = min(seconds, self._patience(error))
+        self.status.beat(self.side, within=seconds + 60.0)
+        await anyio.sleep(seconds)
+        return not give_up()
+
+    def _wait(self, error: LinkError) -> float:
+        """Return the seconds to wait: longer and longer where there is no progress from one failure to the next."""
+        retry, now = self._settings.retry, self.status.clock()
+        steps, rests, since = self._progress.steps, self._rests(), self._works_since
+        self._works_since = None
+        further = steps != self._steps
+        if further or rests:
+            self._forget()
+            if since is not None and now - since >= max(STEADY_SECONDS, self._waited):
+                self._backoff.reset()
+        self._steps = steps
+        if not self._failures:
+            self._failing_since = now
+        self._failures += 1
+        if self._failures >= STUCK_FAILURES:
+            self.status.reasons[f"stuck_{self.side}"] = (
+                f"the {self.side} link has failed {self._failures} times in a row without progress; "
+                f"last error: {error}"
+            )
+        if error.kind == "rejected" and further:
+            self._waited = 0.0  # the connection was dropped to make use of what it taught
+        elif isinstance(error, AccessError):
+            self._waited = retry.access_seconds
+        else:
+            waits = isinstance(error, ServerBusyError) or not self._connected
+            self._waited = self._backoff.next(None if waits else max(retry.max_seconds, retry.stuck_seconds))
+        return self._waited
+
+    def _patience(self, error: LinkError) -> float:
+        """Return for how many seconds a one-off mode goes on trying; raises GivenUpError when that is over."""
+        limit = self._settings.give_up_after_seconds
+        left = self._failing_since + limit - self.status.clock()
+        if left <= 0:
+            raise GivenUpError(
+                f"no progress for {limit:g} s (give_up_after_seconds): {error.what}", hint=error.hint
+            ) from error
+        return left
+
+
+def credentials(endpoint: Endpoint) -> tuple[str | None, str | None]:
+    """Return username and password as they are now; raises AccessError for a password file that cannot be read."""
+    try:
+        return endpoint.credentials()
+    except SettingsError as error:
+        raise AccessError(error.what, hint=error.hint) from error
+
+
+@asynccontextmanager
+async def open_connection(endpoint: Endpoint, side: str, attempts: Attempts) -> AsyncIterator[Connection]:
+    """Open a connection to `endpoint`, with each attempt and its outcome logged."""
+    status = attempts.status
+    attempts.begin()
+    # Whatever the limits are set to: a server that does not answer is no reason to restart the worker.
+    status.beat(side, within=endpoint.connect_timeout_seconds + endpoint.timeout_seconds + 60.0)
+    started = status.clock()
+    attempts.log.info("connecting", side=side, address=endpoint.address.text, attempt=attempts.number)
+    address = await resolve(endpoint)
+    (status.source if side == "source" else status.target).address = address.text
+    async with connect(
+        address,
+        side=side,
+        tls=tls_context(endpoint),
+        connect_timeout=endpoint.connect_timeout_seconds,
+        timeout=endpoint.timeout_seconds,
+    ) as connection:
+        attempts.connected()
+        attempts.log.info("connected", side=side, address=address.text, seconds=round(status.clock() - started, 4))
+        yield connection

@@ -1,0 +1,112 @@
+"""Asking Sentinels where the primary is, at every connect and while connected (redis.io/docs: Sentinel clients)."""
+
+from __future__ import annotations
+
+import anyio
+import structlog
+
+from shaker.errors import AccessError, LinkError, SettingsError, quoted
+from shaker.net.connection import ReplyError, connect
+from shaker.net.reply_types import array, blob, number
+from shaker.net.tls import tls_context
+from shaker.settings.endpoints import Endpoint
+from shaker.settings.url import SENTINEL_SCHEMES, Address
+
+log = structlog.get_logger("shaker.sentinel")
+
+# A Sentinel that does not answer within this time is passed over for the next one.
+TIMEOUT_SECONDS = 2.0
+# How often a connected link asks whether the primary is still the one it is connected to.
+FOLLOW_SECONDS = 2.0
+
+
+async def resolve(endpoint: Endpoint) -> Address:
+    """Return the address to connect to now: the URL's own, or the primary that the first Sentinel to answer names.
+
+    Raises LinkError naming what each Sentinel failed by, AccessError when they refuse the credentials or do not
+    know the service.
+    """
+    address = endpoint.address
+    if address.scheme not in SENTINEL_SCHEMES:
+        return address
+    failures: list[LinkError] = []
+    for host, port in address.nodes:
+        node = _plain(address, host, port)
+        try:
+            return await _ask(node, endpoint)
+        except LinkError as failure:
+            failures.append(failure)
+    refused = next((failure for failure in failures if isinstance(failure, AccessError)), None)
+    if refused is not None:
+        raise refused
+    hints = {failure.hint for failure in failures if failure.kind == "tls"}
+    raise LinkError(
+        f"no Sentinel names the primary of {quoted(address.service)}: "
+        + "; ".join(failure.what for failure in failures),
+        hint=hints.pop() if hints else f"are the Sentinels of {endpoint.side}.url up?",
+        kind="sentinel",
+    )
+
+
+async def _ask(node: Address, endpoint: Endpoint) -> Address:
+    service = endpoint.address.service
+    async with connect(
+        # The settings that an error names are those of the side: the Sentinels share its TLS.
+        node,
+        side=endpoint.side,
+        tls=tls_context(endpoint),
+        connect_timeout=TIMEOUT_SECONDS,
+        timeout=TIMEOUT_SECONDS,
+    ) as connection:
+        try:
+            username, password = _credentials(endpoint)
+            if password is not None:
+                await connection.call("AUTH", *([username] if username else []), password)
+            reply = await connection.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
+        except ReplyError as error:
+            raise AccessError(
+                # Where AUTH is not known its arguments are quoted.
+                f"the Sentinel {node.text} refuses: {str(error).partition(', with args')[0]}",
+                hint=f"set {endpoint.side}.sentinel.username and {endpoint.side}.sentinel.password",
+            ) from error
+    if reply is None:
+        raise AccessError(
+            f"the Sentinel {node.text} knows no service {quoted(service)}",
+            hint=f"is the name in {endpoint.side}.url right?",
+        )
+    host, port = array(reply, 2)
+    return _plain(endpoint.address, blob(host).decode("utf-8", "replace"), number(port))
+
+
+def _credentials(endpoint: Endpoint) -> tuple[str | None, str | None]:
+    """Return username and password for the Sentinels; raises AccessError for a file that cannot be read."""
+    try:
+        return endpoint.sentinel_credentials()
+    except SettingsError as error:
+        raise AccessError(error.what, hint=error.hint) from error
+
+
+def _plain(address: Address, host: str, port: int) -> Address:
+    """Return the address of one server that `address` led to."""
+    return Address("rediss" if address.tls else "redis", host, port, nodes=((host, port),))
+
+
+async def follow(endpoint: Endpoint, connected: Address) -> None:
+    """Watch the Sentinels of `endpoint`; raise LinkError once they name another primary than `connected`.
+
+    Never returns. Sentinels that cannot be asked change nothing: the connection itself tells whether it works.
+    """
+    if endpoint.address.scheme not in SENTINEL_SCHEMES:
+        await anyio.sleep_forever()
+    while True:
+        await anyio.sleep(FOLLOW_SECONDS)
+        try:
+            address = await resolve(endpoint)
+        except LinkError as error:
+            log.debug("sentinels not asked", side=endpoint.side, error=error.what)
+            continue
+        if address != connected:
+            raise LinkError(
+                f"the primary of {quoted(endpoint.address.service)} moved from {connected.text} to {address.text}",
+                kind="moved",
+            )

@@ -1,0 +1,368 @@
+"""The worker's side of one replication connection, without I/O (server file src/replication.c, syncCommand).
+
+Bytes of the source go in by `receive_data`, which returns events; bytes for the source come out of `data_to_send`.
+Rule: everything that changes the state is a row of `TRANSITIONS`; an input that has no row is a CorruptError.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import Final
+
+from shaker.codec.rdb.reader import SnapshotReader
+from shaker.codec.resp.replies import encode
+from shaker.errors import CorruptError, LinkError, RefusedError, quoted
+from shaker.model.batch import (
+    Continued,
+    CutReached,
+    Event,
+    FullSync,
+    Introduced,
+    SnapshotEnd,
+    SnapshotSize,
+)
+from shaker.model.refusals import refusal
+from shaker.model.server_info import parse_info
+from shaker.psync.batches import StreamAssembler
+from shaker.psync.divided import DividedStream
+from shaker.psync.snapshot import SnapshotContents
+from shaker.rules.command_table import CommandTable
+
+# The newest Valkey whose snapshots are known. From 9 on Valkey writes for the version that a replica announces, and
+# fails at what that one cannot hold: expiries of hash fields (server file src/replication.c, REPLCONF version).
+KNOWN_VALKEY: Final = "9.0.0"
+MARK_SIZE: Final = 40  # bytes of the random mark that ends a diskless snapshot (CONFIG_RUN_ID_SIZE)
+MAX_LINE: Final = 64 * 1024
+MAX_INFO: Final = 1024 * 1024  # INFO of a busy server is about 10 KB
+
+
+class ReplicaState(Enum):
+    """Where the conversation with the source stands."""
+
+    NEW = "new"
+    AUTHENTICATING = "authenticating"
+    INSPECTING = "inspecting"
+    ANNOUNCING = "announcing"
+    OFFERING = "offering"
+    READY = "ready"
+    REQUESTING = "requesting"
+    PREPARING = "preparing"
+    LOADING = "loading"
+    MARK = "mark"
+    STREAMING = "streaming"
+
+
+class Input(Enum):
+    """What can happen to the conversation."""
+
+    START = "start"
+    START_WITH_PASSWORD = "start with password"  # noqa: S105 - not a password
+    OK = "+OK"
+    INFO = "info"
+    REQUEST = "request"
+    FULLRESYNC = "+FULLRESYNC"
+    CONTINUE = "+CONTINUE"
+    SIZED = "$<length>"
+    MARKED = "$EOF:<mark>"
+    END = "end of the snapshot"
+    END_MARKED = "end of the snapshot, mark expected"
+
+
+S, I = ReplicaState, Input  # noqa: E741 - short for the table below
+TRANSITIONS: Final[dict[tuple[ReplicaState, Input], ReplicaState]] = {
+    (S.NEW, I.START): S.INSPECTING,
+    (S.NEW, I.START_WITH_PASSWORD): S.AUTHENTICATING,
+    (S.AUTHENTICATING, I.OK): S.INSPECTING,
+    (S.INSPECTING, I.INFO): S.ANNOUNCING,
+    (S.ANNOUNCING, I.OK): S.OFFERING,
+    (S.OFFERING, I.OK): S.READY,
+    (S.READY, I.REQUEST): S.REQUESTING,
+    (S.REQUESTING, I.FULLRESYNC): S.PREPARING,
+    (S.REQUESTING, I.CONTINUE): S.STREAMING,
+    (S.PREPARING, I.SIZED): S.LOADING,
+    (S.PREPARING, I.MARKED): S.LOADING,
+    (S.LOADING, I.END): S.STREAMING,
+    (S.LOADING, I.END_MARKED): S.MARK,
+    (S.MARK, I.END): S.STREAMING,
+}
+del S, I
+
+_FULLRESYNC = re.compile(rb"\+FULLRESYNC ([0-9a-fA-F]{40}) (\d{1,19})")
+_CONTINUE = re.compile(rb"\+CONTINUE(?: ([0-9a-fA-F]{40}))?\s*")
+
+
+class ReplicaSession:
+    """One conversation with the source, from the first byte to the stream.
+
+    `username` and `password` authenticate; `max_value` bounds, in bytes, what must be held whole: a value of the
+    snapshot, a command of the stream. Strings, commands and transactions above `pass_above` bytes come in pieces.
+    Call `start`, then after `Introduced` `request`.
+    """
+
+    def __init__(
+        self, *, username: str | None, password: str | None, max_value: int, pass_above: int | None = None
+    ) -> None:
+        self.state = ReplicaState.NEW
+        self._username = username
+        self._password = password
+        self._table = CommandTable({})
+        self._max_value = max_value
+        self._pass_above = pass_above
+        self._out = bytearray()
+        self._buffer = b""
+        self._info_left = 0
+        self._info = b""
+        self._replid = ""
+        self._offset = 0
+        self._database = 0
+        self._size = 0  # bytes of the snapshot, in the form with a length
+        self._loaded = 0  # bytes fed since the snapshot began
+        self._mark = b""
+        self._review: tuple[int, int] | None = None  # offset and database to go on from
+        self._snapshot: SnapshotReader | None = None
+        self._contents = SnapshotContents(exact=False)
+        self._stream: DividedStream | None = None
+
+    @property
+    def received_offset(self) -> int | None:
+        """Replication offset behind the last whole command received, None before the stream."""
+        return None if self._stream is None else self._stream.offset
+
+    @property
+    def snapshot_bytes(self) -> int:
+        """Bytes of the snapshot read so far."""
+        return 0 if self._snapshot is None else self._snapshot.consumed
+
+    def data_to_send(self) -> bytes:
+        """Return, once, what has to be sent to the source."""
+        out = bytes(self._out)
+        self._out.clear()
+        return out
+
+    def start(self) -> None:
+        """Begin the handshake."""
+        if self._password is None:
+            self._inspect(Input.START)
+        else:
+            self._move(Input.START_WITH_PASSWORD)
+            user = [self._username] if self._username else []
+            self._out += encode("AUTH", *user, self._password)
+
+    def request(
+        self,
+        replid: str | None,
+        offset: int,
+        database: int,
+        *,
+        table: CommandTable,
+        review: tuple[int, int] | None = None,
+    ) -> None:
+        """Ask for the stream of `replid` from behind `offset`, or with None for a snapshot.
+
+        `database` is the one selected at that offset: a source that goes on does not repeat its SELECT. `table`
+        tells the keys of the stream's commands. With `review`, an offset before the other one and the database
+        selected there (-1 unknown), what lies between the two comes as `Reviewed`, behind it `ReviewEnd`.
+        """
+        self._move(Input.REQUEST)
+        self._table = table
+        self._database = database
+        if replid is None:
+            self._out += encode("PSYNC", "?", "-1")
+        else:
+            if review is not None:
+                self._review = offset, database
+                offset, self._database = review
+            self._replid, self._offset = replid, offset
+            self._out += encode("PSYNC", replid, offset + 1)
+
+    def receive_data(self, data: bytes) -> list[Event]:
+        """Take bytes of the source; return what they mean, in order.
+
+        Raises CorruptError for bytes that cannot be, UnfaithfulError for data that cannot be replicated,
+        AccessError and ServerBusyError for what the source refuses, LinkError for what is no handshake.
+        """
+        if self._stream is not None:
+            return self._stream.feed(data)
+        events: list[Event] = []
+        if self.state is ReplicaState.LOADING:
+            self._load(data, events)
+            return events
+        self._buffer += data
+        while self._buffer and self._stream is None and self._step(events):
+            pass
+        return events
+
+    def cut(self, offset: int) -> list[Event]:
+        """Give out `CutReached` where the stream stands at `offset`, at once if it does; one cut at a time.
+
+        Outside the stream, or with an offset that was passed already, it comes at once and is not clean. An offset
+        inside a transaction means that the question for it is in the stream (Redis before 7.0): nothing but the
+        EXEC can follow, with a SELECT before it where the reading ended in another database. The cut is behind that.
+        """
+        return [CutReached(offset, offset, clean=False)] if self._stream is None else self._stream.cut(offset)
+
+    def _step(self, events: list[Event]) -> bool:
+        """Handle one piece of the buffer outside snapshot and stream; False when it is not whole yet."""
+        if self.state is ReplicaState.LOADING:
+            data, self._buffer = self._buffer, b""
+            self._load(data, events)
+            return False
+        if self.state is ReplicaState.MARK:
+            return self._end_mark(events)
+        if self.state is ReplicaState.INSPECTING and self._info_left:
+            return self._read_info(events)
+        end = self._buffer.find(b"\n")
+        if end < 0:
+            if len(self._buffer) > MAX_LINE:
+                raise CorruptError(f"the source sent a line of more than {MAX_LINE} bytes in the handshake")
+            return False
+        line, self._buffer = self._buffer[:end].rstrip(b"\r"), self._buffer[end + 1 :]
+        if line:  # a lone newline keeps the connection alive while the source prepares
+            self._line(line, events)
+        return True
+
+    def _line(self, line: bytes, events: list[Event]) -> None:
+        if line.startswith(b"-"):
+            raise self._refused(line[1:].decode("utf-8", "replace")[:256])
+        state = self.state
+        if state is ReplicaState.AUTHENTICATING:
+            self._inspect(self._accept(line))
+        elif state is ReplicaState.INSPECTING:
+            length = line[1:]
+            if not line.startswith(b"$") or not length.isdigit() or not 0 < int(length[:19]) <= MAX_INFO:
+                raise self._unexpected(line)
+            self._info_left = int(length) + 2
+        elif state is ReplicaState.ANNOUNCING:
+            self._move(self._accept(line))
+            version = ["version", KNOWN_VALKEY] if "valkey_version" in parse_info(self._info) else []
+            self._out += encode("REPLCONF", "capa", "eof", "capa", "psync2", *version)
+        elif state is ReplicaState.OFFERING:
+            self._move(self._accept(line))
+            events.append(Introduced(parse_info(self._info)))
+        elif state is ReplicaState.REQUESTING:
+            self._answered(line, events)
+        elif state is ReplicaState.PREPARING:
+            self._begin_snapshot(line, events)
+        else:
+            raise self._unexpected(line)
+
+    def _inspect(self, happened: Input) -> None:
+        self._move(happened)
+        # INFO tells who the source is before anything is asked of it, on the very connection that will stream.
+        self._out += encode("INFO")
+
+    def _read_info(self, events: list[Event]) -> bool:
+        take = self._buffer[: self._info_left]
+        self._info += take
+        self._info_left -= len(take)
+        self._buffer = self._buffer[len(take) :]
+        if self._info_left:
+            return False
+        self._move(Input.INFO)
+        # Port 0: Sentinel must find nothing there to promote, and nothing that another server answers for.
+        self._out += encode("REPLCONF", "listening-port", "0")
+        return True
+
+    def _answered(self, line: bytes, events: list[Event]) -> None:
+        if full := _FULLRESYNC.fullmatch(line):
+            self._move(Input.FULLRESYNC)
+            self._replid, self._offset = full[1].decode(), int(full[2])
+            self._database = 0  # what was selected where the request stood says nothing about the new history
+            self._review = None
+            events.append(FullSync(self._replid, self._offset))
+        elif self._replid and (going_on := _CONTINUE.fullmatch(line)):  # only where the request named a history
+            self._move(Input.CONTINUE)
+            if going_on[1]:
+                self._replid = going_on[1].decode()
+            events.append(Continued(self._replid))
+            self._begin_stream(events)
+        else:
+            raise self._unexpected(line)
+
+    def _begin_snapshot(self, line: bytes, events: list[Event]) -> None:
+        if line.startswith(b"$EOF:") and len(line) == len(b"$EOF:") + MARK_SIZE:
+            self._move(Input.MARKED)
+            self._mark = line[5:]
+        elif line.startswith(b"$") and line[1:].isdigit() and len(line) < 20:
+            self._move(Input.SIZED)
+            self._size = int(line[1:])
+        else:
+            raise self._unexpected(line)
+        self._snapshot = SnapshotReader(max_value=self._max_value, large_above=self._pass_above)
+        self._contents = SnapshotContents(exact=parse_info(self._info).get("role") == "master")
+        events.append(SnapshotSize(self._size))
+
+    def _load(self, data: bytes, events: list[Event]) -> None:
+        reader = self._snapshot
+        assert reader is not None  # the state LOADING begins with it
+        events += self._contents.translate(reader.feed(data))
+        self._loaded += len(data)
+        if not reader.done:
+            # A damaged length may ask for more: what comes behind is the stream, perhaps an idle one.
+            if not self._mark and self._loaded >= self._size:
+                raise CorruptError(
+                    f"the snapshot does not end within the {self._size} bytes that the source announced"
+                )
+            return
+        self._buffer = reader.rest()
+        if self._mark:
+            self._move(Input.END_MARKED)
+            self._end_mark(events)
+        elif reader.consumed != self._size:
+            raise CorruptError(
+                f"the snapshot ends after {reader.consumed} bytes, the source announced {self._size} bytes"
+            )
+        else:
+            self._end_snapshot(events)
+
+    def _end_mark(self, events: list[Event]) -> bool:
+        have = self._buffer[:MARK_SIZE]
+        if not self._mark.startswith(have):
+            raise CorruptError("the snapshot is not followed by the mark that the source announced")
+        if len(have) < MARK_SIZE:
+            return False
+        self._buffer = self._buffer[MARK_SIZE:]
+        self._end_snapshot(events)
+        return True
+
+    def _end_snapshot(self, events: list[Event]) -> None:
+        self._move(Input.END)
+        self._database = self._contents.database
+        events.append(SnapshotEnd(self._replid, self._offset, self._database))
+        self._begin_stream(events)
+
+    def _begin_stream(self, events: list[Event]) -> None:
+        assembler = StreamAssembler(
+            replid=self._replid,
+            offset=self._offset,
+            database=self._database,
+            table=self._table,
+            max_transaction=self._max_value,
+            pass_above=self._pass_above,
+        )
+        self._stream = DividedStream(assembler, self._review)
+        rest, self._buffer = self._buffer, b""
+        if rest:
+            events.extend(self._stream.feed(rest))
+
+    def _move(self, happened: Input) -> None:
+        following = TRANSITIONS.get((self.state, happened))
+        if following is None:
+            raise CorruptError(f"the source sent {happened.value} while the handshake was {self.state.value}")
+        self.state = following
+
+    def _accept(self, line: bytes) -> Input:
+        if line != b"+OK":
+            raise self._unexpected(line)
+        return Input.OK
+
+    def _unexpected(self, line: bytes) -> LinkError:
+        return LinkError(
+            f"the source answered {quoted(line, 64)} while the handshake was {self.state.value}",
+            hint="is source.url (SHAKER_SOURCE__URL) the address of a Redis or Valkey?",
+            kind="protocol",
+        )
+
+    def _refused(self, text: str) -> LinkError | RefusedError:
+        return refusal("source", text, self.state.value)

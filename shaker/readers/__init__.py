@@ -1,0 +1,1 @@
+"""Where data comes from: each reader puts batches into a flow."""

@@ -1,0 +1,56 @@
+"""Acknowledgements to the source: what is applied on the target, and before that, that the worker is alive."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import anyio
+
+from shaker.flow.flow import Replication
+from shaker.net.connection import Connection
+from shaker.psync.session import ReplicaSession, ReplicaState
+
+ACK_SECONDS: Final = 1.0
+# A diskless source holds its stream back until the first acknowledgement behind the snapshot, and can overlook
+# one that comes right away: for a second they come this often.
+EAGER_ACK_SECONDS: Final = 0.05
+EAGER_ACKS: Final = 20
+
+
+class Acknowledgements:
+    """Those of one connection to the source."""
+
+    def __init__(self, replication: Replication, connection: Connection, session: ReplicaSession) -> None:
+        self._replication = replication
+        self._connection = connection
+        self._session = session
+        self._eager = 0
+
+    def hurry(self) -> None:
+        """Acknowledge often from now on, for a second: the snapshot has ended."""
+        self._eager = EAGER_ACKS
+        self._replication.ack.set()
+
+    async def run(self) -> None:
+        """Acknowledge every second, and at once when asked and when what was asked for is applied."""
+        while True:
+            eager = self._eager > 0 and self._session.state is ReplicaState.STREAMING
+            self._eager -= eager
+            with anyio.move_on_after(EAGER_ACK_SECONDS if eager else ACK_SECONDS):
+                await self._replication.ack.wait()
+            self._replication.status.beat("source")
+            await self.send()
+
+    async def send(self) -> None:
+        """Tell the source what is applied on the target; while a snapshot is loaded, that the worker is alive."""
+        state = self._session.state
+        if state in (ReplicaState.PREPARING, ReplicaState.LOADING, ReplicaState.MARK):
+            await self._connection.send(b"\n")
+        elif state is ReplicaState.STREAMING:
+            await self._connection.send(ack(self._replication.acknowledged_offset))
+
+
+def ack(offset: int) -> bytes:
+    """Return the request by which a replica acknowledges `offset`."""
+    number = b"%d" % offset
+    return b"*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n$%d\r\n%b\r\n" % (len(number), number)

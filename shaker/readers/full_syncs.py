@@ -1,0 +1,129 @@
+"""Before a full sync: it has to be its turn, and must not erase a target that the source cannot fill again.
+
+Each makes the source fork and send everything it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import anyio
+import structlog
+
+from shaker.checks.circles import SCAN_SECONDS, refuse_loop, scan
+from shaker.checks.deletions import check_flush
+from shaker.errors import HeldError, LinkError
+from shaker.flow.flow import Replication
+from shaker.model.position import Resume
+from shaker.settings.schema import Settings
+
+log = structlog.get_logger("shaker.source")
+
+# How often it is looked whether a partial sync will do by now.
+LOOK_SECONDS: Final = 0.5
+
+
+class FullSyncs:
+    """Remembers when this process last began a full sync. A restart of the process forgets it.
+
+    Supervisors space out restarts by themselves (Kubernetes: from 10 s up to 5 min).
+    """
+
+    def __init__(self, settings: Settings, replication: Replication) -> None:
+        self._settings = settings
+        self._replication = replication
+        self._seconds = settings.retry.full_sync_seconds
+        self._status = replication.status
+        self._began: float | None = None
+        self._checked = False  # the next one may flush
+        self._held = False  # a flush is held
+
+    def begun(self) -> None:
+        """Record that the source has begun a full sync; raises LinkError for one that must not flush yet."""
+        self._began = self._status.clock()
+        checked, self._checked = self._checked, False
+        if self.flushes and not checked:
+            self._replication.resume = None
+            raise LinkError("the source begins a full sync that its INFO did not announce: it has to wait its turn")
+
+    @property
+    def flushes(self) -> bool:
+        """Whether a snapshot begins with emptying the target."""
+        target = self._settings.target
+        return (target.stale_keys if self._replication.ours else target.on_existing) == "flush"
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long the source is not to be asked for another one; 0 when it may be."""
+        if self._began is None:
+            return 0.0
+        return max(0.0, self._began + self._seconds - self._status.clock())
+
+    async def turn(self, info: dict[str, str]) -> None:
+        """Return when the source, whose INFO is `info`, may be asked: at once where it goes on.
+
+        Raises HeldError where the target is to be flushed and the source has too little to fill it again,
+        RefusedError where the source gets its data from the target.
+        """
+        await self._wait(info)
+        if self._needed(info) and self.flushes:
+            await self._check_flush(info)
+        elif self._held:
+            self._held, self._status.deletions_held = False, ""
+
+    def _needed(self, info: Mapping[str, str]) -> bool:
+        resume = self._replication.resume
+        return resume is None or not continues(info, resume)
+
+    async def _wait(self, info: Mapping[str, str]) -> None:
+        status, told = self._status, False
+        try:
+            while self._needed(info) and (left := self.wait_seconds):
+                status.reasons["full_sync"] = (
+                    f"a full sync is due and begins in {left:.0f} s: full syncs of the source are at least "
+                    f"{self._seconds:g} s apart (retry.full_sync_seconds)"
+                )
+                if not told:
+                    told = True
+                    log.warning(
+                        "full sync waits",
+                        seconds=round(left, 3),
+                        hint="retry.full_sync_seconds is the minimum time between two full syncs of the source",
+                    )
+                status.beat("source", within=60.0)
+                await anyio.sleep(min(left, LOOK_SECONDS))
+        finally:
+            status.reasons.pop("full_sync", None)
+
+    async def _check_flush(self, info: dict[str, str]) -> None:
+        replication, status = self._replication, self._status
+        status.beat("source", within=SCAN_SECONDS + 60.0)
+        records = await scan(self._settings, replication)
+        refuse_loop(self._settings, replication, streams=False)
+        try:
+            await check_flush(self._settings, info, first=not replication.ours, records=records)
+        except HeldError as error:
+            self._held, status.deletions_held = True, str(error)
+            raise
+        self._held, status.deletions_held = False, ""
+        self._checked = True
+
+
+def continues(info: Mapping[str, str], resume: Resume) -> bool:
+    """Whether a source goes on behind `resume`, by its INFO (src/replication.c, masterTryPartialResync).
+
+    True as well where INFO does not tell: then only asking does.
+    """
+    names = ("repl_backlog_active", "repl_backlog_first_byte_offset", "repl_backlog_histlen")
+    fields = [info.get(name, "") for name in names]
+    if "master_replid" not in info or not all(field.isdigit() for field in fields):
+        return True
+    active, first, length = map(int, fields)
+    wanted = resume.offset + 1
+    if resume.replid == info["master_replid"]:
+        known = True
+    else:
+        until = info.get("second_repl_offset", "")
+        known = resume.replid == info.get("master_replid2") and until.isdigit() and wanted <= int(until)
+    return known and bool(active) and first <= wanted <= first + length

@@ -1,0 +1,78 @@
+"""The beginning of each connection to the source: the handshake, and whether this server can be the source."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shaker.checks.circles import look, refuse_loop
+from shaker.checks.same_dataset import check_distinct
+from shaker.errors import LinkError, RefusedError, ServerBusyError
+from shaker.flow.flow import Replication
+from shaker.model.batch import Introduced
+from shaker.model.server_info import SourceIdentity, server_name
+from shaker.net.connection import Connection
+from shaker.psync.session import ReplicaSession, ReplicaState
+from shaker.settings.schema import Settings
+
+# The command asked last, by the states of the handshake in which a proxy closes the connection.
+ASKED: Final = {
+    ReplicaState.INSPECTING: "INFO",
+    ReplicaState.ANNOUNCING: "REPLCONF",
+    ReplicaState.OFFERING: "REPLCONF",
+}
+
+
+async def introduce(
+    connection: Connection, session: ReplicaSession, settings: Settings, replication: Replication
+) -> dict[str, str]:
+    """Shake hands, find out who the source is, and check that it can be one; return its INFO.
+
+    Raises RefusedError for a server that cannot be the source, LinkError where waiting or a new connection helps.
+    """
+    info = await _handshake(connection, session)
+    status = replication.status
+    status.source.server = server_name(info)
+    if info.get("cluster_enabled") == "1":
+        raise RefusedError(
+            f"the source {status.source.address} has cluster mode enabled",
+            hint="replication from a cluster is not built yet: one shard at a time cannot be told apart",
+        )
+    if info.get("role") == "slave" and info.get("master_link_status") != "up":
+        raise ServerBusyError("the source is a replica that has lost its own primary", kind="masterdown")
+    known = (info.get("master_replid", ""), info.get("master_replid2", ""))
+    replids = tuple(replid for replid in known if replid.strip("0"))
+    before, identity = (
+        replication.source,
+        SourceIdentity(settings.source.address.text, info.get("run_id", ""), replids),
+    )
+    if before is None or before.run_id != identity.run_id:
+        # Later, on the same server, the stream carries the records that workers write.
+        await look(settings, replication)
+    replication.source = identity
+    replication.source_known.set()
+    resume = replication.resume
+    if replication.target_registered and (
+        info.get("role") == "slave" or resume is None or resume.replid not in replids
+    ):
+        # Not who it was: an address can move to the target, and a source be made its replica.
+        await check_distinct(settings, replication.source)
+    if replication.target_registered:
+        refuse_loop(settings, replication, streams=replication.phase == "stream")
+    return info
+
+
+async def _handshake(connection: Connection, session: ReplicaSession) -> dict[str, str]:
+    session.start()
+    with connection.deadline("the handshake"):
+        while True:
+            await connection.send(session.data_to_send())
+            try:
+                data = await connection.receive()
+            except LinkError as error:
+                if error.kind == "lost" and (command := ASKED.get(session.state)):
+                    raise connection.no_replication(command) from error
+                raise
+            events = session.receive_data(data)
+            introduced = next((event for event in events if isinstance(event, Introduced)), None)
+            if introduced is not None:
+                return introduced.info

@@ -1,0 +1,104 @@
+"""The source side of unconfirmed work: the stream is asked for from before it, and its keys are remembered.
+
+These commands have taken effect on the target and are not applied again. Where the source cannot send them, every
+key of every database counts as unconfirmed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import structlog
+
+from shaker.apply.items import ReviewItem
+from shaker.apply.unconfirmed import add
+from shaker.errors import LinkError
+from shaker.flow.flow import Replication
+from shaker.model.batch import Event, Reviewed, ReviewEnd
+from shaker.model.position import Resume
+from shaker.readers.full_syncs import continues
+from shaker.rules.touched_keys import Touched
+
+log = structlog.get_logger("shaker.source")
+
+UNKNOWN = -1  # as a database
+
+
+class Review:
+    """One connection's reading of what lies between the replies read and what took effect.
+
+    `resume` is where the stream goes on, `info` the source's INFO from before it is asked. `begin` is the offset
+    and the database to ask from, None where nothing is to be read again, or cannot be.
+    """
+
+    def __init__(self, replication: Replication, resume: Resume | None, info: Mapping[str, str]) -> None:
+        self._replication = replication
+        self._resume = resume
+        self._info = info
+        self._touched = Touched(replication.table)
+        unconfirmed = replication.unconfirmed
+        self._due = resume is not None and unconfirmed.unread
+        self.begin: tuple[int, int] | None = None
+        place = unconfirmed.place
+        if resume is None or not self._due or place is None or unconfirmed.unreadable:
+            return
+        # Up to `resume` it has to be the history that the target has.
+        if all(continues(info, resume._replace(offset=offset)) for offset in (place.offset, resume.offset)):
+            self.begin = place.offset, UNKNOWN if place.database is None else place.database
+
+    def continued(self, replid: str) -> None:
+        """Take the source's word that it goes on, as history `replid`.
+
+        Raises LinkError where what it would send may not be what took effect.
+        """
+        if self._resume is None or not self._due:
+            return
+        if self.begin is None:
+            log.warning("unconfirmed work cannot be read again", hint="all keys are compared with the source's")
+            self._touched.everything = True
+            self._put(replid, last=True)
+        elif not self._same(replid, self._resume):
+            # Asked from where the target stands, the source finds out whether its history is that of the target.
+            self._replication.unconfirmed.unreadable = True
+            raise LinkError("the source has failed over before the end of what took effect", kind="history")
+
+    def _same(self, replid: str, resume: Resume) -> bool:
+        """Whether the history that goes on reaches up to `resume` as the target has it."""
+        info = self._info
+        if replid == resume.replid:
+            return True
+        until = info.get("second_repl_offset", "")  # the first offset that is not shared
+        known = info.get("master_replid") == replid and info.get("master_replid2") == resume.replid
+        return known and until.isdigit() and resume.offset < int(until)
+
+    def take(self, event: Event) -> None:
+        """Take what has taken effect already, in order; any other event has no effect."""
+        resume = self._replication.resume
+        assert resume is not None  # nothing is read again without one
+        if isinstance(event, Reviewed):
+            add(self._touched, event.batch.parts)
+            # Where the database is not known before the end, all is kept until then.
+            if self.begin is not None and self.begin[1] != UNKNOWN:
+                self._put(event.batch.replid, last=False)
+        elif isinstance(event, ReviewEnd):
+            self._end(event, resume)
+
+    def _end(self, event: ReviewEnd, resume: Resume) -> None:
+        if event.database == UNKNOWN:
+            self._touched.settle(UNKNOWN, resume.database)
+        elif UNKNOWN in self._touched.databases or event.database != resume.database:
+            self._touched.everything = True
+        self._put(resume.replid, last=True)
+
+    def _put(self, replid: str, *, last: bool) -> None:
+        resume, unconfirmed = self._replication.resume, self._replication.unconfirmed
+        assert resume is not None
+        batch = unconfirmed.batch(self._touched, replid, resume.offset, resume.database)
+        if not last and not batch.parts:
+            return
+        self._touched = Touched(self._replication.table)
+        if last:
+            unconfirmed.unread = unconfirmed.unreadable = False
+            log.info("unconfirmed work read again", bytes=unconfirmed.bytes, keys_waiting=unconfirmed.waiting)
+        self._replication.put(ReviewItem(batch, time.monotonic(), last=last))

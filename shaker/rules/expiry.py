@@ -1,0 +1,376 @@
+"""Expiries in the stream: made absolute, given a margin or put off, and which keys that concerns.
+
+A target that is a primary expires keys by its own clock, and the renewal of an expiry can arrive after it: the key
+would be gone by then, or rebuilt by the next write. Every expiry therefore gets a margin. While the stream is behind,
+one that is near is put off further and its key reported, so that the caller can restore the source's expiry later.
+While the target may expire a key before its renewal arrives, renewed keys are reported as doubtful, and so are keys
+that a command makes of others: unless nothing expired on the target meanwhile, they have to be copied from the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from shaker.codec.rdb.field_expiries import LAST_TIME
+from shaker.codec.resp.command_events import Note
+from shaker.codec.resp.replies import encode
+from shaker.codec.resp.requests import split
+
+# What a command does: it changes an expiry; it needs a key that may have expired early, to make another one of it
+# or to succeed at all; it takes all keys of a database to another one, so that what comes before it has to be told
+# before it.
+SETS: Final = 1
+NEEDS: Final = 2
+SWAPS: Final = 4
+# Those that make a key of others without an expiry, or fail without the key: the argument that names what differs.
+DIFFERING: Final[dict[bytes, int]] = {
+    b"BITOP": 2,
+    b"GEOSEARCHSTORE": 1,
+    b"LMOVE": 2,
+    b"LSET": 1,
+    b"PFMERGE": 1,
+    b"RPOPLPUSH": 2,
+    b"SDIFFSTORE": 1,
+    b"SINTERSTORE": 1,
+    b"SMOVE": 2,
+    b"SUNIONSTORE": 1,
+    b"XCLAIM": 1,
+    b"XGROUP": 2,
+    b"XSETID": 1,
+    b"ZDIFFSTORE": 1,
+    b"ZINTERSTORE": 1,
+    b"ZRANGESTORE": 1,
+    b"ZUNIONSTORE": 1,
+}
+# How errors begin that a missing key causes, or one begun anew.
+MISSING: Final = (
+    "ERR no such key",
+    "ERR index out of range",
+    "ERR The XGROUP subcommand requires the key to exist",
+    "NOGROUP ",
+)
+# Commands by what they do, with the fewest arguments that it takes. SET without options leaves none.
+NOTED: Final[dict[bytes, Note]] = {
+    b"SET": Note(SETS, 4),
+    b"GETEX": Note(SETS, 4),
+    b"SETEX": Note(SETS, 4),
+    b"PSETEX": Note(SETS, 4),
+    b"EXPIRE": Note(SETS, 3),
+    b"PEXPIRE": Note(SETS, 3),
+    b"EXPIREAT": Note(SETS, 3),
+    b"PEXPIREAT": Note(SETS, 3),
+    b"PERSIST": Note(SETS, 2),
+    b"RESTORE": Note(SETS, 4),
+    b"MSETEX": Note(SETS, 5),
+    b"HEXPIRE": Note(SETS, 6),
+    b"HPEXPIRE": Note(SETS, 6),
+    b"HEXPIREAT": Note(SETS, 6),
+    b"HPEXPIREAT": Note(SETS, 6),
+    b"HPERSIST": Note(SETS, 5),
+    b"HSETEX": Note(SETS, 7),
+    b"HGETEX": Note(SETS, 6),
+    b"RENAME": Note(NEEDS, 3),
+    b"RENAMENX": Note(NEEDS, 3),
+    b"COPY": Note(NEEDS, 3),
+    b"MOVE": Note(NEEDS, 3),
+    b"SORT": Note(NEEDS, 4),
+    b"GEORADIUS": Note(NEEDS, 8),
+    b"GEORADIUSBYMEMBER": Note(NEEDS, 7),
+    **dict.fromkeys(DIFFERING, Note(NEEDS, 3)),
+    b"SWAPDB": Note(SWAPS, 3),
+}
+# Options that name a time: its unit in milliseconds, and whether it is absolute.
+UNITS: Final[dict[bytes, tuple[int, bool]]] = {
+    b"EX": (1000, False),
+    b"PX": (1, False),
+    b"EXAT": (1000, True),
+    b"PXAT": (1, True),
+}
+COMMAND_UNITS: Final[dict[bytes, tuple[int, bool]]] = {
+    b"SETEX": (1000, False),
+    b"PSETEX": (1, False),
+    b"EXPIRE": (1000, False),
+    b"PEXPIRE": (1, False),
+    b"EXPIREAT": (1000, True),
+    b"PEXPIREAT": (1, True),
+    b"HEXPIRE": (1000, False),
+    b"HPEXPIRE": (1, False),
+    b"HEXPIREAT": (1000, True),
+    b"HPEXPIREAT": (1, True),
+}
+# The source propagates a command only when it took effect there. On a key whose expiry was put off, or that has
+# expired early, the condition could come out differently, so it goes.
+CONDITIONS: Final = frozenset((b"NX", b"XX", b"GT", b"LT"))
+SET_CONDITIONS: Final = frozenset((b"NX", b"XX", b"FNX", b"FXX"))
+# Those that compare the value: Valkey 8.1 propagates the first, the others came with Redis 8.4.
+COMPARISONS: Final = frozenset((b"IFEQ", b"IFNE", b"IFDEQ", b"IFDNE"))
+# Times that servers take are below this, in milliseconds; and how many digits are worth converting.
+MAX_TIME: Final = 1 << 63
+MAX_DIGITS: Final = 19
+NEVER: Final = -MAX_TIME  # as `Times.near`: no expiry is put off
+# How commands end that have a time in milliseconds of 13 digits (until the year 2286), and how long that is.
+TIME: Final = b"$13\r\n"
+PXAT: Final = b"$4\r\nPXAT\r\n" + TIME
+DIGITS_SIZE: Final = 15
+FIRST_OF_14_DIGITS: Final = 10**13
+TIME_SIZE: Final = len(TIME) + DIGITS_SIZE
+PXAT_SIZE: Final = len(PXAT) + DIGITS_SIZE
+
+
+class Times(NamedTuple):
+    """How expiries are treated now; Unix times and spans in milliseconds.
+
+    Relative ones count from `written`. Those below `near` are put off to `until` and their keys reported; all others
+    get `margin` more. `late`: the target may expire a key before a renewal that the source has made already arrives.
+    `passed`: it may have done so.
+    """
+
+    written: int
+    near: int
+    until: int
+    margin: int
+    late: bool
+    passed: bool
+
+
+class Rewritten(NamedTuple):
+    """What becomes of a run of commands: as many, in the same order.
+
+    `waiting` are the keys whose expiry was put off. `copying` have to be copied from the source, and `elsewhere` the
+    same in other databases, by number. `doubtful` have to be copied if the target expired anything lately.
+    """
+
+    data: bytes
+    waiting: set[bytes]
+    copying: set[bytes]
+    doubtful: set[bytes]
+    elsewhere: dict[int, set[bytes]]
+
+
+def rewrite(data: bytes, times: Times, *, any_waiting: bool) -> Rewritten:
+    """Return what becomes of whole commands; `any_waiting`: there are keys to be settled already.
+
+    Commands that are no such commands, or cannot be read as such, stay as they are: the target judges them.
+    """
+    run = _Run(times, any_waiting)
+    near, margin = times.near, times.margin
+    out: list[bytes] = []
+    copied = position = 0
+    while position < len(data):
+        start = position
+        end = data.index(b"\r\n", position)
+        count = int(data[position + 1 : end])
+        position = end + 2
+        name = b""
+        for index in range(count):
+            end = data.index(b"\r\n", position)
+            size = int(data[position + 1 : end])
+            if index == 0:
+                name = data[end + 2 : end + 2 + size].upper()
+            position = end + 4 + size
+        # The two forms that nearly all come in, found by their last bytes, without a split.
+        if (
+            (count == 5 and name == b"SET" and data.startswith(PXAT, position - PXAT_SIZE))
+            or (
+                count == 3
+                and name == b"PEXPIREAT"
+                and data.startswith(TIME, position - TIME_SIZE)
+                and not times.late
+            )
+        ) and data[position - DIGITS_SIZE : position - 2].isdigit():
+            at = int(data[position - DIGITS_SIZE : position - 2])
+            if at >= near and at + margin < FIRST_OF_14_DIGITS:
+                if margin:
+                    out += (data[copied : position - DIGITS_SIZE], b"%d" % (at + margin))
+                    copied = position - 2
+                continue
+        handler = _HANDLERS.get(name)
+        if handler is None or count < NOTED[name].least:
+            continue
+        changed = handler(run, name, split(data[start:position]))
+        if changed is not None:
+            out += (data[copied:start], encode(*changed))
+            copied = position
+    out.append(data[copied:])
+    return Rewritten(b"".join(out), run.waiting, run.copying, run.doubtful, run.elsewhere)
+
+
+class _Run:
+    """A run of commands on the way; each handler returns the arguments that replace a command, None for none."""
+
+    def __init__(self, times: Times, any_waiting: bool) -> None:
+        self.times = times
+        self.any_waiting = any_waiting
+        self.waiting: set[bytes] = set()
+        self.copying: set[bytes] = set()
+        self.doubtful: set[bytes] = set()
+        self.elsewhere: dict[int, set[bytes]] = {}
+
+    def time(self, told: set[bytes], keys: list[bytes], text: bytes, unit: int, absolute: bool) -> bytes | None:
+        """Return the absolute time in milliseconds for a time as sent; None where it cannot be read.
+
+        Where it is put off for a while, or not known well, `keys` become `told`: those with fields are copied.
+        """
+        digits = text.removeprefix(b"-")
+        if not digits.isdigit() or len(digits) > MAX_DIGITS:
+            return None
+        at = int(text) * unit + (0 if absolute else self.times.written)
+        if at >= MAX_TIME:
+            return None
+        if self.times.near != NEVER and not absolute:
+            told.update(keys)  # while behind, what it counts from is known roughly
+        if at < self.times.near:
+            told.update(keys)
+            return b"%d" % max(at, self.times.until)
+        return b"%d" % max(at, min(at + self.times.margin, LAST_TIME if told is self.copying else MAX_TIME - 1))
+
+    def options(
+        self, told: set[bytes], keys: list[bytes], arguments: list[bytes], first: int
+    ) -> list[bytes] | None:
+        """Treat the time among the options from `first` on, and leave conditions out; None where all stays."""
+        out = arguments[:first]
+        position = first
+        while position < len(arguments):
+            option = arguments[position].upper()
+            if option == b"FIELDS":
+                break
+            if option == b"KEEPTTL":
+                for key in keys:
+                    self.renewed(key)
+            following = arguments[position + 1 : position + 2]
+            position += 1
+            if option in UNITS and following:
+                time = self.time(told, keys, following[0], *UNITS[option])
+                if time is None:
+                    return None
+                out += (b"PXAT", time)
+                position += 1
+            elif option in COMPARISONS and following:
+                position += 1
+            elif option not in SET_CONDITIONS:
+                out.append(arguments[position - 1])
+        out += arguments[position:]
+        return None if out == arguments else out
+
+    def renewed(self, key: bytes) -> None:
+        """Note a key whose value the command takes for granted."""
+        if self.times.late:
+            self.doubtful.add(key)
+
+    def set(self, name: bytes, arguments: list[bytes]) -> list[bytes] | None:
+        return self.options(self.waiting, [arguments[1]], arguments, 3)
+
+    def getex(self, name: bytes, arguments: list[bytes]) -> list[bytes] | None:
+        self.renewed(arguments[1])
+        return self.options(self.waiting, [arguments[1]], arguments, 2)
+
+    def msetex(self, name: bytes, arguments: list[bytes]) -> list[bytes] | None:
+        count = arguments[1]
+        if not count.isdigit() or len(count) > MAX_DIGITS or 2 + 2 * int(count) >= len(arguments):
+            return None
+        behind = 2 + 2 * int(count)
+        return self.options(self.waiting, arguments[2:behind:2], arguments, behind)
+
+    def set_fields(self, name: bytes, arguments: list[bytes]) -> list[bytes] | None:
+        self.renewed(arguments[1])
+        return self.options(self.copying, [arguments[1]], arguments, 2)
+
+    def setex(self, name: bytes, arguments: list[bytes]) -> list[bytes] | None:
+        time = self.time(self.waiting, [arguments[1]], arguments[2], *COMMAND_UNITS[name])
+        return None if time is None else [b"SET", arguments[1], arguments[3], b"PXAT", time]
+
+    def expire(self, name: bytes, arguments: list[bytes]) -> list[bytes] | None:
+        self.renewed(arguments[1])
+        time = self.time(self.waiting, [arguments[1]], arguments[2], *COMMAND_UNITS[name])
+        return None if time is None else [b"PEXPIREAT", arguments[1], time]
+
+    def expire_fields(self, name: bytes, arguments: list[bytes]) -> list[bytes] | None:
+        self.renewed(arguments[1])
+        time = self.time(self.copying, [arguments[1]], arguments[2], *COMMAND_UNITS[name])
+        if time is None:
+            return None
+        first = 3
+        while first < len(arguments) and arguments[first].upper() in CONDITIONS:
+            first += 1
+        conditions = [condition.upper() for condition in arguments[3:first]]
+        if not conditions or len(arguments) <= first + 3:
+            # One field is only sent if its condition was met. Of several, Redis sends those that met it, Valkey all.
+            return [b"HPEXPIREAT", arguments[1], time, *arguments[first:]]
+        if (b"GT" in conditions or b"LT" in conditions) and (self.times.margin or self.times.near != NEVER):
+            self.copying.add(arguments[1])  # the expiry that they compare with may be later by another time
+        return [b"HPEXPIREAT", arguments[1], time, *arguments[3:]]
+
+    def persist(self, name: bytes, arguments: list[bytes]) -> None:
+        self.renewed(arguments[1])
+
+    def restore(self, name: bytes, arguments: list[bytes]) -> list[bytes] | None:
+        if arguments[2] == b"0":
+            return None
+        absolute = any(argument.upper() == b"ABSTTL" for argument in arguments[4:])
+        time = self.time(self.waiting, [arguments[1]], arguments[2], 1, absolute)
+        if time is None:
+            return None
+        rest = arguments[4:] if absolute else [*arguments[4:], b"ABSTTL"]
+        return [b"RESTORE", arguments[1], time, arguments[3], *rest]
+
+    def make(self, name: bytes, arguments: list[bytes]) -> None:
+        self.renewed(arguments[DIFFERING[name]])
+
+    def store(self, name: bytes, arguments: list[bytes]) -> None:
+        for option, key in pairwise(arguments[2:]):
+            if option.upper() in (b"STORE", b"STOREDIST"):
+                self.renewed(key)
+
+    def rename(self, name: bytes, arguments: list[bytes]) -> None:
+        if self.any_waiting or self.waiting or self.copying:
+            self.copying.add(arguments[2])
+        elif self.times.late:
+            self.doubtful.add(arguments[2])
+
+    def copy(self, name: bytes, arguments: list[bytes]) -> None:
+        options = pairwise(arguments[3:])
+        database = next((number for option, number in options if option.upper() == b"DB"), None)
+        if database is None:
+            self.rename(name, arguments)
+        else:
+            self._elsewhere(database, arguments[2])
+
+    def move(self, name: bytes, arguments: list[bytes]) -> None:
+        self._elsewhere(arguments[2], arguments[1])
+
+    def _elsewhere(self, database: bytes, key: bytes) -> None:
+        differing = self.times.late or self.any_waiting or bool(self.waiting) or bool(self.copying)
+        if differing and database.isdigit() and len(database) < MAX_DIGITS:
+            self.elsewhere.setdefault(int(database), set()).add(key)
+
+
+_HANDLERS: Final[dict[bytes, Callable[[_Run, bytes, list[bytes]], list[bytes] | None]]] = {
+    b"SET": _Run.set,
+    b"GETEX": _Run.getex,
+    b"SETEX": _Run.setex,
+    b"PSETEX": _Run.setex,
+    b"EXPIRE": _Run.expire,
+    b"PEXPIRE": _Run.expire,
+    b"EXPIREAT": _Run.expire,
+    b"PEXPIREAT": _Run.expire,
+    b"PERSIST": _Run.persist,
+    b"HPERSIST": _Run.persist,
+    b"RESTORE": _Run.restore,
+    b"MSETEX": _Run.msetex,
+    b"HEXPIRE": _Run.expire_fields,
+    b"HPEXPIRE": _Run.expire_fields,
+    b"HEXPIREAT": _Run.expire_fields,
+    b"HPEXPIREAT": _Run.expire_fields,
+    b"HSETEX": _Run.set_fields,
+    b"HGETEX": _Run.set_fields,
+    b"RENAME": _Run.rename,
+    b"RENAMENX": _Run.rename,
+    b"COPY": _Run.copy,
+    b"MOVE": _Run.move,
+    b"SORT": _Run.store,
+    b"GEORADIUS": _Run.store,
+    b"GEORADIUSBYMEMBER": _Run.store,
+    **dict.fromkeys(DIFFERING, _Run.make),
+}

@@ -1,0 +1,256 @@
+"""Keys of a snapshot → requests that give them to the target, at most once over each key.
+
+Plain strings go by MSET, many keys in one request: to the target one costs two thirds of what its RESTORE would, to
+the worker a third. Those that expire go by SET, all other keys by RESTORE, each in a request of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from shaker.codec.rdb.crc64 import crc64
+from shaker.codec.rdb.field_expiries import deferred
+from shaker.codec.rdb.value_types import FIELDS_EXPIRE, REDIS, VALKEY
+from shaker.model.entries import Entries, Entry, ExpiringString, LargeEntry
+from shaker.rules.command_table import RESERVED, is_record
+from shaker.rules.mset import mset_begin
+
+# Behind the value of a DUMP payload stand the RDB version and the checksum. Valkey's own versions begin at 80.
+CHECKSUM_SIZE: Final = 8
+FOOTER_SIZE: Final = 2 + CHECKSUM_SIZE
+VALKEY_VERSION: Final = 80
+# Keys in one MSET, and bytes after which it takes no more: the target does nothing else while it carries it out.
+MSET_KEYS: Final = 64
+MSET_BYTES: Final = 64 * 1024
+# What comes before a key and before a value or payload, by its length: looked up, because most are short.
+TABLE_SIZE: Final = 1024
+ARGUMENT: Final = tuple(b"\r\n$%d\r\n" % size for size in range(TABLE_SIZE))
+RESTORE_KEY: Final = tuple(b"*5\r\n$7\r\nRESTORE\r\n$%d\r\n" % size for size in range(TABLE_SIZE))
+RESTORE_VALUE: Final = tuple(b"\r\n$1\r\n0\r\n$%d\r\n" % size for size in range(TABLE_SIZE))
+REPLACE: Final = b"\r\n$7\r\nREPLACE\r\n"
+
+
+class Restored(NamedTuple):
+    """Requests, how many they are, and how many keys they are for; each is answered by +OK.
+
+    `skipped` are the reserved keys that were left out, `waiting` those whose expiry was put off, `copying` those with
+    expiries of fields that were put off.
+    """
+
+    data: bytes
+    requests: int
+    keys: int
+    skipped: list[bytes]
+    waiting: list[bytes]
+    copying: list[bytes]
+
+
+def restore_requests(entries: Entries, near: int = 0, until: int = 0, margin: int = 0) -> Restored:
+    """Return the requests for keys of a snapshot; the database is selected.
+
+    An expiry of a key or a field, an absolute Unix time in milliseconds, that is below `near` is put off to `until`;
+    all others get `margin` milliseconds more.
+    """
+    out: list[bytes] = []
+    skipped: list[bytes] = []
+    keys, requests = _strings(entries.strings, out, skipped)
+    count = _values(entries.values, out, skipped)
+    waiting: list[bytes] = []
+    copying: list[bytes] = []
+    before = len(out)
+    _expiring(entries.expiring, near, until, margin, out, skipped, waiting)
+    _entries(entries.entries, near, until, margin, out, skipped, waiting, copying)
+    count += len(out) - before
+    return Restored(b"".join(out), requests + count, keys + count, skipped, waiting, copying)
+
+
+def names(entries: Entries) -> list[bytes]:
+    """Return the names of the keys."""
+    expiring = [key for key, _, _ in entries.expiring]
+    return [*entries.strings[::2], *entries.values[::2], *expiring, *(entry.key for entry in entries.entries)]
+
+
+def _strings(strings: list[bytes], out: list[bytes], skipped: list[bytes]) -> tuple[int, int]:
+    """Append the MSET requests; return how many keys and requests they are."""
+    arguments: list[bytes] = []
+    table = ARGUMENT
+    keys = requests = size = 0
+    for index in range(0, len(strings), 2):
+        key, value = strings[index], strings[index + 1]
+        if key.startswith(RESERVED) and is_record(key):
+            skipped.append(key)
+            continue
+        key_size, value_size = len(key), len(value)
+        arguments.append(table[key_size] if key_size < TABLE_SIZE else b"\r\n$%d\r\n" % key_size)
+        arguments.append(key)
+        arguments.append(table[value_size] if value_size < TABLE_SIZE else b"\r\n$%d\r\n" % value_size)
+        arguments.append(value)
+        size += key_size + value_size
+        if len(arguments) == 4 * MSET_KEYS or size > MSET_BYTES:
+            keys += _mset(arguments, out)
+            requests += 1
+            size = 0
+    if arguments:
+        keys += _mset(arguments, out)
+        requests += 1
+    return keys, requests
+
+
+def _mset(arguments: list[bytes], out: list[bytes]) -> int:
+    """Append one MSET of `arguments` with their lengths, which are emptied; return of how many keys."""
+    keys = len(arguments) // 4
+    out.append(mset_begin(keys))
+    out += arguments
+    out.append(b"\r\n")
+    arguments.clear()
+    return keys
+
+
+def _values(values: list[bytes], out: list[bytes], skipped: list[bytes]) -> int:
+    """Append a `RESTORE key 0 payload REPLACE` for each; return how many."""
+    for_key, for_value = RESTORE_KEY, RESTORE_VALUE
+    keys = 0
+    for index in range(0, len(values), 2):
+        key, payload = values[index], values[index + 1]
+        if key.startswith(RESERVED) and is_record(key):
+            skipped.append(key)
+            continue
+        size = len(key)
+        out.append(for_key[size] if size < TABLE_SIZE else b"*5\r\n$7\r\nRESTORE\r\n$%d\r\n" % size)
+        out.append(key)
+        size = len(payload)
+        out.append(for_value[size] if size < TABLE_SIZE else b"\r\n$1\r\n0\r\n$%d\r\n" % size)
+        out.append(payload)
+        out.append(REPLACE)
+        keys += 1
+    return keys
+
+
+def _expiring(
+    strings: list[ExpiringString],
+    near: int,
+    until: int,
+    margin: int,
+    out: list[bytes],
+    skipped: list[bytes],
+    waiting: list[bytes],
+) -> None:
+    """Append a `SET key value PXAT expiry` for each."""
+    for key, value, expires_at_ms in strings:
+        if key.startswith(RESERVED) and is_record(key):
+            skipped.append(key)
+            continue
+        at = expires_at_ms + margin
+        if expires_at_ms < near:
+            waiting.append(key)
+            at = until
+        expiry = b"%d" % (at or 1)  # which no server takes for a time when it is 0
+        out.append(
+            b"*5\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$4\r\nPXAT\r\n$%d\r\n%b\r\n"
+            % (len(key), key, len(value), value, len(expiry), expiry)
+        )
+
+
+def _entries(
+    entries: list[Entry],
+    near: int,
+    until: int,
+    margin: int,
+    out: list[bytes],
+    skipped: list[bytes],
+    waiting: list[bytes],
+    copying: list[bytes],
+) -> None:
+    """Append a request for each, and to the other lists the keys that belong there.
+
+    `RESTORE key expiry payload REPLACE ABSTTL` with IDLETIME (seconds) or FREQ where the snapshot has them; the
+    expiry is an absolute Unix time in milliseconds, 0 for none (redis.io/commands/restore).
+    """
+    for key, payload, expires_at_ms, idle_seconds, frequency in entries:
+        if key.startswith(RESERVED) and is_record(key):
+            skipped.append(key)
+            continue
+        if expires_at_ms < 0:
+            expiry = b"0"
+        elif expires_at_ms < near:
+            waiting.append(key)
+            expiry = b"%d" % until
+        else:
+            # A time of 0 would mean "no expiry"; such a key is long expired.
+            expiry = b"%d" % (expires_at_ms + margin or 1)
+        if payload[0] >= FIELDS_EXPIRE and (margin or near > 0):
+            payload, put_off, _ = deferred(payload, near, until, margin)
+            if put_off:
+                copying.append(key)
+        if idle_seconds < 0 and frequency < 0:
+            out.append(
+                b"*6\r\n$7\r\nRESTORE\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n"
+                % (len(key), key, len(expiry), expiry, len(payload), payload)
+            )
+        else:
+            name, value = (b"IDLETIME", idle_seconds) if idle_seconds >= 0 else (b"FREQ", frequency)
+            number = b"%d" % value
+            out.append(
+                b"*8\r\n$7\r\nRESTORE\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n"
+                b"$%d\r\n%b\r\n$%d\r\n%b\r\n"
+                % (
+                    len(key), key, len(expiry), expiry, len(payload), payload,
+                    len(name), name, len(number), number,
+                )
+            )  # fmt: skip
+
+
+def portable(payload: bytes) -> bytes:
+    """Return a reply of DUMP with the lowest RDB version that has its type: a server takes none above its own."""
+    version = payload[-FOOTER_SIZE:-CHECKSUM_SIZE]
+    footer = portable_footer(payload[:1], version)
+    if footer == version:
+        return payload
+    body = payload[:-FOOTER_SIZE] + footer
+    return body + crc64(body)
+
+
+def portable_footer(kind: bytes, version: bytes) -> bytes:
+    """Return the lowest RDB version, in two bytes, that has the type `kind`, one byte, of the version `version`.
+
+    `version` itself where it does not know the type: the target judges it.
+    """
+    dialect = VALKEY if int.from_bytes(version, "little") >= VALKEY_VERSION else REDIS
+    return (dialect.footers[kind[0]] if kind else b"") or version
+
+
+def large_restore(entry: LargeEntry, until: int = 0) -> tuple[bytes, bytes]:
+    """Return what comes before and behind the payload of a value that passes in pieces: one RESTORE request.
+
+    Its expiry is put off to `until`, if that is not 0.
+    """
+    number = b"%d" % (until or max(entry.expires_at_ms, 0))
+    if entry.expires_at_ms == 0 and not until:
+        number = b"1"
+    arguments = [b"REPLACE", b"ABSTTL"]
+    if entry.idle_seconds >= 0:
+        arguments += [b"IDLETIME", b"%d" % entry.idle_seconds]
+    elif entry.frequency >= 0:
+        arguments += [b"FREQ", b"%d" % entry.frequency]
+    head = b"*%d\r\n$7\r\nRESTORE\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n" % (
+        4 + len(arguments),
+        len(entry.key),
+        entry.key,
+        len(number),
+        number,
+        entry.size,
+    )
+    return head, b"\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(text), text) for text in arguments)
+
+
+def functions_payload(libraries: list[bytes]) -> bytes:
+    """Return the payload of FUNCTION RESTORE for the code of `libraries`, empty for none.
+
+    The format of FUNCTION DUMP (server file src/functions.c): opcode 245 and the code for each, then the RDB
+    version, 10, in which functions came, and the CRC-64.
+    """
+    if not libraries:
+        return b""
+    parts = [b"\xf5\x81" + len(code).to_bytes(8, "big") + code for code in libraries]
+    body = b"".join(parts) + (10).to_bytes(2, "little")
+    return body + crc64(body)

@@ -1,0 +1,1 @@
+"""The worker: wires readers, writers and jobs together and supervises them."""

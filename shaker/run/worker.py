@@ -1,0 +1,240 @@
+"""One run of the worker: the only place that wires settings, links, status and health together."""
+
+from __future__ import annotations
+
+import gc
+import signal
+
+import anyio
+import anyio.lowlevel
+import structlog
+
+from shaker import __version__
+from shaker.build import codec_kind
+from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_UNFAITHFUL, FencedError, RefusedError, ShakerError
+from shaker.flow.flow import Replication
+from shaker.jobs.barrier import Barriers
+from shaker.jobs.confirm import Comparison
+from shaker.jobs.remove_stale_keys import Sweeper
+from shaker.jobs.restore_expiries import TrueExpiries
+from shaker.jobs.source_monitor import SourceMonitor
+from shaker.jobs.target_monitor import TargetMonitor
+from shaker.readers.psync import SourceLink
+from shaker.run.progress import Progress
+from shaker.settings.schema import Settings
+from shaker.watch.http.routes import HealthServer
+from shaker.watch.log import dropped_lines
+from shaker.watch.status import State, Status
+from shaker.writers.redis import TargetLink
+
+log = structlog.get_logger("shaker")
+
+TICK_SECONDS = 0.2
+LAST_LOOK_SECONDS = 5.0
+IDLE_SECONDS = 1.0
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+# The window holds what is received and not yet answered; the rest of the memory limit is for one value or command
+# in assembly and for the copies that sending makes.
+WINDOW_SHARE = 4
+
+
+async def run(settings: Settings) -> int:
+    """Replicate as `settings` say; return the exit code of the process.
+
+    Serves health before the first connection is tried and until the end. Never raises ShakerError: it is logged.
+    """
+    status = Status(name=settings.name, mode=settings.mode, codec=codec_kind(), version=__version__)
+    status.source.address = settings.source.address.text
+    status.target.address = settings.target.address.text
+    health = HealthServer(
+        status,
+        host=settings.health.host,
+        port=settings.health.port,
+        ready_max_lag_seconds=settings.health.ready_max_lag_seconds,
+    )
+    try:
+        _refuse_clusters(settings)
+        health.start()
+    except ShakerError as error:
+        log.error("cannot start", kind=error.kind, error=error.what, hint=error.hint or None)
+        return error.exit_code
+    log.info("worker started", version=__version__, codec=status.codec, name=settings.name, mode=settings.mode)
+    try:
+        code = await Worker(settings, status).run()
+    finally:
+        health.stop()
+    log.info("worker stopped", exit_code=code)
+    return code
+
+
+def _refuse_clusters(settings: Settings) -> None:
+    """Refuse what no connection is needed to refuse."""
+    for endpoint in (settings.source, settings.target):
+        if endpoint.address.scheme == "redis+cluster":
+            raise RefusedError(
+                f"{endpoint.side}.url names a cluster, and clusters are not replicated yet",
+                hint="replicate between servers without cluster mode",
+            )
+
+
+class Worker:
+    """The tasks of one run and how they end."""
+
+    def __init__(self, settings: Settings, status: Status) -> None:
+        self._settings = settings
+        self._status = status
+        self._replication = Replication(status, settings, window_limit=settings.memory_limit // WINDOW_SHARE)
+        self._source = SourceLink(settings, self._replication)
+        self._target = TargetLink(settings, self._replication, Sweeper(settings, self._replication).run)
+        self._monitor = SourceMonitor(settings, self._replication)
+        self._target_monitor = TargetMonitor(settings, self._replication)
+        barriers = Barriers(self._replication)
+        self._true_expiries = TrueExpiries(settings, self._replication, barriers)
+        self._comparison = Comparison(settings, self._replication, barriers)
+        self._replication.on_state = _log_state
+        self._stop = anyio.Event()  # drain now: a signal came, or the work of a one-off mode is complete
+        self._error: ShakerError | None = None
+
+    async def run(self) -> int:
+        """Run until the work is complete, a signal has been obeyed, or an error ends it; return the exit code."""
+        # What lives long is allocated once and has no cycles; without this, each collection walks it again.
+        gc.freeze()
+        progress = Progress(self._settings, self._status)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._signals, tasks.cancel_scope)
+            tasks.start_soon(self._tick, progress)
+            tasks.start_soon(self._finish)
+            self._status.started = True
+            self._replication.refresh_state()
+            await self._replicate()
+            if isinstance(self._error, FencedError) and self._settings.fenced_action == "wait":
+                await self._wait_fenced()
+            tasks.cancel_scope.cancel()
+        code = self._exit_code()
+        progress.end(code)
+        return code
+
+    async def _replicate(self) -> None:
+        """Run the links until they have drained or failed."""
+        try:
+            async with anyio.create_task_group() as links:
+                links.start_soon(self._guard, self._source.run, links.cancel_scope)
+                links.start_soon(self._guard, self._target.run, links.cancel_scope)
+                links.start_soon(self._monitor.run)
+                links.start_soon(self._target_monitor.run)
+                links.start_soon(self._guard, self._true_expiries.run, links.cancel_scope)
+                links.start_soon(self._guard, self._comparison.run, links.cancel_scope)
+                await self._stop.wait()
+                await self._drain()
+                await self._look_once_more()
+                links.cancel_scope.cancel()
+        finally:
+            for task in ("source", "target", "monitor", "target_monitor", "sweep", "expiries", "unconfirmed"):
+                self._status.retire(task)
+            self._replication.final = State.STOPPED
+            if self._error is not None:
+                self._replication.final = State.FENCED if isinstance(self._error, FencedError) else State.FAILED
+            self._replication.refresh_state()
+
+    async def _guard(self, link: object, scope: anyio.CancelScope) -> None:
+        """Run a link; an error that ends it ends the replication."""
+        try:
+            await link()  # type: ignore[operator]
+        except ShakerError as error:
+            if self._error is None:
+                self._error = error
+                log.error("replication ends", kind=error.kind, error=error.what, hint=error.hint or None)
+                self._status.count_error("worker", error.kind)
+            scope.cancel()
+
+    async def _drain(self) -> None:
+        """Stop reading and let what was read be applied and saved."""
+        replication = self._replication
+        replication.draining = True
+        replication.refresh_state()
+        self._source.stop()
+        replication.work.set()
+        if replication.phase != "stream":
+            return  # a snapshot cut short starts over: nothing is gained by waiting
+        with anyio.move_on_after(self._settings.drain_timeout_seconds):
+            await self._drop_unfinished()
+            if self._status.target.connected or replication.unapplied:
+                await replication.drained.wait()
+            else:
+                replication.drained.set()
+            if self._status.source.connected:
+                await self._source.ended.wait()
+
+    async def _look_once_more(self) -> None:
+        """Have the summary of a one-off run say how far the source has gone on since the last command."""
+        if self._replication.finished.is_set():
+            with anyio.move_on_after(LAST_LOOK_SECONDS):
+                await self._target_monitor.looks.fresh()
+                # Whoever writes to the source writes within a second: less would call a busy source idle.
+                await anyio.sleep(IDLE_SECONDS)
+                await self._monitor.looks.fresh()
+
+    async def _drop_unfinished(self) -> None:
+        """Give up what the source has sent half of: its end is not read any more, the next run reads it anew."""
+        await anyio.lowlevel.checkpoint()  # the reader has stopped
+        replication = self._replication
+        if self._status.spool_bytes == 0 and replication.window.drop_unfinished():
+            await replication.restart_target()
+
+    async def _wait_fenced(self) -> None:
+        """Stay alive and not ready until stopped: a supervisor would only start this worker again."""
+        log.warning("fenced, waiting to be stopped")
+        await self._stop.wait()
+
+    async def _signals(self, scope: anyio.CancelScope) -> None:
+        # nohup starts a command with SIGHUP ignored: it must stay so.
+        listened = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        try:
+            with anyio.open_signal_receiver(*listened) as received:
+                async for number in received:
+                    log.info("signal", name=number.name)
+                    if self._stop.is_set():
+                        scope.cancel()
+                        return
+                    self._stop.set()
+        finally:
+            # The receiver leaves the default behind: a signal during the last moments would replace the exit code.
+            for number in SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
+
+    async def _finish(self) -> None:
+        await self._replication.finished.wait()
+        self._stop.set()
+
+    async def _tick(self, progress: Progress) -> None:
+        """Keep the derived parts of the status fresh."""
+        status, replication = self._status, self._replication
+        sampled = 0.0
+        while True:
+            status.beat("loop", within=10.0)
+            replication.refresh_state()
+            self._source.attempts.refresh()
+            self._target.attempts.refresh()
+            status.log_lines_dropped = dropped_lines()
+            now = status.clock()
+            if now - sampled >= 1.0:
+                sampled = now
+                status.sample_rate()
+            progress.turn()
+            await anyio.sleep(TICK_SECONDS)
+
+    def _exit_code(self) -> int:
+        if self._error is not None:
+            return self._error.exit_code
+        replication = self._replication
+        if self._settings.mode != "follow":
+            if not replication.finished.is_set():
+                return EXIT_INCOMPLETE
+            if self._settings.mode == "migrate" and self._status.rejected_commands:
+                return EXIT_UNFAITHFUL
+        complete = replication.phase == "stream" and not replication.sweep and replication.drained.is_set()
+        return EXIT_OK if complete else EXIT_INCOMPLETE
+
+
+def _log_state(before: State, now: State) -> None:
+    log.info("state", state=str(now), before=str(before))

@@ -1,0 +1,1 @@
+"""What an operator says: the settings, where each comes from, and the secrets in them."""

@@ -1,0 +1,200 @@
+"""The health server: probes, metrics, status and page on one port, answered from a thread of their own.
+
+Its own thread and event loop, because a probe that cannot be answered while the replication loop is stalled
+tells nothing: `/livez` says that it is stalled. It reads `Status` and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from shaker.bytesize import parse_size
+from shaker.errors import SettingsError
+from shaker.text import printable
+from shaker.watch.http.rate_limit import Sparing
+from shaker.watch.http.server import BoundedServer, bounded_server
+from shaker.watch.metrics import OPENMETRICS_TYPE, Metrics
+from shaker.watch.status import Status
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+# The page and what it loads are files of this package and nothing else; status is never kept by a cache.
+HEADERS = [
+    (
+        "Content-Security-Policy",
+        "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-store"),
+]
+
+PAGE_DIRECTORY = Path(__file__).with_name("page")
+PAGE = {
+    "/": ("index.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/curve.js": ("curve.js", "text/javascript"),
+    "/text.js": ("text.js", "text/javascript"),
+}
+
+# Pending connections that the kernel keeps for us: room for a burst while the interpreter is busy.
+BACKLOG = 256
+START_SECONDS = 10.0
+
+
+class HealthServer:
+    """Answers probes about one `Status` from `start` to `stop`; `port` is the one bound to."""
+
+    def __init__(self, status: Status, *, host: str, port: int, ready_max_lag_seconds: float) -> None:
+        self.port = port
+        self._status = status
+        self._host = host
+        self._max_lag = ready_max_lag_seconds
+        self._metrics = Metrics(status, ready_max_lag_seconds=ready_max_lag_seconds)
+        self._exposed: dict[bool, Sparing[tuple[bytes, str]]] = {False: Sparing(), True: Sparing()}
+        self._documents: Sparing[Response] = Sparing()
+        self._histories: Sparing[Response] = Sparing()
+        self._server: BoundedServer | None = None
+        self._thread: threading.Thread | None = None
+        self.handlers: dict[str, Handler] = {
+            "/livez": self._livez,
+            "/startupz": self._startupz,
+            "/readyz": self._readyz,
+            "/healthz": self._healthz,
+            "/metrics": self._exposition,
+            "/status": self._document,
+            "/history": self._history,
+            **{path: _static(name, media) for path, (name, media) in PAGE.items()},
+        }
+
+    def start(self) -> None:
+        """Bind and serve. Raises SettingsError naming `health.port` where the address cannot be bound."""
+        listener = self._bind()
+        self.port = listener.getsockname()[1]
+        # Starlette adds HEAD to GET and answers 405 to other methods.
+        routes = [Route(path, handler, methods=["GET"]) for path, handler in self.handlers.items()]
+        application = Starlette(routes=routes)
+        application.router.redirect_slashes = False
+        self._server = bounded_server(application, HEADERS)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [listener]}, name="health server", daemon=True
+        )
+        self._thread.start()
+        structlog.get_logger().info("health server started", host=self._host, port=self.port)
+
+    def stop(self) -> None:
+        """Stop serving and return once it has ended; without effect where nothing is served."""
+        if self._server is None or self._thread is None:
+            return
+        self._server.should_exit = True
+        self._thread.join(timeout=START_SECONDS)
+        self._server = self._thread = None
+
+    def _bind(self) -> socket.socket:
+        try:
+            family, _, _, _, address = socket.getaddrinfo(
+                self._host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            # "::" listens for IPv4 as well, where the system can.
+            dual = family == socket.AF_INET6 and self._host == "::" and socket.has_dualstack_ipv6()
+            return socket.create_server(
+                (str(address[0]), self.port), family=family, backlog=BACKLOG, dualstack_ipv6=dual
+            )
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not an address"
+            raise SettingsError(
+                f"health.port (SHAKER_HEALTH__PORT): cannot listen at {self._host} port {self.port}: {reason}",
+                hint="name a free port and an address of this machine, or 0 for any free port",
+            ) from None
+
+    async def _livez(self, request: Request) -> Response:
+        stalled = self._status.stalled()
+        return _answer([f"{task} does not turn" for task in stalled])
+
+    async def _startupz(self, request: Request) -> Response:
+        return _answer([] if self._status.started else ["the worker has not started its work"])
+
+    async def _readyz(self, request: Request) -> Response:
+        try:
+            seconds, size = self._limits(request)
+        except ValueError as error:
+            return PlainTextResponse(f"{error}\n", 400)
+        return _answer(self._status.not_ready(max_lag_seconds=seconds, max_lag_bytes=size))
+
+    async def _healthz(self, request: Request) -> Response:
+        try:
+            seconds, size = self._limits(request)
+        except ValueError as error:
+            return JSONResponse({"error": str(error)}, 400)
+        document = self._status.document(max_lag_seconds=seconds)
+        # One answer for code and body: the limits of this request may differ from those of /status.
+        reasons = self._status.not_ready(max_lag_seconds=seconds, max_lag_bytes=size)
+        document |= {"ready": not reasons, "reasons": reasons}
+        return JSONResponse(document, 503 if reasons else 200)
+
+    async def _exposition(self, request: Request) -> Response:
+        accept = request.headers.get("accept", "")
+        body, content_type = self._exposed[OPENMETRICS_TYPE in accept].get(lambda: self._metrics.render(accept))
+        return Response(body, headers={"Content-Type": content_type})
+
+    async def _document(self, request: Request) -> Response:
+        return self._documents.get(lambda: JSONResponse(self._status.document(max_lag_seconds=self._max_lag)))
+
+    async def _history(self, request: Request) -> Response:
+        return self._histories.get(lambda: JSONResponse(self._status.history.document()))
+
+    def _limits(self, request: Request) -> tuple[float | None, int | None]:
+        """Return the lag allowed in (seconds, bytes): those of the request in place of the setting's."""
+        given: dict[str, str] = {}
+        for name, value in request.query_params.multi_items():
+            if name not in ("lag", "lag_seconds"):
+                # A misspelt limit would else be no limit, in silence.
+                raise ValueError("only lag and lag_seconds are taken, such as ?lag=10MB or ?lag_seconds=5")
+            if name in given:
+                raise ValueError(f"{name} is given twice")
+            given[name] = value
+        if not given:
+            return self._max_lag, None
+        size = None
+        if "lag" in given:
+            try:
+                size = parse_size(given["lag"])
+            except ValueError as error:
+                raise ValueError(f"lag {error}") from None
+        return _seconds(given["lag_seconds"]) if "lag_seconds" in given else None, size
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ValueError("lag_seconds is not a number of seconds such as 5 or 0.5")
+    return seconds
+
+
+def _answer(missing: list[str]) -> Response:
+    """Return 200 `ok`, or 503 with what is missing, one a line."""
+    lines = "".join(f"{printable(each)}\n" for each in missing)
+    return PlainTextResponse(lines or "ok\n", 503 if missing else 200)
+
+
+def _static(name: str, media_type: str) -> Handler:
+    body = (PAGE_DIRECTORY / name).read_bytes()
+
+    async def handler(request: Request) -> Response:
+        return Response(body, media_type=media_type)
+
+    return handler

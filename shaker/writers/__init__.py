@@ -1,0 +1,1 @@
+"""Where data goes: each writer takes batches from a flow."""

@@ -1,0 +1,348 @@
+"""The target link: registers as the one writer, sends the window, reads the replies, lines up after a loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+
+import anyio
+import structlog
+
+from shaker.apply.fence import Identity
+from shaker.apply.items import Item, Rejection, SnapshotFinish, SnapshotKeys, StreamItem
+from shaker.apply.records import Checkpoint
+from shaker.apply.rejections import is_passing, passing_error
+from shaker.apply.session import TargetSession
+from shaker.errors import CorruptError, LinkError, RecordsWipedError, UnfaithfulError, counted
+from shaker.flow.flow import Replication, Signal
+from shaker.flow.progress import Progress
+from shaker.net.connection import Connection, ReplyError
+from shaker.net.first_to_finish import together
+from shaker.net.reconnect import Attempts, open_connection
+from shaker.net.sentinel import follow
+from shaker.settings.schema import Settings
+from shaker.writers.register import Registered, register
+from shaker.writers.rejection_log import RejectionLog
+
+log = structlog.get_logger("shaker.target")
+
+TICK_SECONDS = 0.5
+# How long an applied offset may be ahead of the checkpoint by commands without effect (PING on an idle source).
+PERSIST_SECONDS = 60.0
+# How long a connection is idle before a PING: servers with a `timeout` and load balancers close what nobody uses.
+PING_SECONDS = 10.0
+# How long an idle link may leave replies unconfirmed in the checkpoint.
+CONFIRM_SECONDS = 1.0
+# Nothing waits for the replies to keys of a snapshot but the room that they make: they are read so much apart, many
+# at once. The target answers a few keys at a time, and each read costs the worker as much as a hundred.
+SNAPSHOT_REPLY_SECONDS = 0.005
+SCRIPTS_AT_ONCE = 100
+
+
+class TargetLink:
+    """Keeps the one writing connection to the target."""
+
+    def __init__(
+        self, settings: Settings, replication: Replication, sweep: Callable[[TargetSession], Awaitable[None]]
+    ) -> None:
+        self._settings = settings
+        self._replication = replication
+        self._status = replication.status
+        self._identity = Identity.new()
+        self.attempts = Attempts(settings, "target", replication.status, Progress(replication))
+        self._first = True
+        self._run_id = ""
+        self._answered_at = self._sent_at = 0.0
+        self._idle = True
+        self._sweep = sweep  # removes stale keys by way of the session, until cancelled
+        self._stop_error: UnfaithfulError | None = None
+        self._told = RejectionLog(replication.status.clock)
+
+    async def run(self) -> None:
+        """Write until the drain has ended. Raises ShakerError for what trying again does not help."""
+        try:
+            await self._run()
+        finally:
+            self._told.turn(ended=True)
+
+    async def _run(self) -> None:
+        await self._replication.source_known.wait()
+        while not self._replication.drained.is_set():
+            try:
+                async with open_connection(self._settings.target, "target", self.attempts) as connection:
+                    with connection.deadline("the registration"):
+                        registered = await register(connection, self._settings, self._replication, self._identity)
+                    await self._write(connection, registered)
+            except LinkError as error:
+                self._status.target.connected = False
+                if isinstance(error, RecordsWipedError):
+                    self._replication.records_wiped = True
+                # A connection dropped on purpose is made anew: what it wrote last is not saved yet.
+                give_up = self._give_up if error.kind != "rejected" else bool
+                if not await self.attempts.failed(error, give_up=give_up):
+                    self._replication.drained.set()
+            finally:
+                self._status.target.connected = False
+                self._replication.refresh_state()
+
+    def _give_up(self) -> bool:
+        """While draining, with nothing left to write, a lost target is no reason to wait for it."""
+        return self._replication.draining and not self._replication.unapplied
+
+    async def _write(self, connection: Connection, registered: Registered) -> None:
+        replication, status = self._replication, self._status
+        checkpoint = registered.checkpoint
+        replication.fence, replication.records_gone = registered.fence, Signal()
+        replication.max_bulk = registered.max_bulk
+        if registered.wiped or replication.records_wiped:
+            replication.records_wiped = True
+            status.reasons["records_wiped"] = (
+                "the worker's records on the target are gone: somebody emptied it or replaced its dataset; "
+                "a full resync brings the data back"
+            )
+            log.warning(
+                "records wiped",
+                checkpoint=checkpoint.phase if checkpoint else "none",
+                effect="the target may lack data that the checkpoint covers: a full resync follows",
+                hint="who used FLUSHALL, FLUSHDB, SWAPDB or DEL there, or restored another dataset?",
+            )
+        kept = replication.registered(
+            checkpoint, same_server_run=registered.run_id == self._run_id, first=self._first
+        )
+        if registered.run_id != self._run_id:
+            await self._load_scripts(connection)
+        self._run_id = replication.target_run_id = registered.run_id
+        replication.expiries.by_target = registered.import_mode
+        log.info(
+            "registered",
+            epoch=self._identity.epoch,
+            phase=checkpoint.phase if checkpoint else "none",
+            replid=checkpoint.replid if checkpoint else None,
+            offset=checkpoint.offset if checkpoint else None,
+            took_over=registered.killed,
+            kept=kept,
+            import_mode=registered.import_mode,
+            expiries_wait=replication.expiries.waiting,
+            unconfirmed_bytes=replication.unconfirmed.bytes if replication.unconfirmed.pending else 0,
+        )
+        if self._first and checkpoint is not None:
+            replication.upstream.inherit(checkpoint.origins)
+        self._first = False
+        self._check_finished()
+        source = replication.source
+        assert source is not None  # the first registration waits for it
+        session = TargetSession(
+            name=self._settings.name,
+            window=replication.window,
+            checkpoint=(checkpoint or Checkpoint())._replace(source=source.address, source_run_id=source.run_id),
+            fence=registered.fence,
+            table=replication.table,
+            expiries=replication.expiries,
+            unconfirmed=replication.unconfirmed,
+            on_rejected=self._rejected,
+            max_transaction=registered.max_transaction,
+            max_bulk=registered.max_bulk,
+            lacks=registered.lacks,
+        )
+        self._name_source(session)
+        self._recall_rejections(session)
+        # What took effect although its answer was lost with the connection counts like everything else.
+        self._count(replication.window.covered, session)
+        status.target.connected = True
+        replication.refresh_state()
+        status.target.last_error = ""
+        self._answered_at = status.clock()
+        await together(
+            lambda: self._send(connection, session),
+            lambda: self._receive(connection, session),
+            connection.watch,
+            lambda: self._tend(session),
+            lambda: self._sweep(session),
+            self._restart,
+            self._wiped,
+            lambda: follow(self._settings.target, connection.address),
+        )
+
+    async def _load_scripts(self, connection: Connection) -> None:
+        """Give a server that has restarted, or taken over, the scripts that the stream may name."""
+        scripts = self._replication.scripts.all()
+        for start in range(0, len(scripts), SCRIPTS_AT_ONCE):
+            some = scripts[start : start + SCRIPTS_AT_ONCE]
+            with connection.deadline("loading the scripts of the source"):
+                replies = await connection.pipeline([("SCRIPT", "LOAD", body) for body in some])
+            refused = next((str(reply) for reply in replies if isinstance(reply, ReplyError)), "")
+            if is_passing(refused):
+                raise passing_error(refused)
+            if refused:
+                log.warning("scripts refused", error=refused.split("'")[0][:120])
+
+    async def _wiped(self) -> None:
+        await self._replication.records_gone.wait()
+        raise RecordsWipedError("the worker's records on the target were removed or replaced")
+
+    async def _restart(self) -> None:
+        await self._replication.target_restart.wait()
+        raise LinkError("the source did not finish what is under way", kind="rejected")
+
+    async def _send(self, connection: Connection, session: TargetSession) -> None:
+        while True:
+            data = session.data_to_send()
+            self._report(session)
+            if not data and self._status.clock() - self._sent_at >= PING_SECONDS:
+                data = session.ping()
+            if data:
+                if self._idle:
+                    self._answered_at = self._status.clock()
+                    self._idle = False
+                if not self._replication.window.full:
+                    self._replication.space.set()  # what is too large to keep was dropped
+                await connection.send(data)
+                self._status.sent_bytes += len(data)
+                self._sent_at = self._status.clock()
+            else:
+                await self._replication.work.wait()
+
+    async def _receive(self, connection: Connection, session: TargetSession) -> None:
+        while True:
+            # An idle target is silent for as long as it likes; `_tend` watches one that owes an answer.
+            try:
+                data = await connection.receive(timeout=math.inf)
+            except LinkError as error:
+                if error.kind == "lost" and session.idle:
+                    raise LinkError(error.what, kind="idle") from error
+                raise
+            self._answered_at = self._status.clock()
+            answered = False
+            try:
+                answered = session.receive_data(data)
+            except CorruptError as error:
+                # The data are whole, the connection is not: what it has done the checkpoint tells the next one.
+                raise LinkError(error.what, kind="protocol") from error
+            finally:
+                # An error is about what comes behind: what was answered before it has taken effect.
+                self._idle = not session.waiting
+                self._report(session)
+            if answered:
+                self._replication.work.set()
+            if session.pipelined:
+                await anyio.sleep(SNAPSHOT_REPLY_SECONDS)
+
+    def _report(self, session: TargetSession) -> None:
+        """Count what was answered for."""
+        for progress in session.progress():
+            self.attempts.succeeded()
+            self._count(progress.items, session)
+            self._replication.answered(session.checkpoint)
+            self._check_finished()
+        self._check_drained(session)
+
+    def _check_finished(self) -> None:
+        """Tell that the work of `mode=snapshot` is complete: all is applied, and no stale key is left."""
+        replication = self._replication
+        if self._settings.mode == "snapshot" and not replication.loading and not replication.sweep:
+            replication.finished.set()
+
+    def _count(self, items: Sequence[Item], session: TargetSession) -> None:
+        """Count items that have taken effect, in order."""
+        status = self._status
+        for item in items:
+            if isinstance(item, StreamItem):
+                commands = item.batch.commands - item.left_out
+                latency = status.clock() - item.received_at if commands else None
+                offset = item.batch.end_offset
+                status.observe_applied(offset, commands, latency, exact=self._replication.expiries.exact(offset))
+            elif isinstance(item, SnapshotKeys):
+                status.snapshot.keys_done += item.keys
+            elif isinstance(item, SnapshotFinish):
+                self._snapshot_finished(item)
+            else:
+                self._recall_rejections(session)
+
+    def _snapshot_finished(self, item: SnapshotFinish) -> None:
+        status = self._status
+        self._replication.loading = False
+        status.reasons.pop("records_wiped", None)
+        status.snapshot.finished = status.clock()
+        status.observe_applied(item.offset, 0, None)
+        offset = max(item.offset, status.stream.received_offset, status.stream.source_offset)
+        self._replication.caught_up_at = offset
+        status.observe_source_offset(offset)
+        self._replication.refresh_state()
+        log.info("snapshot applied", offset=item.offset, keys=status.snapshot.keys_done)
+
+    async def _tend(self, session: TargetSession) -> None:
+        """Write what the checkpoint lacks when nothing else does, and notice a target that does not answer."""
+        status = self._status
+        limit = self._settings.target.timeout_seconds
+        idle_since: float | None = None
+        while True:
+            await anyio.sleep(TICK_SECONDS)
+            now = status.clock()
+            status.beat("target")
+            self._told.turn()
+            self._name_source(session)
+            self._count_copied()
+            if session.idle:
+                self.attempts.succeeded()
+            else:
+                idle_since = None
+                if session.waiting and now - self._answered_at > limit:
+                    raise LinkError(f"the target did not answer for {limit:g} s", kind="timeout")
+                continue
+            if now - self._sent_at >= PING_SECONDS:
+                self._replication.work.set()
+            idle_since = now if idle_since is None else idle_since
+            wait = PERSIST_SECONDS if session.unpersisted else CONFIRM_SECONDS
+            if session.behind and (now - idle_since >= wait or self._replication.draining):
+                session.persist()
+                self._replication.work.set()
+                idle_since = None
+
+    def _name_source(self, session: TargetSession) -> None:
+        """Have the checkpoint name the source as it is now, and who writes to it."""
+        source = self._replication.source
+        if source is not None:
+            session.source = (source.address, source.run_id, self._replication.upstream.origins)
+
+    def _count_copied(self) -> None:
+        """Count as applied what waited for keys to be copied."""
+        applied = self._replication.acknowledged_offset
+        if 0 < self._status.stream.applied_offset < applied:
+            self._status.observe_applied(applied, 0, None)
+
+    def _check_drained(self, session: TargetSession) -> None:
+        if self._stop_error is not None:
+            session.halt()
+            if session.halted:
+                raise self._stop_error
+        if self._replication.draining and session.idle and not self._replication.unapplied:
+            if session.behind:
+                session.persist()
+                self._replication.work.set()
+            else:
+                self._replication.drained.set()
+
+    def _rejected(self, rejection: Rejection) -> None:
+        status = self._status
+        status.count_error("target", "rejected_command")
+        self._told.rejected(rejection)
+        status.rejected_commands += 1
+        self._hold_ready(rejection.summary)
+        if self._settings.target.on_error == "stop":
+            self._stop_error = UnfaithfulError(
+                f"the target rejected a command: {rejection.summary}",
+                hint="target.on_error=continue counts such commands and goes on",
+                kind="rejected_command",
+            )
+
+    def _recall_rejections(self, session: TargetSession) -> None:
+        """Take the count from the session's start: the checkpoint's outlives the worker, a full sync clears it."""
+        self._status.rejected_commands = session.rejected
+        if session.rejected:
+            self._hold_ready(session.rejected_last)
+        else:
+            self._status.reasons.pop("rejected", None)
+
+    def _hold_ready(self, last: str) -> None:
+        count = self._status.rejected_commands
+        self._status.reasons["rejected"] = f"the target rejected {counted(count, 'command')}, the last one: {last}"

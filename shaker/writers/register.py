@@ -1,0 +1,278 @@
+"""Registering a connection as the one writer, on the connection itself; all checks come before the first write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+
+from shaker.apply.expired import ExpiredKeys
+from shaker.apply.fence import Identity, connections_to_kill, next_epoch
+from shaker.apply.records import Checkpoint, Fence, checkpoint_key, fence_key, writer_name
+from shaker.apply.rejections import DEFAULT_MAX_BULK, is_out_of_memory, is_passing, passing_error, script_error
+from shaker.checks.abilities import check_abilities
+from shaker.checks.circles import refuse_loop
+from shaker.checks.same_dataset import refuse_one_dataset
+from shaker.errors import LinkError, RefusedError, ServerBusyError, counted, quoted
+from shaker.flow.flow import Replication
+from shaker.model.refusals import refusal
+from shaker.model.server_info import SourceIdentity, keyspace, parse_info, release, server_name
+from shaker.net.connection import Connection, ReplyError
+from shaker.net.reconnect import credentials
+from shaker.net.reply_types import array, blob, number, record
+from shaker.rules.command_table import CommandTable
+from shaker.settings.schema import Settings
+
+log = structlog.get_logger("shaker.target")
+
+# Registrations that may lose the race for the fence in a row; only other registrations contend for it.
+ATTEMPTS = 20
+# The default of client-query-buffer-limit, to which Valkey 9 counts queued commands, and how much of it a
+# transaction may take: the rest is for the worker's own requests.
+DEFAULT_QUERY_BUFFER = 1024 * 1024 * 1024
+QUERY_BUFFER_SHARE = 0.8
+# Writes the fence if it is still the one that was seen, by a first write that a target without memory takes.
+TAKE = """for index, field in ipairs({'token', 'epoch', 'connection'}) do
+  if (redis.call('HGET', KEYS[1], field) or '') ~= ARGV[index] then return 0 end
+end
+redis.call('PERSIST', KEYS[1])
+redis.call('HSET', KEYS[1], unpack(ARGV, 4))
+return 1"""
+# The first release with `SET … PXAT`, which writes a string and its expiry at once.
+OLDEST_TARGET = (6, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A registration that won: the fence it wrote, the checkpoint it read, whom it disconnected."""
+
+    fence: Fence
+    checkpoint: Checkpoint | None
+    run_id: str
+    killed: int
+    max_transaction: int  # bytes that one transaction may have on the target
+    max_bulk: int = DEFAULT_MAX_BULK  # and one argument
+    lacks: int = 0  # fields that the checkpoint lacks
+    wiped: bool = False  # the fence is gone, or older than the checkpoint: somebody else took or replaced it
+    import_mode: bool = False  # it keeps what expires until the source deletes it
+
+
+async def register(
+    connection: Connection, settings: Settings, replication: Replication, identity: Identity
+) -> Registered:
+    """Make `connection` the one that writes; `identity` gets the epoch that it registered with.
+
+    Raises FencedError when a newer worker owns the target, RefusedError, before anything is written, for a target
+    that is not fit, LinkError where waiting or a new connection helps.
+    """
+    try:
+        await connection.authenticate(*credentials(settings.target))
+        info = parse_info(blob(await _ask(connection, "INFO")))
+        replication.status.target.server = server_name(info)
+        source = replication.source
+        assert source is not None  # registrations wait for the source's introduction
+        _check_server(settings, source, info)
+        replication.target_expired = ExpiredKeys.of(info)
+        replication.table = CommandTable.from_reply(array(await _ask(connection, "COMMAND")))
+        await _ask(connection, "CLIENT", "SETNAME", writer_name(settings.name, identity.token))
+        own = number(await _ask(connection, "CLIENT", "ID"))
+        checkpoint = Checkpoint.parse(record(await connection.call("HGETALL", checkpoint_key(settings.name))))
+        ids = (info.get("run_id", ""), info.get("master_replid", ""))
+        replication.target_ids = frozenset(each for each in ids if each.strip("0"))
+        refuse_loop(settings, replication, streams=checkpoint is not None and checkpoint.phase == "stream")
+        # At every connect: an address can lead to another server than before, and to keys that are not ours.
+        ours = replication.records_wiped and info.get("run_id") == replication.target_run_id
+        await _check_contents(connection, settings, source, info, checkpoint, ours=ours)
+        if info.get("run_id") != replication.target_run_id:
+            rule = settings.target.on_existing if checkpoint is None else settings.target.stale_keys
+            await check_abilities(connection, settings, flushes=rule == "flush")
+        for _ in range(ATTEMPTS):
+            registered = await _attempt(
+                connection, settings.name, identity, own, info.get("run_id", ""), tight=replication.window.scripted
+            )
+            if registered is not None:
+                return replace(
+                    registered,
+                    max_transaction=int(
+                        await _limit(connection, "client-query-buffer-limit", DEFAULT_QUERY_BUFFER)
+                        * QUERY_BUFFER_SHARE
+                    ),
+                    max_bulk=await _limit(connection, "proto-max-bulk-len", DEFAULT_MAX_BULK),
+                    import_mode=await _import_mode(connection),
+                )
+    except ReplyError as error:
+        text = str(error)
+        if replication.window.scripted and text.startswith("NOPERM"):
+            replication.window.out_of_memory(scripts=False)
+            raise script_error(text) from error
+        if is_out_of_memory(text):
+            replication.window.out_of_memory()
+        if is_passing(text):
+            raise passing_error(text) from error
+        if text.startswith("DENIED"):
+            raise refusal("target", text, "registering") from error
+        raise LinkError(f"the target refuses the registration: {text}", kind="refused") from error
+    raise LinkError(f"lost {ATTEMPTS} registrations against other workers of this name", kind="contended")
+
+
+async def _ask(connection: Connection, *request: str) -> Any:
+    """Return the reply to a request at which a proxy closes the connection."""
+    try:
+        return await connection.call(*request)
+    except LinkError as error:
+        raise (connection.no_replication(request[0]) if error.kind == "lost" else error) from error
+
+
+async def _attempt(
+    connection: Connection, name: str, identity: Identity, own: int, run_id: str, *, tight: bool
+) -> Registered | None:
+    """Try once; None when another registration came between. `tight`: the target is out of memory."""
+    if not tight:
+        await connection.call("WATCH", fence_key(name))
+    seen = Fence.parse(record(await connection.call("HGETALL", fence_key(name))))
+    written = record(await connection.call("HGETALL", checkpoint_key(name))).get("epoch", "")
+    clients = blob(await connection.call("CLIENT", "LIST")).decode("utf-8", "replace")
+    fence = Fence(next_epoch(identity, seen, int(written) if written.isdigit() else 0), identity.token, own, run_id)
+    kill = connections_to_kill(clients, name=name, own=own, fence=seen, run_id=run_id)
+    take = _take_by_script if tight else _take
+    results = await take(connection, name, seen, fence, kill)
+    if results is None:
+        return None
+    identity.epoch = fence.epoch
+    found = record(results[-1] if results else None)
+    checkpoint = Checkpoint.parse(found)
+    return Registered(
+        fence,
+        checkpoint,
+        run_id,
+        len(kill),
+        0,
+        lacks=len(set(Checkpoint._fields).difference(found)),
+        wiped=checkpoint is not None and checkpoint.epoch > (seen.epoch if seen is not None else 0),
+    )
+
+
+async def _take(
+    connection: Connection, name: str, seen: Fence | None, fence: Fence, kill: list[int]
+) -> list[Any] | None:
+    """Write the fence, disconnect writers and read the checkpoint, the last result, at once; None for a lost race."""
+    requests: list[tuple[bytes | str | int, ...]] = [("MULTI",), fence.arguments(name)]
+    requests += [("CLIENT", "KILL", "ID", ident) for ident in kill]
+    requests += [("HGETALL", checkpoint_key(name)), ("EXEC",)]
+    replies = await connection.pipeline(requests)
+    _raise_refused(replies)
+    if replies[-1] is None:
+        return None
+    results = array(replies[-1])
+    _raise_refused(results)
+    return results
+
+
+async def _take_by_script(
+    connection: Connection, name: str, seen: Fence | None, fence: Fence, kill: list[int]
+) -> list[Any] | None:
+    """Do the same on a target that is out of memory, which takes HSET only in a script, and CLIENT in none.
+
+    Behind the new fence the writers before may go on until they are disconnected; the checkpoint is read after that.
+    """
+    key, before = fence_key(name), (seen.token, seen.epoch, seen.connection) if seen is not None else ("", "", "")
+    won = await connection.call("EVAL", TAKE, 1, key, *before, *fence.arguments(name)[2:])
+    if not won:
+        return None
+    requests: list[tuple[bytes | str | int, ...]] = [("CLIENT", "KILL", "ID", ident) for ident in kill]
+    replies = await connection.pipeline([*requests, ("HGETALL", checkpoint_key(name))])
+    # One that is gone by itself is an error, and as good.
+    _raise_refused([reply for reply in replies if not str(reply).startswith("ERR No such client")])
+    return replies
+
+
+def _raise_refused(replies: list[Any]) -> None:
+    refused = next((reply for reply in replies if isinstance(reply, ReplyError)), None)
+    if refused is not None:
+        raise refused
+
+
+async def _limit(connection: Connection, name: str, default: int) -> int:
+    """Return a limit of the target in bytes; `default`, what servers come with, where asking is not allowed."""
+    try:
+        reply = array(await connection.call("CONFIG", "GET", name))
+        return number(reply[-1]) if reply else default
+    except ReplyError:
+        return default
+
+
+async def _import_mode(connection: Connection) -> bool:
+    """Join the import mode of a Valkey 8.1 or later that is in it (valkey.io/commands/client-import-source).
+
+    Such a server expires nothing by itself, and this connection sees what has expired.
+    """
+    try:
+        reply = array(await connection.call("CONFIG", "GET", "import-mode"))
+        if not reply or blob(reply[-1]) != b"yes":
+            return False
+        await connection.call("CLIENT", "IMPORT-SOURCE", "ON")
+    except ReplyError:
+        return False  # not allowed to ask, or it has just left that mode: as on any other server
+    return True
+
+
+def _check_server(settings: Settings, source: SourceIdentity, info: dict[str, str]) -> None:
+    """Refuse a server that cannot be the target, at every connect: it may have become another one."""
+    address = settings.target.address.text
+    if info.get("cluster_enabled") == "1":
+        raise RefusedError(
+            f"the target {address} has cluster mode enabled",
+            hint="a transaction with its checkpoint cannot span slots: take a target without cluster mode",
+        )
+    if (0, 0) < release(info) < OLDEST_TARGET:
+        raise RefusedError(
+            f"the target {address} is {server_name(info)}, and a target has to be Redis 6.2 or later",
+            hint="upgrade the target: as a source this release works",
+        )
+    refuse_one_dataset(source, info)
+    if info.get("role") == "slave":
+        raise ServerBusyError(
+            f"the target {address} is a replica and takes no writes",
+            hint="give the address of its primary, or promote it",
+            kind="readonly",
+        )
+    policy = info.get("maxmemory_policy", "")
+    if policy.startswith("allkeys-") and not settings.target.allow_eviction:
+        raise RefusedError(
+            f"the target {address} may evict any key (maxmemory-policy {policy}), the checkpoint too",
+            hint="set maxmemory-policy noeviction there, or target.allow_eviction=true to accept the risk",
+        )
+
+
+async def _check_contents(
+    connection: Connection,
+    settings: Settings,
+    source: SourceIdentity,
+    info: dict[str, str],
+    checkpoint: Checkpoint | None,
+    *,
+    ours: bool,
+) -> None:
+    """Refuse to write over what is not ours to replace; `ours`: this worker's checkpoint was there before."""
+    name = settings.name
+    if checkpoint is None:
+        own = number(await connection.call("EXISTS", fence_key(name)))
+        keys = sum(keyspace(info).values()) - own
+        if keys > 0 and not ours and settings.target.on_existing == "refuse":
+            raise RefusedError(
+                f"the target {settings.target.address.text} holds {counted(keys, 'key')} and no checkpoint of "
+                f"{quoted(name)}",
+                hint="take an empty target, or say what to do with its keys: target.on_existing=merge or flush",
+            )
+        return
+    same = (
+        checkpoint.source == source.address
+        or checkpoint.replid in source.replids
+        or (checkpoint.source_run_id and checkpoint.source_run_id == source.run_id)
+    )
+    if not same and not settings.target.adopt:
+        raise RefusedError(
+            f"checkpoint {quoted(name)} in the target belongs to another source, {checkpoint.source}",
+            hint="give this replication its own name (SHAKER_NAME), or replace that source by target.adopt=true",
+        )

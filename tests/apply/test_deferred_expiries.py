@@ -1,0 +1,750 @@
+"""Expiries that are put off: never without their keys being remembered, and both follow where databases go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from shaker.apply.deferred_expiries import Expiries
+from shaker.apply.expired import ExpiredKeys
+from shaker.apply.items import SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.codec.resp.replies import encode
+from shaker.errors import LinkError, UnfaithfulError
+from shaker.model.batch import Batch, Part
+from shaker.model.entries import Entry, LargeEntry
+from shaker.psync.batches import StreamAssembler
+from shaker.rules.expiry import NEEDS, NEVER, SETS, Times
+from tests.support.rdb_bytes import entries_of
+from tests.support.replicating import Command, Replicating, Source
+from tests.support.servers import Server, wait_until
+from tests.support.target_driver import REPLID, Writer, checkpoint_of, dump_of
+
+HOLD_MS = 86_400_000
+EXPIRING, COPYING, DOUBTFUL = "shaker:expiring:default", "shaker:copying:default", "shaker:doubtful:default"
+FAR = 4_102_444_800_000  # the year 2100, in milliseconds
+MARGIN = 2000
+COUNTED = ExpiredKeys("run", 0, 0, (0, 0, 0))
+
+
+def soon(seconds: float = 5.0) -> int:
+    """An expiry that is too near for a stream that is behind, Unix time in milliseconds."""
+    return int((time.time() + seconds) * 1000)
+
+
+class Feeding:
+    """What a source writes goes to a writer as the replica's side of a worker makes it."""
+
+    def __init__(self, writer: Writer, pass_above: int | None = None) -> None:
+        self.writer = writer
+        self.assembler = StreamAssembler(
+            replid=REPLID,
+            offset=1000,
+            database=0,
+            table=writer.replication.table,
+            max_transaction=1 << 20,
+            pass_above=pass_above,
+        )
+
+    def write(self, *commands: Command, database: int | None = None) -> None:
+        """Put commands into the writer's window, as one read brings them."""
+        if database is not None:
+            commands = (("SELECT", database), *commands)
+        for event in self.assembler.feed(b"".join(encode(*command) for command in commands)):
+            assert isinstance(event, Batch)
+            self.writer.put(StreamItem(event, 0.0))
+
+    def apply(self, *commands: Command, database: int | None = None) -> None:
+        """The same, and wait until all is answered."""
+        self.write(*commands, database=database)
+        self.writer.run_through()
+
+
+@pytest.fixture
+def behind(writer: Writer) -> Feeding:
+    """The stream of a writer that is behind; the target has expired nothing."""
+    assert writer.replication.behind
+    writer.replication.target_expired = COUNTED
+    writer.replication.begin_snapshot()
+    writer.replication.loading = False
+    return Feeding(writer)
+
+
+def expire_one(writer: Writer) -> None:
+    """Let the target have expired a key."""
+    writer.replication.target_expired = COUNTED._replace(keys=1)
+
+
+def catch_up(writer: Writer) -> None:
+    """Let the writer be close behind its source from now on."""
+    status = writer.replication.status
+    status.clock = lambda: 0.0
+    status.lag.applied(0)
+    status.lag.told(0.0, 0)
+    assert not writer.replication.behind
+
+
+def listed(server: Server, key: str = EXPIRING, database: int = 0) -> set[str]:
+    """The keys in one of the two sets of a database."""
+    return {one.decode() for one in server.client(db=database).smembers(key)}
+
+
+def expires(server: Server, key: str, database: int = 0) -> int:
+    """When a key expires, in Unix milliseconds."""
+    found: int = server.client(db=database).execute_command("PEXPIRETIME", key)
+    return found
+
+
+def assert_put_off(server: Server, key: str, database: int = 0) -> None:
+    """Check that a key's expiry is put off."""
+    assert HOLD_MS - 60_000 < expires(server, key, database) - time.time() * 1000 < HOLD_MS + 60_000
+
+
+# --- the stream ---
+
+
+@pytest.mark.parametrize("database", [0, 3])
+def test_put_off_and_remembered(behind: Feeding, target: Server, database: int) -> None:
+    """In the database of the key; the checkpoint tells that there is something."""
+    before = checkpoint_of(target)
+    assert before is not None
+    assert before.expiring == 0
+    behind.apply(
+        ("SET", "near", 1, "PXAT", soon()),
+        ("SET", "far", 1, "PXAT", FAR),
+        ("SET", "none", 1),
+        ("PEXPIREAT", "none", soon()),
+        ("PEXPIREAT", "missing", soon()),
+        database=database,
+    )
+
+    assert_put_off(target, "near", database)
+    assert_put_off(target, "none", database)
+    assert expires(target, "far", database) == FAR + MARGIN
+    assert listed(target, database=database) == {"near", "none", "missing"}
+    assert listed(target, COPYING, database) == set()
+    assert listed(target, database=1) == set()
+    checkpoint = checkpoint_of(target)
+    assert checkpoint is not None
+    assert checkpoint.expiring == 1
+
+
+def test_each_database_has_its_own(behind: Feeding, target: Server) -> None:
+    """Of one batch, with those that came in between."""
+    behind.apply(
+        ("SET", "a", 1, "PXAT", soon()),
+        ("SELECT", 3),
+        ("MULTI",),
+        ("SET", "b", 1, "PXAT", soon()),
+        ("INCR", "n"),
+        ("EXEC",),
+        ("SELECT", 0),
+        ("SET", "c", 1, "PXAT", soon()),
+    )
+    assert (listed(target), listed(target, database=3)) == ({"a", "c"}, {"b"})
+
+
+def test_commands_that_mention_a_record(behind: Feeding, target: Server) -> None:
+    """A value, or a key, that has the prefix of the worker's own in it; in a transaction and alone."""
+    behind.apply(
+        ("SET", "a", "shaker:", "PXAT", soon()),
+        ("MULTI",),
+        ("SET", "b", "xshaker:x", "PXAT", soon()),
+        ("SET", "shaker:fence:x", 1, "PXAT", soon()),
+        ("EXEC",),
+        ("SET", "my-shaker:c", 1, "PXAT", soon()),
+        ("SET", "shaker:d", 1, "PXAT", soon()),
+    )
+    assert listed(target) == {"a", "b", "my-shaker:c", "shaker:d"}
+
+
+def test_one_in_a_run_of_others(behind: Feeding, target: Server) -> None:
+    """Wherever in it; runs of one read, and of a transaction, become one."""
+    behind.apply(
+        ("INCR", "n"), ("INCR", "n"), ("SET", "a", 1, "PXAT", soon()), ("INCR", "n"), ("MULTI",), ("INCR", "n"),
+        ("SET", "b", 1, "PXAT", soon()), ("INCR", "n"), ("EXEC",), ("INCR", "n"), ("PING",), ("INCR", "n"),
+        ("SET", "c", 1, "PXAT", soon()),
+    )  # fmt: skip
+    behind.apply(("INCR", "n"), ("MULTI",), ("SET", "d", 1, "PXAT", soon()), ("EXEC",), ("INCR", "n"))
+    assert listed(target) == {"a", "b", "c", "d"}
+
+
+def test_close_behind_nothing_is_remembered(behind: Feeding, target: Server) -> None:
+    """Every expiry gets the margin."""
+    catch_up(behind.writer)
+    at = soon(60)
+    behind.apply(("SET", "k", 1, "PXAT", at), ("SET", "relative", 1, "PX", 60_000), ("PEXPIREAT", "k", at))
+
+    assert expires(target, "k") == at + MARGIN
+    assert 50_000 < expires(target, "relative") - time.time() * 1000 <= 60_000 + MARGIN
+    assert target.client().exists(EXPIRING, COPYING, DOUBTFUL) == 0
+    checkpoint = checkpoint_of(target)
+    assert checkpoint is not None
+    assert checkpoint.expiring == 0
+
+
+def test_never_one_without_the_other(behind: Feeding, target: Server) -> None:
+    """Wherever the connection is cut, a key with a later expiry is remembered, and one that is not there is not."""
+    writer, client = behind.writer, target.client(db=2)
+
+    def write(number: int) -> bytes:
+        behind.write(("SELECT", 2), ("SET", f"k{number}", 1, "PXAT", soon()), ("SELECT", 0))
+        return writer.data_to_send()
+
+    behind.apply(("SET", "k", 1), database=2)  # the database is proven
+    data = write(0)
+    head, size = data.index(b"HSET"), len(data)
+    lengths = (*range(1, 20), *range(20, size - head, 20), *range(size - head, size + 1), 0)
+    for number, left_out in enumerate(lengths):
+        with suppress(LinkError):
+            writer.wire.send(data[: max(0, len(data) - left_out)])
+        there = left_out == 0
+        if there:  # and its answer is lost
+            wait_until(lambda key=f"k{number}": client.exists(key), "the effect")  # type: ignore[misc]
+        writer.cut()
+        writer.register()
+        assert (client.exists(f"k{number}"), client.sismember(EXPIRING, f"k{number}")) == (there, there)
+        writer.run_through()
+        assert_put_off(target, f"k{number}", 2)
+        assert client.sismember(EXPIRING, f"k{number}")
+        data = write(number + 1)
+    assert target.client().exists(EXPIRING) == 0
+
+
+def test_sent_again_after_a_reconnect(behind: Feeding, target: Server) -> None:
+    """With the times of then: what was near may not be behind any more, and what is remembered stays."""
+    writer = behind.writer
+    behind.write(("SET", "k", 1, "PXAT", soon()), ("INCR", "n"))
+    writer.data_to_send()
+    writer.cut()
+    assert writer.register()
+    catch_up(writer)
+    writer.run()
+
+    assert expires(target, "k") - time.time() * 1000 < 10_000
+    assert listed(target) == set()
+    assert target.client().get("n") == b"1"
+    # Nobody knows what the connection before had done: there may be keys.
+    assert writer.replication.expiries.waiting
+
+
+@pytest.mark.parametrize(
+    "renewal",
+    [
+        ("PEXPIREAT", "k", FAR),
+        ("PERSIST", "k"),
+        ("GETEX", "k", "PXAT", FAR),
+        ("SET", "k", 2, "KEEPTTL"),
+    ],
+)
+@pytest.mark.parametrize("database", [0, 3])
+def test_what_may_come_too_late_is_doubtful(
+    behind: Feeding, target: Server, renewal: Command, database: int
+) -> None:
+    """The key may be gone, or rebuilt, on the target; the checkpoint says that there is something."""
+    catch_up(behind.writer)
+    behind.apply(("SET", "k", 1, "PXAT", soon(60)), ("SET", "l", 1), renewal, database=database)
+    assert listed(target, DOUBTFUL, database) == set()
+    fall_behind(behind.writer)
+    behind.apply(("INCR", "k"), renewal)
+
+    assert listed(target, DOUBTFUL, database) == {"k"}
+    assert listed(target, COPYING, database) == set()
+    assert behind.writer.replication.expiries.doubts
+    checkpoint = checkpoint_of(target)
+    assert checkpoint is not None
+    assert (checkpoint.expiring, checkpoint.expired) == (1, COUNTED.text)
+
+
+FAILING: list[tuple[Command, str]] = [
+    (("RENAME", "k", "d"), "d"),
+    (("RENAMENX", "k", "d"), "d"),
+    (("LSET", "k", 0, "v"), "k"),
+    (("LSET", "short", 5, "v"), "short"),
+    (("XSETID", "k", "5-1"), "k"),
+    (("XGROUP", "CREATE", "k", "g", "0"), "k"),
+    (("XGROUP", "SETID", "stream", "g", "0"), "stream"),
+    (("XCLAIM", "k", "g", "c", 0, "5-1"), "k"),
+]
+
+
+@pytest.mark.parametrize("late", [True, False])
+@pytest.mark.parametrize(("command", "differs"), FAILING)
+def test_what_fails_for_want_of_a_key_is_copied(
+    behind: Feeding, target: Server, command: Command, differs: str, late: bool
+) -> None:
+    """If some key may have expired early, whether it was to be expected or not: it is no rejected command."""
+    catch_up(behind.writer)
+    behind.apply(
+        ("RPUSH", "short", "v"), ("XADD", "stream", "1-1", "f", "v"), ("SET", "d", "old"), database=3
+    )  # fmt: skip
+    if late:
+        fall_behind(behind.writer)
+    else:
+        expire_one(behind.writer)
+    behind.apply(command, ("SET", "next", 1))
+
+    assert behind.writer.rejections == []
+    assert not behind.writer.replication.expiries.lacking
+    assert differs in listed(target, COPYING, 3) <= {differs, "k"}
+    assert target.client(db=3).get("next") == b"1"
+    checkpoint = checkpoint_of(target)
+    assert checkpoint is not None
+    assert (checkpoint.rejected, checkpoint.expiring) == (0, 1)
+
+
+def test_what_fails_while_no_key_can_have_expired_is_rejected(behind: Feeding, target: Server) -> None:
+    """Something else has taken the key: somebody has to hear of it."""
+    catch_up(behind.writer)
+    behind.apply(("SET", "l", 1, "PXAT", FAR), ("RENAME", "k", "d"))
+    assert [rejection.command for rejection in behind.writer.rejections] == ["RENAME"]
+    assert listed(target, COPYING) == set()
+
+
+def test_what_fails_for_another_reason_is_rejected(behind: Feeding, target: Server) -> None:
+    """Whatever may have expired."""
+    catch_up(behind.writer)
+    behind.apply(("SET", "string", "x"))
+    expire_one(behind.writer)
+    fall_behind(behind.writer)
+    behind.apply(("LSET", "string", 0, "v"), ("INCR", "string"), ("EVALSHA", "0" * 40, 0))
+    assert [rejection.command for rejection in behind.writer.rejections] == ["LSET", "INCR", "EVALSHA"]
+
+
+def rename_of_a_missing_key(behind: Feeding, database: int = 0) -> Writer:
+    """Send one, where keys may have expired early; the writer has not read the answer."""
+    catch_up(behind.writer)
+    expire_one(behind.writer)
+    behind.write(("RENAME", "k", "d"), database=database)
+    behind.writer.send()
+    return behind.writer
+
+
+def test_what_is_owed_to_a_lost_connection_is_remembered_by_the_next(behind: Feeding, target: Server) -> None:
+    """What failed is known from an answer, and the connection is lost before the note of it is written."""
+    writer = rename_of_a_missing_key(behind)
+    while not writer.replication.expiries.lacking:
+        writer.receive()
+    assert listed(target, COPYING) == set()
+    writer.cut()
+    assert writer.register()
+    writer.run_through()
+    assert listed(target, COPYING) == {"d"}
+    assert writer.rejections == []
+
+
+def test_what_fails_before_databases_are_swapped_is_remembered_where_it_is(behind: Feeding, target: Server) -> None:
+    """By the transaction that comes next: the note follows the key, however often that swaps."""
+    writer = rename_of_a_missing_key(behind, 3)
+    behind.write(("SWAPDB", 2, 3), ("SWAPDB", 4, 5), ("SWAPDB", 5, 2), ("SWAPDB", 3, 1), database=3)
+    writer.run_through()
+    assert writer.rejections == []
+    assert listed(target, COPYING, 5) == {"d"}
+    assert not any(listed(target, COPYING, database) for database in range(5))
+
+
+def test_what_fails_before_databases_are_swapped_by_its_own_transaction(behind: Feeding, target: Server) -> None:
+    """Only the swaps behind it move the note."""
+    catch_up(behind.writer)
+    expire_one(behind.writer)
+    swap, elsewhere = ("SWAPDB", 2, 3), ("SWAPDB", 3, 4)
+    behind.apply(elsewhere, elsewhere, ("RENAME", "k", "d"), swap, ("SET", "next", 1), database=3)
+    assert behind.writer.rejections == []
+    assert listed(target, COPYING, 2) == {"d"}
+    assert listed(target, COPYING, 3) == set()
+
+
+def fall_behind(writer: Writer) -> None:
+    """Let the writer be behind its source from now on."""
+    writer.replication.status.lag.reset()
+    assert writer.replication.behind
+
+
+def test_a_new_worker_takes_nothing_for_granted(
+    behind: Feeding, make_writer: Callable[..., Writer], target: Server
+) -> None:
+    """It does not know which expiries have passed; that keys wait it reads from the checkpoint."""
+    behind.apply(("SET", "k", 1), ("SET", "near", 1, "PXAT", soon()))
+    other = make_writer(target)
+    other.register()
+    assert other.replication.expiries.waiting
+    feeding = Feeding(other)
+    feeding.assembler = behind.assembler
+    feeding.apply(("PERSIST", "k"), ("RENAME", "near", "moved"))
+
+    assert listed(target, COPYING) == {"moved"}
+    assert listed(target, DOUBTFUL) == {"k"}
+
+
+def test_what_moves_is_copied_where_it_goes(behind: Feeding, target: Server) -> None:
+    """To another name, into another database, which has to be proven first."""
+    behind.apply(("MSET", "a", 1, "b", 1, "c", 1, "d", 1), ("RENAME", "a", "a2"))
+    assert listed(target, COPYING) == set()
+
+    behind.apply(
+        ("PEXPIREAT", "b", soon()),
+        ("RENAME", "b", "b2"),
+        ("COPY", "b2", "b3", "DB", 4),
+        ("MOVE", "c", 5),
+        ("COPY", "d", "d2"),
+    )
+    assert listed(target) == {"b"}
+    assert listed(target, COPYING) == {"b2", "d2"}
+    assert listed(target, COPYING, 4) == {"b3"}
+    assert listed(target, COPYING, 5) == {"c"}
+    assert_put_off(target, "b2")
+    assert_put_off(target, "b3", 4)
+    assert target.client(db=5).get("c") == b"1"
+    assert behind.writer.rejections == []
+
+    behind.apply(("RENAME", "d", "e"))  # a batch that only moves
+    assert listed(target, COPYING) == {"b2", "d2", "e"}
+
+
+def test_a_move_to_a_database_that_the_target_lacks(
+    server: Callable[..., Server], make_writer: Callable[..., Writer]
+) -> None:
+    """Named, and nothing lands elsewhere."""
+    target = server(databases=4)
+    writer = make_writer(target)
+    writer.register()
+    writer.put(SnapshotStart("s", REPLID, 1000, flush=False), SnapshotFinish(REPLID, 1000, 0))
+    writer.run()
+    writer.replication.expiries.waiting = True
+    feeding = Feeding(writer)
+    with pytest.raises(UnfaithfulError, match="database 9"):
+        feeding.apply(("MOVE", "a", 9))
+
+
+def test_swapdb_swaps_the_sets(behind: Feeding, target: Server) -> None:
+    """They lie where their keys are."""
+    behind.apply(("SET", "a", 1, "PXAT", soon()))
+    behind.apply(("SET", "b", 1, "PXAT", soon()), ("SET", "c", 1), ("RENAME", "c", "d"), database=2)
+    behind.apply(("SWAPDB", 0, 2), ("SWAPDB", 2, 3), ("SELECT", 0), ("SET", "e", 1, "PXAT", soon()))
+
+    assert (listed(target), listed(target, COPYING)) == ({"b", "e"}, {"d"})
+    assert (listed(target, database=3), listed(target, COPYING, 3)) == ({"a"}, set())
+    assert listed(target, database=2) == set()
+    checkpoint = checkpoint_of(target)
+    assert checkpoint is not None
+    assert checkpoint.expiring == 1
+
+
+def test_a_swap_among_others(behind: Feeding, target: Server) -> None:
+    """What was put off before it is remembered before it, in one batch, in a transaction, in any databases."""
+    behind.apply(
+        ("SELECT", 1),
+        ("SET", "a", 1, "PXAT", soon()),
+        ("SWAPDB", 1, 2),
+        ("SET", "b", 1, "PXAT", soon()),
+        ("SWAPDB", 3, 4),
+        ("SWAPDB", 1, 3),
+        ("SET", "c", 1, "PXAT", soon()),
+        ("SELECT", 0),
+        ("MULTI",),
+        ("SET", "d", 1, "PXAT", soon()),
+        ("SWAPDB", 0, 5),
+        ("SET", "e", 1, "PXAT", soon()),
+        ("EXEC",),
+    )
+    where = {1: "c", 2: "a", 3: "b", 5: "d", 0: "e"}
+    for database in range(6):
+        expected = {where[database]} if database in where else set()
+        assert listed(target, database=database) == expected, database
+        for key in expected:
+            assert_put_off(target, key, database)
+
+
+@pytest.mark.parametrize(("flush", "left"), [(("FLUSHDB",), {"a"}), (("FLUSHALL",), set())])
+def test_a_flush_takes_the_sets_along(behind: Feeding, target: Server, flush: Command, left: set[str]) -> None:
+    """Of what is gone no expiry waits."""
+    behind.apply(("SET", "a", 1, "PXAT", soon()))
+    behind.apply(("SET", "b", 1, "PXAT", soon()), database=2)
+    behind.apply(flush, database=2)
+
+    assert (listed(target), listed(target, database=2)) == (left, set())
+    behind.apply(("SET", "c", 1, "PXAT", soon()), database=2)
+    assert listed(target, database=2) == {"c"}
+
+
+def test_a_rejected_command_is_found_beside_others(behind: Feeding, target: Server) -> None:
+    """Inside EXEC and before it: requests of the worker's own stand between the runs."""
+    behind.apply(
+        ("SET", "a", 1, "PXAT", soon()),
+        ("LPUSH", "a", "secret"),
+        ("SET", "b", 1, "PXAT", soon()),
+        ("SELECT", 3),
+        ("SET", "c", 1, "PXAT", 4_102_444_800_000),
+        ("SET", "d", 1, "PXAT", soon()),
+        ("LPUSH", "d", "secret"),
+        ("INCR", "n"),
+    )
+    told = [rejection.summary for rejection in behind.writer.rejections]
+    assert [text.partition(":")[0] for text in told] == ["LPUSH a", "LPUSH d"]
+    assert (listed(target), listed(target, database=3)) == ({"a", "b"}, {"d"})
+    behind.writer.rejections.clear()
+
+    behind.apply(
+        ("SELECT", 0),
+        ("SETEX", "x", 5, 1),
+        ("NOSUCH", "y"),
+        ("SETEX", "z", 5, 1),
+        ("SELECT", 3),
+        ("SETEX", "x", 5, 1),
+        ("INCR", "n", "too", "many"),
+        ("SETEX", "z", 5, 1),
+    )
+    told = [rejection.command for rejection in behind.writer.rejections]
+    assert told == ["NOSUCH", "INCR"]
+    assert (listed(target), listed(target, database=3)) == ({"a", "b", "x", "z"}, {"d", "x", "z"})
+    assert target.client(db=3).get("n") == b"1"
+    checkpoint = checkpoint_of(target)
+    assert checkpoint is not None
+    assert checkpoint.rejected == 4
+
+
+@pytest.mark.parametrize("lost", [None, 100, 700, 1500])
+def test_a_huge_transaction_in_pieces(target: Server, lost: int | None) -> None:
+    """Each piece remembers its own; a source that is lost inside of it brings it again."""
+    commands: list[Command] = [("INCR", "n"), ("MULTI",)]
+    commands += [("SET", f"k{number}", "x" * 40, "PXAT", soon()) for number in range(40)]
+    commands += [("SELECT", 1), ("SET", "other", 1, "PXAT", soon()), ("RENAME", "other", "renamed"), ("EXEC",)]
+    worker = Replicating(Source(commands, {}), target, window_limit=1 << 12, pass_above=200)
+    try:
+        worker.start()
+        worker.load()
+        for _ in range(100):
+            worker.read(100)
+            worker.send()
+            if lost is not None and worker._read > lost:
+                worker.cut_source()
+                lost = None
+        worker.complete()
+    finally:
+        worker.close()
+
+    assert listed(target) == {f"k{number}" for number in range(40)}
+    assert all(expires(target, f"k{number}") > soon(3600) for number in range(40))
+    assert listed(target, database=1) == {"other"}
+    assert "renamed" in listed(target, COPYING, 1)
+    assert target.client().get("n") == b"1"
+
+
+@pytest.mark.parametrize("database", [0, 3])
+def test_a_huge_value_is_remembered(writer: Writer, target: Server, database: int) -> None:
+    """It passes as it is and may expire early; then it is found missing and copied."""
+    feeding = Feeding(writer, pass_above=200)
+    huge = b"x" * 5000
+    feeding.apply(("SET", "huge", huge, "PXAT", soon()), ("SETRANGE", "other", 0, huge), database=database)
+    feeding.apply(("MULTI",), ("INCR", "n"), ("set", "in a transaction", huge, "PXAT", soon(60)), ("EXEC",))
+
+    assert listed(target, database=database) == {"huge", "in a transaction"}
+    assert target.client(db=database).get("in a transaction") == huge
+    assert target.client(db=database).get("other") == huge
+    catch_up(writer)
+    feeding.apply(("SET", "caught up", huge, "PXAT", soon(60)), ("INCR", "n"))
+    assert listed(target, database=database) == {"huge", "in a transaction"}
+    assert target.client(db=database).get("n") == b"2"
+
+
+def test_the_checkpoint_tells_when_nothing_waits_any_more(behind: Feeding, target: Server) -> None:
+    """At the next occasion, without a command."""
+    writer = behind.writer
+    behind.apply(("SET", "k", 1, "PXAT", soon()))
+    assert not writer.session.behind
+    writer.replication.expiries.waiting = False
+    assert writer.session.behind
+    writer.run()
+    checkpoint = checkpoint_of(target)
+    assert checkpoint is not None
+    assert checkpoint.expiring == 0
+
+
+# --- a snapshot ---
+
+
+@pytest.mark.parametrize("database", [0, 3])
+def test_keys_of_a_snapshot(fresh: Writer, target: Server, database: int) -> None:
+    """Put off and remembered, before the batch counts as applied."""
+    payload = dump_of(target, "value")
+    expiries = fresh.replication.expiries
+    expiries.begin_snapshot(None)
+    entries = [
+        Entry(b"near", payload, soon(), -1, -1),
+        Entry(b"gone", payload, soon(-9), -1, -1),
+        Entry(b"far", payload, FAR, -1, -1),
+        Entry(b"none", payload, -1, -1, -1),
+    ]
+    restored, beside = expiries.restore(entries_of(*entries, database=database))
+    data = restored.data + b"".join(beside)
+    fresh.put(
+        SnapshotStart("s", REPLID, 1000, flush=False),
+        SnapshotKeys("s", 1, database, data, restored.keys, restored.requests, len(beside)),
+    )
+    fresh.run()
+    checkpoint = checkpoint_of(target)
+    assert checkpoint is not None
+    assert (checkpoint.phase, checkpoint.snapshot_batch, checkpoint.expiring) == ("snapshot", 1, 1)
+    fresh.put(SnapshotFinish(REPLID, 1000, 0))
+    fresh.run()
+
+    assert listed(target, database=database) == {"near", "gone"}
+    assert_put_off(target, "near", database)
+    assert_put_off(target, "gone", database)
+    assert expires(target, "far", database) == FAR + MARGIN
+    assert expires(target, "none", database) == -1
+    checkpoint = checkpoint_of(target)
+    assert checkpoint is not None
+    assert checkpoint.expiring == 1
+
+
+def test_a_value_of_a_snapshot_in_pieces(fresh: Writer, target: Server) -> None:
+    """The same."""
+    payload = dump_of(target, "value" * 100)
+    head, tail, beside = fresh.replication.expiries.restore_large(
+        LargeEntry(0, b"large", len(payload), soon(), -1, -1)
+    )
+    pieces = [head, payload[:50], payload[50:], tail + b"".join(beside)]
+    fresh.put(
+        SnapshotStart("s", REPLID, 1000, flush=False),
+        *(
+            SnapshotKeys("s", 1, 0, piece, 0, 0, label=b"large", more=True)
+            for piece in pieces[:-1]
+        ),
+        SnapshotKeys("s", 1, 0, pieces[-1], 1, 1, len(beside), label=b"large"),
+        SnapshotFinish(REPLID, 1000, 0),
+    )  # fmt: skip
+    fresh.run()
+
+    assert target.client().get("large") == b"value" * 100
+    assert_put_off(target, "large")
+    assert listed(target) == {"large"}
+
+
+@pytest.mark.parametrize("database", [0, 3])
+def test_a_key_that_the_target_refuses_is_named(fresh: Writer, target: Server, database: int) -> None:
+    """Requests of the worker's own are among them."""
+    payload = dump_of(target, "value")
+    restored, beside = fresh.replication.expiries.restore(
+        entries_of(Entry(b"good", payload, soon(), -1, -1), Entry(b"bad", payload[:-1] + b"!", soon(), -1, -1))
+    )
+    data = restored.data + b"".join(beside)
+    fresh.put(
+        SnapshotStart("s", REPLID, 1000, flush=False),
+        SnapshotKeys("s", 1, database, data, restored.keys, restored.requests, len(beside)),
+    )
+    with pytest.raises(UnfaithfulError, match="'bad'"):
+        fresh.run()
+
+
+# --- without a server ---
+
+NOW = 2_000_000_000_000
+
+
+class Asked:
+    """Answers for times, and keeps what it was asked: whether for a snapshot."""
+
+    def __init__(self, *, late: bool = False) -> None:
+        self.late = late
+        self.questions: list[bool] = []
+
+    def __call__(self, item: StreamItem | None) -> Times:
+        self.questions.append(item is None)
+        return Times(NOW, NOW + 600_000, NOW + HOLD_MS, 2000, self.late, self.late)
+
+
+def part(*commands: Command, expiries: int = SETS) -> Part:
+    """A part of the stream."""
+    return Part(0, b"".join(encode(*command) for command in commands), len(commands), expiries=expiries)
+
+
+def item(*parts: Part) -> StreamItem:
+    """A batch of parts."""
+    return StreamItem(Batch(parts, 1, 10, REPLID, 2000, 0, None), 0.0)
+
+
+def test_what_tells_of_no_expiry_is_not_looked_at() -> None:
+    """It is passed on as it is; what only needs a key is looked at once there is any to be copied or late."""
+    asked = Asked()
+    expiries = Expiries("default", asked)
+    expiries.begin_snapshot(None)
+    near: Command = ("PEXPIREAT", "k", NOW + 5)
+    for one in (
+        part(near, expiries=0),
+        part(near)._replace(label=(b"SET", b"k"), commands=0),  # more of it is to come
+        part(near)._replace(label=(b"SETRANGE", b"k")),
+        part(near)._replace(label=(b"SET", None)),
+    ):
+        data, beside = expiries.rewrite(item(one), one)
+        assert data is one.data
+        assert beside == []
+    assert asked.questions == []
+
+    moving = part(("RENAME", "a", "b"), expiries=NEEDS)
+    assert expiries.rewrite(item(moving), moving) == (moving.data, [])
+    assert len(asked.questions) == 1
+    expiries.waiting = True
+    assert expiries.rewrite(item(moving), moving) == (moving.data, [(0, encode("SADD", COPYING, "b"))])
+    late = Expiries("default", Asked(late=True))
+    assert late.rewrite(item(moving), moving) == (moving.data, [(0, encode("SADD", DOUBTFUL, "b"))])
+    assert late.doubts
+    assert not expiries.doubts
+
+
+def test_a_fragment_that_may_set_an_expiry_is_remembered() -> None:
+    """Close behind, too: what is too large to be looked at gets no margin before it is settled."""
+
+    def close(item: StreamItem | None) -> Times:
+        return Times(NOW, NEVER, 0, margin, late=False, passed=False)
+
+    one = part(("SET", "k", "v", "PXAT", NOW + 5))._replace(label=(b"set", b"k"))
+    margin = 2000
+    assert Expiries("default", close).rewrite(item(one), one) == (one.data, [(0, encode("SADD", EXPIRING, "k"))])
+    margin = 0
+    assert Expiries("default", close).rewrite(item(one), one) == (one.data, [])
+
+
+def test_a_target_that_keeps_what_expires() -> None:
+    """In its import mode nothing is put off, nor late: times only become absolute."""
+    expiries = Expiries("default", Asked())
+    expiries.by_target = True
+    one = part(("EXPIRE", "k", 5), ("PERSIST", "l"))
+    data, beside = expiries.rewrite(item(one), one)
+    assert data == encode("PEXPIREAT", "k", NOW + 5000) + encode("PERSIST", "l")
+    assert beside == []
+    restored, beside = expiries.restore(
+        entries_of(Entry(b"k", b"\0\0", 5, -1, -1), Entry(b"h", bytes([22]), -1, -1, -1))
+    )
+    assert b"$1\r\n5\r\n" in restored.data
+    assert beside == []
+    assert expiries.restore_large(LargeEntry(0, b"k", 5, 7, -1, -1))[2] == []
+    assert not expiries.waiting
+
+
+def test_times_are_asked_for_the_item_or_for_a_snapshot() -> None:
+    """The stream's own are counted from when it was written."""
+    asked = Asked()
+    expiries = Expiries("default", asked)
+    one = part(("EXPIRE", "k", 5))
+    expiries.rewrite(item(one), one)
+    expiries.restore(entries_of())
+    expiries.restore_large(LargeEntry(0, b"k", 5, -1, -1, -1))
+    assert asked.questions == [False, True, True]
+
+
+def test_nothing_is_near_for_a_copy_that_is_left_alone() -> None:
+    """A caller that answers NEVER gets the true expiries, of fields, too."""
+
+    def never(item: StreamItem | None) -> Times:
+        return Times(NOW, NEVER, 0, 0, late=False, passed=False)
+
+    expiries = Expiries("default", never)
+    restored, beside = expiries.restore(entries_of(Entry(b"k", bytes([22]), 5, -1, -1)))
+    assert (restored.waiting, restored.copying, beside) == ([], [], [])
+    one = part(("HPEXPIREAT", "h", 5, "FIELDS", 1, "f"), ("PEXPIREAT", "k", 5))
+    data: Any = expiries.rewrite(item(one), one)
+    assert data == (one.data, [])

@@ -1,0 +1,65 @@
+"""Tasks of one connection: they end together, and let go of what they held."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import anyio
+import pytest
+
+from shaker.errors import LinkError
+from shaker.net.first_to_finish import together
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Nothing is freed but what nobody refers to any more."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+class Held:
+    """Stands for the bytes of a connection."""
+
+
+async def fail(held: Held) -> None:
+    """A connection that is lost."""
+    raise LinkError(f"lost with {type(held).__name__}", kind="lost")
+
+
+async def test_the_first_to_end_ends_the_others() -> None:
+    """One that ends by itself is no error."""
+
+    async def end() -> None:
+        await anyio.lowlevel.checkpoint()
+
+    with anyio.fail_after(5):
+        await together(end, anyio.sleep_forever)
+
+
+async def test_an_error_comes_as_it_is() -> None:
+    """Not as a group."""
+    with anyio.fail_after(5), pytest.raises(LinkError, match="lost with Held"):
+        await together(lambda: fail(Held()), anyio.sleep_forever)
+
+
+async def test_a_failure_lets_go(no_collector: None) -> None:
+    """What a lost connection held is freed with it: each may be a window of bytes, and they may be lost quickly."""
+    held = Held()
+    alive = weakref.ref(held)
+
+    async def lose(mine: Held) -> None:
+        try:
+            await together(lambda: fail(mine))
+        except LinkError:
+            return
+
+    await lose(held)
+    del held
+    assert alive() is None

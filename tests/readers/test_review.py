@@ -1,0 +1,168 @@
+"""Which source may be asked for what has taken effect already, and what becomes of it where none may."""
+
+from __future__ import annotations
+
+import pytest
+
+from shaker.apply.items import ReviewItem
+from shaker.apply.records import Checkpoint
+from shaker.codec.resp.replies import encode
+from shaker.errors import LinkError
+from shaker.flow.flow import Replication
+from shaker.model.batch import Batch, Part, Reviewed, ReviewEnd
+from shaker.model.position import Resume
+from shaker.readers.review import Review
+from shaker.rules.command_table import CommandTable, KeyPositions
+from shaker.settings.schema import Settings
+from shaker.watch.status import Status
+
+OLD, NEW = "a" * 40, "b" * 40
+CONFIRMED, OFFSET = 100, 150
+SAME = {
+    "master_replid": OLD,
+    "repl_backlog_active": "1",
+    "repl_backlog_first_byte_offset": "1",
+    "repl_backlog_histlen": "1000",
+}
+
+
+def replication(*, at: str = f"{CONFIRMED} 2") -> Replication:
+    """What a new worker knows that has found unconfirmed work."""
+    settings = Settings(source={"url": "redis://source"}, target={"url": "redis://target"})  # type: ignore[arg-type]
+    made = Replication(Status(), settings, window_limit=1 << 20)
+    made.table = CommandTable({"set": KeyPositions(1, 1, 1, movable=False)})
+    checkpoint = Checkpoint("stream", OLD, OFFSET, 3, CONFIRMED, confirmed_at=at)
+    made.registered(checkpoint, same_server_run=False, first=True)
+    return made
+
+
+def taken(made: Replication) -> list[ReviewItem]:
+    """What is to be remembered."""
+    found: list[ReviewItem] = []
+    while made.window.peek() is not None:
+        item = made.window.take()
+        assert isinstance(item, ReviewItem)
+        assert (item.batch.end_offset, item.batch.database) == (OFFSET, 3)
+        found.append(item)
+    return found
+
+
+def reviewed(database: int, key: str, replid: str = OLD) -> Reviewed:
+    """A batch that has taken effect."""
+    data = encode("SET", key, 1)
+    return Reviewed(Batch((Part(database, data, 1),), 1, len(data), replid, 120, database))
+
+
+def members(items: list[ReviewItem]) -> list[tuple[int, bytes]]:
+    """What enters the sets."""
+    return [(part.database, part.data) for item in items for part in item.batch.parts]
+
+
+def sadd(member: str) -> bytes:
+    """The request that remembers a key."""
+    return encode("SADD", "shaker:unconfirmed:default", member)
+
+
+def test_read_again() -> None:
+    """Each batch is remembered as it comes; the last item has nothing more."""
+    made = replication()
+    review = Review(made, made.resume, SAME)
+    assert review.begin == (CONFIRMED, 2)
+    review.continued(OLD)
+    review.take(reviewed(2, "a"))
+    review.take(reviewed(3, "b"))
+    review.take(ReviewEnd(3))
+    items = taken(made)
+    assert members(items) == [(2, sadd("a")), (3, sadd("b"))]
+    assert [item.last for item in items] == [False, False, True]
+    assert Review(made, made.resume, SAME).begin is None
+
+
+def test_the_link_is_lost_on_the_way() -> None:
+    """It is read from its beginning again."""
+    made = replication()
+    review = Review(made, made.resume, SAME)
+    review.continued(OLD)
+    review.take(reviewed(2, "a"))
+    assert Review(made, made.resume, SAME).begin == (CONFIRMED, 2)
+
+
+@pytest.mark.parametrize(("end", "expected"), [(-1, [(3, "a")]), (3, [(0, "shaker:checkpoint:default")])])
+def test_the_database_is_not_known(end: int, expected: list[tuple[int, str]]) -> None:
+    """Without a SELECT it is that of the end; with one behind the first command nobody can tell."""
+    made = replication(at="")
+    review = Review(made, made.resume, SAME)
+    assert review.begin == (CONFIRMED, -1)
+    review.continued(OLD)
+    review.take(reviewed(-1, "a"))
+    assert taken(made) == []
+    review.take(ReviewEnd(end))
+    assert members(taken(made)) == [(database, sadd(key)) for database, key in expected]
+
+
+def test_the_database_is_another_one() -> None:
+    """The record contradicts the stream: all keys are compared."""
+    made = replication()
+    review = Review(made, made.resume, SAME)
+    review.continued(OLD)
+    review.take(ReviewEnd(7))
+    assert members(taken(made)) == [(0, sadd("shaker:checkpoint:default"))]
+
+
+def test_the_backlog_begins_behind_it() -> None:
+    """All keys are compared, and the stream goes on from where the target stands."""
+    made = replication()
+    review = Review(made, made.resume, {**SAME, "repl_backlog_first_byte_offset": str(CONFIRMED + 2)})
+    assert review.begin is None
+    review.continued(OLD)
+    assert members(taken(made)) == [(0, sadd("shaker:checkpoint:default"))]
+
+
+@pytest.mark.parametrize(
+    ("until", "same"), [(str(OFFSET + 1), True), (str(OFFSET), False), (str(CONFIRMED + 1), False), ("-1", False)]
+)
+def test_the_source_has_failed_over(until: str, same: bool) -> None:
+    """Its history has to be that of the target up to where the target stands; else it is asked there."""
+    made = replication()
+    review = Review(
+        made, made.resume, {**SAME, "master_replid": NEW, "master_replid2": OLD, "second_repl_offset": until}
+    )
+    assert review.begin == ((CONFIRMED, 2) if same else None)
+    if same:
+        review.continued(NEW)
+        assert made.unconfirmed.unread
+
+
+@pytest.mark.parametrize("info", [SAME, {"master_replid": NEW}, {}])
+def test_the_source_fails_over_as_it_is_asked(info: dict[str, str]) -> None:
+    """What it sends may be another history's; nothing of it is taken, and it is asked where the target stands."""
+    made = replication()
+    review = Review(made, made.resume, info)
+    assert review.begin == (CONFIRMED, 2)
+    with pytest.raises(LinkError, match="failed over"):
+        review.continued(NEW)
+    assert Review(made, made.resume, info).begin is None
+    assert made.resume == Resume(OLD, OFFSET, 3)
+
+
+def test_a_full_sync_settles_it() -> None:
+    """Nothing is asked for behind it."""
+    made = replication()
+    made.begin_snapshot()
+    made.resume = Resume(NEW, 900, 0)
+    review = Review(made, made.resume, SAME)
+    assert review.begin is None
+    review.continued(NEW)
+    assert taken(made) == []
+
+
+def test_nothing_is_unconfirmed() -> None:
+    """The source is asked where the target stands."""
+    made = replication()
+    made.registered(
+        Checkpoint("stream", OLD, OFFSET, 3, OFFSET, confirmed_at=f"{OFFSET} 3"), same_server_run=False, first=True
+    )
+    review = Review(made, made.resume, SAME)
+    assert review.begin is None
+    review.continued(OLD)
+    assert taken(made) == []

@@ -1,0 +1,603 @@
+"""Expiries in the stream: every form that changes one, made absolute, put off, told; and that servers agree."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import hiredis
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shaker.codec.rdb.field_expiries import LAST_TIME
+from shaker.codec.resp.replies import encode
+from shaker.rules.expiry import NEEDS, NEVER, NOTED, SETS, SWAPS, Rewritten, Times, rewrite
+from tests.rules.conftest import exchange
+from tests.support.resp_strategies import commands as any_commands
+from tests.support.servers import NAMES, Server
+
+Command = list[bytes]
+
+NOW = 2_000_000_000_000
+NEAR = NOW + 600_000
+UNTIL = NOW + 86_400_000
+MARGIN = 2000
+BEHIND = Times(written=NOW, near=NEAR, until=UNTIL, margin=MARGIN, late=False, passed=False)
+LATE = BEHIND._replace(late=True, passed=True)
+CLOSE = Times(written=NOW, near=NEVER, until=0, margin=MARGIN, late=False, passed=False)
+FINAL = CLOSE._replace(margin=0)
+
+
+def words(text: str) -> Command:
+    """A command as people write it."""
+    return [word.encode() for word in text.split()]
+
+
+def rewritten(*commands: str | Command, times: Times = BEHIND, any_waiting: bool = False) -> Rewritten:
+    """What becomes of commands."""
+    requests = [words(command) if isinstance(command, str) else command for command in commands]
+    return rewrite(b"".join(encode(*request) for request in requests), times, any_waiting=any_waiting)
+
+
+def parse(data: bytes) -> list[Command]:
+    """The commands in `data`, read by hiredis."""
+    reader = hiredis.Reader(notEnoughData=Ellipsis)
+    reader.feed(data)
+    found = []
+    while (request := reader.gets()) is not Ellipsis:
+        found.append(request)
+    return found
+
+
+def texts(found: Rewritten) -> list[str]:
+    """The commands as people write them."""
+    return [b" ".join(command).decode() for command in parse(found.data)]
+
+
+def told(found: Rewritten) -> tuple[set[bytes], set[bytes], dict[int, set[bytes]]]:
+    """Which keys were told."""
+    return found.waiting, found.copying, found.elsewhere
+
+
+# --- every form, not put off ---
+
+AT = NOW + 100_000  # what a time of 100 seconds, given in any way, is
+
+
+class Form(NamedTuple):
+    """A command with a time of 100 seconds: what it becomes, and which keys wait, or are copied, when put off."""
+
+    command: str
+    becomes: str
+    waiting: str = "k"
+    copying: str = ""
+    real: bool = True  # a server takes it, after what `prepare` gives it
+
+
+FORMS = [
+    Form(f"SET k v PXAT {AT}", f"SET k v PXAT {AT}"),
+    Form(f"SET k v EXAT {AT // 1000}", f"SET k v PXAT {AT}"),
+    Form("SET k v PX 100000", f"SET k v PXAT {AT}"),
+    Form("SET k v EX 100", f"SET k v PXAT {AT}"),
+    Form("set k v px 100000", f"set k v PXAT {AT}"),
+    Form("SET PX EX EX 100", f"SET PX EX PXAT {AT}", "PX", real=False),
+    Form("SET k v GET EX 100", f"SET k v GET PXAT {AT}"),
+    Form("SET k v EX 100 GET", f"SET k v PXAT {AT} GET"),
+    Form("SET k v NX EX 100", f"SET k v PXAT {AT}"),
+    Form(f"SET k v xx PXAT {AT} GET", f"SET k v PXAT {AT} GET"),
+    Form(f"SET k v IFEQ PX PXAT {AT}", f"SET k v PXAT {AT}"),
+    Form("SETEX k 100 v", f"SET k v PXAT {AT}"),
+    Form("psetex k 100000 v", f"SET k v PXAT {AT}"),
+    Form("SETEX k 100 100", f"SET k 100 PXAT {AT}"),
+    Form("EXPIRE k 100", f"PEXPIREAT k {AT}"),
+    Form("PEXPIRE k 100000", f"PEXPIREAT k {AT}"),
+    Form(f"EXPIREAT k {AT // 1000}", f"PEXPIREAT k {AT}"),
+    Form(f"PEXPIREAT k {AT}", f"PEXPIREAT k {AT}"),
+    Form(f"pexpireat k {AT} gt", f"PEXPIREAT k {AT}"),
+    Form("EXPIRE k 100 NX", f"PEXPIREAT k {AT}"),
+    Form("PEXPIRE k 100000 XX LT", f"PEXPIREAT k {AT}", real=False),
+    Form("GETEX k EX 100", f"GETEX k PXAT {AT}"),
+    Form(f"GETEX k PXAT {AT}", f"GETEX k PXAT {AT}"),
+    Form("RESTORE k 100000 p", f"RESTORE k {AT} p ABSTTL"),
+    Form("RESTORE k 100000 p REPLACE", f"RESTORE k {AT} p REPLACE ABSTTL"),
+    Form(f"RESTORE k {AT} p absttl REPLACE", f"RESTORE k {AT} p absttl REPLACE"),
+    Form("RESTORE k 100000 p REPLACE IDLETIME 7", f"RESTORE k {AT} p REPLACE IDLETIME 7 ABSTTL"),
+    Form(f"RESTORE k {AT} ABSTTL ABSTTL FREQ 7", f"RESTORE k {AT} ABSTTL ABSTTL FREQ 7", real=False),
+    Form("MSETEX 1 k v EX 100", f"MSETEX 1 k v PXAT {AT}"),
+    Form("MSETEX 2 EX 9 PX 8 NX PX 100000", f"MSETEX 2 EX 9 PX 8 PXAT {AT}", "EX PX", real=False),
+    Form("HEXPIRE h 100 FIELDS 1 f", f"HPEXPIREAT h {AT} FIELDS 1 f", "", "h"),
+    Form("HPEXPIRE h 100000 NX FIELDS 2 f NX", f"HPEXPIREAT h {AT} NX FIELDS 2 f NX", "", "h"),
+    Form("HEXPIRE h 100 xx FIELDS 1 f", f"HPEXPIREAT h {AT} FIELDS 1 f", "", "h", real=False),
+    Form("HEXPIRE h 100 XX GT FIELDS 1 f", f"HPEXPIREAT h {AT} FIELDS 1 f", "", "h", real=False),
+    Form(f"HEXPIREAT h {AT // 1000} gt FIELDS 1 f", f"HPEXPIREAT h {AT} FIELDS 1 f", "", "h"),
+    Form(f"HPEXPIREAT h {AT} FIELDS 1 GT", f"HPEXPIREAT h {AT} FIELDS 1 GT", "", "h"),
+    Form("HSETEX h EX 100 FIELDS 1 f v", f"HSETEX h PXAT {AT} FIELDS 1 f v", "", "h"),
+    Form(f"HSETEX h PXAT {AT} FNX FIELDS 1 f v", f"HSETEX h PXAT {AT} FIELDS 1 f v", "", "h"),
+    Form("HSETEX h FXX PX 100000 FIELDS 2 PX 5 FXX 7", f"HSETEX h PXAT {AT} FIELDS 2 PX 5 FXX 7", "", "h"),
+    Form("HGETEX h EX 100 FIELDS 1 f", f"HGETEX h PXAT {AT} FIELDS 1 f", "", "h"),
+    Form(f"HGETEX h PXAT {AT} FIELDS 1 EX", f"HGETEX h PXAT {AT} FIELDS 1 EX", "", "h"),
+]
+form = pytest.mark.parametrize("form", FORMS, ids=lambda form: form.command)
+
+
+@form
+def test_times_become_absolute(form: Form) -> None:
+    """From when the command was written, whatever its unit; conditions go, other options stay where they are."""
+    found = rewritten(form.command, times=FINAL)
+
+    assert texts(found) == [form.becomes]
+    assert told(found) == (set(), set(), {})
+
+
+@form
+def test_near_expiries_are_put_off_and_told(form: Form) -> None:
+    """To `until`, and the keys are told; only the time differs from what it else becomes."""
+    found = rewritten(form.command)
+
+    assert texts(found) == [form.becomes.replace(str(AT), str(UNTIL))]
+    assert told(found) == (set(words(form.waiting)), set(words(form.copying)), {})
+
+
+@form
+def test_every_expiry_gets_the_margin(form: Form) -> None:
+    """Without mention, whether near or not."""
+    found = rewritten(form.command, times=CLOSE)
+
+    assert texts(found) == [form.becomes.replace(str(AT), str(AT + MARGIN))]
+    assert told(found) == (set(), set(), {})
+    assert found.doubtful == set()
+
+
+@pytest.mark.parametrize("conditions", ["GT", "LT", "xx gt"])
+def test_conditions_of_several_fields_stay(conditions: str) -> None:
+    """Valkey sends the fields that did not meet them as well; a comparison with a later expiry is looked at again."""
+    found = rewritten(f"HPEXPIREAT h {AT} {conditions} FIELDS 2 f g", times=CLOSE)
+    assert texts(found) == [f"HPEXPIREAT h {AT + MARGIN} {conditions} FIELDS 2 f g"]
+    assert found.copying == {b"h"}
+    found = rewritten(f"HPEXPIREAT h {AT} {conditions} FIELDS 2 f g", times=FINAL)
+    assert texts(found) == [f"HPEXPIREAT h {AT} {conditions} FIELDS 2 f g"]
+    assert found.copying == set()
+
+
+@pytest.mark.parametrize("at", [10**13 - 1, 10**13 - MARGIN, (1 << 63) - 1, (1 << 63) - MARGIN])
+@pytest.mark.parametrize("command", ["SET k v PXAT {}", "PEXPIREAT k {}"])
+def test_a_margin_may_make_a_time_longer(command: str, at: int) -> None:
+    """By a digit, and never beyond what a server takes."""
+    found = rewritten(command.format(at), "SET l w", times=CLOSE)
+
+    assert texts(found) == [command.format(min(at + MARGIN, (1 << 63) - 1)), "SET l w"]
+
+
+@pytest.mark.parametrize("command", ["HPEXPIREAT h {} FIELDS 1 f", "HSETEX h PXAT {} FIELDS 1 f v"])
+def test_a_margin_ends_at_the_last_time_of_fields(command: str) -> None:
+    """Redis takes none for a field behind it; Valkey does, and keeps what it has."""
+    for at, becomes in ((LAST_TIME, LAST_TIME), (LAST_TIME - 5, LAST_TIME), (LAST_TIME + 5, LAST_TIME + 5)):
+        assert texts(rewritten(command.format(at), times=CLOSE)) == [command.format(becomes)]
+
+
+def test_an_expiry_is_near_below_and_not_at_the_limit() -> None:
+    """And one that lies behind `until` is never brought forward."""
+    assert texts(rewritten(f"PEXPIREAT k {NEAR}")) == [f"PEXPIREAT k {NEAR + MARGIN}"]
+    assert texts(rewritten(f"PEXPIREAT k {NEAR - 1}")) == [f"PEXPIREAT k {UNTIL}"]
+    late = BEHIND._replace(near=UNTIL + 1000)
+    found = rewritten(f"PEXPIREAT k {UNTIL + 999}", times=late)
+    assert texts(found) == [f"PEXPIREAT k {UNTIL + 999}"]
+    assert found.waiting == {b"k"}
+
+
+@pytest.mark.parametrize("at", [0, 1, -5, -(10**15)])
+def test_past_times(at: int) -> None:
+    """Long ago is near, too."""
+    assert texts(rewritten(f"PEXPIREAT k {at}")) == [f"PEXPIREAT k {UNTIL}"]
+    assert texts(rewritten(f"PEXPIREAT k {at}", times=FINAL)) == [f"PEXPIREAT k {at}"]
+    assert texts(rewritten(f"EXPIRE k {at}", times=FINAL)) == [f"PEXPIREAT k {NOW + at * 1000}"]
+
+
+# --- what is not touched ---
+
+AS_THEY_ARE = [
+    "SET k v",
+    "SET k v GET",
+    "SET k v PX",
+    "SET k v PX abc",
+    "SET k v PX 1.5",
+    "SET k v PX +5",
+    "SET k v PX --5",
+    "SET k v PX 10000000000000000000",
+    "SET k v PX 9223372036854775807",  # beyond what a server takes once it counts from now
+    "SET k v EX 9223372036854775807",
+    "SET k v PXAT 9223372036854775808",
+    "SET k v NX PX 5x",
+    "SET k v IFEQ",
+    "SETEX k 5",
+    "SETEX k x v",
+    "EXPIRE k",
+    "EXPIRE k soon",
+    "EXPIRE k 9223372036854775807",
+    "GETEX k",
+    "GETEX k PERSIST",
+    "GETEX k EX",
+    "PERSIST k",
+    "RESTORE k 0 p",
+    "RESTORE k 0 p ABSTTL REPLACE",
+    "RESTORE k x p",
+    "RESTORE k 5",
+    "MSETEX 1 k v",
+    "MSETEX 1 k v PX x",
+    "MSETEX 3 k v PX 5 EX 5",  # these are keys and values
+    "MSETEX x k v PX 5",
+    "MSETEX 99999999999999999999 k v PX 5",
+    "HEXPIRE h 5 FIELDS 1",
+    "HEXPIRE h x FIELDS 1 f",
+    "HSETEX h FIELDS 1 PX 5",
+    "HSETEX h KEEPTTL FIELDS 1 f v",
+    "HSETEX h FIELDS 2 PX 5 EX 5",
+    "HSETEX h PX x FIELDS 1 f v",
+    "HGETEX h FIELDS 2 PX 5",
+    "HGETEX h PERSIST FIELDS 1 f",
+    "HPERSIST h FIELDS 1 f",
+    "RENAME k l",
+    "INCR k",
+    "MSET EX 5 PX 5",
+    "SETRANGE k 5 PX",
+    "HSET h PX 5",
+    "XADD s MAXLEN 5 * EX 5",
+]
+
+
+@pytest.mark.parametrize("command", AS_THEY_ARE)
+def test_others_stay_as_they_are(command: str) -> None:
+    """Without a time, or with one that no server takes, or no such command: the target judges it."""
+    for times in (BEHIND, CLOSE, FINAL):
+        found = rewritten(command, times=times)
+        assert found.data == encode(*words(command))
+        assert told(found) == (set(), set(), {})
+
+
+@pytest.mark.parametrize(
+    ("command", "becomes"),
+    [
+        ("SET k v XX", "SET k v"),
+        ("SET k v NX GET", "SET k v GET"),
+        ("SET k v KEEPTTL XX", "SET k v KEEPTTL"),
+        ("SET k NX ifeq PX", "SET k NX"),
+        ("SET k v IFDEQ abc GET", "SET k v GET"),
+        ("MSETEX 2 NX 1 XX 2 XX", "MSETEX 2 NX 1 XX 2"),
+        ("HSETEX h FXX FIELDS 1 FXX FNX", "HSETEX h FIELDS 1 FXX FNX"),
+    ],
+)
+def test_conditions_go_without_a_time(command: str, becomes: str) -> None:
+    """The source propagates what took effect; a target that has lost the key early would refuse it."""
+    assert texts(rewritten(command, times=CLOSE)) == [becomes]
+
+
+# --- what may come too late, and what moves ---
+
+RENEWS = {
+    "EXPIRE k 5": "k",
+    "PEXPIREAT k 99999999999999": "k",
+    "PERSIST k": "k",
+    "GETEX k PXAT 99999999999999": "k",
+    "SET k v KEEPTTL": "k",
+    "SET k v XX KEEPTTL": "k",
+    "MSETEX 2 k v l w KEEPTTL": "k l",
+    "HPEXPIREAT h 99999999999999 FIELDS 1 f": "h",
+    "HPERSIST h FIELDS 1 f": "h",
+    "HSETEX h PXAT 99999999999999 FIELDS 1 f v": "h",
+    "HSETEX h KEEPTTL FIELDS 1 f v": "h",
+    "HGETEX h PXAT 99999999999999 FIELDS 1 f": "h",
+    "HGETEX h PERSIST FIELDS 1 f": "h",
+}
+
+
+@pytest.mark.parametrize("command", RENEWS)
+def test_what_takes_the_value_for_granted_is_doubtful_if_late(command: str) -> None:
+    """The target may have lost the value before; otherwise it has it."""
+    assert rewritten(command, times=LATE).doubtful == set(words(RENEWS[command]))
+    assert rewritten(command, times=LATE).copying == set()
+    assert rewritten(command, times=BEHIND).doubtful == set()
+    assert rewritten(command, times=CLOSE).doubtful == set()
+
+
+@pytest.mark.parametrize(
+    "command", ["SET k v PX 5", "SETEX k 5 v", "MSETEX 1 k v PX 5", "RESTORE k 5 p", "SET k v", "SET k v XX"]
+)
+def test_what_brings_the_value_is_not_doubtful(command: str) -> None:
+    """Late or not: what was there before does not matter."""
+    assert rewritten(command, times=LATE).doubtful == set()
+
+
+MOVED: dict[str, tuple[set[bytes], dict[int, set[bytes]]]] = {
+    "RENAME a b": ({b"b"}, {}),
+    "renamenx a b": ({b"b"}, {}),
+    "COPY a b": ({b"b"}, {}),
+    "COPY a b REPLACE": ({b"b"}, {}),
+    "COPY a b DB 3": (set(), {3: {b"b"}}),
+    "COPY a b REPLACE db 0": (set(), {0: {b"b"}}),
+    "COPY DB 3": ({b"3"}, {}),
+    "MOVE a 7": (set(), {7: {b"a"}}),
+    "MOVE a x": (set(), {}),
+    "MOVE a 99999999999999999999": (set(), {}),
+}
+
+
+@pytest.mark.parametrize("command", MOVED)
+def test_what_moves_takes_its_expiry_along(command: str) -> None:
+    """Where the key goes an expiry that was put off may go, as soon as there is any; the command stays as it is."""
+    copying, elsewhere = MOVED[command]
+    found = rewritten(command, any_waiting=True)
+    assert told(found) == (set(), copying, elsewhere)
+    assert found.data == encode(*words(command))
+    assert told(rewritten(command)) == (set(), set(), {})
+    assert told(rewritten("SET x v PX 5", command)) == ({b"x"}, copying, elsewhere)
+    assert told(rewritten("HPEXPIRE x 5 FIELDS 1 f", command)) == (set(), {b"x", *copying}, elsewhere)
+    assert told(rewritten(command, "SET x v PX 5")) == ({b"x"}, set(), {})
+
+
+@pytest.mark.parametrize("command", MOVED)
+def test_what_moves_a_key_that_may_be_gone_is_copied(command: str) -> None:
+    """Late, the target may have lost the key before: where it goes is doubtful, and in another database copied."""
+    copying, elsewhere = MOVED[command]
+    found = rewritten(command, times=LATE)
+    assert (found.doubtful, told(found)) == (copying, (set(), set(), elsewhere))
+
+
+MADE = {
+    "SUNIONSTORE d k l": "d",
+    "SINTERSTORE d k l": "d",
+    "SDIFFSTORE d k": "d",
+    "smove k d m": "d",
+    "ZUNIONSTORE d 2 k l WEIGHTS 1 2": "d",
+    "ZINTERSTORE d 1 k": "d",
+    "ZDIFFSTORE d 1 k": "d",
+    "ZRANGESTORE d k 0 -1": "d",
+    "GEOSEARCHSTORE d k FROMLONLAT 0 0 BYRADIUS 9 km": "d",
+    "GEORADIUS k 0 0 9 km STORE d": "d",
+    "GEORADIUSBYMEMBER k m 9 km STOREDIST d": "d",
+    "SORT k ALPHA STORE d": "d",
+    "sort k store d": "d",
+    "SORT k LIMIT 0 5": "",
+    "BITOP AND d k l": "d",
+    "PFMERGE d k l": "d",
+    "LMOVE k d LEFT RIGHT": "d",
+    "RPOPLPUSH k d": "d",
+    "LSET k 0 v": "k",
+    "XSETID k 5-1": "k",
+    "XGROUP SETID k g 0": "k",
+    "XCLAIM k g c 0 5-1 JUSTID": "k",
+}
+
+
+@pytest.mark.parametrize("command", MADE)
+def test_what_is_made_of_a_key_that_may_be_gone_is_doubtful(command: str) -> None:
+    """And what fails without it: if late. Otherwise the target makes it of what it has."""
+    found = rewritten(command, times=LATE)
+    assert (found.doubtful, told(found)) == (set(words(MADE[command])), (set(), set(), {}))
+    assert found.data == encode(*words(command))
+    for times in (BEHIND, CLOSE):
+        found = rewritten(command, times=times, any_waiting=True)
+        assert (found.doubtful, told(found)) == (set(), (set(), set(), {}))
+
+
+# --- runs ---
+
+KEYS = [b"k", b"l", b"PX", b"EX", b"", b"\r\n$1\r\n"]
+NUMBERS = st.one_of(
+    st.integers(-1000, 1000),
+    st.integers(NOW - 10**6, UNTIL + 10**6),
+    st.integers(-(2**70), 2**70),
+    st.sampled_from([b"", b"-", b"x", b"1e3", b"\xb2"]),
+)
+ATOMS = st.one_of(
+    st.sampled_from([*KEYS, b"PXAT", b"EXAT", b"NX", b"GT", b"KEEPTTL", b"ABSTTL", b"FIELDS", b"DB", b"IFEQ"]),
+    NUMBERS.map(lambda number: number if isinstance(number, bytes) else b"%d" % number),
+    st.binary(max_size=5),
+)
+NAMES_OF_COMMANDS = st.sampled_from(sorted(NOTED)).map(lambda name: name.lower() if len(name) % 2 else name)
+LOOKING_LIKE = st.tuples(NAMES_OF_COMMANDS, st.lists(ATOMS, max_size=8)).map(lambda pair: [pair[0], *pair[1]])
+WELL_FORMED = st.sampled_from(
+    [words(one.command) for one in FORMS] + [words(text) for text in (*RENEWS, *MOVED, *MADE)]
+)
+RUNS = st.lists(st.one_of(any_commands, LOOKING_LIKE, WELL_FORMED), min_size=1, max_size=12)
+TIMES = st.sampled_from([BEHIND, LATE, CLOSE, FINAL])
+
+
+@given(RUNS, TIMES, st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_runs(run: list[Command], times: Times, any_waiting: bool) -> None:
+    """Each command becomes one, in its place, the same as alone; what is not noted keeps its very bytes."""
+    found = rewritten(*run, times=times, any_waiting=any_waiting)
+
+    alone = []
+    waiting, copying, doubtful = set[bytes](), set[bytes](), set[bytes]()
+    elsewhere: dict[int, set[bytes]] = {}
+    for command in run:
+        one = rewritten(command, times=times, any_waiting=any_waiting or bool(waiting) or bool(copying))
+        if command[0].upper() not in NOTED:
+            assert one.data == encode(*command)
+        alone.append(one.data)
+        waiting |= one.waiting
+        copying |= one.copying
+        doubtful |= one.doubtful
+        for database, keys in one.elsewhere.items():
+            elsewhere[database] = elsewhere.get(database, set()) | keys
+    assert found == (b"".join(alone), waiting, copying, doubtful, elsewhere)
+    assert len(parse(found.data)) == len(run)
+
+
+@given(st.lists(LOOKING_LIKE, min_size=1, max_size=5), TIMES)
+@settings(max_examples=200, deadline=None)
+def test_absolute_ones_that_are_far_are_not_touched_again(run: list[Command], times: Times) -> None:
+    """What was made absolute and is not near stays, but for the margin, when it is looked at once more."""
+    far = times._replace(near=NEVER, margin=0)
+    once = rewritten(*run, times=far).data
+    assert rewrite(once, far, any_waiting=False).data == once
+
+
+def test_commands_are_noted_with_what_they_do() -> None:
+    """Those that only need a key must not make a run be looked at as long as none can have expired early."""
+    needing = {name for name, note in NOTED.items() if note.bits == NEEDS}
+    assert needing == {words(one)[0].upper() for one in (*MOVED, *MADE)}
+    swapping = {name for name, note in NOTED.items() if note.bits == SWAPS}
+    assert swapping == {b"SWAPDB"}
+    assert {note.bits for name, note in NOTED.items() if name not in needing | swapping} == {SETS}
+    for one in (*(one.command for one in FORMS), *RENEWS, *MOVED, *MADE, "SET k v XX", "MSETEX 1 k v XX"):
+        command = words(one)
+        assert len(command) >= NOTED[command[0].upper()].least, one
+
+
+# --- real servers ---
+
+NEW = tuple(name for name in NAMES if name != "redis-6.2")
+FIELDS = ("redis-8.0", "valkey-9.1")
+# What the servers know, beginning with commands: others they refuse both ways.
+KNOWN: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("HEXPIRE", "HPEXPIRE", "HEXPIREAT", "HPEXPIREAT", "HSETEX", "HGETEX", "HPERSIST"), FIELDS),
+    "MSETEX": ("valkey-9.1",),
+}
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "IFEQ": ("valkey-8.1", "valkey-9.1"),
+    **dict.fromkeys(("gt", "EXPIRE k 100 NX"), NEW),
+}
+REAL_FORMS = [
+    *(one for one in FORMS if one.real),
+    Form("SET k v EX 100 XX", f"SET k v PXAT {AT}"),
+    Form("MSETEX 2 k v l w XX PX 100000", f"MSETEX 2 k v l w PXAT {AT}"),
+]
+
+
+def knows(server: str, command: str) -> bool:
+    """Whether a server knows a command with these options."""
+    return server in KNOWN.get(command.split()[0].upper(), NAMES) and all(
+        server in names for option, names in OPTIONS.items() if option in command
+    )
+
+
+def prepare(server: Server) -> bytes:
+    """Give the server the keys that the forms are about; return a payload for RESTORE."""
+    client = server.client()
+    client.flushall()
+    client.mset({"k": "PX", "l": "v"})
+    client.hset("h", mapping={"f": "v", "GT": "v", "EX": "v", "PX": "v", "NX": "v", "FXX": "v"})
+    payload = client.dump("k")
+    assert isinstance(payload, bytes)
+    return payload
+
+
+def expiries(server: Server) -> dict[str, Any]:
+    """Return when each key and field expires, in Unix milliseconds, rounded to what asking takes."""
+    client = server.client()
+    now = time.time() * 1000
+    found: dict[str, Any] = {key: now + left if (left := client.pttl(key)) >= 0 else left for key in ("k", "l")}
+    if server.name in FIELDS:
+        names = sorted(client.hkeys("h"))
+        for name, at in zip(
+            names, client.execute_command("HPEXPIRETIME", "h", "FIELDS", len(names), *names) or [], strict=True
+        ):
+            found[f"h.{name}"] = at
+    return found
+
+
+def shifted(command: str, by: int, payload: bytes) -> Command:
+    """The command with its absolute times moved to the real present, and a real payload."""
+    for at in (AT, UNTIL):
+        command = command.replace(str(at), str(at + by)).replace(str(at // 1000), str((at + by) // 1000))
+    return [payload if word == b"p" else word for word in words(command)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_servers_agree(name: str, shared: Callable[[str], Server]) -> None:
+    """What a form becomes is accepted by each server that knows it, and leads to the same expiry, or to `until`."""
+    server = shared(name)
+    seen = 0
+    for one in REAL_FORMS:
+        if not knows(name, one.command):
+            continue
+        now = time.time_ns() // 1_000_000
+        by = (now - NOW) // 1000 * 1000
+        times = BEHIND._replace(written=now, near=NEVER)
+        late = times._replace(near=now + 600_000, until=now + 86_400_000)
+        outcomes = []
+        for treat in (None, times, late):
+            payload = prepare(server)
+            command = shifted(one.command, by, payload)
+            if command[0] == b"RESTORE" and b"REPLACE" not in command:
+                server.client().delete("k")
+            if b"NX" in command[:6] and command[0] == b"SET":
+                server.client().delete("k")
+            if b"FNX" in command:
+                server.client().hdel("h", "f")
+            if b"gt" in command and command[1] == b"k":
+                server.client().pexpire("k", 10_000)
+            elif b"gt" in command:
+                server.client().execute_command("HPEXPIRE", "h", 10_000, "FIELDS", 1, "f")
+            data = encode(*command)
+            if treat is not None:
+                data = rewrite(data, treat, any_waiting=False).data
+            [reply] = exchange(server, data, 1)
+            assert not isinstance(reply, Exception), (command, reply)
+            outcomes.append((expiries(server), reply))
+        original, same, put_off = outcomes
+        assert same[1] == original[1], one.command
+        assert original[0].keys() == same[0].keys() == put_off[0].keys()
+        changed = 0
+        for key, at in original[0].items():
+            if at < 0:
+                assert same[0][key] == put_off[0][key] == at, (one.command, key)
+            else:
+                changed += 1
+                assert abs(same[0][key] - at) < 3000, (one.command, key)
+                assert abs(put_off[0][key] - late.until) < 3000, (one.command, key)
+        assert changed, one.command
+        seen += 1
+    assert seen >= 20
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_server_propagates_is_noted(name: str, server: Callable[..., Server]) -> None:
+    """Each way to renew an expiry on a source reaches the worker as a command that it knows."""
+    source, replica = server(name), server(name)
+    client = source.client()
+    replica.replicate(source)
+    tried = [
+        "GETEX k EX 100", "GETEX k PERSIST", "EXPIRE k 100", "EXPIRE k 200 GT", "PERSIST k", "SETEX k 100 v",
+        "PEXPIREAT k 4102444800000", "SET k v PX 100000", "SET k v KEEPTTL", "SET k w XX", "SET k v IFEQ w",
+        "HEXPIRE h 100 FIELDS 1 f", "HPERSIST h FIELDS 1 f", "HGETEX h PX 100000 FIELDS 1 f",
+        "HGETEX h PERSIST FIELDS 1 f", "HSETEX h EX 100 FIELDS 1 f v", "HSETEX h FXX FIELDS 1 f v",
+        "HSETEX h KEEPTTL FIELDS 1 f v", "MSETEX 1 k v EX 100", "MSETEX 1 k v XX", "MSETEX 1 k v KEEPTTL",
+        "COPY k c", "RENAME c d", "MOVE d 3", "COPY k e DB 3",
+    ]  # fmt: skip
+    client.mset({"k": "v"})
+    client.hset("h", "f", "v")
+    replica.wait_replica(source)
+    propagated = []
+    with replica.client().monitor() as monitor:
+        for text in tried:
+            reply = exchange(source, encode(*words(text)), 1)[0]
+            if not isinstance(reply, Exception):
+                client.set("mark", text)
+                found = []
+                while not (line := monitor.next_command()["command"]).startswith("SET mark"):
+                    found.append(line)
+                propagated.append((text, [line for line in found if not line.startswith(("PING", "SELECT"))]))
+    assert len(propagated) >= (13 if name == "redis-6.2" else 14)
+    for text, lines in propagated:
+        assert len(lines) == 1, (text, lines)
+        line = lines[0]
+        command = words(line)
+        if text in ("HSETEX h FXX FIELDS 1 f v",) and name == "valkey-9.1":
+            assert line == "HSETEX h FIELDS 1 f v"  # without its condition it only writes
+            continue
+        note = NOTED.get(command[0].upper())
+        assert note is not None, line
+        assert len(command) >= note.least, line
+
+
+def test_a_relative_time_is_known_roughly_while_behind() -> None:
+    """However far it is: its key is told, so that it gets the true one later."""
+    assert told(rewritten("SET k v EX 1000000000", times=BEHIND)) == ({b"k"}, set(), {})
+    assert told(rewritten("SET k v PXAT 4102444800000", times=BEHIND)) == (set(), set(), {})
+    assert told(rewritten("SET k v EX 1000000000", times=CLOSE)) == (set(), set(), {})
+    assert told(rewritten("SET k v EX 1000000000", times=FINAL)) == (set(), set(), {})
