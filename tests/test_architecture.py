@@ -185,4 +185,4 @@ def test_tests_mirror_the_rooms() -> None:
     rooms = {path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()}
     folders = {path.name for path in TESTS.iterdir() if any(path.glob("*.py"))}
     assert folders - WHOLE == rooms
-    assert {found.parent.name for found in TESTS.glob("*/test_*.py")} >= rooms
+    assert {found.relative_to(TESTS).parts[0] for found in TESTS.rglob("test_*.py")} >= rooms

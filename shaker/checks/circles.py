@@ -11,7 +11,7 @@ import structlog
 from shaker.apply.records import checkpoint_key
 from shaker.apply.upstream import CHECKPOINTS
 from shaker.errors import LinkError, RefusedError
-from shaker.flow.flow import Replication
+from shaker.flow.flow import Flow
 from shaker.net.client import Reader, open_reader
 from shaker.net.connection import ReplyError
 from shaker.net.reply_types import array, blob, record
@@ -27,13 +27,13 @@ SCAN_KEYS: Final = 1000
 WRITER: Final = "name=shaker-writer:"
 
 
-def refuse_loop(settings: Settings, replication: Replication, *, streams: bool) -> None:
+def refuse_loop(settings: Settings, flow: Flow, *, streams: bool) -> None:
     """Raise RefusedError where the source gets its data from the target, through other workers.
 
     `streams`: whether this worker's own checkpoint is in the stream.
     """
-    key = replication.upstream.closes(
-        replication.target_ids,
+    key = flow.upstream.closes(
+        flow.target_ids,
         streams=streams,
         own=checkpoint_key(settings.name),
         address=settings.target.address.text,
@@ -47,7 +47,7 @@ def refuse_loop(settings: Settings, replication: Replication, *, streams: bool) 
         )
 
 
-async def look(settings: Settings, replication: Replication) -> None:
+async def look(settings: Settings, flow: Flow) -> None:
     """Read the records of the workers that write to the source now, and one of this worker's own name there.
 
     What may not be asked is left to the stream: it carries each record that a worker writes.
@@ -59,12 +59,12 @@ async def look(settings: Settings, replication: Replication) -> None:
                 (clients,) = await reader.pipeline([("CLIENT", "LIST")])
                 if isinstance(clients, bytes):
                     names |= _writers(clients.decode("utf-8", "replace"))
-                await _read(replication, reader, map(checkpoint_key, sorted(names)))
+                await _read(flow, reader, map(checkpoint_key, sorted(names)))
     except (LinkError, TimeoutError) as error:
         log.debug("records on the source not read", error=str(error))
 
 
-async def scan(settings: Settings, replication: Replication) -> int:
+async def scan(settings: Settings, flow: Flow) -> int:
     """Read all records on the source, those of workers that are not there now too; return how many keys they are.
 
     Before the target is flushed for a copy of the source this is worth a look through all of its keys.
@@ -82,31 +82,31 @@ async def scan(settings: Settings, replication: Replication) -> int:
                     if cursor == b"0":
                         break
                 checkpoints = (key.decode() for key in sorted(found) if key.startswith(CHECKPOINTS.encode()))
-                await _read(replication, reader, checkpoints)
+                await _read(flow, reader, checkpoints)
     except (LinkError, TimeoutError) as error:
         log.debug("records on the source not looked for", error=str(error))
     return len(found)
 
 
-async def look_at(settings: Settings, replication: Replication, keys: set[str]) -> None:
+async def look_at(settings: Settings, flow: Flow, keys: set[str]) -> None:
     """Read the records that a snapshot holds; raises RefusedError where one of them closes a circle."""
     try:
         with anyio.fail_after(LOOK_SECONDS):
             async with open_reader(settings.source) as reader:
-                await _read(replication, reader, sorted(keys))
+                await _read(flow, reader, sorted(keys))
     except (LinkError, TimeoutError) as error:
         log.debug("records on the source not read", error=str(error))
-    refuse_loop(settings, replication, streams=False)
+    refuse_loop(settings, flow, streams=False)
 
 
-async def _read(replication: Replication, reader: Reader, keys: Iterable[str]) -> None:
+async def _read(flow: Flow, reader: Reader, keys: Iterable[str]) -> None:
     named = list(keys)
     replies = await reader.pipeline([("HGETALL", key) for key in named])
     for key, reply in zip(named, replies, strict=True):
         if isinstance(reply, ReplyError):
             log.debug("record on the source not read", error=str(reply))
         elif found := record(reply):
-            replication.upstream.put(key, found)
+            flow.upstream.put(key, found)
 
 
 def _writers(clients: str) -> set[str]:

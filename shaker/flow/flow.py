@@ -1,4 +1,4 @@
-"""What the source link and the target link share: the window, where the source goes on, and who waits for whom."""
+"""One source stream into one target: window, position, wake-ups."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MARGIN_SHARE: Final = 0.75
 MOST_SKEW_SECONDS: Final = 3600.0  # clocks that differ by more are wrong, and no margin makes up for that
 
 
-class Signal:
+class Wakeup:
     """Wakes its one waiter; a `set` while nobody waits is kept for the next wait."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Signal:
         self._event = anyio.Event()
 
 
-class Replication:
+class Flow:
     """The state of one worker's replication. All methods are synchronous and called by the event loop only."""
 
     def __init__(self, status: Status, settings: Settings, *, window_limit: int) -> None:
@@ -66,10 +66,10 @@ class Replication:
         self.unconfirmed = Unconfirmed(settings.name)
         self.window = Window(window_limit)
         self.scripts = Scripts()  # that EVALSHA may name: a target that has restarted knows none
-        self.work = Signal()  # for the target's sender: the window or a reply changed
-        self.space = Signal()  # for the source's reader: the window has room
-        self.sweep_due = Signal()  # for the sweep: it has to go on before anything else is written
-        self.ack = Signal()  # for the source's acknowledgements: the applied offset that was asked for is reached
+        self.work = Wakeup()  # for the target's sender: the window or a reply changed
+        self.space = Wakeup()  # for the source's reader: the window has room
+        self.sweep_due = Wakeup()  # for the sweep: it has to go on before anything else is written
+        self.ack = Wakeup()  # for the source's acknowledgements: the applied offset that was asked for is reached
         self.source: SourceIdentity | None = None
         self.source_known = anyio.Event()
         self.upstream = Upstream()  # records of other workers on the source
@@ -81,13 +81,13 @@ class Replication:
         self.checkpoint: Checkpoint | None = None  # the newest that the target is known to hold
         self.resume: Resume | None = None
         self.target_ready = anyio.Event()  # registered, and `resume` is true
-        self.restart_source = Signal()
+        self.restart_source = Wakeup()
         self.source_restarts = 0
-        self.target_restart = Signal()
+        self.target_restart = Wakeup()
         self.fence: Fence | None = None  # the one that this worker wrote last
         self.records_wiped = False  # somebody else took the records: what the checkpoint says may not be there
         self.refilling = False  # what the target held was this worker's, though it holds no checkpoint any longer
-        self.records_gone = Signal()  # for the target link: the same, noticed while nothing is written
+        self.records_gone = Wakeup()  # for the target link: the same, noticed while nothing is written
         self.handshaking = False  # from the connection to the source until it answers PSYNC
         self.snapshot_asked: float | None = None  # when, as long as the source has sent nothing of it
         self.on_state: Callable[[State, State], None] = lambda before, now: None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shaker.flow.flow import Replication
+from shaker.flow.flow import Flow
 
 
 class Progress:
@@ -11,8 +11,8 @@ class Progress:
     A snapshot that starts over has made none before it is further than the one before it.
     """
 
-    def __init__(self, replication: Replication) -> None:
-        self._replication = replication
+    def __init__(self, flow: Flow) -> None:
+        self._flow = flow
         self._steps = 0
         self._history = ""
         self._offset = 0  # applied, in that history
@@ -30,20 +30,15 @@ class Progress:
     @property
     def at_rest(self) -> bool:
         """Whether everything received is applied: a link that is lost then is not stuck."""
-        replication = self._replication
-        return (
-            replication.phase == "stream"
-            and not replication.loading
-            and not replication.sweep
-            and not replication.unapplied
-        )
+        flow = self._flow
+        return flow.phase == "stream" and not flow.loading and not flow.sweep and not flow.unapplied
 
     def _further(self) -> bool:
-        replication, status = self._replication, self._replication.status
-        learned, deleted = replication.window.learned, status.sweep_deleted
+        flow, status = self._flow, self._flow.status
+        learned, deleted = flow.window.learned, status.sweep_deleted
         further = learned > self._learned or deleted > self._deleted
         self._deleted = deleted
-        if replication.phase == "stream" and not replication.loading:
+        if flow.phase == "stream" and not flow.loading:
             history, offset = status.stream.replid, status.stream.applied_offset
             if history != self._history or offset > self._offset:
                 self._history, self._offset, self._keys, self._learned = history, offset, 0, learned

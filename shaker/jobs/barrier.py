@@ -18,7 +18,7 @@ import anyio
 
 from shaker.apply.items import Hold
 from shaker.errors import LinkError
-from shaker.flow.flow import Replication
+from shaker.flow.flow import Flow
 from shaker.model.batch import Part
 from shaker.model.refusals import refusal
 from shaker.model.server_info import parse_info
@@ -60,8 +60,8 @@ class Held:
 class Barriers:
     """Makes barriers, one at a time."""
 
-    def __init__(self, replication: Replication) -> None:
-        self._replication = replication
+    def __init__(self, flow: Flow) -> None:
+        self._flow = flow
         self._lock = anyio.Lock()
 
     @asynccontextmanager
@@ -72,7 +72,7 @@ class Barriers:
         does not answer, is not the one that streams, or the stream does not come to the offset in time; AccessError
         when it forbids the reading, LinkError when a link is lost meanwhile.
         """
-        replication = self._replication
+        flow = self._flow
         async with self._lock:
             reached, ended = anyio.Event(), anyio.Event()
             outcome: list[bool] = []
@@ -82,12 +82,12 @@ class Barriers:
                 reached.set()
                 ended.set()
 
-            replication.close_gate()
+            flow.close_gate()
             try:
                 replies, info, source_ms = await self._read(source, requests)
                 hold = self._cut(info, reached.set, end)
             finally:
-                replication.open_gate()
+                flow.open_gate()
             parts: tuple[Part, ...] = ()
             try:
                 limit = self._limit(REACH_SECONDS)
@@ -103,14 +103,14 @@ class Barriers:
             finally:
                 # Whatever happened in the block: the stream goes on, and without writes if it did not end well.
                 hold.go_on(parts)
-                replication.work.set()
+                flow.work.set()
             with anyio.move_on_after(self._limit(REACH_SECONDS)):
                 await ended.wait()
             if outcome != [True]:
                 raise BarrierError(f"what was to be applied at offset {hold.offset} may not have been")
 
     def _limit(self, seconds: float) -> float:
-        return seconds + ROUND_TRIPS * sum(self._replication.status.round_trips.values())
+        return seconds + ROUND_TRIPS * sum(self._flow.status.round_trips.values())
 
     async def _read(self, source: Reader, requests: Sequence[Request]) -> tuple[list[Any], dict[str, str], int]:
         own: list[Request] = [("TIME",), ("INFO", "server"), ("INFO", "replication")]
@@ -135,8 +135,8 @@ class Barriers:
 
     def _cut(self, info: dict[str, str], reached: Any, ended: Any) -> Hold:
         """Have the stream held at the offset that `info` tells, if it is of the very history that is streamed."""
-        replication = self._replication
-        source, cut, resume = replication.source, replication.cut, replication.resume
+        flow = self._flow
+        source, cut, resume = flow.source, flow.cut, flow.resume
         offset = info.get("master_repl_offset", "")
         if source is None or info.get("run_id") != source.run_id:
             raise BarrierError("another server answers for the source than the one that streams")

@@ -17,7 +17,7 @@ from shaker.apply.records import copying_key, expiring_key
 from shaker.apply.rejections import MAX_KEY
 from shaker.codec.resp.replies import encode
 from shaker.errors import AccessError, LinkError, RefusedError
-from shaker.flow.flow import Replication
+from shaker.flow.flow import Flow
 from shaker.jobs.barrier import BarrierError, Barriers
 from shaker.jobs.same_value import READS, Subject
 from shaker.model.batch import Part
@@ -58,11 +58,11 @@ class Sides(NamedTuple):
 class Comparison:
     """Works whenever keys wait to be compared and the stream is close behind the source."""
 
-    def __init__(self, settings: Settings, replication: Replication, barriers: Barriers) -> None:
+    def __init__(self, settings: Settings, flow: Flow, barriers: Barriers) -> None:
         self._settings = settings
-        self._replication = replication
-        self._unconfirmed = replication.unconfirmed
-        self._status = replication.status
+        self._flow = flow
+        self._unconfirmed = flow.unconfirmed
+        self._status = flow.status
         self._barriers = barriers
         self._copying = copying_key(settings.name)
         self._expiring = expiring_key(settings.name)
@@ -88,13 +88,13 @@ class Comparison:
 
     @property
     def _may_run(self) -> bool:
-        replication = self._replication
+        flow = self._flow
         return (
-            replication.unconfirmed.waiting
-            and replication.unconfirmed.place is None
-            and not replication.sweep
+            flow.unconfirmed.waiting
+            and flow.unconfirmed.place is None
+            and not flow.sweep
             and self._status.state in (State.STREAMING, State.CATCHING_UP)
-            and not replication.behind
+            and not flow.behind
         )
 
     async def _work(self) -> None:
@@ -117,7 +117,7 @@ class Comparison:
     async def _databases(self, sides: Sides) -> list[int]:
         """Return the databases of the target that hold keys."""
         info = parse_info(blob(await sides.target.call("INFO")))
-        if info.get("run_id") != self._replication.target_run_id:
+        if info.get("run_id") != self._flow.target_run_id:
             raise BarrierError("another server answers for the target than the one that is written to")
         return sorted(keyspace(info))
 
@@ -263,7 +263,7 @@ class Comparison:
         """Whether a key expires on the target when it should: with up to the present margin."""
         if mine < 0 or theirs < 0:
             return mine == theirs
-        return 0 <= theirs - mine <= self._replication.margin_seconds * 1000
+        return 0 <= theirs - mine <= self._flow.margin_seconds * 1000
 
     def _outcome(self, database: int, equal: list[bytes], expiring: list[bytes], copying: list[bytes]) -> Part:
         """Return what takes equal keys off the set, and has others copied, or given the source's expiry."""
@@ -275,8 +275,8 @@ class Comparison:
             shown = copying[0][:MAX_KEY].decode("utf-8", "backslashreplace")
             log.warning("keys differ", database=database, keys=len(copying), first=shown)
         if expiring or copying:
-            self._replication.expiries.waiting = True
-            self._replication.expiries.remembered += 1
+            self._flow.expiries.waiting = True
+            self._flow.expiries.remembered += 1
         return Part(database, b"".join(requests), len(requests))
 
     async def _finish(self, sides: Sides) -> None:

@@ -10,7 +10,7 @@ import structlog
 from shaker.apply.records import copying_key, expiring_key
 from shaker.codec.rdb.field_expiries import deferred
 from shaker.codec.resp.replies import encode
-from shaker.flow.flow import Replication
+from shaker.flow.flow import Flow
 from shaker.jobs.barrier import Barriers, Held
 from shaker.model.batch import Part
 from shaker.net.client import Reader, Request
@@ -33,7 +33,7 @@ class Settler:
 
     def __init__(
         self,
-        replication: Replication,
+        flow: Flow,
         barriers: Barriers,
         source: Reader,
         target: Reader,
@@ -41,8 +41,8 @@ class Settler:
         name: str,
         asking: str,
     ) -> None:
-        self._replication = replication
-        self._status = replication.status
+        self._flow = flow
+        self._status = flow.status
         self._barriers = barriers
         self._source = source
         self._target = target
@@ -125,7 +125,7 @@ class Settler:
     @property
     def _margin(self) -> int:
         """Milliseconds by which an expiry lies later on the target."""
-        return 0 if self._replication.settling else int(self._replication.margin_seconds * 1000)
+        return 0 if self._flow.settling else int(self._flow.margin_seconds * 1000)
 
     async def copy(self, keys: Keys) -> int:
         """Copy keys from the source; return how many are settled."""
@@ -180,7 +180,7 @@ class Settler:
             for key in some:
                 reply = next(replies)
                 size = 0 if reply is None else number(reply)
-                if size > min(COPY_BYTES, self._replication.max_bulk):  # it would be one argument of RESTORE
+                if size > min(COPY_BYTES, self._flow.max_bulk):  # it would be one argument of RESTORE
                     self._refuse(key, size)
                     too_large.setdefault(database, []).append(key)
                     batch.setdefault(database, [])

@@ -19,7 +19,7 @@ from shaker.apply.session import TargetSession
 from shaker.apply.stale_set import forget_keys, list_keys, remove_keys
 from shaker.checks.deletions import check_deletions
 from shaker.errors import AccessError, HeldError, LinkError
-from shaker.flow.flow import Replication
+from shaker.flow.flow import Flow
 from shaker.model.batch import Part
 from shaker.model.server_info import keyspace, parse_info
 from shaker.net.backoff import Backoff
@@ -127,10 +127,10 @@ def _count(count: int, found: list[bytes]) -> int:
 class Sweeper:
     """Does what the checkpoint asks for, on one registered connection after the other."""
 
-    def __init__(self, settings: Settings, replication: Replication) -> None:
+    def __init__(self, settings: Settings, flow: Flow) -> None:
         self._settings = settings
-        self._replication = replication
-        self._status = replication.status
+        self._flow = flow
+        self._status = flow.status
 
     async def run(self, session: TargetSession) -> None:
         """Sweep whenever it is due, until cancelled; a failure is logged, and a listing begins anew.
@@ -144,7 +144,7 @@ class Sweeper:
                 if not session.checkpoint.sweeps_first:
                     self._status.retire("sweep")
                     backoff.reset()
-                    await self._replication.sweep_due.wait()
+                    await self._flow.sweep_due.wait()
                     continue
                 try:
                     await self._sweep(session)
@@ -204,7 +204,7 @@ class Sweeper:
         async with open_reader(self._settings.target) as reader:
             (reply,) = await reader.results([("INFO",)], "sweeping")
             info = parse_info(blob(reply))
-            if info.get("run_id") != self._replication.target_run_id:
+            if info.get("run_id") != self._flow.target_run_id:
                 raise LinkError("another server answers for the target than the one that is written to")
             databases = sorted(keyspace(info))
             if self._settings.target.stale_keys == "keep":
@@ -246,7 +246,7 @@ class Sweeper:
             sweep = session.checkpoint.sweep if step.sweep is None else step.sweep
             listed = session.checkpoint.listed if step.sweep is None else step.listed
             session.sweep(SweepStep(phase, step.parts, sweep, end, listed))
-            self._replication.work.set()
+            self._flow.work.set()
         else:
             ended.set()
         try:

@@ -15,7 +15,7 @@ from shaker.apply.expired import ExpiredKeys, expired_nothing
 from shaker.apply.records import copying_key, doubtful_key, expiring_key
 from shaker.codec.resp.replies import encode
 from shaker.errors import AccessError, LinkError
-from shaker.flow.flow import Replication
+from shaker.flow.flow import Flow
 from shaker.jobs.barrier import BarrierError, Barriers
 from shaker.jobs.copy_keys import Settler
 from shaker.model.batch import Part
@@ -58,10 +58,10 @@ class Waiting(NamedTuple):
 class TrueExpiries:
     """Works whenever keys wait for their true expiry and the stream is close behind the source."""
 
-    def __init__(self, settings: Settings, replication: Replication, barriers: Barriers) -> None:
+    def __init__(self, settings: Settings, flow: Flow, barriers: Barriers) -> None:
         self._settings = settings
-        self._replication = replication
-        self._status = replication.status
+        self._flow = flow
+        self._status = flow.status
         self._barriers = barriers
         self._expiring = expiring_key(settings.name)
         self._copying = copying_key(settings.name)
@@ -88,12 +88,12 @@ class TrueExpiries:
 
     @property
     def _may_run(self) -> bool:
-        replication = self._replication
+        flow = self._flow
         return (
-            replication.expiries.waiting
-            and not replication.sweep
+            flow.expiries.waiting
+            and not flow.sweep
             and self._status.state in (State.STREAMING, State.CATCHING_UP)
-            and not replication.behind
+            and not flow.behind
         )
 
     @property
@@ -103,16 +103,16 @@ class TrueExpiries:
         return min(MOST_KEYS, KEYS + int(round_trips * KEYS_PER_SECOND))
 
     async def _work(self) -> None:
-        settings, replication = self._settings, self._replication
+        settings, flow = self._settings, self._flow
         async with open_reader(settings.source) as source, open_reader(settings.target) as target:
             asked = parse_info(blob(await source.call("INFO", "server")))
             major = asked.get("redis_version", "").partition(".")[0]
             # PTTL loses the time that lies between it and TIME; the other came with Redis 7.0.
             asking = "PEXPIRETIME" if major.isdigit() and int(major) >= 7 else "PTTL"
-            settler = Settler(replication, self._barriers, source, target, name=settings.name, asking=asking)
+            settler = Settler(flow, self._barriers, source, target, name=settings.name, asking=asking)
             while self._may_run:
                 info = parse_info(blob(await target.call("INFO")))
-                if info.get("run_id") != replication.target_run_id:
+                if info.get("run_id") != flow.target_run_id:
                     raise BarrierError("another server answers for the target than the one that is written to")
                 databases = list(keyspace(info))
                 waiting = await self._look(target, databases)
@@ -150,7 +150,7 @@ class TrueExpiries:
     async def _round(self, settler: Settler, source: Reader, target: Reader, waiting: list[Waiting]) -> int:
         """Settle some keys; return how many are settled."""
         settled = 0
-        expiries = self._replication.expiries
+        expiries = self._flow.expiries
         if expiries.doubts and sum(each.copying for each in waiting) <= JOIN_KEYS:
             settled += await self._judge(source, target, waiting)
         if keys := {each.database: each.to_settle for each in waiting if each.to_settle}:
@@ -163,7 +163,7 @@ class TrueExpiries:
 
     async def _judge(self, source: Reader, target: Reader, waiting: list[Waiting]) -> int:
         """Drop the doubts if the target has expired nothing, else have doubtful keys copied; return how many went."""
-        expiries = self._replication.expiries
+        expiries = self._flow.expiries
         before = expiries.expired, expiries.doubts
         dropped = 0
         try:
@@ -204,7 +204,7 @@ class TrueExpiries:
 
     async def _finish(self, source: Reader, target: Reader, databases: list[int]) -> None:
         """Note that no key waits any more, at a point where nothing is on its way."""
-        expiries = self._replication.expiries
+        expiries = self._flow.expiries
         async with self._barriers.at(source, []):
             info = parse_info(blob(await target.call("INFO", "keyspace")))
             requests: list[Request] = []

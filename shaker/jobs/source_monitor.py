@@ -6,7 +6,7 @@ import anyio
 import structlog
 
 from shaker.errors import LinkError
-from shaker.flow.flow import Replication
+from shaker.flow.flow import Flow
 from shaker.model.refusals import refusal
 from shaker.model.server_info import keyspace, parse_info
 from shaker.net.backoff import Backoff
@@ -33,10 +33,10 @@ BUFFER_SHARE = 0.5
 class SourceMonitor:
     """Polls INFO on a connection of its own. Its failures are the source link's to report; here they only pause."""
 
-    def __init__(self, settings: Settings, replication: Replication) -> None:
+    def __init__(self, settings: Settings, flow: Flow) -> None:
         self._settings = settings
-        self._replication = replication
-        self._status = replication.status
+        self._flow = flow
+        self._status = flow.status
         self._settle_at: tuple[str, int] | None = None  # history and offset
         self.looks = Looks()
         self._buffer_limits = DEFAULT_BUFFER_LIMITS
@@ -45,7 +45,7 @@ class SourceMonitor:
         """Poll until cancelled."""
         retry = self._settings.retry
         backoff = Backoff(initial=retry.initial_seconds, maximum=retry.max_seconds)
-        await self._replication.source_known.wait()
+        await self._flow.source_known.wait()
         while True:
             try:
                 await self._poll(backoff)
@@ -82,9 +82,9 @@ class SourceMonitor:
                 await self.looks.pause(POLL_SECONDS)
 
     def _observe(self, info: dict[str, str], asked: float) -> None:
-        status, replication = self._status, self._replication
+        status, flow = self._status, self._flow
         offset = info.get("master_repl_offset", "")
-        source = replication.source
+        source = flow.source
         # Behind a balancer or after a failover this connection can reach another server than the stream.
         if source is None or info.get("run_id") != source.run_id or not offset.isdigit():
             return
@@ -101,7 +101,7 @@ class SourceMonitor:
             return
         # During a snapshot, too: what is written meanwhile is how far behind the stream begins.
         status.observe_source_offset(max(int(offset), status.stream.received_offset), asked)
-        if replication.phase != "stream" or replication.loading:
+        if flow.phase != "stream" or flow.loading:
             self._settle_at = None  # offsets of the history before say nothing about this one
         elif self._settings.mode == "migrate":
             self._settle(int(offset))
@@ -163,7 +163,7 @@ class SourceMonitor:
             )
 
     async def _read_clock(self, clock: ServerClock, info: dict[str, str]) -> None:
-        source = self._replication.source
+        source = self._flow.source
         if source is not None and info.get("run_id") == source.run_id:
             self._status.clock_offsets["source"] = await clock.offset()
 
@@ -173,9 +173,9 @@ class SourceMonitor:
         if self._settle_at is None or self._settle_at[0] != replid:
             self._settle_at = (replid, offset)
             log.info("settling", offset=offset)
-        replication = self._replication
+        flow = self._flow
         # The copy is not complete while it holds keys that the source does not have, or expiries of the worker's.
-        if self._status.stream.applied_offset >= self._settle_at[1] and not replication.sweep:
-            replication.settling = True
-            if not replication.expiries.waiting and not replication.unconfirmed.pending:
-                replication.finished.set()
+        if self._status.stream.applied_offset >= self._settle_at[1] and not flow.sweep:
+            flow.settling = True
+            if not flow.expiries.waiting and not flow.unconfirmed.pending:
+                flow.finished.set()

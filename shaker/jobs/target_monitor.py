@@ -18,7 +18,7 @@ from shaker.apply.records import (
     stale_key,
 )
 from shaker.errors import LinkError, counted
-from shaker.flow.flow import Replication
+from shaker.flow.flow import Flow
 from shaker.model.refusals import refusal
 from shaker.model.server_info import keyspace, parse_info
 from shaker.net.backoff import Backoff
@@ -40,10 +40,10 @@ EVICTING: Final = ("volatile-", "allkeys-")
 class TargetMonitor:
     """Polls INFO and TIME on a connection that only reads. Its failures are the target link's to report."""
 
-    def __init__(self, settings: Settings, replication: Replication) -> None:
+    def __init__(self, settings: Settings, flow: Flow) -> None:
         self._settings = settings
-        self._status = replication.status
-        self._replication = replication
+        self._status = flow.status
+        self._flow = flow
         self._policy = ""
         self._seen: int | None = None  # evicted_keys as the target told last
         self._full_syncs = 0
@@ -55,7 +55,7 @@ class TargetMonitor:
         """Poll until cancelled."""
         retry = self._settings.retry
         backoff = Backoff(initial=retry.initial_seconds, maximum=max(retry.max_seconds, POLL_SECONDS))
-        await self._replication.target_ready.wait()
+        await self._flow.target_ready.wait()
         while True:
             try:
                 await self._poll(backoff)
@@ -69,15 +69,15 @@ class TargetMonitor:
         async with open_reader(self._settings.target) as target:
             clock = ServerClock(target, self._status.clock)
             while True:
-                late, asked = self._replication.late, self._status.clock()
+                late, asked = self._flow.late, self._status.clock()
                 try:
                     info = parse_info(blob(await target.call("INFO")))
                 except ReplyError as error:
                     raise refusal("target", str(error), "asking INFO") from error
                 # Behind a balancer or after a failover this connection can reach another server than the writes.
-                if info.get("run_id") == self._replication.target_run_id:
+                if info.get("run_id") == self._flow.target_run_id:
                     self._status.observe_round_trip("target", self._status.clock() - asked)
-                    self._replication.observe_expired(late, ExpiredKeys.of(info))
+                    self._flow.observe_expired(late, ExpiredKeys.of(info))
                     self._observe(info)
                     await self._check_records(target, sum(keyspace(info).values()))
                     self._status.clock_offsets["target"] = await clock.offset()
@@ -123,8 +123,8 @@ class TargetMonitor:
 
         `keys` is how many the target holds, the records among them.
         """
-        replication, name = self._replication, self._settings.name
-        fence, written = replication.fence, replication.checkpoint is not None
+        flow, name = self._flow, self._settings.name
+        fence, written = flow.fence, flow.checkpoint is not None
         requests: list[Request] = [
             ("HGETALL", fence_key(name)),
             ("EXISTS", checkpoint_key(name)),
@@ -132,8 +132,8 @@ class TargetMonitor:
         ]
         found, exists, own = await target.results(requests, "reading the worker's records")
         self._status.keys["target"] = max(0, keys - number(own))
-        if replication.fence is fence and (Fence.parse(record(found)) != fence or (written and not exists)):
-            replication.records_gone.set()
+        if flow.fence is fence and (Fence.parse(record(found)) != fence or (written and not exists)):
+            flow.records_gone.set()
 
     def _watch_clocks(self) -> None:
         """Warn once for each time that the clocks come to differ by more than the setting allows."""

@@ -6,7 +6,7 @@ from typing import Final
 
 import anyio
 
-from shaker.flow.flow import Replication
+from shaker.flow.flow import Flow
 from shaker.net.connection import Connection
 from shaker.psync.session import ReplicaSession, ReplicaState
 
@@ -20,8 +20,8 @@ EAGER_ACKS: Final = 20
 class Acknowledgements:
     """Those of one connection to the source."""
 
-    def __init__(self, replication: Replication, connection: Connection, session: ReplicaSession) -> None:
-        self._replication = replication
+    def __init__(self, flow: Flow, connection: Connection, session: ReplicaSession) -> None:
+        self._flow = flow
         self._connection = connection
         self._session = session
         self._eager = 0
@@ -29,7 +29,7 @@ class Acknowledgements:
     def hurry(self) -> None:
         """Acknowledge often from now on, for a second: the snapshot has ended."""
         self._eager = EAGER_ACKS
-        self._replication.ack.set()
+        self._flow.ack.set()
 
     async def run(self) -> None:
         """Acknowledge every second, and at once when asked and when what was asked for is applied."""
@@ -37,8 +37,8 @@ class Acknowledgements:
             eager = self._eager > 0 and self._session.state is ReplicaState.STREAMING
             self._eager -= eager
             with anyio.move_on_after(EAGER_ACK_SECONDS if eager else ACK_SECONDS):
-                await self._replication.ack.wait()
-            self._replication.status.beat("source")
+                await self._flow.ack.wait()
+            self._flow.status.beat("source")
             await self.send()
 
     async def send(self) -> None:
@@ -47,7 +47,7 @@ class Acknowledgements:
         if state in (ReplicaState.PREPARING, ReplicaState.LOADING, ReplicaState.MARK):
             await self._connection.send(b"\n")
         elif state is ReplicaState.STREAMING:
-            await self._connection.send(ack(self._replication.acknowledged_offset))
+            await self._connection.send(ack(self._flow.acknowledged_offset))
 
 
 def ack(offset: int) -> bytes:

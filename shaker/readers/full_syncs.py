@@ -14,7 +14,7 @@ import structlog
 from shaker.checks.circles import SCAN_SECONDS, refuse_loop, scan
 from shaker.checks.deletions import check_flush
 from shaker.errors import HeldError, LinkError
-from shaker.flow.flow import Replication
+from shaker.flow.flow import Flow
 from shaker.model.position import Resume
 from shaker.settings.schema import Settings
 
@@ -30,11 +30,11 @@ class FullSyncs:
     Supervisors space out restarts by themselves (Kubernetes: from 10 s up to 5 min).
     """
 
-    def __init__(self, settings: Settings, replication: Replication) -> None:
+    def __init__(self, settings: Settings, flow: Flow) -> None:
         self._settings = settings
-        self._replication = replication
+        self._flow = flow
         self._seconds = settings.retry.full_sync_seconds
-        self._status = replication.status
+        self._status = flow.status
         self._began: float | None = None
         self._checked = False  # the next one may flush
         self._held = False  # a flush is held
@@ -44,14 +44,14 @@ class FullSyncs:
         self._began = self._status.clock()
         checked, self._checked = self._checked, False
         if self.flushes and not checked:
-            self._replication.resume = None
+            self._flow.resume = None
             raise LinkError("the source begins a full sync that its INFO did not announce: it has to wait its turn")
 
     @property
     def flushes(self) -> bool:
         """Whether a snapshot begins with emptying the target."""
         target = self._settings.target
-        return (target.stale_keys if self._replication.ours else target.on_existing) == "flush"
+        return (target.stale_keys if self._flow.ours else target.on_existing) == "flush"
 
     @property
     def wait_seconds(self) -> float:
@@ -73,7 +73,7 @@ class FullSyncs:
             self._held, self._status.deletions_held = False, ""
 
     def _needed(self, info: Mapping[str, str]) -> bool:
-        resume = self._replication.resume
+        resume = self._flow.resume
         return resume is None or not continues(info, resume)
 
     async def _wait(self, info: Mapping[str, str]) -> None:
@@ -97,12 +97,12 @@ class FullSyncs:
             status.reasons.pop("full_sync", None)
 
     async def _check_flush(self, info: dict[str, str]) -> None:
-        replication, status = self._replication, self._status
+        flow, status = self._flow, self._status
         status.beat("source", within=SCAN_SECONDS + 60.0)
-        records = await scan(self._settings, replication)
-        refuse_loop(self._settings, replication, streams=False)
+        records = await scan(self._settings, flow)
+        refuse_loop(self._settings, flow, streams=False)
         try:
-            await check_flush(self._settings, info, first=not replication.ours, records=records)
+            await check_flush(self._settings, info, first=not flow.ours, records=records)
         except HeldError as error:
             self._held, status.deletions_held = True, str(error)
             raise

@@ -7,7 +7,7 @@ from typing import Final
 from shaker.checks.circles import look, refuse_loop
 from shaker.checks.same_dataset import check_distinct
 from shaker.errors import LinkError, RefusedError, ServerBusyError
-from shaker.flow.flow import Replication
+from shaker.flow.flow import Flow
 from shaker.model.batch import Introduced
 from shaker.model.server_info import SourceIdentity, server_name
 from shaker.net.connection import Connection
@@ -23,14 +23,14 @@ ASKED: Final = {
 
 
 async def introduce(
-    connection: Connection, session: ReplicaSession, settings: Settings, replication: Replication
+    connection: Connection, session: ReplicaSession, settings: Settings, flow: Flow
 ) -> dict[str, str]:
     """Shake hands, find out who the source is, and check that it can be one; return its INFO.
 
     Raises RefusedError for a server that cannot be the source, LinkError where waiting or a new connection helps.
     """
     info = await _handshake(connection, session)
-    status = replication.status
+    status = flow.status
     status.source.server = server_name(info)
     if info.get("cluster_enabled") == "1":
         raise RefusedError(
@@ -42,22 +42,20 @@ async def introduce(
     known = (info.get("master_replid", ""), info.get("master_replid2", ""))
     replids = tuple(replid for replid in known if replid.strip("0"))
     before, identity = (
-        replication.source,
+        flow.source,
         SourceIdentity(settings.source.address.text, info.get("run_id", ""), replids),
     )
     if before is None or before.run_id != identity.run_id:
         # Later, on the same server, the stream carries the records that workers write.
-        await look(settings, replication)
-    replication.source = identity
-    replication.source_known.set()
-    resume = replication.resume
-    if replication.target_registered and (
-        info.get("role") == "slave" or resume is None or resume.replid not in replids
-    ):
+        await look(settings, flow)
+    flow.source = identity
+    flow.source_known.set()
+    resume = flow.resume
+    if flow.target_registered and (info.get("role") == "slave" or resume is None or resume.replid not in replids):
         # Not who it was: an address can move to the target, and a source be made its replica.
-        await check_distinct(settings, replication.source)
-    if replication.target_registered:
-        refuse_loop(settings, replication, streams=replication.phase == "stream")
+        await check_distinct(settings, flow.source)
+    if flow.target_registered:
+        refuse_loop(settings, flow, streams=flow.phase == "stream")
     return info
 
 

@@ -8,7 +8,7 @@ import anyio
 import structlog
 
 from shaker.errors import LinkError
-from shaker.flow.flow import Replication
+from shaker.flow.flow import Flow
 from shaker.flow.progress import Progress
 from shaker.net.connection import Connection
 from shaker.net.first_to_finish import together
@@ -16,7 +16,7 @@ from shaker.net.reconnect import Attempts, credentials, open_connection
 from shaker.net.sentinel import follow
 from shaker.psync.session import ReplicaSession, ReplicaState
 from shaker.readers.full_syncs import FullSyncs
-from shaker.readers.psync_connection import Conversation
+from shaker.readers.psync_connection import PsyncConnection
 from shaker.readers.spool import Spool
 from shaker.settings.schema import Settings
 
@@ -29,12 +29,12 @@ PASS_SHARE = 4
 class SourceLink:
     """Keeps a replication connection to the source, from the first attempt to the drain."""
 
-    def __init__(self, settings: Settings, replication: Replication) -> None:
+    def __init__(self, settings: Settings, flow: Flow) -> None:
         self._settings = settings
-        self._replication = replication
-        self._status = replication.status
-        self.attempts = Attempts(settings, "source", replication.status, Progress(replication))
-        self._full_syncs = FullSyncs(settings, replication)
+        self._flow = flow
+        self._status = flow.status
+        self.attempts = Attempts(settings, "source", flow.status, Progress(flow))
+        self._full_syncs = FullSyncs(settings, flow)
         self._reading = anyio.CancelScope()
         self._stopped = False
         self.ended = anyio.Event()  # the last acknowledgement is sent, the connection closed
@@ -61,10 +61,10 @@ class SourceLink:
         return open_connection(self._settings.source, "source", self.attempts)
 
     def _disconnected(self) -> None:
-        self._replication.handshaking = False
-        self._replication.snapshot_asked = None
+        self._flow.handshaking = False
+        self._flow.snapshot_asked = None
         self._status.source.connected = False
-        self._replication.refresh_state()
+        self._flow.refresh_state()
 
     async def _converse(self, connection: Connection) -> None:
         username, password = credentials(self._settings.source)
@@ -72,45 +72,43 @@ class SourceLink:
             username=username,
             password=password,
             max_value=self._settings.snapshot.max_value,
-            pass_above=self._replication.window.limit // PASS_SHARE,
+            pass_above=self._flow.window.limit // PASS_SHARE,
         )
-        conversation = Conversation(
-            self._settings, self._replication, connection, session, self.attempts, self._full_syncs
-        )
+        psync = PsyncConnection(self._settings, self._flow, connection, session, self.attempts, self._full_syncs)
         settings = self._settings.spool
         spool = None if settings.dir is None else Spool(settings.dir, settings.limit)
-        self._replication.handshaking = True
-        self._replication.refresh_state()
+        self._flow.handshaking = True
+        self._flow.refresh_state()
         self._reading = anyio.CancelScope()
         if self._stopped:
             return
 
         async def read() -> None:
             with self._reading:
-                await conversation.introduce()
-                await conversation.request()
-                self._replication.cut = conversation.cut
-                await (conversation.read() if spool is None else conversation.spool(spool))
+                await psync.introduce()
+                await psync.request()
+                self._flow.cut = psync.cut
+                await (psync.read() if spool is None else psync.spool(spool))
             if session.state is ReplicaState.STREAMING:
-                await self._replication.drained.wait()
-                await conversation.acknowledgements.send()
+                await self._flow.drained.wait()
+                await psync.acknowledgements.send()
 
         async def restart() -> None:
-            while self._replication.source_restarts == conversation.restarts:
-                await self._replication.restart_source.wait()
+            while self._flow.source_restarts == psync.restarts:
+                await self._flow.restart_source.wait()
             log.warning("source link restarts", reason="the target stands where the window does not reach")
 
         async def moved() -> None:
             await follow(self._settings.source, connection.address)
 
-        tasks = [connection.watch, read, conversation.acknowledgements.run, restart, moved]
+        tasks = [connection.watch, read, psync.acknowledgements.run, restart, moved]
         if spool is not None:
-            tasks.append(lambda: conversation.feed(spool))
+            tasks.append(lambda: psync.feed(spool))
         try:
             await together(*tasks)
         finally:
-            self._replication.cut = None
-            conversation.end_hold()
+            self._flow.cut = None
+            psync.end_hold()
             if spool is not None:
                 spool.close()
                 self._status.spool_bytes = 0

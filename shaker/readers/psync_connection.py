@@ -1,4 +1,4 @@
-"""One conversation with the source: what is missing is asked for, read into the window and acknowledged."""
+"""One connection to the source: asks for what is missing, reads it into the window, acknowledges what is applied."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shaker.apply.rejections import RESERVED
 from shaker.apply.stale_set import restored_keys
 from shaker.checks.circles import look_at, refuse_loop
 from shaker.errors import ServerBusyError
-from shaker.flow.flow import Replication, Signal
+from shaker.flow.flow import Flow, Wakeup
 from shaker.model.batch import (
     AckRequested,
     Batch,
@@ -40,9 +40,9 @@ from shaker.psync.session import ReplicaSession, ReplicaState
 from shaker.readers.acknowledge import Acknowledgements
 from shaker.readers.full_syncs import FullSyncs
 from shaker.readers.handshake import introduce
-from shaker.readers.read_coalescing import Pace
+from shaker.readers.read_coalescing import ReadCoalescing
 from shaker.readers.review import Review
-from shaker.readers.snapshot_intake import SnapshotExtras
+from shaker.readers.snapshot_intake import SnapshotIntake
 from shaker.readers.spool import Spool
 from shaker.rules.command_table import is_record
 from shaker.rules.restore import names
@@ -61,33 +61,33 @@ FULL_READ = READ_SIZE * 15 // 16
 BEHIND_ATTEMPTS = 10
 
 
-class Conversation:
+class PsyncConnection:
     """One connection's worth of replication: reads events of a `ReplicaSession` into the window."""
 
     def __init__(
         self,
         settings: Settings,
-        replication: Replication,
+        flow: Flow,
         connection: Connection,
         session: ReplicaSession,
         attempts: Attempts,
         full_syncs: FullSyncs,
     ) -> None:
         self._settings = settings
-        self._replication = replication
-        self._status = replication.status
+        self._flow = flow
+        self._status = flow.status
         self._connection = connection
         self._session = session
         self._attempts = attempts
         self._full_syncs = full_syncs
         self._records: set[str] = set()  # checkpoints of other workers that the snapshot holds
-        self._pace = Pace(FULL_READ, replication.status.clock)
-        self.restarts = replication.source_restarts
+        self._coalescing = ReadCoalescing(FULL_READ, flow.status.clock)
+        self.restarts = flow.source_restarts
         self._info: dict[str, str] = {}
         self._asked = 0.0  # when the source was asked where it stands
         self._batches = 0
         self._snapshot = ""
-        self._spooled = Signal()  # the spool changed
+        self._spooled = Wakeup()  # the spool changed
         self._feeding = False  # bytes from the spool are on their way into the window
         self._hold: Hold | None = None
         self._large: LargeEntry | None = None
@@ -95,43 +95,43 @@ class Conversation:
         self._beside: list[bytes] = []  # requests that go with it
         self._review: Review | None = None
         self._sweeps = False  # the snapshot is followed by the removal of stale keys
-        self.acknowledgements = Acknowledgements(replication, connection, session)
-        self._extras = SnapshotExtras(replication.status, settings.memory_limit)
+        self.acknowledgements = Acknowledgements(flow, connection, session)
+        self._intake = SnapshotIntake(flow.status, settings.memory_limit)
         self._keep_libraries = settings.target.on_existing == "merge" or settings.target.stale_keys == "keep"
 
     async def introduce(self) -> None:
         """Shake hands, find out who the source is, and check that it can be one."""
         self._asked = self._status.clock()
-        self._info = await introduce(self._connection, self._session, self._settings, self._replication)
+        self._info = await introduce(self._connection, self._session, self._settings, self._flow)
         # From here on the source may be silent for as long as it takes to fork.
         self._status.source.connected = True
 
     async def request(self) -> None:
         """Ask for the stream where the target stands, or for a snapshot, once the target is known."""
-        replication = self._replication
-        await replication.target_ready.wait()
+        flow = self._flow
+        await flow.target_ready.wait()
         await self._full_syncs.turn(self._info)
-        await replication.target_ready.wait()
-        if replication.window.drop_unfinished():
-            await replication.restart_target()
-        if replication.resume is None:
+        await flow.target_ready.wait()
+        if flow.window.drop_unfinished():
+            await flow.restart_target()
+        if flow.resume is None:
             # Nothing more is applied of a snapshot cut short, which fills the window while keys are being listed.
-            replication.window.discard_waiting()
+            flow.window.discard_waiting()
         # Asked now, the source would begin a snapshot or fill its buffers for a reader that cannot read.
-        while replication.window.full:
-            await replication.space.wait()
-        self.restarts = replication.source_restarts
-        resume = replication.resume
+        while flow.window.full:
+            await flow.space.wait()
+        self.restarts = flow.source_restarts
+        resume = flow.resume
         if resume is not None:
             self._check_not_behind(resume)
         replid, offset, database = resume if resume is not None else (None, 0, 0)
-        self._review = Review(replication, resume, self._info)
+        self._review = Review(flow, resume, self._info)
         review = self._review.begin
         log.info("psync", replid=replid or "?", offset=(review[0] if review else offset) + 1 if replid else -1)
         if replid is None:
-            replication.snapshot_asked = self._status.clock()
-            replication.refresh_state()
-        self._session.request(replid, offset, database, table=replication.table, review=review)
+            flow.snapshot_asked = self._status.clock()
+            flow.refresh_state()
+        self._session.request(replid, offset, database, table=flow.table, review=review)
         await self._connection.send(self._session.data_to_send())
 
     def _check_not_behind(self, resume: Resume) -> None:
@@ -151,18 +151,18 @@ class Conversation:
         while self._going_on:
             await self._room()
             data = await self._receive()
-            await self._replication.pass_gate()
+            await self._flow.pass_gate()
             await self._take(data)
-            await self._pace.gather(len(data))
+            await self._coalescing.gather(len(data))
 
     async def _room(self) -> None:
         """Wait until the window has room for what comes, or until a little has to be read all the same."""
-        window = self._replication.window
+        window = self._flow.window
         while window.full:
             with anyio.move_on_after(TRICKLE_SECONDS) as waited:
-                await self._replication.space.wait()
+                await self._flow.space.wait()
             overfilled = window.size >= TRICKLE_WINDOWS * window.limit
-            if waited.cancelled_caught and self._replication.listing and not overfilled:
+            if waited.cancelled_caught and self._flow.listing and not overfilled:
                 return
 
     async def spool(self, spool: Spool) -> None:
@@ -171,14 +171,14 @@ class Conversation:
             while spool.full:
                 await self._spooled.wait()
             data = await self._receive()
-            await self._replication.pass_gate()
-            if spool.size == 0 and not self._feeding and not self._replication.window.full:
+            await self._flow.pass_gate()
+            if spool.size == 0 and not self._feeding and not self._flow.window.full:
                 await self._take(data)
             else:
                 await spool.put(data)
                 self._status.spool_bytes = spool.size
                 self._spooled.set()
-            await self._pace.gather(len(data))
+            await self._coalescing.gather(len(data))
 
     async def feed(self, spool: Spool) -> None:
         """Move what is in the spool into the window, as the target empties it."""
@@ -186,11 +186,11 @@ class Conversation:
             while spool.size == 0:
                 self._feeding = False
                 await self._spooled.wait()
-            while self._replication.window.full:
-                await self._replication.space.wait()
+            while self._flow.window.full:
+                await self._flow.space.wait()
             self._feeding = True
             data = await spool.get(READ_SIZE)
-            await self._replication.pass_gate()
+            await self._flow.pass_gate()
             await self._take(data)
             self._status.spool_bytes = spool.size
             self._spooled.set()
@@ -198,9 +198,9 @@ class Conversation:
     @property
     def _going_on(self) -> bool:
         """Whether there is more to read: not where the window was emptied, nor behind the one wanted snapshot."""
-        if self._replication.source_restarts != self.restarts:
+        if self._flow.source_restarts != self.restarts:
             return False
-        return not (self._snapshot and self._replication.resume is not None and self._settings.mode == "snapshot")
+        return not (self._snapshot and self._flow.resume is not None and self._settings.mode == "snapshot")
 
     async def _receive(self) -> bytes:
         data = await self._connection.receive(timeout=self._settings.source.timeout_seconds)
@@ -215,7 +215,7 @@ class Conversation:
         for event in session.receive_data(data):
             if isinstance(event, SnapshotEnd) and self._records:
                 # Before the checkpoint says that the stream is applied: the other worker takes that for the circle.
-                await look_at(self._settings, self._replication, self._records)
+                await look_at(self._settings, self._flow, self._records)
             self._handle(event)
         if session.state is ReplicaState.LOADING:
             status.snapshot.bytes_done = session.snapshot_bytes
@@ -228,12 +228,12 @@ class Conversation:
         if isinstance(event, Batch):
             rejections = tuple(Rejection(name.decode("ascii", "replace"), "", RESERVED) for name in event.rejected)
             self._status.reserved_keys_skipped += event.skipped
-            self._replication.put_batch(event, StreamItem(event, time.monotonic(), rejections))
+            self._flow.put_batch(event, StreamItem(event, time.monotonic(), rejections))
         elif isinstance(event, Entries):
             self._put_keys(event)
         elif isinstance(event, LargeEntry):
             self._large = event
-            head, self._tail, self._beside = self._replication.expiries.restore_large(event)
+            head, self._tail, self._beside = self._flow.expiries.restore_large(event)
             self._put_piece(head, last=False)
         elif isinstance(event, LargePiece):
             self._put_piece(event.data, last=event.last)
@@ -242,16 +242,16 @@ class Conversation:
         elif isinstance(event, RecordWritten):
             self._record_written(event)
         elif isinstance(event, AckRequested):
-            self._replication.ack_wanted = event.offset
-            self._replication.ack.set()
+            self._flow.ack_wanted = event.offset
+            self._flow.ack.set()
         elif isinstance(event, SnapshotSize):
             self._status.snapshot.bytes_total = event.size
-            self._replication.snapshot_asked = None
-            self._replication.refresh_state()
+            self._flow.snapshot_asked = None
+            self._flow.refresh_state()
         elif isinstance(event, KeyCount):
             self._status.snapshot.keys_total += event.keys
         elif isinstance(event, SnapshotLibrary | SnapshotLoss | SnapshotScript):
-            self._extras.keep(event)
+            self._intake.keep(event)
         elif isinstance(event, FullSync):
             self._begin_snapshot(event)
         elif isinstance(event, SnapshotEnd):
@@ -263,15 +263,13 @@ class Conversation:
 
     def _record_written(self, event: RecordWritten) -> None:
         """Look at who writes to the source; raises RefusedError where that closes a circle."""
-        replication = self._replication
+        flow = self._flow
         texts = [field.decode("ascii", "replace") for field in event.fields]
-        replication.upstream.put(
-            event.key.decode("ascii", "replace"), dict(zip(texts[::2], texts[1::2], strict=False))
-        )
-        refuse_loop(self._settings, replication, streams=replication.phase == "stream")
+        flow.upstream.put(event.key.decode("ascii", "replace"), dict(zip(texts[::2], texts[1::2], strict=False)))
+        refuse_loop(self._settings, flow, streams=flow.phase == "stream")
 
     def _begin_snapshot(self, event: FullSync) -> None:
-        replication, status = self._replication, self._status
+        flow, status = self._flow, self._status
         self._full_syncs.begun()
         self._connected()
         status.begin_snapshot(event.offset)
@@ -280,24 +278,24 @@ class Conversation:
         status.stream.applied_offset = 0
         status.stream.received_offset = event.offset
         status.observe_source_offset(event.offset, self._asked)
-        replication.begin_snapshot()
-        replication.upstream.clear()
-        if replication.snapshot_asked is None:  # the stream was asked for, and is not to be had
-            replication.snapshot_asked = status.clock()
-        replication.caught_up_at = 0
+        flow.begin_snapshot()
+        flow.upstream.clear()
+        if flow.snapshot_asked is None:  # the stream was asked for, and is not to be had
+            flow.snapshot_asked = status.clock()
+        flow.caught_up_at = 0
         self._snapshot = secrets.token_hex(8)
-        replication.window.discard_waiting()
-        replication.resume = None
+        flow.window.discard_waiting()
+        flow.resume = None
         flush = self._full_syncs.flushes
         # What an earlier snapshot or stream of ours left, a snapshot cut short too, may be gone on the source.
         sweeps = self._settings.target.stale_keys == "sweep"
-        self._sweeps = sweep = sweeps and replication.ours and not flush
+        self._sweeps = sweep = sweeps and flow.ours and not flush
         log.warning("full sync", replid=event.replid, offset=event.offset, flush=flush, sweep=sweep)
-        replication.put(SnapshotStart(self._snapshot, event.replid, event.offset, flush=flush, sweep=sweep))
+        flow.put(SnapshotStart(self._snapshot, event.replid, event.offset, flush=flush, sweep=sweep))
 
     def _put_keys(self, event: Entries) -> None:
-        self._extras.left_out(event)
-        restored, beside = self._replication.expiries.restore(event)
+        self._intake.left_out(event)
+        restored, beside = self._flow.expiries.restore(event)
         if restored.skipped:
             self._status.reserved_keys_skipped += len(restored.skipped)
             self._records.update(key.decode() for key in restored.skipped if key.startswith(CHECKPOINT))
@@ -307,12 +305,12 @@ class Conversation:
                 beside += restored_keys(self._settings.name, names(event))
             data = b"".join((restored.data, *beside)) if beside else restored.data
             counts = restored.keys, restored.requests, len(beside)
-            self._replication.put(SnapshotKeys(self._snapshot, self._batches, event.database, data, *counts))
+            self._flow.put(SnapshotKeys(self._snapshot, self._batches, event.database, data, *counts))
 
     def cut(self, hold: Hold) -> None:
         """Have the target held where the stream stands at the hold's offset; the hold ends at once if it cannot."""
         self.end_hold()
-        if self._replication.loading:
+        if self._flow.loading:
             hold.ended(False)
             return
         self._hold = hold
@@ -334,7 +332,7 @@ class Conversation:
             self.end_hold()
             return
         self._hold = None
-        self._replication.put(hold)
+        self._flow.put(hold)
 
     def _put_piece(self, data: bytes, *, last: bool) -> None:
         """Append a piece of a value too large to hold: together they are one RESTORE."""
@@ -351,51 +349,51 @@ class Conversation:
             data = b"".join((data, self._tail, *beside))
         place = self._snapshot, self._batches, entry.database
         counts = int(last), int(last), len(beside)
-        self._replication.put(SnapshotKeys(*place, data, *counts, label=entry.key, more=not last))
+        self._flow.put(SnapshotKeys(*place, data, *counts, label=entry.key, more=not last))
 
     def _end_snapshot(self, event: SnapshotEnd) -> None:
-        replication = self._replication
-        for data, requests in self._extras.scripts(replication.scripts):
+        flow = self._flow
+        for data, requests in self._intake.scripts(flow.scripts):
             self._batches += 1
-            replication.put(SnapshotKeys(self._snapshot, self._batches, 0, data, 0, requests))
+            flow.put(SnapshotKeys(self._snapshot, self._batches, 0, data, 0, requests))
         self._put_libraries()
-        replication.resume = Resume(event.replid, event.offset, event.database)
-        rejections = tuple(self._extras.losses)
-        replication.put(SnapshotFinish(event.replid, event.offset, event.database, rejections=rejections))
+        flow.resume = Resume(event.replid, event.offset, event.database)
+        rejections = tuple(self._intake.losses)
+        flow.put(SnapshotFinish(event.replid, event.offset, event.database, rejections=rejections))
         self.acknowledgements.hurry()
         self._status.snapshot.bytes_done = self._session.snapshot_bytes
         log.info("snapshot received", offset=event.offset, bytes=self._session.snapshot_bytes)
 
     def _put_libraries(self) -> None:
         """Have the function libraries applied as a part of the snapshot: refused, they leave it incomplete."""
-        payload = self._extras.libraries()
-        request = libraries_request(payload, self._replication.table, keep=self._keep_libraries)
+        payload = self._intake.libraries()
+        request = libraries_request(payload, self._flow.table, keep=self._keep_libraries)
         if request:
             self._batches += 1
-            self._replication.put(SnapshotKeys(self._snapshot, self._batches, 0, request, 0, 1))
+            self._flow.put(SnapshotKeys(self._snapshot, self._batches, 0, request, 0, 1))
 
     def _continue(self, event: Continued) -> None:
-        replication, review = self._replication, self._review
+        flow, review = self._flow, self._review
         assert review is not None  # made before the request
         review.continued(event.replid)
         self._connected()
         self._status.partial_syncs += 1
-        resume = replication.resume
+        resume = flow.resume
         assert resume is not None  # only a request with an offset is continued
         log.info("partial sync", replid=event.replid, offset=resume.offset)
         offset = self._info.get("master_repl_offset", "")
-        replication.caught_up_at = 0
+        flow.caught_up_at = 0
         if self._info.get("master_replid") == event.replid and offset.isdigit():
             # How old what is behind us is, nobody knows: no sample of the lag is older than this worker.
-            replication.caught_up_at = int(offset)
+            flow.caught_up_at = int(offset)
             self._status.observe_source_offset(max(int(offset), resume.offset), self._asked)
-        replication.refresh_state()
+        flow.refresh_state()
         if event.replid != resume.replid:
             # The new id must reach the target at once: a second failover would make the old one unknown.
             batch = Batch((), 0, 0, event.replid, resume.offset, resume.database, persist=True)
-            replication.put_batch(batch, StreamItem(batch, time.monotonic()))
+            flow.put_batch(batch, StreamItem(batch, time.monotonic()))
 
     def _connected(self) -> None:
-        self._replication.handshaking = False
+        self._flow.handshaking = False
         self._status.source.last_error = ""
         self._attempts.succeeded()

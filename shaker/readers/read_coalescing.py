@@ -16,7 +16,7 @@ RATED_SECONDS: Final = 0.05  # over which the rate is taken
 PAUSE_SECONDS: Final = 0.003
 
 
-class Pace:
+class ReadCoalescing:
     """Pauses behind reads; `full` bytes are a read behind which more is there already. `clock` is in seconds."""
 
     def __init__(self, full: int, clock: Callable[[], float]) -> None:

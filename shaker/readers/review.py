@@ -14,7 +14,7 @@ import structlog
 from shaker.apply.items import ReviewItem
 from shaker.apply.unconfirmed import add
 from shaker.errors import LinkError
-from shaker.flow.flow import Replication
+from shaker.flow.flow import Flow
 from shaker.model.batch import Event, Reviewed, ReviewEnd
 from shaker.model.position import Resume
 from shaker.readers.full_syncs import continues
@@ -32,12 +32,12 @@ class Review:
     and the database to ask from, None where nothing is to be read again, or cannot be.
     """
 
-    def __init__(self, replication: Replication, resume: Resume | None, info: Mapping[str, str]) -> None:
-        self._replication = replication
+    def __init__(self, flow: Flow, resume: Resume | None, info: Mapping[str, str]) -> None:
+        self._flow = flow
         self._resume = resume
         self._info = info
-        self._touched = Touched(replication.table)
-        unconfirmed = replication.unconfirmed
+        self._touched = Touched(flow.table)
+        unconfirmed = flow.unconfirmed
         self._due = resume is not None and unconfirmed.unread
         self.begin: tuple[int, int] | None = None
         place = unconfirmed.place
@@ -60,7 +60,7 @@ class Review:
             self._put(replid, last=True)
         elif not self._same(replid, self._resume):
             # Asked from where the target stands, the source finds out whether its history is that of the target.
-            self._replication.unconfirmed.unreadable = True
+            self._flow.unconfirmed.unreadable = True
             raise LinkError("the source has failed over before the end of what took effect", kind="history")
 
     def _same(self, replid: str, resume: Resume) -> bool:
@@ -74,7 +74,7 @@ class Review:
 
     def take(self, event: Event) -> None:
         """Take what has taken effect already, in order; any other event has no effect."""
-        resume = self._replication.resume
+        resume = self._flow.resume
         assert resume is not None  # nothing is read again without one
         if isinstance(event, Reviewed):
             add(self._touched, event.batch.parts)
@@ -92,13 +92,13 @@ class Review:
         self._put(resume.replid, last=True)
 
     def _put(self, replid: str, *, last: bool) -> None:
-        resume, unconfirmed = self._replication.resume, self._replication.unconfirmed
+        resume, unconfirmed = self._flow.resume, self._flow.unconfirmed
         assert resume is not None
         batch = unconfirmed.batch(self._touched, replid, resume.offset, resume.database)
         if not last and not batch.parts:
             return
-        self._touched = Touched(self._replication.table)
+        self._touched = Touched(self._flow.table)
         if last:
             unconfirmed.unread = unconfirmed.unreadable = False
             log.info("unconfirmed work read again", bytes=unconfirmed.bytes, keys_waiting=unconfirmed.waiting)
-        self._replication.put(ReviewItem(batch, time.monotonic(), last=last))
+        self._flow.put(ReviewItem(batch, time.monotonic(), last=last))

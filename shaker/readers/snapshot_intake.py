@@ -24,7 +24,7 @@ SHOWN_CHARACTERS: Final = 128
 SCRIPT_BYTES: Final = 1024 * 1024  # of scripts that are sent at once
 
 
-class SnapshotExtras:
+class SnapshotIntake:
     """Keeps what is applied at the end of one snapshot, of `limit` bytes at most, and tells what never is."""
 
     def __init__(self, status: Status, limit: int) -> None:

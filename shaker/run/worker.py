@@ -12,7 +12,7 @@ import structlog
 from shaker import __version__
 from shaker.build import codec_kind
 from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_UNFAITHFUL, FencedError, RefusedError, ShakerError
-from shaker.flow.flow import Replication
+from shaker.flow.flow import Flow
 from shaker.jobs.barrier import Barriers
 from shaker.jobs.confirm import Comparison
 from shaker.jobs.remove_stale_keys import Sweeper
@@ -83,15 +83,15 @@ class Worker:
     def __init__(self, settings: Settings, status: Status) -> None:
         self._settings = settings
         self._status = status
-        self._replication = Replication(status, settings, window_limit=settings.memory_limit // WINDOW_SHARE)
-        self._source = SourceLink(settings, self._replication)
-        self._target = TargetLink(settings, self._replication, Sweeper(settings, self._replication).run)
-        self._monitor = SourceMonitor(settings, self._replication)
-        self._target_monitor = TargetMonitor(settings, self._replication)
-        barriers = Barriers(self._replication)
-        self._true_expiries = TrueExpiries(settings, self._replication, barriers)
-        self._comparison = Comparison(settings, self._replication, barriers)
-        self._replication.on_state = _log_state
+        self._flow = Flow(status, settings, window_limit=settings.memory_limit // WINDOW_SHARE)
+        self._source = SourceLink(settings, self._flow)
+        self._target = TargetLink(settings, self._flow, Sweeper(settings, self._flow).run)
+        self._monitor = SourceMonitor(settings, self._flow)
+        self._target_monitor = TargetMonitor(settings, self._flow)
+        barriers = Barriers(self._flow)
+        self._true_expiries = TrueExpiries(settings, self._flow, barriers)
+        self._comparison = Comparison(settings, self._flow, barriers)
+        self._flow.on_state = _log_state
         self._stop = anyio.Event()  # drain now: a signal came, or the work of a one-off mode is complete
         self._error: ShakerError | None = None
 
@@ -105,7 +105,7 @@ class Worker:
             tasks.start_soon(self._tick, progress)
             tasks.start_soon(self._finish)
             self._status.started = True
-            self._replication.refresh_state()
+            self._flow.refresh_state()
             await self._replicate()
             if isinstance(self._error, FencedError) and self._settings.fenced_action == "wait":
                 await self._wait_fenced()
@@ -131,10 +131,10 @@ class Worker:
         finally:
             for task in ("source", "target", "monitor", "target_monitor", "sweep", "expiries", "unconfirmed"):
                 self._status.retire(task)
-            self._replication.final = State.STOPPED
+            self._flow.final = State.STOPPED
             if self._error is not None:
-                self._replication.final = State.FENCED if isinstance(self._error, FencedError) else State.FAILED
-            self._replication.refresh_state()
+                self._flow.final = State.FENCED if isinstance(self._error, FencedError) else State.FAILED
+            self._flow.refresh_state()
 
     async def _guard(self, link: object, scope: anyio.CancelScope) -> None:
         """Run a link; an error that ends it ends the replication."""
@@ -149,25 +149,25 @@ class Worker:
 
     async def _drain(self) -> None:
         """Stop reading and let what was read be applied and saved."""
-        replication = self._replication
-        replication.draining = True
-        replication.refresh_state()
+        flow = self._flow
+        flow.draining = True
+        flow.refresh_state()
         self._source.stop()
-        replication.work.set()
-        if replication.phase != "stream":
+        flow.work.set()
+        if flow.phase != "stream":
             return  # a snapshot cut short starts over: nothing is gained by waiting
         with anyio.move_on_after(self._settings.drain_timeout_seconds):
             await self._drop_unfinished()
-            if self._status.target.connected or replication.unapplied:
-                await replication.drained.wait()
+            if self._status.target.connected or flow.unapplied:
+                await flow.drained.wait()
             else:
-                replication.drained.set()
+                flow.drained.set()
             if self._status.source.connected:
                 await self._source.ended.wait()
 
     async def _look_once_more(self) -> None:
         """Have the summary of a one-off run say how far the source has gone on since the last command."""
-        if self._replication.finished.is_set():
+        if self._flow.finished.is_set():
             with anyio.move_on_after(LAST_LOOK_SECONDS):
                 await self._target_monitor.looks.fresh()
                 # Whoever writes to the source writes within a second: less would call a busy source idle.
@@ -177,9 +177,9 @@ class Worker:
     async def _drop_unfinished(self) -> None:
         """Give up what the source has sent half of: its end is not read any more, the next run reads it anew."""
         await anyio.lowlevel.checkpoint()  # the reader has stopped
-        replication = self._replication
-        if self._status.spool_bytes == 0 and replication.window.drop_unfinished():
-            await replication.restart_target()
+        flow = self._flow
+        if self._status.spool_bytes == 0 and flow.window.drop_unfinished():
+            await flow.restart_target()
 
     async def _wait_fenced(self) -> None:
         """Stay alive and not ready until stopped: a supervisor would only start this worker again."""
@@ -203,16 +203,16 @@ class Worker:
                 signal.signal(number, signal.SIG_IGN)
 
     async def _finish(self) -> None:
-        await self._replication.finished.wait()
+        await self._flow.finished.wait()
         self._stop.set()
 
     async def _tick(self, progress: Progress) -> None:
         """Keep the derived parts of the status fresh."""
-        status, replication = self._status, self._replication
+        status, flow = self._status, self._flow
         sampled = 0.0
         while True:
             status.beat("loop", within=10.0)
-            replication.refresh_state()
+            flow.refresh_state()
             self._source.attempts.refresh()
             self._target.attempts.refresh()
             status.log_lines_dropped = dropped_lines()
@@ -226,13 +226,13 @@ class Worker:
     def _exit_code(self) -> int:
         if self._error is not None:
             return self._error.exit_code
-        replication = self._replication
+        flow = self._flow
         if self._settings.mode != "follow":
-            if not replication.finished.is_set():
+            if not flow.finished.is_set():
                 return EXIT_INCOMPLETE
             if self._settings.mode == "migrate" and self._status.rejected_commands:
                 return EXIT_UNFAITHFUL
-        complete = replication.phase == "stream" and not replication.sweep and replication.drained.is_set()
+        complete = flow.phase == "stream" and not flow.sweep and flow.drained.is_set()
         return EXIT_OK if complete else EXIT_INCOMPLETE
 
 

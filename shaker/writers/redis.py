@@ -14,7 +14,7 @@ from shaker.apply.records import Checkpoint
 from shaker.apply.rejections import is_passing, passing_error
 from shaker.apply.session import TargetSession
 from shaker.errors import CorruptError, LinkError, RecordsWipedError, UnfaithfulError, counted
-from shaker.flow.flow import Replication, Signal
+from shaker.flow.flow import Flow, Wakeup
 from shaker.flow.progress import Progress
 from shaker.net.connection import Connection, ReplyError
 from shaker.net.first_to_finish import together
@@ -42,21 +42,19 @@ SCRIPTS_AT_ONCE = 100
 class TargetLink:
     """Keeps the one writing connection to the target."""
 
-    def __init__(
-        self, settings: Settings, replication: Replication, sweep: Callable[[TargetSession], Awaitable[None]]
-    ) -> None:
+    def __init__(self, settings: Settings, flow: Flow, sweep: Callable[[TargetSession], Awaitable[None]]) -> None:
         self._settings = settings
-        self._replication = replication
-        self._status = replication.status
+        self._flow = flow
+        self._status = flow.status
         self._identity = Identity.new()
-        self.attempts = Attempts(settings, "target", replication.status, Progress(replication))
+        self.attempts = Attempts(settings, "target", flow.status, Progress(flow))
         self._first = True
         self._run_id = ""
         self._answered_at = self._sent_at = 0.0
         self._idle = True
         self._sweep = sweep  # removes stale keys by way of the session, until cancelled
         self._stop_error: UnfaithfulError | None = None
-        self._told = RejectionLog(replication.status.clock)
+        self._told = RejectionLog(flow.status.clock)
 
     async def run(self) -> None:
         """Write until the drain has ended. Raises ShakerError for what trying again does not help."""
@@ -66,36 +64,36 @@ class TargetLink:
             self._told.turn(ended=True)
 
     async def _run(self) -> None:
-        await self._replication.source_known.wait()
-        while not self._replication.drained.is_set():
+        await self._flow.source_known.wait()
+        while not self._flow.drained.is_set():
             try:
                 async with open_connection(self._settings.target, "target", self.attempts) as connection:
                     with connection.deadline("the registration"):
-                        registered = await register(connection, self._settings, self._replication, self._identity)
+                        registered = await register(connection, self._settings, self._flow, self._identity)
                     await self._write(connection, registered)
             except LinkError as error:
                 self._status.target.connected = False
                 if isinstance(error, RecordsWipedError):
-                    self._replication.records_wiped = True
+                    self._flow.records_wiped = True
                 # A connection dropped on purpose is made anew: what it wrote last is not saved yet.
                 give_up = self._give_up if error.kind != "rejected" else bool
                 if not await self.attempts.failed(error, give_up=give_up):
-                    self._replication.drained.set()
+                    self._flow.drained.set()
             finally:
                 self._status.target.connected = False
-                self._replication.refresh_state()
+                self._flow.refresh_state()
 
     def _give_up(self) -> bool:
         """While draining, with nothing left to write, a lost target is no reason to wait for it."""
-        return self._replication.draining and not self._replication.unapplied
+        return self._flow.draining and not self._flow.unapplied
 
     async def _write(self, connection: Connection, registered: Registered) -> None:
-        replication, status = self._replication, self._status
+        flow, status = self._flow, self._status
         checkpoint = registered.checkpoint
-        replication.fence, replication.records_gone = registered.fence, Signal()
-        replication.max_bulk = registered.max_bulk
-        if registered.wiped or replication.records_wiped:
-            replication.records_wiped = True
+        flow.fence, flow.records_gone = registered.fence, Wakeup()
+        flow.max_bulk = registered.max_bulk
+        if registered.wiped or flow.records_wiped:
+            flow.records_wiped = True
             status.reasons["records_wiped"] = (
                 "the worker's records on the target are gone: somebody emptied it or replaced its dataset; "
                 "a full resync brings the data back"
@@ -106,13 +104,11 @@ class TargetLink:
                 effect="the target may lack data that the checkpoint covers: a full resync follows",
                 hint="who used FLUSHALL, FLUSHDB, SWAPDB or DEL there, or restored another dataset?",
             )
-        kept = replication.registered(
-            checkpoint, same_server_run=registered.run_id == self._run_id, first=self._first
-        )
+        kept = flow.registered(checkpoint, same_server_run=registered.run_id == self._run_id, first=self._first)
         if registered.run_id != self._run_id:
             await self._load_scripts(connection)
-        self._run_id = replication.target_run_id = registered.run_id
-        replication.expiries.by_target = registered.import_mode
+        self._run_id = flow.target_run_id = registered.run_id
+        flow.expiries.by_target = registered.import_mode
         log.info(
             "registered",
             epoch=self._identity.epoch,
@@ -122,23 +118,23 @@ class TargetLink:
             took_over=registered.killed,
             kept=kept,
             import_mode=registered.import_mode,
-            expiries_wait=replication.expiries.waiting,
-            unconfirmed_bytes=replication.unconfirmed.bytes if replication.unconfirmed.pending else 0,
+            expiries_wait=flow.expiries.waiting,
+            unconfirmed_bytes=flow.unconfirmed.bytes if flow.unconfirmed.pending else 0,
         )
         if self._first and checkpoint is not None:
-            replication.upstream.inherit(checkpoint.origins)
+            flow.upstream.inherit(checkpoint.origins)
         self._first = False
         self._check_finished()
-        source = replication.source
+        source = flow.source
         assert source is not None  # the first registration waits for it
         session = TargetSession(
             name=self._settings.name,
-            window=replication.window,
+            window=flow.window,
             checkpoint=(checkpoint or Checkpoint())._replace(source=source.address, source_run_id=source.run_id),
             fence=registered.fence,
-            table=replication.table,
-            expiries=replication.expiries,
-            unconfirmed=replication.unconfirmed,
+            table=flow.table,
+            expiries=flow.expiries,
+            unconfirmed=flow.unconfirmed,
             on_rejected=self._rejected,
             max_transaction=registered.max_transaction,
             max_bulk=registered.max_bulk,
@@ -147,16 +143,16 @@ class TargetLink:
         self._name_source(session)
         self._recall_rejections(session)
         # What took effect although its answer was lost with the connection counts like everything else.
-        self._count(replication.window.covered, session)
+        self._count(flow.window.covered, session)
         status.target.connected = True
-        replication.refresh_state()
+        flow.refresh_state()
         status.target.last_error = ""
         self._answered_at = status.clock()
         await together(
             lambda: self._send(connection, session),
             lambda: self._receive(connection, session),
             connection.watch,
-            lambda: self._tend(session),
+            lambda: self._checkpoint_when_idle(session),
             lambda: self._sweep(session),
             self._restart,
             self._wiped,
@@ -165,7 +161,7 @@ class TargetLink:
 
     async def _load_scripts(self, connection: Connection) -> None:
         """Give a server that has restarted, or taken over, the scripts that the stream may name."""
-        scripts = self._replication.scripts.all()
+        scripts = self._flow.scripts.all()
         for start in range(0, len(scripts), SCRIPTS_AT_ONCE):
             some = scripts[start : start + SCRIPTS_AT_ONCE]
             with connection.deadline("loading the scripts of the source"):
@@ -177,11 +173,11 @@ class TargetLink:
                 log.warning("scripts refused", error=refused.split("'")[0][:120])
 
     async def _wiped(self) -> None:
-        await self._replication.records_gone.wait()
+        await self._flow.records_gone.wait()
         raise RecordsWipedError("the worker's records on the target were removed or replaced")
 
     async def _restart(self) -> None:
-        await self._replication.target_restart.wait()
+        await self._flow.target_restart.wait()
         raise LinkError("the source did not finish what is under way", kind="rejected")
 
     async def _send(self, connection: Connection, session: TargetSession) -> None:
@@ -194,17 +190,17 @@ class TargetLink:
                 if self._idle:
                     self._answered_at = self._status.clock()
                     self._idle = False
-                if not self._replication.window.full:
-                    self._replication.space.set()  # what is too large to keep was dropped
+                if not self._flow.window.full:
+                    self._flow.space.set()  # what is too large to keep was dropped
                 await connection.send(data)
                 self._status.sent_bytes += len(data)
                 self._sent_at = self._status.clock()
             else:
-                await self._replication.work.wait()
+                await self._flow.work.wait()
 
     async def _receive(self, connection: Connection, session: TargetSession) -> None:
         while True:
-            # An idle target is silent for as long as it likes; `_tend` watches one that owes an answer.
+            # An idle target is silent for as long as it likes; `_checkpoint_when_idle` watches one that owes an answer.
             try:
                 data = await connection.receive(timeout=math.inf)
             except LinkError as error:
@@ -223,7 +219,7 @@ class TargetLink:
                 self._idle = not session.waiting
                 self._report(session)
             if answered:
-                self._replication.work.set()
+                self._flow.work.set()
             if session.pipelined:
                 await anyio.sleep(SNAPSHOT_REPLY_SECONDS)
 
@@ -232,15 +228,15 @@ class TargetLink:
         for progress in session.progress():
             self.attempts.succeeded()
             self._count(progress.items, session)
-            self._replication.answered(session.checkpoint)
+            self._flow.answered(session.checkpoint)
             self._check_finished()
         self._check_drained(session)
 
     def _check_finished(self) -> None:
         """Tell that the work of `mode=snapshot` is complete: all is applied, and no stale key is left."""
-        replication = self._replication
-        if self._settings.mode == "snapshot" and not replication.loading and not replication.sweep:
-            replication.finished.set()
+        flow = self._flow
+        if self._settings.mode == "snapshot" and not flow.loading and not flow.sweep:
+            flow.finished.set()
 
     def _count(self, items: Sequence[Item], session: TargetSession) -> None:
         """Count items that have taken effect, in order."""
@@ -250,7 +246,7 @@ class TargetLink:
                 commands = item.batch.commands - item.left_out
                 latency = status.clock() - item.received_at if commands else None
                 offset = item.batch.end_offset
-                status.observe_applied(offset, commands, latency, exact=self._replication.expiries.exact(offset))
+                status.observe_applied(offset, commands, latency, exact=self._flow.expiries.exact(offset))
             elif isinstance(item, SnapshotKeys):
                 status.snapshot.keys_done += item.keys
             elif isinstance(item, SnapshotFinish):
@@ -260,17 +256,17 @@ class TargetLink:
 
     def _snapshot_finished(self, item: SnapshotFinish) -> None:
         status = self._status
-        self._replication.loading = False
+        self._flow.loading = False
         status.reasons.pop("records_wiped", None)
         status.snapshot.finished = status.clock()
         status.observe_applied(item.offset, 0, None)
         offset = max(item.offset, status.stream.received_offset, status.stream.source_offset)
-        self._replication.caught_up_at = offset
+        self._flow.caught_up_at = offset
         status.observe_source_offset(offset)
-        self._replication.refresh_state()
+        self._flow.refresh_state()
         log.info("snapshot applied", offset=item.offset, keys=status.snapshot.keys_done)
 
-    async def _tend(self, session: TargetSession) -> None:
+    async def _checkpoint_when_idle(self, session: TargetSession) -> None:
         """Write what the checkpoint lacks when nothing else does, and notice a target that does not answer."""
         status = self._status
         limit = self._settings.target.timeout_seconds
@@ -290,23 +286,23 @@ class TargetLink:
                     raise LinkError(f"the target did not answer for {limit:g} s", kind="timeout")
                 continue
             if now - self._sent_at >= PING_SECONDS:
-                self._replication.work.set()
+                self._flow.work.set()
             idle_since = now if idle_since is None else idle_since
             wait = PERSIST_SECONDS if session.unpersisted else CONFIRM_SECONDS
-            if session.behind and (now - idle_since >= wait or self._replication.draining):
+            if session.behind and (now - idle_since >= wait or self._flow.draining):
                 session.persist()
-                self._replication.work.set()
+                self._flow.work.set()
                 idle_since = None
 
     def _name_source(self, session: TargetSession) -> None:
         """Have the checkpoint name the source as it is now, and who writes to it."""
-        source = self._replication.source
+        source = self._flow.source
         if source is not None:
-            session.source = (source.address, source.run_id, self._replication.upstream.origins)
+            session.source = (source.address, source.run_id, self._flow.upstream.origins)
 
     def _count_copied(self) -> None:
         """Count as applied what waited for keys to be copied."""
-        applied = self._replication.acknowledged_offset
+        applied = self._flow.acknowledged_offset
         if 0 < self._status.stream.applied_offset < applied:
             self._status.observe_applied(applied, 0, None)
 
@@ -315,12 +311,12 @@ class TargetLink:
             session.halt()
             if session.halted:
                 raise self._stop_error
-        if self._replication.draining and session.idle and not self._replication.unapplied:
+        if self._flow.draining and session.idle and not self._flow.unapplied:
             if session.behind:
                 session.persist()
-                self._replication.work.set()
+                self._flow.work.set()
             else:
-                self._replication.drained.set()
+                self._flow.drained.set()
 
     def _rejected(self, rejection: Rejection) -> None:
         status = self._status

@@ -15,7 +15,7 @@ from shaker.checks.abilities import check_abilities
 from shaker.checks.circles import refuse_loop
 from shaker.checks.same_dataset import refuse_one_dataset
 from shaker.errors import LinkError, RefusedError, ServerBusyError, counted, quoted
-from shaker.flow.flow import Replication
+from shaker.flow.flow import Flow
 from shaker.model.refusals import refusal
 from shaker.model.server_info import SourceIdentity, keyspace, parse_info, release, server_name
 from shaker.net.connection import Connection, ReplyError
@@ -58,9 +58,7 @@ class Registered:
     import_mode: bool = False  # it keeps what expires until the source deletes it
 
 
-async def register(
-    connection: Connection, settings: Settings, replication: Replication, identity: Identity
-) -> Registered:
+async def register(connection: Connection, settings: Settings, flow: Flow, identity: Identity) -> Registered:
     """Make `connection` the one that writes; `identity` gets the epoch that it registered with.
 
     Raises FencedError when a newer worker owns the target, RefusedError, before anything is written, for a target
@@ -69,27 +67,27 @@ async def register(
     try:
         await connection.authenticate(*credentials(settings.target))
         info = parse_info(blob(await _ask(connection, "INFO")))
-        replication.status.target.server = server_name(info)
-        source = replication.source
+        flow.status.target.server = server_name(info)
+        source = flow.source
         assert source is not None  # registrations wait for the source's introduction
         _check_server(settings, source, info)
-        replication.target_expired = ExpiredKeys.of(info)
-        replication.table = CommandTable.from_reply(array(await _ask(connection, "COMMAND")))
+        flow.target_expired = ExpiredKeys.of(info)
+        flow.table = CommandTable.from_reply(array(await _ask(connection, "COMMAND")))
         await _ask(connection, "CLIENT", "SETNAME", writer_name(settings.name, identity.token))
         own = number(await _ask(connection, "CLIENT", "ID"))
         checkpoint = Checkpoint.parse(record(await connection.call("HGETALL", checkpoint_key(settings.name))))
         ids = (info.get("run_id", ""), info.get("master_replid", ""))
-        replication.target_ids = frozenset(each for each in ids if each.strip("0"))
-        refuse_loop(settings, replication, streams=checkpoint is not None and checkpoint.phase == "stream")
+        flow.target_ids = frozenset(each for each in ids if each.strip("0"))
+        refuse_loop(settings, flow, streams=checkpoint is not None and checkpoint.phase == "stream")
         # At every connect: an address can lead to another server than before, and to keys that are not ours.
-        ours = replication.records_wiped and info.get("run_id") == replication.target_run_id
+        ours = flow.records_wiped and info.get("run_id") == flow.target_run_id
         await _check_contents(connection, settings, source, info, checkpoint, ours=ours)
-        if info.get("run_id") != replication.target_run_id:
+        if info.get("run_id") != flow.target_run_id:
             rule = settings.target.on_existing if checkpoint is None else settings.target.stale_keys
             await check_abilities(connection, settings, flushes=rule == "flush")
         for _ in range(ATTEMPTS):
             registered = await _attempt(
-                connection, settings.name, identity, own, info.get("run_id", ""), tight=replication.window.scripted
+                connection, settings.name, identity, own, info.get("run_id", ""), tight=flow.window.scripted
             )
             if registered is not None:
                 return replace(
@@ -103,11 +101,11 @@ async def register(
                 )
     except ReplyError as error:
         text = str(error)
-        if replication.window.scripted and text.startswith("NOPERM"):
-            replication.window.out_of_memory(scripts=False)
+        if flow.window.scripted and text.startswith("NOPERM"):
+            flow.window.out_of_memory(scripts=False)
             raise script_error(text) from error
         if is_out_of_memory(text):
-            replication.window.out_of_memory()
+            flow.window.out_of_memory()
         if is_passing(text):
             raise passing_error(text) from error
         if text.startswith("DENIED"):

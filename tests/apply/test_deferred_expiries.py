@@ -44,7 +44,7 @@ class Feeding:
             replid=REPLID,
             offset=1000,
             database=0,
-            table=writer.replication.table,
+            table=writer.flow.table,
             max_transaction=1 << 20,
             pass_above=pass_above,
         )
@@ -66,25 +66,25 @@ class Feeding:
 @pytest.fixture
 def behind(writer: Writer) -> Feeding:
     """The stream of a writer that is behind; the target has expired nothing."""
-    assert writer.replication.behind
-    writer.replication.target_expired = COUNTED
-    writer.replication.begin_snapshot()
-    writer.replication.loading = False
+    assert writer.flow.behind
+    writer.flow.target_expired = COUNTED
+    writer.flow.begin_snapshot()
+    writer.flow.loading = False
     return Feeding(writer)
 
 
 def expire_one(writer: Writer) -> None:
     """Let the target have expired a key."""
-    writer.replication.target_expired = COUNTED._replace(keys=1)
+    writer.flow.target_expired = COUNTED._replace(keys=1)
 
 
 def catch_up(writer: Writer) -> None:
     """Let the writer be close behind its source from now on."""
-    status = writer.replication.status
+    status = writer.flow.status
     status.clock = lambda: 0.0
     status.lag.applied(0)
     status.lag.told(0.0, 0)
-    assert not writer.replication.behind
+    assert not writer.flow.behind
 
 
 def listed(server: Server, key: str = EXPIRING, database: int = 0) -> set[str]:
@@ -228,7 +228,7 @@ def test_sent_again_after_a_reconnect(behind: Feeding, target: Server) -> None:
     assert listed(target) == set()
     assert target.client().get("n") == b"1"
     # Nobody knows what the connection before had done: there may be keys.
-    assert writer.replication.expiries.waiting
+    assert writer.flow.expiries.waiting
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_what_may_come_too_late_is_doubtful(
 
     assert listed(target, DOUBTFUL, database) == {"k"}
     assert listed(target, COPYING, database) == set()
-    assert behind.writer.replication.expiries.doubts
+    assert behind.writer.flow.expiries.doubts
     checkpoint = checkpoint_of(target)
     assert checkpoint is not None
     assert (checkpoint.expiring, checkpoint.expired) == (1, COUNTED.text)
@@ -288,7 +288,7 @@ def test_what_fails_for_want_of_a_key_is_copied(
     behind.apply(command, ("SET", "next", 1))
 
     assert behind.writer.rejections == []
-    assert not behind.writer.replication.expiries.lacking
+    assert not behind.writer.flow.expiries.lacking
     assert differs in listed(target, COPYING, 3) <= {differs, "k"}
     assert target.client(db=3).get("next") == b"1"
     checkpoint = checkpoint_of(target)
@@ -326,7 +326,7 @@ def rename_of_a_missing_key(behind: Feeding, database: int = 0) -> Writer:
 def test_what_is_owed_to_a_lost_connection_is_remembered_by_the_next(behind: Feeding, target: Server) -> None:
     """What failed is known from an answer, and the connection is lost before the note of it is written."""
     writer = rename_of_a_missing_key(behind)
-    while not writer.replication.expiries.lacking:
+    while not writer.flow.expiries.lacking:
         writer.receive()
     assert listed(target, COPYING) == set()
     writer.cut()
@@ -359,8 +359,8 @@ def test_what_fails_before_databases_are_swapped_by_its_own_transaction(behind: 
 
 def fall_behind(writer: Writer) -> None:
     """Let the writer be behind its source from now on."""
-    writer.replication.status.lag.reset()
-    assert writer.replication.behind
+    writer.flow.status.lag.reset()
+    assert writer.flow.behind
 
 
 def test_a_new_worker_takes_nothing_for_granted(
@@ -370,7 +370,7 @@ def test_a_new_worker_takes_nothing_for_granted(
     behind.apply(("SET", "k", 1), ("SET", "near", 1, "PXAT", soon()))
     other = make_writer(target)
     other.register()
-    assert other.replication.expiries.waiting
+    assert other.flow.expiries.waiting
     feeding = Feeding(other)
     feeding.assembler = behind.assembler
     feeding.apply(("PERSIST", "k"), ("RENAME", "near", "moved"))
@@ -413,7 +413,7 @@ def test_a_move_to_a_database_that_the_target_lacks(
     writer.register()
     writer.put(SnapshotStart("s", REPLID, 1000, flush=False), SnapshotFinish(REPLID, 1000, 0))
     writer.run()
-    writer.replication.expiries.waiting = True
+    writer.flow.expiries.waiting = True
     feeding = Feeding(writer)
     with pytest.raises(UnfaithfulError, match="database 9"):
         feeding.apply(("MOVE", "a", 9))
@@ -555,7 +555,7 @@ def test_the_checkpoint_tells_when_nothing_waits_any_more(behind: Feeding, targe
     writer = behind.writer
     behind.apply(("SET", "k", 1, "PXAT", soon()))
     assert not writer.session.behind
-    writer.replication.expiries.waiting = False
+    writer.flow.expiries.waiting = False
     assert writer.session.behind
     writer.run()
     checkpoint = checkpoint_of(target)
@@ -570,7 +570,7 @@ def test_the_checkpoint_tells_when_nothing_waits_any_more(behind: Feeding, targe
 def test_keys_of_a_snapshot(fresh: Writer, target: Server, database: int) -> None:
     """Put off and remembered, before the batch counts as applied."""
     payload = dump_of(target, "value")
-    expiries = fresh.replication.expiries
+    expiries = fresh.flow.expiries
     expiries.begin_snapshot(None)
     entries = [
         Entry(b"near", payload, soon(), -1, -1),
@@ -604,9 +604,7 @@ def test_keys_of_a_snapshot(fresh: Writer, target: Server, database: int) -> Non
 def test_a_value_of_a_snapshot_in_pieces(fresh: Writer, target: Server) -> None:
     """The same."""
     payload = dump_of(target, "value" * 100)
-    head, tail, beside = fresh.replication.expiries.restore_large(
-        LargeEntry(0, b"large", len(payload), soon(), -1, -1)
-    )
+    head, tail, beside = fresh.flow.expiries.restore_large(LargeEntry(0, b"large", len(payload), soon(), -1, -1))
     pieces = [head, payload[:50], payload[50:], tail + b"".join(beside)]
     fresh.put(
         SnapshotStart("s", REPLID, 1000, flush=False),
@@ -628,7 +626,7 @@ def test_a_value_of_a_snapshot_in_pieces(fresh: Writer, target: Server) -> None:
 def test_a_key_that_the_target_refuses_is_named(fresh: Writer, target: Server, database: int) -> None:
     """Requests of the worker's own are among them."""
     payload = dump_of(target, "value")
-    restored, beside = fresh.replication.expiries.restore(
+    restored, beside = fresh.flow.expiries.restore(
         entries_of(Entry(b"good", payload, soon(), -1, -1), Entry(b"bad", payload[:-1] + b"!", soon(), -1, -1))
     )
     data = restored.data + b"".join(beside)

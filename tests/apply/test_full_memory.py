@@ -44,7 +44,7 @@ def run_through(writer: Writer) -> None:
                     assert writer.register(), "the window was not kept"
                     break
                 except ServerBusyError:
-                    assert writer.replication.window.tight
+                    assert writer.flow.window.tight
     else:
         writer.run()
 
@@ -82,7 +82,7 @@ def test_deletions_go_through(
     writer.register()
     run_through(writer)
     assert (client.get("later"), client.llen("l"), client.smembers("s")) == (b"1", 99, {b"b"})
-    assert not writer.replication.window.tight
+    assert not writer.flow.window.tight
     assert checkpoint_of(target).offset == stream.offset  # type: ignore[union-attr]
 
 
@@ -103,8 +103,8 @@ def test_a_new_worker_on_a_full_target(
     assert (newer.registered.killed, newer.registered.wiped) == (1, False)
     assert fence_of(target) == newer.registered.fence
     assert newer.registered.fence.epoch == older.registered.fence.epoch + 1
-    assert newer.replication.resume is not None
-    assert newer.replication.resume.offset == stream.offset
+    assert newer.flow.resume is not None
+    assert newer.flow.resume.offset == stream.offset
     older.put(stream.batch(("DEL", "key:1"), database=database))
     with pytest.raises(LinkError):
         older.run()

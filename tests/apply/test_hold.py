@@ -216,7 +216,7 @@ def test_a_source_lost_while_the_parts_are_under_way(
     """What is behind the hold is neither lost nor repeated."""
     owner = held(writer, stream, noted("held"))
     writer.send()
-    event(writer.replication.window)
+    event(writer.flow.window)
     writer.run()
 
     assert owner.told == ["reached", "True"]

@@ -80,13 +80,13 @@ def test_keys_of_commands_that_had_no_right(
     assert target.client(db=4).exists("other", "more", "n", "m") == 2
     go_on(writer)
     # Nothing behind it counts as applied before the keys are copied, here by the test.
-    assert writer.replication.acknowledged_offset == before
+    assert writer.flow.acknowledged_offset == before
     assert (copying(target, 4), copying(target, 0)) == ({b"n", b"m"}, set())
     assert writer.rejections == []
-    assert writer.replication.expiries.waiting
+    assert writer.flow.expiries.waiting
     assert checkpoint_of(target).expiring == 1  # type: ignore[union-attr]
-    writer.replication.expiries.waiting = False
-    assert writer.replication.acknowledged_offset == stream.offset
+    writer.flow.expiries.waiting = False
+    assert writer.flow.acknowledged_offset == stream.offset
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_a_target_without_mset(server: Callable[..., Server], make_writer: Calla
     source.apply(*sets(2 * MANY))
     assert writer.rejections == []
     assert target.client().dbsize() == 3 * MANY + 2
-    assert writer.replication.window.size == 0
+    assert writer.flow.window.size == 0
 
 
 def test_what_had_no_right_inside_exec_is_copied(writer: Writer, stream: Stream, target: Server) -> None:
@@ -116,7 +116,7 @@ def test_what_fails_of_a_transaction_too_large_to_keep_is_counted(
     source.write(("MULTI",), *sets())
     while writer.step():
         pass
-    last = writer.replication.window.last
+    last = writer.flow.window.last
     assert isinstance(last, StreamItem)
     assert last.released
     target.client().execute_command("ACL", "SETUSER", "default", "-mset")

@@ -221,7 +221,7 @@ def test_batches_that_took_effect_unanswered_are_not_sent_again(
     sliced.cut()
 
     assert sliced.register()
-    assert len(sliced.replication.window) == 3  # with what remembers the keys of the first transaction
+    assert len(sliced.flow.window) == 3  # with what remembers the keys of the first transaction
     sliced.run()
 
     assert target.client().get("a") == b"2"
@@ -255,16 +255,16 @@ def test_a_target_that_lost_answered_batches_is_not_given_the_next_ones(forgetfu
     forgetful.put(lost)
     forgetful.run()
     forgetful.put(kept)
-    restarts = forgetful.replication.source_restarts
+    restarts = forgetful.flow.source_restarts
     lose_since_save(target, forgetful)
 
     assert not forgetful.register()
 
-    replication = forgetful.replication
-    assert len(replication.window) == 0
-    assert replication.source_restarts == restarts + 1
-    assert replication.resume == (REPLID, saved, 0)
-    assert replication.acknowledged_offset == saved
+    flow = forgetful.flow
+    assert len(flow.window) == 0
+    assert flow.source_restarts == restarts + 1
+    assert flow.resume == (REPLID, saved, 0)
+    assert flow.acknowledged_offset == saved
     forgetful.put(lost, kept)
     forgetful.run()
     assert target.client().get("a") == b"3"

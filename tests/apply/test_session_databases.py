@@ -277,7 +277,7 @@ def test_batches_without_effect_cost_no_transaction(sliced: Writer, stream: Stre
     sliced.put(stream.ping(), stream.ping())
 
     assert sliced.send() == b""
-    assert sliced.replication.acknowledged_offset == stream.offset
+    assert sliced.flow.acknowledged_offset == stream.offset
     assert checkpoint_of(target).offset == written  # type: ignore[union-attr]
     assert sliced.session.unpersisted
     sliced.run()
@@ -307,13 +307,13 @@ def test_a_batch_without_effect_waits_for_what_is_on_the_wire(sliced: Writer, st
     """The applied offset does not pass a transaction that is not answered."""
     sliced.put(stream.batch(("INCR", "a")))
     sliced.send()
-    before = sliced.replication.acknowledged_offset
+    before = sliced.flow.acknowledged_offset
     sliced.put(stream.ping())
 
     assert sliced.send() == b""
-    assert sliced.replication.acknowledged_offset == before
+    assert sliced.flow.acknowledged_offset == before
     sliced.run()
-    assert sliced.replication.acknowledged_offset == stream.offset
+    assert sliced.flow.acknowledged_offset == stream.offset
 
 
 def test_the_window_is_kept_over_offsets_that_were_not_written(

@@ -45,7 +45,7 @@ def test_a_snapshot_is_announced_before_its_first_key(fresh: Writer, target: Ser
         fresh.receive()
         assert checkpoint_of(target).phase == "snapshot"  # type: ignore[union-attr]
         fresh.send()
-    while fresh.replication.window.peek() is not None:
+    while fresh.flow.window.peek() is not None:
         assert fresh.sent.count(EXEC) == 1
         fresh.send()
         fresh.receive()
@@ -179,9 +179,9 @@ def test_a_snapshot_whose_number_moved_back_starts_over(fresh: Writer, target: S
     fresh.cut()
 
     assert not fresh.register()
-    assert len(fresh.replication.window) == 0
-    assert fresh.replication.resume is None
-    assert fresh.replication.acknowledged_offset == 0
+    assert len(fresh.flow.window) == 0
+    assert fresh.flow.resume is None
+    assert fresh.flow.acknowledged_offset == 0
 
 
 def test_a_snapshot_starts_over_on_another_server_run(forgetful: Writer) -> None:
@@ -197,7 +197,7 @@ def test_a_snapshot_starts_over_on_another_server_run(forgetful: Writer) -> None
     assert checkpoint_of(target).snapshot_batch == 1  # type: ignore[union-attr]
 
     assert not forgetful.register()
-    assert forgetful.replication.resume is None
+    assert forgetful.flow.resume is None
 
 
 def test_a_new_worker_never_goes_on_with_a_snapshot(fresh: Writer, make_writer: MakeWriter, target: Server) -> None:
@@ -207,8 +207,8 @@ def test_a_new_worker_never_goes_on_with_a_snapshot(fresh: Writer, make_writer: 
     other = make_writer(target)
     other.register()
 
-    assert other.replication.resume is None
-    assert other.replication.acknowledged_offset == 0
+    assert other.flow.resume is None
+    assert other.flow.acknowledged_offset == 0
 
 
 def test_a_flush_empties_the_target_and_keeps_the_fence(writer: Writer, stream: Stream, target: Server) -> None:
@@ -242,7 +242,7 @@ def test_the_libraries_of_the_source(
     """A snapshot's libraries replace those of the target, or join them where that is asked for."""
     target.client().function_load((LIBRARY % (b"old", b"old")).decode())
     payload = functions_payload([LIBRARY % (code, code) for code in codes])
-    request = libraries_request(payload, fresh.replication.table, keep=keep)
+    request = libraries_request(payload, fresh.flow.table, keep=keep)
     fresh.put(SnapshotStart("s", REPLID, 500, flush=False))
     if request:
         fresh.put(SnapshotKeys("s", 1, 0, request, 0, 1))
@@ -261,14 +261,14 @@ def test_libraries_for_a_target_without_functions(server: Callable[..., Server],
     payload = functions_payload([LIBRARY % (b"new", b"new")])
 
     with pytest.raises(UnfaithfulError, match="no functions"):
-        libraries_request(payload, writer.replication.table, keep=False)
+        libraries_request(payload, writer.flow.table, keep=False)
 
 
 def test_libraries_that_are_refused_are_not_forgotten(fresh: Writer, target: Server) -> None:
     """The snapshot is not complete without them: the checkpoint says so, and the next worker begins again."""
     payload = functions_payload([b"#!lua name=new\nerror('needs another version')\n"])
     fresh.put(SnapshotStart("s", REPLID, 500, flush=False))
-    fresh.put(SnapshotKeys("s", 1, 0, libraries_request(payload, fresh.replication.table, keep=False), 0, 1))
+    fresh.put(SnapshotKeys("s", 1, 0, libraries_request(payload, fresh.flow.table, keep=False), 0, 1))
     fresh.put(SnapshotFinish(REPLID, 500, 0))
 
     with pytest.raises(UnfaithfulError, match="function libraries") as caught:

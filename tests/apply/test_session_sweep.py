@@ -176,7 +176,7 @@ def test_connections_lost_on_the_way(swept: Writer, target: Server, size: int, c
     swept.put(start(), restored(target, 1, 0, "stays"), restored(target, 2, 3, "stays"), FINISH)
     swept.put(stream.batch(("RPUSH", "stale:1", "once"), database=3))
     made = 0
-    while swept.replication.window.peek() is not None or swept.session.waiting:
+    while swept.flow.window.peek() is not None or swept.session.waiting:
         swept.send()
         swept.receive(size)
         if made < 100 and made % cuts == 0:
@@ -202,16 +202,16 @@ def test_a_new_worker_removes_first(manual: Writer, make_writer: MakeWriter, tar
         Step.done(manual, "stream", LISTED, remove_keys("default", 0, [b"stale"]))
     other = make_writer(target, sweeping=False)
     other.register()
-    assert other.replication.resume is not None
-    assert other.replication.resume.offset == 500
-    assert other.replication.acknowledged_offset == 0
+    assert other.flow.resume is not None
+    assert other.flow.resume.offset == 500
+    assert other.flow.acknowledged_offset == 0
     stream = Stream(500)
     other.put(stream.batch(("APPEND", "stale", "new")))
     begin(other)
     assert b"APPEND" not in other.sent
     assert listed(target) == ({b"stays"} if removed else {b"stays", b"stale"})
     Step.done(other, "stream", "", remove_keys("default", 0, [b"stays", b"stale"]))
-    assert other.replication.acknowledged_offset == 500
+    assert other.flow.acknowledged_offset == 500
     other.run()
 
     assert target.client().get("stale") == b"new"
@@ -226,8 +226,8 @@ def test_a_sweep_of_another_kind_begins_anew(manual: Writer, make_writer: MakeWr
     other = make_writer(target)
     other.register()
 
-    assert other.replication.resume is None
-    assert other.replication.acknowledged_offset == 0
+    assert other.flow.resume is None
+    assert other.flow.acknowledged_offset == 0
 
 
 def test_a_step_for_what_is_over_is_not_written(manual: Writer, target: Server) -> None:
@@ -258,7 +258,7 @@ def test_a_snapshot_begins_over_a_sweep(swept: Writer, target: Server, sweep: st
     if sweep == LISTED:
         swept.put(restored(target, 1, 0, "of the first"))
         begin(swept)
-    swept.replication.window.discard_waiting()
+    swept.flow.window.discard_waiting()
     swept.put(start("next"), restored(target, 1, 0, "stays", snapshot="next"), FINISH)
     swept.run()
 
@@ -375,5 +375,5 @@ def test_nothing_is_kept_of_items(manual: Writer) -> None:
     manual.put(start(), FINISH, stream.batch(("SET", "a", 1)))
     begin(manual)
     Step.done(manual, "snapshot", LISTING, list_keys("default", 0, [b"stale"]))
-    assert len(manual.replication.window) == 2
-    assert isinstance(manual.replication.window.last, StreamItem)
+    assert len(manual.flow.window) == 2
+    assert isinstance(manual.flow.window.last, StreamItem)

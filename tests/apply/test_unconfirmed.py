@@ -49,7 +49,7 @@ def test_a_lost_connection(sliced: Writer, stream: Stream, target: Server) -> No
     assert (record(target).offset, record(target).confirmed) == (lost, start)
 
     assert sliced.register()
-    assert sliced.replication.unconfirmed.pending
+    assert sliced.flow.unconfirmed.pending
     assert remembered(target, 3) == set()
     sliced.put(stream.batch(("INCR", "n")))
     sliced.run()
@@ -59,7 +59,7 @@ def test_a_lost_connection(sliced: Writer, stream: Stream, target: Server) -> No
     checkpoint = record(target)
     assert (checkpoint.offset, checkpoint.confirmed) == (stream.offset, stream.offset)
     assert (checkpoint.unconfirmed, checkpoint.confirmed_database) == (lost - start, checkpoint.database)
-    assert sliced.replication.unconfirmed.place is None
+    assert sliced.flow.unconfirmed.place is None
 
 
 def test_nothing_behind_it(sliced: Writer, stream: Stream, target: Server) -> None:
@@ -112,7 +112,7 @@ def test_replies_that_were_read(sliced: Writer, stream: Stream, target: Server) 
     assert record(target).confirmed == start
     sliced.cut()
     assert sliced.register()
-    assert not sliced.replication.unconfirmed.pending
+    assert not sliced.flow.unconfirmed.pending
     sliced.run()
     assert remembered(target) == set()
 
@@ -123,12 +123,12 @@ def test_bytes_that_are_not_at_hand(sliced: Writer, stream: Stream, target: Serv
     item = stream.batch(("INCR", "n"))
     sliced.put(item)
     lose(sliced, target)
-    sliced.replication.window.release([item])
+    sliced.flow.window.release([item])
     assert not sliced.register()
-    unconfirmed = sliced.replication.unconfirmed
+    unconfirmed = sliced.flow.unconfirmed
     assert unconfirmed.unread
     assert unconfirmed.place == (start, 0)
-    resume = sliced.replication.resume
+    resume = sliced.flow.resume
     assert resume is not None
     assert resume.offset == stream.offset
 
@@ -141,13 +141,13 @@ def test_a_new_worker(writer: Writer, stream: Stream, target: Server) -> None:
     lost = stream.offset
     with Writer(target) as second:
         second.register()
-        unconfirmed = second.replication.unconfirmed
+        unconfirmed = second.flow.unconfirmed
         assert (unconfirmed.place, unconfirmed.unread) == ((start, 0), True)
         assert not second.session.behind
         second.session.persist()
         assert second.send() == b""
 
-        touched = Touched(second.replication.table)
+        touched = Touched(second.flow.table)
         touched.add(3, encode("INCR", "n"))
         first = unconfirmed.batch(touched, REPLID, lost, 3)
         second.put(ReviewItem(first, 0.0))
@@ -155,9 +155,7 @@ def test_a_new_worker(writer: Writer, stream: Stream, target: Server) -> None:
         assert remembered(target, 3) == {b"n"}
         assert record(target).confirmed == start
 
-        second.put(
-            ReviewItem(unconfirmed.batch(Touched(second.replication.table), REPLID, lost, 3), 0.0, last=True)
-        )
+        second.put(ReviewItem(unconfirmed.batch(Touched(second.flow.table), REPLID, lost, 3), 0.0, last=True))
         second.put(stream.batch(("INCR", "n"), database=3))
         second.run()
         assert record(target).confirmed == stream.offset
@@ -175,7 +173,7 @@ def test_keys_made_of_others_meanwhile(writer: Writer, stream: Stream, target: S
     writer.put(item)
     writer.run()
     assert remembered(target) == {b"l", b"m"}
-    writer.replication.unconfirmed.waiting = False
+    writer.flow.unconfirmed.waiting = False
     item = stream.batch(("COPY", "l", "o"))
     item.batch = item.batch._replace(parts=(item.batch.parts[0]._replace(expiries=2),))
     writer.put(item)

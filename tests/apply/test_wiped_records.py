@@ -43,13 +43,13 @@ def test_noticed_by_the_next_transaction(
     with pytest.raises(RecordsWipedError):
         writer.run()
 
-    writer.replication.records_wiped = True
+    writer.flow.records_wiped = True
     writer.cut()
-    restarts = writer.replication.source_restarts
+    restarts = writer.flow.source_restarts
     assert not writer.register()
-    replication = writer.replication
-    assert (replication.resume, replication.loading, replication.records_wiped) == (None, True, False)
-    assert replication.source_restarts == restarts + 1
+    flow = writer.flow
+    assert (flow.resume, flow.loading, flow.records_wiped) == (None, True, False)
+    assert flow.source_restarts == restarts + 1
     start_stream(writer, Stream(5000))
     writer.put(stream.batch(("SET", "c", 1), database=4))
     writer.run()
@@ -77,7 +77,7 @@ def test_noticed_by_a_later_process(
     second.register()
 
     assert second.registered.wiped
-    assert second.replication.resume is None
+    assert second.flow.resume is None
 
 
 def test_an_older_record_that_comes_back(writer: Writer, stream: Stream, target: Server) -> None:
@@ -85,7 +85,7 @@ def test_an_older_record_that_comes_back(writer: Writer, stream: Stream, target:
     writer.put(stream.batch(("SET", "a", 1)))
     writer.run()
     target.client().swapdb(0, 1)
-    writer.replication.records_wiped = True
+    writer.flow.records_wiped = True
     writer.cut()
     writer.register()
     start_stream(writer, Stream(5000))

@@ -10,7 +10,7 @@ import pytest
 from shaker.apply.expired import ExpiredKeys
 from shaker.apply.items import StreamItem
 from shaker.apply.records import Checkpoint
-from shaker.flow.flow import BEHIND_FACTOR, BEHIND_SECONDS, NOTICE_SECONDS, Replication
+from shaker.flow.flow import BEHIND_FACTOR, BEHIND_SECONDS, NOTICE_SECONDS, Flow
 from shaker.model.batch import Batch
 from shaker.rules.expiry import NEVER, Times
 from shaker.settings.schema import Settings
@@ -28,14 +28,14 @@ class World:
         self.status = Status(clock=lambda: self.now)
         self.status.clock_offsets = {"source": SOURCE_NOW - 1000.0, "target": SOURCE_NOW - 1000.0 + skew}
         made = Settings(source={"url": "redis://a"}, target={"url": "redis://b"}, **settings)  # type: ignore[arg-type]
-        self.replication = Replication(self.status, made, window_limit=1 << 20)
+        self.flow = Flow(self.status, made, window_limit=1 << 20)
         self.status.stream.applied_offset = 500
         self.status.lag.applied(500)
         self.status.observe_source_offset(500, self.now)
 
     def agree(self) -> None:
         """Have the target say what it expired, in step with the source."""
-        self.replication.observe_expired(False, BEFORE)
+        self.flow.observe_expired(False, BEFORE)
 
     def item(self, received_at: float = 1000.0, offset: int = 600) -> StreamItem:
         """A batch of the stream."""
@@ -49,14 +49,14 @@ def ms(seconds: float) -> int:
 
 def times(world: World, item: StreamItem | None) -> Times:
     """How expiries are treated now."""
-    return world.replication.times(item)
+    return world.flow.times(item)
 
 
 def test_close_behind() -> None:
     """Every expiry gets the margin; nothing is put off, nothing is late."""
     world = World()
     world.agree()
-    assert not world.replication.behind
+    assert not world.flow.behind
     assert times(world, world.item()) == (ms(0), NEVER, 0, 2000, False, False)
 
 
@@ -67,17 +67,17 @@ def test_behind(why: str, skew: float) -> None:
     is doubtful.
     """
     world = World(skew=skew)
-    replication, status = world.replication, world.status
+    flow, status = world.flow, world.status
     if why == "loading":
-        replication.loading = True
+        flow.loading = True
     elif why == "not caught up":
-        replication.caught_up_at = 501
+        flow.caught_up_at = 501
     elif why == "lag":
         world.now += GRACE
     elif why == "nobody knows":
         status.lag.reset()
     elapsed = world.now - 1000.0
-    assert replication.behind
+    assert flow.behind
     found = times(world, world.item(world.now))
     catching_up = BEHIND_FACTOR * GRACE if why == "lag" else BEHIND_SECONDS
     assert found.near == pytest.approx(ms(elapsed + skew + GRACE + catching_up), abs=2)
@@ -89,11 +89,11 @@ def test_a_little_less_than_the_grace_is_not_behind() -> None:
     """What the target's clock is ahead is no lag."""
     world = World(skew=0.5)
     world.now += GRACE - 0.01
-    assert not world.replication.behind
+    assert not world.flow.behind
     assert times(world, world.item()).near == NEVER
     world.now += 0.02
-    assert world.replication.behind
-    assert not World(skew=3600.0).replication.behind
+    assert world.flow.behind
+    assert not World(skew=3600.0).flow.behind
 
 
 def test_the_way_to_the_servers_is_no_lag() -> None:
@@ -103,9 +103,9 @@ def test_the_way_to_the_servers_is_no_lag() -> None:
         world.status.observe_round_trip(side, 9.0)
         world.status.observe_round_trip(side, 0.5)
     world.now += GRACE + 1.9
-    assert not world.replication.behind
+    assert not world.flow.behind
     world.now += 0.2
-    assert world.replication.behind
+    assert world.flow.behind
 
 
 @pytest.mark.parametrize("margin", [2.0, 10.0, 0.5])
@@ -116,8 +116,8 @@ def test_late_is_three_quarters_of_the_margin(margin: float) -> None:
     assert not times(world, world.item()).late
     world.now += 0.02
     assert times(world, world.item()).late
-    assert World(skew=0.75 * margin, expiry={"margin_seconds": margin}).replication.late
-    assert not World(skew=-3600.0, expiry={"margin_seconds": margin}).replication.late
+    assert World(skew=0.75 * margin, expiry={"margin_seconds": margin}).flow.late
+    assert not World(skew=-3600.0, expiry={"margin_seconds": margin}).flow.late
 
 
 def test_without_a_margin_late_is_behind() -> None:
@@ -157,8 +157,8 @@ def test_a_lag_that_passes_is_not_usual() -> None:
 def test_a_target_that_keeps_what_expires_gets_no_margin() -> None:
     """In import mode only the source's deletions count."""
     world = World()
-    world.replication.expiries.by_target = True
-    assert world.replication.margin_seconds == 0
+    world.flow.expiries.by_target = True
+    assert world.flow.margin_seconds == 0
 
 
 def test_the_longer_the_lag_the_further_is_near() -> None:
@@ -168,11 +168,11 @@ def test_the_longer_the_lag_the_further_is_near() -> None:
     world.now += 100
     found = times(world, world.item(world.now))
     assert found.near == pytest.approx(ms(100 + GRACE + BEHIND_FACTOR * 100), abs=2)
-    world.replication.caught_up_at = 900
+    world.flow.caught_up_at = 900
     found = times(world, world.item(world.now))
     assert found.near == pytest.approx(ms(100 + GRACE + BEHIND_SECONDS + BEHIND_FACTOR * 100), abs=2)
     short = World(expiry={"hold_seconds": 60})
-    short.replication.loading = True
+    short.flow.loading = True
     found = times(short, None)
     assert found.near == found.until == pytest.approx(ms(GRACE + 60), abs=2)
 
@@ -198,7 +198,7 @@ def test_a_migration_puts_near_expiries_off_until_it_settles() -> None:
 def test_a_copy_that_is_left_alone_has_its_true_expiries(final: str) -> None:
     """Even behind."""
     world = World(mode="snapshot") if final == "snapshot" else World()
-    world.replication.settling = final == "settling"
+    world.flow.settling = final == "settling"
     world.status.lag.reset()
     for item in (None, world.item()):
         found = times(world, item)
@@ -216,7 +216,7 @@ def test_a_target_that_expired_something_may_have_expired_anything() -> None:
     assert times(world, world.item()).passed  # nobody knows yet
     world.agree()
     assert not times(world, world.item()).passed
-    world.replication.target_expired = BEFORE._replace(keys=6)
+    world.flow.target_expired = BEFORE._replace(keys=6)
     assert times(world, world.item()).passed
 
 
@@ -228,9 +228,9 @@ def test_agreement_is_noted_only_while_nothing_can_be_early(why: str) -> None:
     after = BEFORE._replace(keys=6)
     if why == "late after":
         world.now += 2
-    world.replication.expiries.doubts = why == "doubts"
-    world.replication.observe_expired(why == "late before", after)
-    assert world.replication.expiries.expired == BEFORE
+    world.flow.expiries.doubts = why == "doubts"
+    world.flow.observe_expired(why == "late before", after)
+    assert world.flow.expiries.expired == BEFORE
     assert times(world, world.item()).passed
 
 
@@ -239,9 +239,9 @@ def test_a_snapshot_begins_from_what_was_counted_last() -> None:
     world = World()
     world.agree()
     world.now += 100
-    world.replication.observe_expired(True, BEFORE._replace(keys=9))
-    world.replication.begin_snapshot()
-    assert world.replication.expiries.expired == BEFORE._replace(keys=9)
+    world.flow.observe_expired(True, BEFORE._replace(keys=9))
+    world.flow.begin_snapshot()
+    assert world.flow.expiries.expired == BEFORE._replace(keys=9)
 
 
 def test_a_new_worker_goes_by_the_checkpoint() -> None:
@@ -249,8 +249,8 @@ def test_a_new_worker_goes_by_the_checkpoint() -> None:
     for text, expected in ((BEFORE.text, BEFORE), ("", None)):
         world = World()
         checkpoint = Checkpoint(phase="stream", replid="a" * 40, offset=700, expired=text)
-        world.replication.registered(checkpoint, same_server_run=False, first=True)
-        assert world.replication.expiries.expired == expected
+        world.flow.registered(checkpoint, same_server_run=False, first=True)
+        assert world.flow.expiries.expired == expected
 
 
 def test_when_it_was_written() -> None:
@@ -267,13 +267,13 @@ def test_a_source_that_does_not_tell_its_time() -> None:
     """The worker's own clock has to do."""
     world = World()
     world.status.clock_offsets = {}
-    assert abs(world.replication.source_now - time.time()) < 5
+    assert abs(world.flow.source_now - time.time()) < 5
 
 
 def test_a_new_worker_of_an_idle_source_knows_that_it_is_even() -> None:
     """From the checkpoint, without a byte of the stream."""
     world = World()
-    fresh = Replication(Status(clock=lambda: 5.0), Settings(source={"url": "redis://a"}, target={"url": "redis://b"}),
+    fresh = Flow(Status(clock=lambda: 5.0), Settings(source={"url": "redis://a"}, target={"url": "redis://b"}),
                         window_limit=1 << 20)  # type: ignore[arg-type]  # fmt: skip
     checkpoint = Checkpoint(phase="stream", replid="a" * 40, offset=700, expiring=1)
     assert fresh.registered(checkpoint, same_server_run=False, first=True)
@@ -281,4 +281,4 @@ def test_a_new_worker_of_an_idle_source_knows_that_it_is_even() -> None:
     assert fresh.behind
     fresh.status.observe_source_offset(700, 5.0)
     assert not fresh.behind
-    assert not world.replication.expiries.waiting
+    assert not world.flow.expiries.waiting

@@ -36,10 +36,10 @@ async def comparing(
         await links.wait_applied(source)
         made = Settings(source={"url": source.url}, target={"url": target.url} | settings)  # type: ignore[arg-type]
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(SourceMonitor(made, links.replication).run)
-            tasks.start_soon(Comparison(made, links.replication, links.barriers).run)
+            tasks.start_soon(SourceMonitor(made, links.flow).run)
+            tasks.start_soon(Comparison(made, links.flow, links.barriers).run)
             if copying:
-                tasks.start_soon(TrueExpiries(made, links.replication, links.barriers).run)
+                tasks.start_soon(TrueExpiries(made, links.flow, links.barriers).run)
             yield links
             tasks.cancel_scope.cancel()
 
@@ -47,12 +47,12 @@ async def comparing(
 def remember(links: Links, target: Server, *keys: str | bytes, database: int = 0) -> None:
     """Have keys compared."""
     target.client(db=database).sadd(UNCONFIRMED, *keys)
-    links.replication.unconfirmed.waiting = True
+    links.flow.unconfirmed.waiting = True
 
 
 async def settled(links: Links) -> None:
     """Wait until all is compared."""
-    await links.wait(lambda: not links.replication.unconfirmed.pending, "the comparison", 60.0)
+    await links.wait(lambda: not links.flow.unconfirmed.pending, "the comparison", 60.0)
 
 
 def fill(client: redis.Redis) -> None:
@@ -97,7 +97,7 @@ async def test_keys_that_differ(source: Server, target: Server, database: int) -
         client.set("only here", 1)
         remember(links, target, *KEYS, "only here", database=database)
         await settled(links)
-        await links.wait(lambda: not links.replication.expiries.waiting, "the expiries")
+        await links.wait(lambda: not links.flow.expiries.waiting, "the expiries")
         assert differences(source, target) == []
 
 
@@ -206,7 +206,7 @@ async def test_too_many_keys_that_only_the_target_has(
         for number in range(15):
             target.client().set(f"only here:{number}", 1)
         remember(links, target, WHOLE)
-        await links.wait(lambda: links.replication.unconfirmed.error, "the reason")
-        links.replication.refresh_state()
+        await links.wait(lambda: links.flow.unconfirmed.error, "the reason")
+        links.flow.refresh_state()
         assert "only on the target" in links.status.reasons["unconfirmed"]
         assert target.client().dbsize() > 30

@@ -186,7 +186,7 @@ async def begin_resync(links: Links, source: Server) -> None:
 
 async def end_resync(links: Links) -> None:
     """Wait until it is over."""
-    await links.wait(lambda: links.status.snapshot.finished and not links.replication.sweep, "its end")
+    await links.wait(lambda: links.status.snapshot.finished and not links.flow.sweep, "its end")
 
 
 async def resync(links: Links, source: Server) -> None:
@@ -230,7 +230,7 @@ async def test_another_server_answers_for_the_target(
         target.client().set("stale", 1)
         await begin_resync(links, source)
         await links.wait(lambda: "another server" in links.status.reasons.get("sweep", ""), "the refusal")
-        assert links.replication.listing
+        assert links.flow.listing
         balancer["elsewhere"] = False
         await end_resync(links)
     assert len(opened) == 2  # one for the listing, one for the removal
@@ -250,7 +250,7 @@ async def test_a_removal_that_another_snapshot_overtakes(
         if len(opened) == 2:
             source.client().delete("later")
             await begin_resync(links, source)
-            await links.wait(lambda: links.replication.listing, "the next snapshot")
+            await links.wait(lambda: links.flow.listing, "the next snapshot")
         async with open_reader(endpoint) as reader:
             yield reader
 
@@ -305,13 +305,13 @@ async def test_a_listing_that_takes_longer_than_the_source_waits(
             target.client().mset({f"stale:{number}": 1 for number in range(1000)})
             await begin_resync(links, source)
             proxy.set("up", latency=0.1)
-            await links.wait(lambda: links.replication.listing, "the listing")
+            await links.wait(lambda: links.flow.listing, "the listing")
             began = links.status.clock()
             if windows:
                 await links.wait(lambda: links.status.clock() > began + 3, "more than the source waits")
             else:
                 await links.wait(lambda: links.status.full_syncs > 2, "the source to begin anew")
-            assert links.replication.listing
+            assert links.flow.listing
             proxy.heal()
             await end_resync(links)
     assert links.status.sweep_listed == 1060

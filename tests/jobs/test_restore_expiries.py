@@ -44,8 +44,8 @@ class Following:
     def __init__(self, links: Links, source: Server) -> None:
         self.links = links
         self.status = links.status
-        self.replication = links.replication
-        self.expiries = links.replication.expiries
+        self.flow = links.flow
+        self.expiries = links.flow.expiries
         self._source = source
         self.observing = False
 
@@ -56,18 +56,18 @@ class Following:
                 asked = self.status.clock()
                 offset = self._source.client().info("replication")["master_repl_offset"]
                 self.status.observe_source_offset(max(offset, self.status.stream.received_offset), asked)
-            self.replication.refresh_state()
+            self.flow.refresh_state()
             await anyio.sleep(0.02)
 
     def fall_behind(self) -> None:
         """Have far to go from now on."""
         self.observing = False
-        self.replication.caught_up_at = 1 << 62
-        assert self.replication.behind
+        self.flow.caught_up_at = 1 << 62
+        assert self.flow.behind
 
     def catch_up(self) -> None:
         """Be close behind the source from now on."""
-        self.replication.caught_up_at = 0
+        self.flow.caught_up_at = 0
         self.observing = True
 
     async def write(self, *commands: str, database: int = 0) -> None:
@@ -106,7 +106,7 @@ async def following(
         made = Following(links, source)
         made.fall_behind()
         tasks.start_soon(made.observe)
-        tasks.start_soon(TrueExpiries(settings, links.replication, barriers(links.replication)).run)
+        tasks.start_soon(TrueExpiries(settings, links.flow, barriers(links.flow)).run)
         yield made
         tasks.cancel_scope.cancel()
 
@@ -358,7 +358,7 @@ async def test_the_margin_of_what_is_settled(name: str, server: Servers) -> None
         made.fall_behind()
         await made.write("SET settled 2 PX 60000", database=3)
         target.client(db=3).sadd(COPYING, "copied")
-        made.replication.settling = True
+        made.flow.settling = True
         await made.settle()
         for key in ("settled", "copied"):
             assert abs(later(key)) <= tolerance, key
@@ -588,10 +588,10 @@ async def test_another_server_answers_for_the_target(source: Server, target: Ser
     async with following(source, target) as made, anyio.create_task_group() as tasks:
         other.client().sadd(EXPIRING, "x")
         made.expiries.waiting = True
-        wrong = TrueExpiries(settings, made.replication, made.links.barriers)
+        wrong = TrueExpiries(settings, made.flow, made.links.barriers)
         await made.write("SET a 1 PX 300000")
         made.catch_up()
-        await made.links.wait(lambda: not made.replication.behind, "the lag to be short")
+        await made.links.wait(lambda: not made.flow.behind, "the lag to be short")
         made.expiries.waiting = True
         with pytest.raises(BarrierError, match="another server"):
             await wrong._work()

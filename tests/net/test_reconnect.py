@@ -11,7 +11,7 @@ import pytest
 from shaker.apply.items import SnapshotStart
 from shaker.apply.records import Checkpoint
 from shaker.errors import AccessError, GivenUpError, LinkError, ServerBusyError
-from shaker.flow.flow import Replication
+from shaker.flow.flow import Flow
 from shaker.flow.progress import Progress
 from shaker.net.reconnect import Attempts, credentials, open_connection
 from shaker.settings.schema import Settings
@@ -31,7 +31,7 @@ def attempts(mode: str = "follow", target: dict[str, Any] | None = None, **retry
         give_up_after_seconds=0.2,
     )
     status = Status()
-    return Attempts(settings, "target", status, Progress(Replication(status, settings, window_limit=1 << 20)))
+    return Attempts(settings, "target", status, Progress(Flow(status, settings, window_limit=1 << 20)))
 
 
 async def test_failures_are_counted_by_kind() -> None:
@@ -112,11 +112,11 @@ async def test_opening(target: Server) -> None:
 
 def streaming(side: Attempts, offset: int = 100, replid: str = "a") -> None:
     """Have the replication stand at an offset of the stream, with something left to apply."""
-    replication, stream = side._progress._replication, side.status.stream
-    replication.checkpoint = Checkpoint(phase="stream", replid=replid, offset=offset)
+    flow, stream = side._progress._flow, side.status.stream
+    flow.checkpoint = Checkpoint(phase="stream", replid=replid, offset=offset)
     stream.replid, stream.applied_offset = replid, offset
-    if not len(replication.window):
-        replication.window.put(SnapshotStart("s", replid, offset, flush=False))
+    if not len(flow.window):
+        flow.window.put(SnapshotStart("s", replid, offset, flush=False))
 
 
 async def fail(side: Attempts, kind: str = "protocol", times: int = 1) -> None:
@@ -163,11 +163,11 @@ async def test_going_back_is_no_progress() -> None:
 async def test_a_snapshot_that_starts_over_is_no_progress() -> None:
     """Only one that comes further than all before it."""
     side = attempts()
-    replication, status = side._progress._replication, side.status
-    replication.checkpoint = Checkpoint(phase="snapshot")
+    flow, status = side._progress._flow, side.status
+    flow.checkpoint = Checkpoint(phase="snapshot")
     for keys in (10, 10, 5, 10):
         status.begin_snapshot(0)
-        replication.begin_snapshot()
+        flow.begin_snapshot()
         status.snapshot.keys_done = keys
         await fail(side)
     assert "stuck_target" in status.reasons
@@ -180,7 +180,7 @@ async def test_a_lost_link_with_nothing_to_do_is_not_stuck() -> None:
     """Once it has lasted; one that ends at once each time is."""
     side = attempts()
     streaming(side)
-    side._progress._replication.window.clear(None)
+    side._progress._flow.window.clear(None)
     for _ in range(5):
         side.begin()
         side.connected()
@@ -197,7 +197,7 @@ async def test_a_planned_reconnect_waits_unless_it_taught_something(learns: bool
     """What was left out the time before is progress; the same again is none."""
     side = attempts(stuck_seconds=30.0)
     streaming(side)
-    window = side._progress._replication.window
+    window = side._progress._flow.window
     waits = []
     for number in range(8):
         if learns and number == 0:

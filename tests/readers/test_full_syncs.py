@@ -7,7 +7,7 @@ from collections.abc import Callable
 import anyio
 import pytest
 
-from shaker.flow.flow import Replication
+from shaker.flow.flow import Flow
 from shaker.model.position import Resume
 from shaker.model.server_info import parse_info
 from shaker.readers.full_syncs import FullSyncs, continues
@@ -19,21 +19,21 @@ from tests.support.target_driver import Wire
 pytestmark = pytest.mark.anyio
 
 
-def spaced(seconds: float) -> tuple[FullSyncs, Replication]:
+def spaced(seconds: float) -> tuple[FullSyncs, Flow]:
     """Return full syncs that are at least so far apart."""
     settings = Settings(
         source={"url": "redis://source:6379"},  # type: ignore[arg-type]
         target={"url": "redis://target:6379"},  # type: ignore[arg-type]
         retry={"full_sync_seconds": seconds},  # type: ignore[arg-type]
     )
-    replication = Replication(Status(), settings, window_limit=1 << 20)
-    return FullSyncs(settings, replication), replication
+    flow = Flow(Status(), settings, window_limit=1 << 20)
+    return FullSyncs(settings, flow), flow
 
 
 async def test_the_second_one_waits_for_its_turn() -> None:
     """The first one does not."""
-    full_syncs, replication = spaced(0.3)
-    status = replication.status
+    full_syncs, flow = spaced(0.3)
+    status = flow.status
     await full_syncs.turn({})
     full_syncs.begun()
     began = status.clock()
@@ -54,14 +54,14 @@ async def test_the_second_one_waits_for_its_turn() -> None:
 
 async def test_one_that_is_no_longer_needed_does_not_wait() -> None:
     """The target comes back with a checkpoint that the source goes on from."""
-    full_syncs, replication = spaced(3600)
+    full_syncs, flow = spaced(3600)
     full_syncs.begun()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(full_syncs.turn, {})
         await anyio.sleep(0.1)
-        assert "full_sync" in replication.status.reasons
-        replication.resume = Resume("a" * 40, 100, 0)
-    assert replication.status.reasons == {}
+        assert "full_sync" in flow.status.reasons
+        flow.resume = Resume("a" * 40, 100, 0)
+    assert flow.status.reasons == {}
 
 
 def info(server: Server) -> dict[str, str]:

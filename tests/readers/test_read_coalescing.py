@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from shaker.readers import read_coalescing as module
-from shaker.readers.read_coalescing import MUCH, PAUSE_SECONDS, RATED_SECONDS, Pace
+from shaker.readers.read_coalescing import MUCH, PAUSE_SECONDS, RATED_SECONDS, ReadCoalescing
 
 FULL = 240 * 1024
 pytestmark = pytest.mark.anyio
@@ -18,7 +18,7 @@ class Reading:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
         self.pauses = 0
-        self.pace = Pace(FULL, lambda: self.now)
+        self.pace = ReadCoalescing(FULL, lambda: self.now)
         monkeypatch.setattr(module.anyio, "sleep", self._sleep)
 
     async def _sleep(self, seconds: float) -> None:
@@ -77,7 +77,7 @@ async def test_it_is_over_with_the_rate(reading: Reading) -> None:
 async def test_it_really_waits() -> None:
     """By the clock of the event loop; so much at once that it is much however slow the machine is."""
     size = 1 << 40
-    pace = Pace(size + 1, anyio.current_time)
+    pace = ReadCoalescing(size + 1, anyio.current_time)
     until = anyio.current_time() + RATED_SECONDS
     while anyio.current_time() < until:
         await pace.gather(size)

@@ -8,7 +8,7 @@ from shaker.apply.items import ReviewItem
 from shaker.apply.records import Checkpoint
 from shaker.codec.resp.replies import encode
 from shaker.errors import LinkError
-from shaker.flow.flow import Replication
+from shaker.flow.flow import Flow
 from shaker.model.batch import Batch, Part, Reviewed, ReviewEnd
 from shaker.model.position import Resume
 from shaker.readers.review import Review
@@ -26,17 +26,17 @@ SAME = {
 }
 
 
-def replication(*, at: str = f"{CONFIRMED} 2") -> Replication:
+def flow(*, at: str = f"{CONFIRMED} 2") -> Flow:
     """What a new worker knows that has found unconfirmed work."""
     settings = Settings(source={"url": "redis://source"}, target={"url": "redis://target"})  # type: ignore[arg-type]
-    made = Replication(Status(), settings, window_limit=1 << 20)
+    made = Flow(Status(), settings, window_limit=1 << 20)
     made.table = CommandTable({"set": KeyPositions(1, 1, 1, movable=False)})
     checkpoint = Checkpoint("stream", OLD, OFFSET, 3, CONFIRMED, confirmed_at=at)
     made.registered(checkpoint, same_server_run=False, first=True)
     return made
 
 
-def taken(made: Replication) -> list[ReviewItem]:
+def taken(made: Flow) -> list[ReviewItem]:
     """What is to be remembered."""
     found: list[ReviewItem] = []
     while made.window.peek() is not None:
@@ -65,7 +65,7 @@ def sadd(member: str) -> bytes:
 
 def test_read_again() -> None:
     """Each batch is remembered as it comes; the last item has nothing more."""
-    made = replication()
+    made = flow()
     review = Review(made, made.resume, SAME)
     assert review.begin == (CONFIRMED, 2)
     review.continued(OLD)
@@ -80,7 +80,7 @@ def test_read_again() -> None:
 
 def test_the_link_is_lost_on_the_way() -> None:
     """It is read from its beginning again."""
-    made = replication()
+    made = flow()
     review = Review(made, made.resume, SAME)
     review.continued(OLD)
     review.take(reviewed(2, "a"))
@@ -90,7 +90,7 @@ def test_the_link_is_lost_on_the_way() -> None:
 @pytest.mark.parametrize(("end", "expected"), [(-1, [(3, "a")]), (3, [(0, "shaker:checkpoint:default")])])
 def test_the_database_is_not_known(end: int, expected: list[tuple[int, str]]) -> None:
     """Without a SELECT it is that of the end; with one behind the first command nobody can tell."""
-    made = replication(at="")
+    made = flow(at="")
     review = Review(made, made.resume, SAME)
     assert review.begin == (CONFIRMED, -1)
     review.continued(OLD)
@@ -102,7 +102,7 @@ def test_the_database_is_not_known(end: int, expected: list[tuple[int, str]]) ->
 
 def test_the_database_is_another_one() -> None:
     """The record contradicts the stream: all keys are compared."""
-    made = replication()
+    made = flow()
     review = Review(made, made.resume, SAME)
     review.continued(OLD)
     review.take(ReviewEnd(7))
@@ -111,7 +111,7 @@ def test_the_database_is_another_one() -> None:
 
 def test_the_backlog_begins_behind_it() -> None:
     """All keys are compared, and the stream goes on from where the target stands."""
-    made = replication()
+    made = flow()
     review = Review(made, made.resume, {**SAME, "repl_backlog_first_byte_offset": str(CONFIRMED + 2)})
     assert review.begin is None
     review.continued(OLD)
@@ -123,7 +123,7 @@ def test_the_backlog_begins_behind_it() -> None:
 )
 def test_the_source_has_failed_over(until: str, same: bool) -> None:
     """Its history has to be that of the target up to where the target stands; else it is asked there."""
-    made = replication()
+    made = flow()
     review = Review(
         made, made.resume, {**SAME, "master_replid": NEW, "master_replid2": OLD, "second_repl_offset": until}
     )
@@ -136,7 +136,7 @@ def test_the_source_has_failed_over(until: str, same: bool) -> None:
 @pytest.mark.parametrize("info", [SAME, {"master_replid": NEW}, {}])
 def test_the_source_fails_over_as_it_is_asked(info: dict[str, str]) -> None:
     """What it sends may be another history's; nothing of it is taken, and it is asked where the target stands."""
-    made = replication()
+    made = flow()
     review = Review(made, made.resume, info)
     assert review.begin == (CONFIRMED, 2)
     with pytest.raises(LinkError, match="failed over"):
@@ -147,7 +147,7 @@ def test_the_source_fails_over_as_it_is_asked(info: dict[str, str]) -> None:
 
 def test_a_full_sync_settles_it() -> None:
     """Nothing is asked for behind it."""
-    made = replication()
+    made = flow()
     made.begin_snapshot()
     made.resume = Resume(NEW, 900, 0)
     review = Review(made, made.resume, SAME)
@@ -158,7 +158,7 @@ def test_a_full_sync_settles_it() -> None:
 
 def test_nothing_is_unconfirmed() -> None:
     """The source is asked where the target stands."""
-    made = replication()
+    made = flow()
     made.registered(
         Checkpoint("stream", OLD, OFFSET, 3, OFFSET, confirmed_at=f"{OFFSET} 3"), same_server_run=False, first=True
     )

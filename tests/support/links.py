@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from shaker.flow.flow import Replication
+from shaker.flow.flow import Flow
 from shaker.jobs.barrier import Barriers
 from shaker.jobs.remove_stale_keys import Sweeper
 from shaker.net.client import Reader, open_reader
@@ -25,10 +25,10 @@ TICK_SECONDS = 0.005
 class Links:
     """Source link and target link at work, and readers of both servers."""
 
-    def __init__(self, replication: Replication, source: Reader, target: Reader) -> None:
-        self.replication = replication
-        self.status = replication.status
-        self.barriers = Barriers(replication)
+    def __init__(self, flow: Flow, source: Reader, target: Reader) -> None:
+        self.flow = flow
+        self.status = flow.status
+        self.barriers = Barriers(flow)
         self.source = source
         self.target = target
 
@@ -36,7 +36,7 @@ class Links:
         """Wait until the condition is true."""
         deadline = time.monotonic() + seconds
         while not condition():
-            self.replication.refresh_state()
+            self.flow.refresh_state()
             assert time.monotonic() < deadline, (
                 f"waited in vain for {what}: {self.status.document(max_lag_seconds=1)}"
             )
@@ -69,15 +69,15 @@ async def replicating(
     }
     made = Settings(**values)  # type: ignore[arg-type]
     direct = Settings(source={"url": source.url}, target={"url": target.url})  # type: ignore[arg-type]
-    replication = Replication(Status(started=True), made, window_limit=made.memory_limit // 4)
+    flow = Flow(Status(started=True), made, window_limit=made.memory_limit // 4)
     async with (
         open_reader(direct.source) as source_reader,
         open_reader(direct.target) as target_reader,
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(SourceLink(made, replication).run)
-        tasks.start_soon(TargetLink(made, replication, Sweeper(made, replication).run).run)
-        links = Links(replication, source_reader, target_reader)
+        tasks.start_soon(SourceLink(made, flow).run)
+        tasks.start_soon(TargetLink(made, flow, Sweeper(made, flow).run).run)
+        links = Links(flow, source_reader, target_reader)
         await links.wait(lambda: links.status.state in (State.CATCHING_UP, State.STREAMING), "the stream")
         yield links
         tasks.cancel_scope.cancel()

@@ -93,11 +93,11 @@ class Replicating:
 
     def _request(self) -> None:
         """Ask the source: it goes on behind the checkpoint, or begins with a snapshot."""
-        resume = self.writer.replication.resume
+        resume = self.writer.flow.resume
         self.pending = []
         if resume is None:
-            self.writer.replication.window.discard_waiting()
-            self.writer.replication.expiries.begin_snapshot(None)
+            self.writer.flow.window.discard_waiting()
+            self.writer.flow.expiries.begin_snapshot(None)
             self._snapshots += 1
             snapshot = f"{self._snapshots}"
             self.pending.append(SnapshotStart(snapshot, REPLID, START, flush=False, sweep=True))
@@ -120,7 +120,7 @@ class Replicating:
             replid=REPLID,
             offset=offset,
             database=database,
-            table=self.writer.replication.table,
+            table=self.writer.flow.table,
             max_transaction=1 << 20,
             pass_above=self._pass_above,
         )
@@ -132,16 +132,16 @@ class Replicating:
                 item = self.pending.pop(0)
                 self.writer.put(item)
                 if isinstance(item, SnapshotFinish):
-                    self.writer.replication.resume = Resume(item.replid, item.offset, item.database)
+                    self.writer.flow.resume = Resume(item.replid, item.offset, item.database)
             return
-        if self.writer.replication.window.full:
+        if self.writer.flow.window.full:
             return
         data = self.source.data[self._read : self._read + size]
         self._read += len(data)
         for event in self._assembler.feed(data):
             if isinstance(event, Batch):
                 rejections = tuple(Rejection(name.decode(), "", RESERVED) for name in event.rejected)
-                self.writer.replication.put_batch(event, StreamItem(event, time.monotonic(), rejections))
+                self.writer.flow.put_batch(event, StreamItem(event, time.monotonic(), rejections))
 
     def load(self) -> None:
         """Bring the snapshot to its end."""
@@ -152,7 +152,7 @@ class Replicating:
     def cut_source(self) -> None:
         """Lose the connection to the source and ask it anew, as `shaker.readers.psync` does."""
         self.faults += 1
-        if self.writer.replication.window.drop_unfinished():
+        if self.writer.flow.window.drop_unfinished():
             self.writer.cut()
             self.register()
         self._request()

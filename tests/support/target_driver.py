@@ -18,7 +18,7 @@ from shaker.apply.records import Checkpoint, Fence, checkpoint_key, fence_key
 from shaker.apply.session import EXEC, Progress, TargetSession
 from shaker.codec.resp.replies import encode
 from shaker.errors import LinkError
-from shaker.flow.flow import Replication
+from shaker.flow.flow import Flow
 from shaker.jobs.remove_stale_keys import Round, Rounds, listing, removal
 from shaker.model.batch import Batch, Part, Records
 from shaker.model.server_info import SourceIdentity, keyspace, parse_info
@@ -177,8 +177,8 @@ class Writer:
             source={"url": "redis://source:6379"},
             target={"url": server.url, **target},
         )
-        self.replication = Replication(Status(), self.settings, window_limit=window_limit)
-        self.replication.source = SOURCE
+        self.flow = Flow(Status(), self.settings, window_limit=window_limit)
+        self.flow.source = SOURCE
         self.identity = Identity.new()
         self.rejections: list[Rejection] = []
         self.progress: list[Progress] = []
@@ -197,25 +197,25 @@ class Writer:
         self.wire = Wire(self.server)
         self._wires.append(self.wire)
         registered: Registered = finish(
-            register(self.wire, self.settings, self.replication, self.identity)  # type: ignore[arg-type]
+            register(self.wire, self.settings, self.flow, self.identity)  # type: ignore[arg-type]
         )
         self.registered = registered
-        self.replication.records_wiped |= registered.wiped
-        kept = self.replication.registered(
+        self.flow.records_wiped |= registered.wiped
+        kept = self.flow.registered(
             registered.checkpoint, same_server_run=registered.run_id == self._run_id, first=self.first
         )
         self.first = False
-        self._run_id = self.replication.target_run_id = registered.run_id
+        self._run_id = self.flow.target_run_id = registered.run_id
         self.session = TargetSession(
             name=self.settings.name,
-            window=self.replication.window,
+            window=self.flow.window,
             checkpoint=(registered.checkpoint or Checkpoint())._replace(
                 source=SOURCE.address, source_run_id=SOURCE.run_id
             ),
             fence=registered.fence,
-            table=self.replication.table,
-            expiries=self.replication.expiries,
-            unconfirmed=self.replication.unconfirmed,
+            table=self.flow.table,
+            expiries=self.flow.expiries,
+            unconfirmed=self.flow.unconfirmed,
             on_rejected=self.rejections.append,
             max_bulk=registered.max_bulk,
             lacks=registered.lacks,
@@ -232,7 +232,7 @@ class Writer:
     def put(self, *items: Item) -> None:
         """Append items to the window."""
         for item in items:
-            self.replication.window.put(item)
+            self.flow.window.put(item)
 
     def data_to_send(self) -> bytes:
         """Return what the session wants to send, checked; the caller sends it."""
@@ -269,8 +269,8 @@ class Writer:
     @property
     def unfinished(self) -> bool:
         """Whether the target waits for the rest of a transaction that the source has not sent whole."""
-        last = self.replication.window.last
-        return isinstance(last, StreamItem) and last.batch.more and self.replication.window.peek() is None
+        last = self.flow.window.last
+        return isinstance(last, StreamItem) and last.batch.more and self.flow.window.peek() is None
 
     def run(self) -> None:
         """Go on until all in the window is answered and the checkpoint lacks nothing."""
@@ -311,7 +311,7 @@ class Writer:
             self.progress.append(progress)
             if progress.written and not isinstance(next(iter(progress.items), None), SnapshotKeys):
                 self._executed += 1
-            self.replication.answered(self.session.checkpoint)
+            self.flow.answered(self.session.checkpoint)
 
 
 class Stream:
@@ -362,7 +362,7 @@ def start_stream(writer: Writer, stream: Stream) -> None:
         SnapshotFinish(stream.replid, stream.offset, 0),
     )
     writer.run()
-    writer.replication.loading = False
+    writer.flow.loading = False
 
 
 def checkpoint_of(server: Server, name: str = "default", database: int = 0) -> Checkpoint | None:

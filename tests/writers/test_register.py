@@ -311,14 +311,14 @@ def test_the_same_source(make_writer: MakeWriter, target: Server, checkpoint: Ch
     writer.register()
 
     assert writer.registered.checkpoint == checkpoint
-    assert writer.replication.resume == (checkpoint.replid, 5, 0)
+    assert writer.flow.resume == (checkpoint.replid, 5, 0)
 
 
 def test_another_source(make_writer: MakeWriter, target: Server) -> None:  # noqa: F811
     """A checkpoint of another source is refused, and no run id at all is not the same run id."""
     target.client().execute_command(*_arguments(Checkpoint("stream", "c" * 40, 5, source="elsewhere:1")))
     writer = make_writer(target)
-    writer.replication.source = SourceIdentity(SOURCE.address, "", SOURCE.replids)
+    writer.flow.source = SourceIdentity(SOURCE.address, "", SOURCE.replids)
 
     assert "another source, elsewhere:1" in str(refused(writer))
     make_writer(target, adopt=True).register()
@@ -341,9 +341,9 @@ def test_a_target_that_is_the_source(make_writer: MakeWriter, target: Server) ->
     """A server under two addresses is told by its run id, replicas of one another by their history."""
     info = target.info("server") | target.info()
     writer = make_writer(target)
-    writer.replication.source = SourceIdentity("source:1", info["run_id"], ())
+    writer.flow.source = SourceIdentity("source:1", info["run_id"], ())
     assert "same server" in str(refused(writer))
-    writer.replication.source = SourceIdentity("source:1", "x", (info["master_replid"],))
+    writer.flow.source = SourceIdentity("source:1", "x", (info["master_replid"],))
     assert "one another" in str(refused(writer))
 
 
