@@ -113,6 +113,8 @@ NEVER: Final = -MAX_TIME  # as `Times.near`: no expiry is put off
 # How commands end that have a time in milliseconds of 13 digits (until the year 2286), and how long that is.
 TIME: Final = b"$13\r\n"
 PXAT: Final = b"$4\r\nPXAT\r\n" + TIME
+SET_KEY: Final = b"*3\r\n$3\r\nSET\r\n"  # and then the key
+SET_SIZE: Final = len(SET_KEY)
 DIGITS_SIZE: Final = 15
 FIRST_OF_14_DIGITS: Final = 10**13
 TIME_SIZE: Final = len(TIME) + DIGITS_SIZE
@@ -155,37 +157,46 @@ def rewrite(data: bytes, times: Times, *, any_waiting: bool) -> Rewritten:
     Commands that are no such commands, or cannot be read as such, stay as they are: the target judges them.
     """
     run = _Run(times, any_waiting)
-    near, margin = times.near, times.margin
+    near, margin, late = times.near, times.margin, times.late
     out: list[bytes] = []
-    copied = position = 0
+    copied = position = before = 0
     while position < len(data):
         start = position
+        if data.startswith(SET_KEY, position):  # without an expiry: the one most often beside those with one
+            end = data.index(b"\r\n", position + SET_SIZE)
+            position = end + 4 + int(data[position + SET_SIZE + 1 : end])
+            end = data.index(b"\r\n", position)
+            position = end + 4 + int(data[position + 1 : end])
+            before = start
+            continue
         end = data.index(b"\r\n", position)
         count = int(data[position + 1 : end])
         position = end + 2
-        name = b""
-        for index in range(count):
+        end = data.index(b"\r\n", position)
+        size = int(data[position + 1 : end])
+        name = data[end + 2 : end + 2 + size].upper()
+        behind_name = position = end + 4 + size
+        for _ in range(count - 1):
             end = data.index(b"\r\n", position)
-            size = int(data[position + 1 : end])
-            if index == 0:
-                name = data[end + 2 : end + 2 + size].upper()
-            position = end + 4 + size
+            position = end + 4 + int(data[position + 1 : end])
         # The two forms that nearly all come in, found by their last bytes, without a split.
         if (
             (count == 5 and name == b"SET" and data.startswith(PXAT, position - PXAT_SIZE))
-            or (
-                count == 3
-                and name == b"PEXPIREAT"
-                and data.startswith(TIME, position - TIME_SIZE)
-                and not times.late
-            )
+            or (count == 3 and name == b"PEXPIREAT" and data.startswith(TIME, position - TIME_SIZE))
         ) and data[position - DIGITS_SIZE : position - 2].isdigit():
             at = int(data[position - DIGITS_SIZE : position - 2])
             if at >= near and at + margin < FIRST_OF_14_DIGITS:
+                if late and count == 3:
+                    key = data[behind_name : position - TIME_SIZE]  # with its length
+                    # A key that the command before has set without an expiry is there.
+                    if not data.startswith(SET_KEY + key, before):
+                        run.doubtful.add(key[key.index(b"\n") + 1 : -2])
                 if margin:
                     out += (data[copied : position - DIGITS_SIZE], b"%d" % (at + margin))
                     copied = position - 2
+                before = start
                 continue
+        before = start
         handler = _HANDLERS.get(name)
         if handler is None or count < NOTED[name].least:
             continue

@@ -301,6 +301,27 @@ def test_what_takes_the_value_for_granted_is_doubtful_if_late(command: str) -> N
     assert rewritten(command, times=CLOSE).doubtful == set()
 
 
+def test_a_key_that_was_just_set_without_an_expiry_is_not_doubtful() -> None:
+    """It cannot have expired; any other key that gets an expiry may have, if late."""
+    far = UNTIL + 9000
+    late = LATE._replace(near=NEVER)
+    just_set = [["SET", "k", "v"], ["PEXPIREAT", "k", str(far)]]
+    others = [
+        ["SET", "a", "v"],
+        ["PEXPIREAT", "b", str(far)],
+        ["SET", "c", "v", "KEEPTTL"],
+        ["PEXPIREAT", "c", str(far)],
+    ]
+    commands = [[word.encode() for word in command] for command in just_set + others]
+
+    found = rewritten(*commands, times=late)
+
+    assert found.doubtful == {b"b", b"c"}
+    assert [command[2] for command in parse(found.data) if command[0] == b"PEXPIREAT"] == [
+        b"%d" % (far + MARGIN)
+    ] * 3
+
+
 @pytest.mark.parametrize(
     "command", ["SET k v PX 5", "SETEX k 5 v", "MSETEX 1 k v PX 5", "RESTORE k 5 p", "SET k v", "SET k v XX"]
 )
