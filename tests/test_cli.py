@@ -14,7 +14,7 @@ import pytest
 
 from shaker import __version__
 from shaker.cli import COMMANDS, main
-from shaker.settings.sources import SETTINGS
+from shaker.settings.names import SETTINGS
 
 ROOT = Path(__file__).parent.parent
 URLS = {"SHAKER_SOURCE__URL": "redis://127.0.0.1:6379", "SHAKER_TARGET__URL": "redis://127.0.0.1:6380"}

@@ -14,8 +14,9 @@ from pydantic_core import PydanticUndefined
 
 from shaker.bytesize import exact_size
 from shaker.errors import SettingsError
+from shaker.settings.names import SETTINGS, is_size, takes
 from shaker.settings.schema import Settings
-from shaker.settings.sources import SETTINGS, Loaded, is_size, load, takes
+from shaker.settings.sources import Loaded, load
 
 EPILOG = """\
 Each setting can also be an environment variable (source.url is SHAKER_SOURCE__URL), stand in the TOML file named by

@@ -16,7 +16,7 @@ import yaml
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from shaker.settings.sources import SETTINGS, takes
+from shaker.settings.names import SETTINGS, takes
 from tests.deploy.tools import CHART, EXAMPLES, GOLDEN, MODES, helm_template, of_kind, parse
 from tests.support.worker import ROOT
 

@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from shaker import __version__
+from shaker.settings.names import SETTINGS
 from shaker.settings.schema import Settings
-from shaker.settings.sources import SETTINGS, load
+from shaker.settings.sources import load
 from tests.deploy.renew import MADE
 from tests.deploy.tools import (
     CHART,

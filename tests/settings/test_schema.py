@@ -9,9 +9,10 @@ import pytest
 
 from shaker.errors import SettingsError
 from shaker.settings.endpoints import Source
+from shaker.settings.names import SETTINGS
 from shaker.settings.passwords import environment_name
 from shaker.settings.schema import Settings
-from shaker.settings.sources import SETTINGS, load
+from shaker.settings.sources import load
 from shaker.watch.log import hide_secrets
 
 URLS = {"source.url": "redis://127.0.0.1:6379", "target.url": "redis://127.0.0.1:6380"}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from shaker.errors import SettingsError
+from shaker.settings.names import SETTINGS
 from shaker.settings.passwords import environment_name
-from shaker.settings.sources import SETTINGS, Loaded, load, masked
+from shaker.settings.sources import Loaded, load, masked
 
 URLS = {"SHAKER_SOURCE__URL": "redis://127.0.0.1:6379", "SHAKER_TARGET__URL": "redis://127.0.0.1:6380"}
 
@@ -101,7 +103,7 @@ def test_required_settings_are_named_with_what_to_do() -> None:
         ("mode", "x", "must be follow, migrate or snapshot"),
         ("target.adopt", "maybe", "must be true or false"),
         ("source.password", 1, "must be text, in quotes"),
-        ("name", "a{b", "holds a character that it may not hold, is empty, or is too long"),
+        ("name", "a{b", "holds a character that is not allowed, is empty, or is too long"),
     ],
 )
 def test_a_fault_says_what_may_be_written(setting: str, value: str, text: str) -> None:
@@ -119,6 +121,35 @@ def test_a_file_that_cannot_be_read_is_the_only_fault(content: bytes | None, tmp
         path.write_bytes(content)
 
     assert len(faults(SHAKER_CONFIG=str(path))) == 1
+
+
+@pytest.mark.parametrize("value", ['{"a": "b"}', "[1, 2]", "123", "true", "null", " a ", "$HOME", ""])
+def test_a_password_of_the_environment_is_text_as_it_is(value: str) -> None:
+    """Nothing decodes or expands it."""
+    found = load(environment={**URLS, "SHAKER_SOURCE__PASSWORD": value})
+
+    assert found.settings.source.credentials()[1] == (value or None)
+
+
+def test_a_section_as_json_is_no_variable_of_ours() -> None:
+    """Its origin could not be shown setting by setting."""
+    found = faults(SHAKER_HEALTH='{"port": 1}', **URLS)
+
+    assert len(found) == 1
+    assert found[0].startswith("SHAKER_HEALTH: no setting has this environment variable")
+
+
+def test_the_file_may_be_a_pipe() -> None:
+    """Such as the shell's `--config <(decrypt shaker.toml)`."""
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, b'name = "piped"\n')
+        os.close(writing)
+        found = load(config_file=f"/dev/fd/{reading}", environment=URLS)
+    finally:
+        os.close(reading)
+
+    assert found.settings.name == "piped"
 
 
 def test_a_misspelt_name_is_not_missing_too() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
+from shaker.settings import secrets
 from shaker.watch import log
 
 
@@ -24,7 +25,7 @@ def undo() -> Iterator[None]:
     root.handlers[:] = handlers
     logging.raiseExceptions = raising
     structlog.reset_defaults()
-    log._secrets.clear()
+    secrets._secrets.clear()
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
@@ -115,7 +116,7 @@ class Holder:
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_a_hidden_secret_is_nowhere_in_an_event(form: str, capsys: pytest.CaptureFixture[str]) -> None:
     log.configure(form, "info")
-    log.hide("hunter2/x")
+    secrets.hide("hunter2/x")
     logger = structlog.get_logger()
 
     logger.info(
@@ -140,8 +141,8 @@ def test_a_hidden_secret_is_nowhere_in_an_event(form: str, capsys: pytest.Captur
 
 def test_the_longest_of_two_secrets_is_replaced_whole(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("json", "info")
-    log.hide("secret")
-    log.hide("secret-and-more")
+    secrets.hide("secret")
+    secrets.hide("secret-and-more")
 
     structlog.get_logger().info("x", a="secret-and-more", b="secret")
 
@@ -151,7 +152,7 @@ def test_the_longest_of_two_secrets_is_replaced_whole(capsys: pytest.CaptureFixt
 
 def test_a_short_secret_is_replaced_where_it_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("json", "info")
-    log.hide("ab")
+    secrets.hide("ab")
 
     structlog.get_logger().info("x", alone="password ab.", within="about cabs")
 
@@ -161,7 +162,7 @@ def test_a_short_secret_is_replaced_where_it_stands_alone(capsys: pytest.Capture
 
 def test_hiding_nothing_hides_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("json", "info")
-    log.hide("")
+    secrets.hide("")
 
     structlog.get_logger().info("all of it", number=1, nothing=None, truth=True)
 
