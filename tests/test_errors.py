@@ -80,4 +80,4 @@ def test_no_text_for_people_is_a_repr() -> None:
         if isinstance(node, ast.FormattedValue) and node.conversion == ord("r") and path.name != "demo.py"
     ]
 
-    assert [place for place in found if not place.startswith("link/reader.py")] == []
+    assert [place for place in found if not place.startswith("net/client.py")] == []
