@@ -24,7 +24,7 @@ from shaker.rules.command_table import CommandTable
 from shaker.rules.expiry import NEVER, Times
 from shaker.rules.scripts import Scripts
 from shaker.settings.schema import Settings
-from shaker.watch.status import State, Status
+from shaker.watch.status import FlowStatus, State
 
 # While behind, how long it will take to catch up is a guess: so much, and so many times what is known of it.
 BEHIND_SECONDS: Final = 600.0
@@ -59,7 +59,7 @@ class Wakeup:
 class Flow:
     """The state of one worker's replication. All methods are synchronous and called by the event loop only."""
 
-    def __init__(self, status: Status, settings: Settings, *, window_limit: int) -> None:
+    def __init__(self, status: FlowStatus, settings: Settings, *, window_limit: int) -> None:
         self.status = status
         self._settings = settings
         self.expiries = Expiries(settings.name, self.times)

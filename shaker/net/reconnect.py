@@ -18,7 +18,7 @@ from shaker.net.sentinel import resolve
 from shaker.net.tls import tls_context
 from shaker.settings.endpoints import Endpoint
 from shaker.settings.schema import Settings
-from shaker.watch.status import Status
+from shaker.watch.status import FlowStatus
 
 # How long a link has to last before its loss is a first one again: one that works and ends at once, time after
 # time, must not be made anew hundreds of times a second.
@@ -42,7 +42,7 @@ class Progress(Protocol):
 class Attempts:
     """What is remembered from one attempt of a side to the next."""
 
-    def __init__(self, settings: Settings, side: str, status: Status, progress: Progress) -> None:
+    def __init__(self, settings: Settings, side: str, status: FlowStatus, progress: Progress) -> None:
         self._settings = settings
         self.side = side
         self.status = status

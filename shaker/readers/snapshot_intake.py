@@ -14,7 +14,7 @@ from shaker.model.batch import SnapshotLibrary, SnapshotLoss, SnapshotScript
 from shaker.model.entries import Entries
 from shaker.rules.restore import functions_payload
 from shaker.rules.scripts import Scripts
-from shaker.watch.status import Status
+from shaker.watch.status import FlowStatus
 
 log = structlog.get_logger("shaker.source")
 
@@ -27,7 +27,7 @@ SCRIPT_BYTES: Final = 1024 * 1024  # of scripts that are sent at once
 class SnapshotIntake:
     """Keeps what is applied at the end of one snapshot, of `limit` bytes at most, and tells what never is."""
 
-    def __init__(self, status: Status, limit: int) -> None:
+    def __init__(self, status: FlowStatus, limit: int) -> None:
         self.losses: list[Rejection] = []
         self._status = status
         self._limit = limit

@@ -22,6 +22,7 @@ from shaker.jobs.target_monitor import TargetMonitor
 from shaker.readers.psync import SourceLink
 from shaker.run.progress import Progress
 from shaker.settings.schema import Settings
+from shaker.watch.combined import combine
 from shaker.watch.http.routes import HealthServer
 from shaker.watch.log import dropped_lines
 from shaker.watch.status import State, Status
@@ -215,6 +216,7 @@ class Worker:
             flow.refresh_state()
             self._source.attempts.refresh()
             self._target.attempts.refresh()
+            combine(status)
             status.log_lines_dropped = dropped_lines()
             now = status.clock()
             if now - sampled >= 1.0:

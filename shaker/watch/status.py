@@ -83,8 +83,8 @@ class StreamProgress:
 
 
 @dataclass(slots=True)
-class Status:
-    """Counters and states of one worker process. Written by the event loop only; reading needs no lock.
+class FlowStatus:
+    """Counters and states of one flow. Written by the event loop only; reading needs no lock.
 
     The health server reads from another thread: what grows is copied by one `tuple()`, which nothing interrupts,
     before it is walked through.
@@ -93,10 +93,6 @@ class Status:
     `heartbeats` holds, for each task that must turn, when it last did and how long it may take between turns.
     """
 
-    name: str = "default"
-    mode: str = "follow"
-    codec: str = "plain"
-    version: str = ""
     clock: Callable[[], float] = time.monotonic
     state: State = State.STARTING
     started: bool = False
@@ -113,7 +109,6 @@ class Status:
     reserved_keys_skipped: int = 0
     empty_keys_skipped: int = 0  # aggregates without elements in snapshots
     expired_keys_skipped: int = 0  # keys that had expired before their snapshot was made
-    log_lines_dropped: int = 0  # that standard output did not take
     received_bytes: int = 0
     sent_bytes: int = 0
     window_bytes: int = 0
@@ -142,8 +137,6 @@ class Status:
     heartbeats: dict[str, tuple[float, float]] = field(default_factory=dict)
     lag: LagClock = field(default_factory=LagClock)
     usual_lag_seconds: float = 0.0  # in the stream, smoothed over some ten seconds
-    history: History = field(default_factory=History)
-    _rate: tuple[float, int, float] = (0.0, 0, 0.0)
     _round_trips: dict[str, deque[float]] = field(default_factory=dict)
 
     def beat(self, task: str, *, within: float = 30.0) -> None:
@@ -208,29 +201,10 @@ class Status:
             bucket = next((i for i, bound in enumerate(LATENCY_BUCKETS) if latency <= bound), len(LATENCY_BUCKETS))
             self.latency_counts[bucket] += 1
 
-    def sample_rate(self) -> None:
-        """Take the sample for `commands_per_second` and for the history; called about once a second."""
-        now, done = self.clock(), self.stream.commands_applied
+    def smooth_lag(self) -> None:
+        """Take a sample of the usual lag; called about once a second."""
         if self.state is State.STREAMING:
             self.usual_lag_seconds += (min(self.lag_seconds, MOST_USUAL_LAG) - self.usual_lag_seconds) / SMOOTHING
-        # Before the checkpoint is read nobody knows what is applied: no peak of the whole history for that.
-        known = self.stream.applied_offset or self.snapshot.started is not None
-        self.history.add(
-            now,
-            lag_bytes=self.lag_bytes if known else 0,
-            lag_seconds=self.lag_seconds,
-            commands=done,
-            keys=self.snapshot.keys_done,
-            received=self.received_bytes,
-        )
-        at, before, _ = self._rate
-        if now > at:
-            self._rate = (now, done, (done - before) / (now - at) if at else 0.0)
-
-    @property
-    def commands_per_second(self) -> float:
-        """Commands applied per second over the last sample."""
-        return self._rate[2]
 
     @property
     def lag_bytes(self) -> int:
@@ -256,7 +230,7 @@ class Status:
     @property
     def diverged(self) -> bool:
         """Whether the target is known to differ from what the stream has made of the source."""
-        return not DIVERGING.isdisjoint(tuple(self.reasons))
+        return not DIVERGING.isdisjoint(reason.rpartition("/")[2] for reason in tuple(self.reasons))
 
     def snapshot_share(self) -> float | None:
         """Return how much of the snapshot is done, from 0 to 1; None while nobody knows how large it is."""
@@ -286,6 +260,53 @@ class Status:
         if max_lag_bytes is not None and self.lag_bytes > max_lag_bytes:
             out.append(f"lag of {self.lag_bytes} bytes is above {max_lag_bytes} bytes")
         return out
+
+
+@dataclass(slots=True)
+class Status(FlowStatus):
+    """The status of the worker process: what page, metrics, probes and logs read.
+
+    A worker with one flow counts into this record itself. A worker with more has a record of its own for each in
+    `flows`, and `shaker.watch.combined` derives this one from them.
+    """
+
+    name: str = "default"
+    mode: str = "follow"
+    codec: str = "plain"
+    version: str = ""
+    flows: dict[str, FlowStatus] = field(default_factory=dict)
+    log_lines_dropped: int = 0  # that standard output did not take
+    history: History = field(default_factory=History)
+    _rate: tuple[float, int, float] = (0.0, 0, 0.0)
+
+    @property
+    def records(self) -> tuple[FlowStatus, ...]:
+        """The record of each flow."""
+        return tuple(self.flows.values()) or (self,)
+
+    def sample_rate(self) -> None:
+        """Take the sample for `commands_per_second` and for the history; called about once a second."""
+        now, done = self.clock(), self.stream.commands_applied
+        for record in self.records:
+            record.smooth_lag()
+        # Before the checkpoint is read nobody knows what is applied: no peak of the whole history for that.
+        known = self.stream.applied_offset or self.snapshot.started is not None
+        self.history.add(
+            now,
+            lag_bytes=self.lag_bytes if known else 0,
+            lag_seconds=self.lag_seconds,
+            commands=done,
+            keys=self.snapshot.keys_done,
+            received=self.received_bytes,
+        )
+        at, before, _ = self._rate
+        if now > at:
+            self._rate = (now, done, (done - before) / (now - at) if at else 0.0)
+
+    @property
+    def commands_per_second(self) -> float:
+        """Commands applied per second over the last sample."""
+        return self._rate[2]
 
     def document(self, *, max_lag_seconds: float | None) -> dict[str, Any]:
         """Return the body of `/status`, schema version 1."""
