@@ -174,6 +174,12 @@ class RecordsWipedError(LinkError):
     kind = "records_wiped"
 
 
+class PlannedReconnectError(LinkError):
+    """The worker drops a connection itself: the next one begins with what this one has learned."""
+
+    kind = "rejected"
+
+
 class ServerBusyError(LinkError):
     """The server answered that it cannot do it now (LOADING, OOM, READONLY, …): waiting helps."""
 

@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 from shaker.apply.in_flight import Probe, Step, Transaction
-from shaker.apply.items import Item, SnapshotKeys, StreamItem
 from shaker.apply.window import Window
 from shaker.codec.resp.replies import encode
-from shaker.errors import LinkError
+from shaker.errors import PlannedReconnectError
+from shaker.model.items import Item, SnapshotKeys, StreamItem
 
 SELECT_0: Final = encode("SELECT", 0)
 # Databases tried before a transaction that is too large to know what it uses, and how many times as many as it was
@@ -95,7 +95,7 @@ class Databases:
         self._window.databases |= databases | self._waiting()
         self._window.required |= databases
         shown = ", ".join(map(str, sorted(databases)[:3]))
-        raise LinkError(f"a transaction comes to use database {shown}", kind="rejected")
+        raise PlannedReconnectError(f"a transaction comes to use database {shown}")
 
 
 def used_by(item: StreamItem) -> list[int]:

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from shaker.apply.expired import ExpiredKeys
-from shaker.apply.items import Lacking, Rejection, StreamItem
 from shaker.apply.records import copying_key, doubtful_key, expiring_key
+from shaker.apply.sent import MissingKeyFailure
 from shaker.codec.resp.replies import encode
-from shaker.model.batch import Part
+from shaker.model.batch import CommandRun
 from shaker.model.entries import Entries, LargeEntry
+from shaker.model.items import StreamItem
+from shaker.model.rejection import Rejection
 from shaker.rules.expiry import NEVER, NOTED, SETS, Times, rewrite
 from shaker.rules.restore import Restored, large_restore, restore_requests
 
@@ -56,7 +58,7 @@ class Expiries:
         self.missed = False
         self.lacking.clear()
 
-    def rewrite(self, item: StreamItem, part: Part) -> tuple[bytes, list[tuple[int, bytes]]]:
+    def rewrite(self, item: StreamItem, part: CommandRun) -> tuple[bytes, list[tuple[int, bytes]]]:
         """Return what to send for a part of the stream, as many commands, and requests behind it with databases."""
         if part.label is not None:
             return part.data, self._fragment(item, part, *part.label)
@@ -70,7 +72,9 @@ class Expiries:
         beside = [(part.database, request) for request in requests]
         return found.data, beside + self._remember_copying(found.elsewhere)
 
-    def _fragment(self, item: StreamItem, part: Part, name: bytes, key: bytes | None) -> list[tuple[int, bytes]]:
+    def _fragment(
+        self, item: StreamItem, part: CommandRun, name: bytes, key: bytes | None
+    ) -> list[tuple[int, bytes]]:
         """Return requests behind a fragment: what is too large to be looked at may set an expiry."""
         note = NOTED.get(name.upper())
         if not part.commands or key is None or note is None or not note.bits & SETS:
@@ -80,7 +84,7 @@ class Expiries:
             return []
         return [(part.database, request) for request in self._remember([key])]
 
-    def committed(self, failed: list[Lacking]) -> list[Rejection]:
+    def committed(self, failed: list[MissingKeyFailure]) -> list[Rejection]:
         """Note that what was `owed` has taken effect, and keys that differ since commands failed: to be copied.
 
         Returns the rejections of those that cannot have failed because a key has expired early.
@@ -114,7 +118,7 @@ class Expiries:
                 self.missed = self.waiting = self.unsettled = True
                 self.lacking.setdefault(database, set()).update(keys)
 
-    def made(self, item: StreamItem, part: Part) -> dict[int, set[bytes]]:
+    def made(self, item: StreamItem, part: CommandRun) -> dict[int, set[bytes]]:
         """Return what a run of commands may have made of keys that differ, by database."""
         times = self._times(item)._replace(late=True, passed=True)
         found = rewrite(part.data, times, any_waiting=True)

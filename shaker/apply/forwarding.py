@@ -7,15 +7,17 @@ from typing import Final, NamedTuple
 from shaker.apply.databases import Databases
 from shaker.apply.deferred_expiries import Expiries
 from shaker.apply.in_flight import Transaction
-from shaker.apply.items import Rejection, ReviewItem, Sent, StreamItem
 from shaker.apply.records import Fence, checkpoint_key, fence_key
 from shaker.apply.rejections import RESERVED, beyond, describe, rejection_of, runs_without, too_long
+from shaker.apply.sent import Sent
 from shaker.apply.unconfirmed import Unconfirmed
 from shaker.apply.window import Window
 from shaker.codec.resp.replies import encode
 from shaker.codec.resp.requests import whole
-from shaker.errors import LinkError, UnfaithfulError
-from shaker.model.batch import Part, Records
+from shaker.errors import PlannedReconnectError, UnfaithfulError
+from shaker.model.batch import CommandRun, RecordsWiped
+from shaker.model.items import ReviewItem, StreamItem
+from shaker.model.rejection import Rejection
 from shaker.rules.command_table import CommandTable
 from shaker.rules.mset import mset
 
@@ -87,7 +89,7 @@ class Forwarder:
             self._databases.require(database)
             transaction.remember(database, request, out)
 
-    def _write_records(self, records: Records, transaction: Transaction, out: list[bytes]) -> None:
+    def _write_records(self, records: RecordsWiped, transaction: Transaction, out: list[bytes]) -> None:
         """Write the fence again, which the item took or moved, and remove what it moved."""
         transaction.sealed = transaction.wipes = True
         if records.moved_to is not None:
@@ -96,19 +98,23 @@ class Forwarder:
         transaction.select(0, out)
         transaction.request(self._fence.command(self._name), out)
 
-    def _run(self, item: StreamItem, part: Part, number: int, transaction: Transaction, out: list[bytes]) -> None:
+    def _run(
+        self, item: StreamItem, part: CommandRun, number: int, transaction: Transaction, out: list[bytes]
+    ) -> None:
         """Send a run of commands; `number` is that of the first one."""
-        if part.head:
+        if part.prefix:
             transaction.run(Sent(1, item, part, number), mset(part.data, part.commands), out)
             return
         data, requests = self._expiries.rewrite(item, part)
         transaction.run(Sent(part.commands, item, part, number), (data,), out)
         self.beside(requests + self._unconfirmed.derived(part, self._table), transaction, out)
 
-    def _some(self, item: StreamItem, part: Part, number: int, transaction: Transaction, out: list[bytes]) -> None:
+    def _some(
+        self, item: StreamItem, part: CommandRun, number: int, transaction: Transaction, out: list[bytes]
+    ) -> None:
         """Send those of a run of commands that the target takes."""
         left_out = self._window.left_out
-        apart = part if not part.head else part._replace(data=whole(part.data, part.head), head=b"")
+        apart = part if not part.prefix else part._replace(data=whole(part.data, part.prefix), prefix=b"")
         if len(part.data) > self._max_bulk:
             for each, error in too_long(apart, number, self._max_bulk):
                 left_out.add(each, error)
@@ -123,7 +129,7 @@ class Forwarder:
             self._run(item, run, first, transaction, out)
 
     def _fragment(
-        self, item: StreamItem, part: Part, number: int, transaction: Transaction, out: list[bytes]
+        self, item: StreamItem, part: CommandRun, number: int, transaction: Transaction, out: list[bytes]
     ) -> None:
         """Send a fragment of a huge command, or leave it out with all of the command."""
         label, left_out = part.label, self._window.left_out
@@ -133,7 +139,7 @@ class Forwarder:
             error = RESERVED if part.reserved else beyond(part.longest, self._max_bulk)
             left_out.add(number, error)
             if transaction.cut:  # the target has its beginning, and must not get its end
-                raise LinkError(f"the command is left out: {rejection_of(label, error).summary}", kind="rejected")
+                raise PlannedReconnectError(f"the command is left out: {rejection_of(label, error).summary}")
         if error is None:
             transaction.fragment(item, part, number, out)
             self.beside(self._expiries.rewrite(item, part)[1], transaction, out)

@@ -6,25 +6,14 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from shaker.apply.items import (
-    Hold,
-    Lacking,
-    Missed,
-    Rejection,
-    Sent,
-    SnapshotFinish,
-    SnapshotKeys,
-    SnapshotStart,
-    StreamItem,
-    SweepStep,
-)
+from shaker.apply.command_locator import CommandLocator
 from shaker.apply.records import Checkpoint
-from shaker.apply.rejections import (
-    Walk,
-)
+from shaker.apply.sent import Missed, MissingKeyFailure, Sent
 from shaker.codec.resp.replies import encode
 from shaker.codec.resp.requests import split
-from shaker.model.batch import Part
+from shaker.model.batch import CommandRun
+from shaker.model.items import Barrier, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
+from shaker.model.rejection import Rejection
 from shaker.rules.expiry import SWAPS
 
 PING: Final = encode("PING")
@@ -35,7 +24,7 @@ UNKNOWN: Final = (b"?", None)  # a command whose bytes were dropped
 class Transaction:
     """MULTI … EXEC: what is in it, and how far its replies are."""
 
-    items: list[Hold | StreamItem | SnapshotStart | SnapshotFinish] = field(default_factory=list)
+    items: list[Barrier | StreamItem | SnapshotStart | SnapshotFinish] = field(default_factory=list)
     sweep: SweepStep | None = None  # what it does instead of items of the window
     layout: list[Sent] = field(default_factory=list)
     size: int = 0  # bytes of commands
@@ -51,8 +40,8 @@ class Transaction:
     results: int = -1  # replies of EXEC still to come, -1 before its header
     left_out: list[Rejection] = field(default_factory=list)  # commands of its items that were not sent
     rejections: list[Rejection] = field(default_factory=list)  # commands that failed inside EXEC
-    lacking: list[Lacking] = field(default_factory=list)  # those of them whose key may have expired early
-    walk: Walk | None = None  # finds them
+    lacking: list[MissingKeyFailure] = field(default_factory=list)  # those of them whose key may have expired early
+    locator: CommandLocator | None = None  # finds them
     scripted: bool = False  # it went as one script
     missed: list[Missed] = field(default_factory=list)  # commands that failed for the state of the server
     passing: str = ""  # the error of one of them, or of the checkpoint
@@ -67,7 +56,7 @@ class Transaction:
         out += pieces
         self._add(sent)
 
-    def fragment(self, item: StreamItem, part: Part, number: int, out: list[bytes]) -> None:
+    def fragment(self, item: StreamItem, part: CommandRun, number: int, out: list[bytes]) -> None:
         """Send a fragment of a huge command: the target can answer, with an error, from its first byte on."""
         begins = not self.cut
         self.cut = not part.commands
@@ -116,9 +105,9 @@ class Transaction:
         """Send a request of the worker's own about keys of a database."""
         self.select(database, out)
         out.append(request)
-        self._add(Sent(1, None, Part(database, request, 1)))
+        self._add(Sent(1, None, CommandRun(database, request, 1)))
 
-    def send(self, parts: tuple[Part, ...], out: list[bytes]) -> None:
+    def send(self, parts: tuple[CommandRun, ...], out: list[bytes]) -> None:
         """Send requests of the worker's own, as the whole of it."""
         self.sealed = True
         for part in parts:
@@ -129,7 +118,7 @@ class Transaction:
     def tell_owners(self) -> None:
         """Tell the owners of holds and of a step of a sweep that it has taken effect."""
         for item in self.items:
-            if isinstance(item, Hold):
+            if isinstance(item, Barrier):
                 item.ended(True)
         if self.sweep is not None:
             self.sweep.ended(True)
@@ -144,7 +133,7 @@ class Transaction:
         for number, sent in enumerate(self.layout):
             part = sent.part
             if part is not None and not part.expiries & SWAPS:
-                part = part._replace(data=b"", head=b"", label=part.label or UNKNOWN)
+                part = part._replace(data=b"", prefix=b"", label=part.label or UNKNOWN)
                 self.layout[number] = sent._replace(part=part)
 
 
@@ -199,7 +188,7 @@ class Ping:
 class Progress(NamedTuple):
     """What the target has answered for: counts since the last report, and the item it reached."""
 
-    items: tuple[Hold | StreamItem | SnapshotStart | SnapshotKeys | SnapshotFinish, ...]
+    items: tuple[Barrier | StreamItem | SnapshotStart | SnapshotKeys | SnapshotFinish, ...]
     commands: int
     written: bool
 

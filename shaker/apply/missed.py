@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shaker.apply.deferred_expiries import Expiries
 from shaker.apply.in_flight import Transaction
-from shaker.apply.items import Rejection
+from shaker.model.rejection import Rejection
 
 
 def copy_missed(transaction: Transaction, expiries: Expiries, before: int) -> list[Rejection]:

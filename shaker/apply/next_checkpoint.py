@@ -4,34 +4,35 @@ from __future__ import annotations
 
 from shaker.apply.deferred_expiries import Expiries
 from shaker.apply.in_flight import Transaction
-from shaker.apply.items import Hold, SnapshotFinish, SnapshotStart, StreamItem
-from shaker.apply.records import LISTING, Checkpoint
+from shaker.apply.records import Checkpoint
 from shaker.apply.unconfirmed import Place, Unconfirmed
 from shaker.codec.resp.replies import encode
 from shaker.errors import UnfaithfulError
+from shaker.model.items import Barrier, SnapshotFinish, SnapshotStart, StreamItem
+from shaker.model.position import Phase, Sweep
 from shaker.rules.command_table import CommandTable
 
 
-def advanced(checkpoint: Checkpoint, item: Hold | StreamItem | SnapshotStart | SnapshotFinish) -> Checkpoint:
+def advanced(checkpoint: Checkpoint, item: Barrier | StreamItem | SnapshotStart | SnapshotFinish) -> Checkpoint:
     """Return the checkpoint as it stands once `item` has taken effect."""
-    if isinstance(item, Hold):
+    if isinstance(item, Barrier):
         return checkpoint
     if isinstance(item, StreamItem):
         batch = item.batch
         return checkpoint._replace(
-            phase="stream", replid=batch.replid, offset=batch.end_offset, database=batch.database
+            phase=Phase.STREAM, replid=batch.replid, offset=batch.end_offset, database=batch.database
         )  # fmt: skip
     if isinstance(item, SnapshotStart):
         # Where a sweep was cut short its lists are still there: they are gone through again, or dropped.
         sweep = item.sweep or (bool(checkpoint.sweep) and not item.flush)
         return checkpoint._replace(
-            phase="snapshot", snapshot=item.snapshot, snapshot_batch=0,
+            phase=Phase.SNAPSHOT, snapshot=item.snapshot, snapshot_batch=0,
             replid=item.replid, offset=item.offset, confirmed=item.offset, rejected=0, rejected_last="",
-            sweep=LISTING if sweep else "", listed=0,
+            sweep=Sweep.LISTING if sweep else "", listed=0,
         )  # fmt: skip
     checkpoint = checkpoint.confirming(item.offset, item.database)
     return checkpoint._replace(
-        phase="stream", replid=item.replid, offset=item.offset,
+        phase=Phase.STREAM, replid=item.replid, offset=item.offset,
         database=item.database, snapshot="", snapshot_batch=0,
     )  # fmt: skip
 
@@ -43,7 +44,7 @@ def concluding(
     checkpoint = checkpoint._replace(
         expiring=int(expiries.waiting), expired=expiries.expired_text, unconfirmed=unconfirmed.recorded
     )
-    if checkpoint.phase == "stream":
+    if checkpoint.phase == Phase.STREAM:
         place = unconfirmed.place
         if place is None or unconfirmed.ends(transaction.items):
             place = Place(applied, checkpoint.database)

@@ -12,12 +12,9 @@ from typing import Final, NamedTuple
 
 from shaker.codec.resp.replies import encode
 from shaker.errors import RefusedError, quoted
+from shaker.model.position import Phase, Sweep
 
 SCHEMA: Final = "1"
-
-# How far a sweep is, from the beginning of a snapshot that has one until the last stale key is gone.
-LISTING: Final = "listing"  # the keys of the target are being listed; nothing of the snapshot is applied yet
-LISTED: Final = "listed"  # they are; a key that the snapshot brings leaves the list, the others go behind it
 
 
 def fence_key(name: str) -> str:
@@ -100,7 +97,7 @@ class Checkpoint(NamedTuple):
     `phase` is `snapshot` or `stream`. In the stream everything up to `offset` of `replid` has taken effect and
     `database` was selected there; replies were read up to `confirmed`. In a snapshot `snapshot` is its random id
     and `snapshot_batch` the number of its last batch; the offset is where the stream will begin.
-    `sweep` is LISTING or LISTED until the stale keys of a full synchronisation are removed, else empty; `listed` is
+    `sweep` is a `Sweep`, or the text of another version; `listed` is
     how many keys the target had then, 0 where that is not known. `rejected`
     counts commands that the target rejected, `rejected_last` names the last one. `expiring` is 1 while keys may
     wait for their true expiry. `expired` is what the target had expired when it was last known to agree with the
@@ -109,7 +106,7 @@ class Checkpoint(NamedTuple):
     stream have keys that wait to be compared.
     """
 
-    phase: str = ""
+    phase: Phase = Phase.NONE
     replid: str = ""
     offset: int = 0
     database: int = 0
@@ -148,13 +145,13 @@ class Checkpoint(NamedTuple):
         except ValueError as error:
             raise RefusedError("the checkpoint in the target is damaged", hint=_DAMAGED) from error
         checkpoint = cls(**values)  # type: ignore[arg-type]  # each field got its own type above
-        if checkpoint.schema != SCHEMA or checkpoint.phase not in ("snapshot", "stream"):
+        if checkpoint.schema != SCHEMA or checkpoint.phase not in (Phase.SNAPSHOT, Phase.STREAM):
             raise RefusedError(
                 f"the checkpoint in the target has schema {quoted(checkpoint.schema)} and phase "
                 f"{quoted(checkpoint.phase)}, which this version cannot read",
                 hint=_DAMAGED,
             )
-        return checkpoint
+        return checkpoint._replace(phase=Phase(checkpoint.phase))
 
     @property
     def named_source(self) -> tuple[str, str, str]:
@@ -171,12 +168,12 @@ class Checkpoint(NamedTuple):
     @property
     def resumable(self) -> bool:
         """Whether the stream can go on behind it: not in a snapshot, nor in a sweep that is not of this kind."""
-        return self.phase == "stream" and self.sweep in ("", LISTED)
+        return self.phase == Phase.STREAM and self.sweep in (Sweep.NONE, Sweep.LISTED)
 
     @property
     def sweeps_first(self) -> bool:
         """Whether the sweep has to go on before a key of the snapshot, or a command of the stream, is applied."""
-        return self.sweep == LISTING if self.phase == "snapshot" else bool(self.sweep)
+        return self.sweep == Sweep.LISTING if self.phase == Phase.SNAPSHOT else bool(self.sweep)
 
     @property
     def confirmed_database(self) -> int | None:

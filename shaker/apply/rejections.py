@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
 
-from shaker.apply.items import Rejection, Sent, SnapshotKeys
-from shaker.codec.resp.requests import command_end, longest_argument, nth_command, split, whole
+from shaker.codec.resp.requests import command_end, longest_argument, nth_command, split
 from shaker.errors import AccessError, LinkError, ServerBusyError, UnfaithfulError, quoted
-from shaker.model.batch import Part
+from shaker.model.batch import CommandRun
+from shaker.model.items import SnapshotKeys
+from shaker.model.rejection import Rejection
 from shaker.rules.command_table import CommandTable, is_record
 
 # Error codes that tell of the server's state, not of the command: waiting helps.
@@ -127,48 +128,15 @@ def check_lengths(item: SnapshotKeys, limit: int) -> None:
         start, index = end, index + 1
 
 
-class Walk:
-    """Finds commands of a transaction by their number, each at or behind the one before.
-
-    One pass whatever the number of questions: a transaction can hold thousands of commands that are rejected.
-    `layout` is what was sent between MULTI and EXEC. A run with a label has no arguments to tell; of one that was
-    joined the first command is told.
-    """
-
-    def __init__(self, layout: Iterable[Sent]) -> None:
-        self._layout = iter(layout)
-        self._sent = Sent(0)
-        self._first = 0  # number of the present run's first command
-        self._behind = 0  # number of the first command behind the run
-        self._number = 0  # the command that begins at byte `_start` of the run
-        self._start = 0
-
-    def command(self, number: int) -> tuple[Sent, int, list[bytes]]:
-        """Return a command's run, index in the run and arguments; no arguments for the worker's own requests."""
-        while number >= self._behind:
-            self._sent = next(self._layout)
-            self._first = self._number = self._behind
-            self._behind += self._sent.requests
-            self._start = 0
-        part = self._sent.part
-        if part is None or part.label is not None:
-            return self._sent, number - self._first, []
-        if self._sent.joined:
-            return self._sent, 0, nth_command(whole(part.data, part.head), 0)
-        while self._number < number:
-            self._start = command_end(part.data, self._start)
-            self._number += 1
-        end = command_end(part.data, self._start)
-        return self._sent, number - self._first, split(part.data[self._start : end])
-
-
-def runs_without(part: Part, first: int, left_out: list[int]) -> tuple[list[tuple[Part, int]], list[list[bytes]]]:
+def runs_without(
+    part: CommandRun, first: int, left_out: list[int]
+) -> tuple[list[tuple[CommandRun, int]], list[list[bytes]]]:
     """Return what is left of a run of whole commands, each run with its first number; and the commands left out.
 
     `first` is the number of the first command, `left_out` are the numbers of those that go, in order.
     """
     data = part.data
-    kept: list[tuple[Part, int]] = []
+    kept: list[tuple[CommandRun, int]] = []
     gone: list[list[bytes]] = []
     number, start = first, 0
     for each in (*left_out, first + part.commands):
@@ -185,7 +153,7 @@ def runs_without(part: Part, first: int, left_out: list[int]) -> tuple[list[tupl
     return kept, gone
 
 
-def too_long(part: Part, first: int, limit: int) -> Iterator[tuple[int, str]]:
+def too_long(part: CommandRun, first: int, limit: int) -> Iterator[tuple[int, str]]:
     """Return the numbers of commands with an argument of more than `limit` bytes, each with what is against it.
 
     `part` is a run of whole commands, `first` the number of the first one.

@@ -6,10 +6,9 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
+from shaker.apply.command_locator import CommandLocator
 from shaker.apply.in_flight import Probe, Requests, Step, Transaction
-from shaker.apply.items import Lacking, Missed, Sent
 from shaker.apply.rejections import (
-    Walk,
     changed_keys,
     describe,
     is_passing,
@@ -19,11 +18,12 @@ from shaker.apply.rejections import (
     script_error,
 )
 from shaker.apply.scripted import FAILED, failures
+from shaker.apply.sent import Missed, MissingKeyFailure, Sent
 from shaker.apply.window import Window
 from shaker.codec.resp.replies import MAX_ERRORS, ReplyScanner
 from shaker.codec.resp.requests import commands, whole
-from shaker.errors import LinkError, UnfaithfulError, counted
-from shaker.model.batch import Part
+from shaker.errors import LinkError, PlannedReconnectError, UnfaithfulError, counted
+from shaker.model.batch import CommandRun
 from shaker.rules.command_table import CommandTable
 from shaker.rules.expiry import MISSING
 
@@ -202,10 +202,10 @@ class ReplyReader:
 
         All of them at once: each time costs a new connection.
         """
-        walk = Walk(transaction.layout)
+        locator = CommandLocator(transaction.layout)
         first = ""
         for number, text in transaction.refused:
-            sent, index, arguments = walk.command(number)
+            sent, index, arguments = locator.command(number)
             part = sent.part
             if part is None or sent.item is None:
                 raise LinkError(f"the target refuses the worker's own request: {text}", kind="refused")
@@ -215,11 +215,10 @@ class ReplyReader:
             first = first or rejection_of(label, text).summary
             if sent.joined:
                 self._window.take_apart()  # what it has against the commands is said of each of them then
-                raise LinkError(f"the target rejects {first}", kind="rejected")
+                raise PlannedReconnectError(f"the target rejects {first}")
             self._window.left_out.add(sent.first + index, text)
-        raise LinkError(
-            f"the target rejects {first} before it is executed ({counted(len(transaction.refused), 'command')} in all)",
-            kind="rejected",
+        raise PlannedReconnectError(
+            f"the target rejects {first} before it is executed ({counted(len(transaction.refused), 'command')} in all)"
         )
 
     def _reject_results(self, transaction: Transaction, read: int) -> None:
@@ -227,10 +226,10 @@ class ReplyReader:
         self._fail(transaction, [(read + position, text) for position, text in self._replies.errors])
 
     def _fail(self, transaction: Transaction, failed: list[tuple[int, str]]) -> None:
-        if transaction.walk is None:
-            transaction.walk = Walk(transaction.layout)
+        if transaction.locator is None:
+            transaction.locator = CommandLocator(transaction.layout)
         for number, text in failed:
-            sent, _, arguments = transaction.walk.command(number)
+            sent, _, arguments = transaction.locator.command(number)
             if is_passing(text):
                 transaction.passing = text
             if sent.part is None or (sent.item is None and not is_passing(text)):
@@ -245,7 +244,7 @@ class ReplyReader:
                 self._fail_one(transaction, sent, sent.part, arguments, text)
 
     def _fail_one(
-        self, transaction: Transaction, sent: Sent, part: Part, arguments: list[bytes], text: str
+        self, transaction: Transaction, sent: Sent, part: CommandRun, arguments: list[bytes], text: str
     ) -> None:
         rejection = describe(arguments, text, self._table) if part.label is None else rejection_of(part.label, text)
         if is_passing(text):
@@ -256,15 +255,15 @@ class ReplyReader:
             transaction.rejections += [rejection] * part.commands
         elif arguments and sent.item is not None and text.startswith(MISSING):
             database = transaction.moved(part.database, behind=sent)
-            transaction.lacking.append(Lacking(database, arguments, rejection, sent.item))
+            transaction.lacking.append(MissingKeyFailure(database, arguments, rejection, sent.item))
         else:
             transaction.rejections.append(rejection)
 
-    def _keys(self, sent: Sent, part: Part, arguments: list[bytes]) -> dict[int, set[bytes]]:
+    def _keys(self, sent: Sent, part: CommandRun, arguments: list[bytes]) -> dict[int, set[bytes]]:
         """Return the keys of a command that failed, by database."""
         if part.label is not None:
             name, key = part.label
             return {part.database: {key}} if key is not None and self._table.has_one_key(name) else {}
         if not sent.joined:
             return changed_keys(part.database, arguments, self._table)
-        return {part.database: {words[1] for words in commands(whole(part.data, part.head))}}
+        return {part.database: {words[1] for words in commands(whole(part.data, part.prefix))}}

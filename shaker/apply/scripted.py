@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from shaker.apply.items import Item, ReviewItem, StreamItem, SweepStep
 from shaker.codec.resp.replies import encode
 from shaker.codec.resp.requests import commands
+from shaker.model.items import Item, ReviewItem, StreamItem, SweepStep
+from shaker.model.position import Phase
 from shaker.rules.command_table import CommandTable
 
 # Carries out requests, each given as the number of its words and the words. Answers with the last one's reply, or
@@ -75,12 +76,12 @@ def _frees(item: StreamItem, table: CommandTable) -> bool:
         return False
     if isinstance(item, ReviewItem):
         return True  # its own lists of keys are small
-    return all(part.label is None and not part.head and _takes(part.data, table) for part in batch.parts)
+    return all(part.label is None and not part.prefix and _takes(part.data, table) for part in batch.parts)
 
 
 def removes(step: SweepStep) -> bool:
     """Return whether a step of a sweep removes keys."""
-    return step.phase == "stream"
+    return step.phase == Phase.STREAM
 
 
 def _takes(data: bytes, table: CommandTable) -> bool:

@@ -8,10 +8,10 @@ from typing import Final
 
 from shaker.apply.databases import SELECT_0, Databases
 from shaker.apply.in_flight import Requests, Step, Transaction
-from shaker.apply.items import SnapshotKeys
 from shaker.apply.rejections import check_lengths
 from shaker.apply.window import Window
 from shaker.codec.resp.replies import encode
+from shaker.model.items import SnapshotKeys
 
 # Bytes of requests on the wire unanswered: enough to keep the target busy over a long round trip.
 PIPELINE_BYTES: Final = 8 * 1024 * 1024

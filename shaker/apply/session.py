@@ -17,7 +17,6 @@ from shaker.apply.databases import Databases, used_by
 from shaker.apply.deferred_expiries import Expiries
 from shaker.apply.forwarding import Forwarder, Limits
 from shaker.apply.in_flight import Ping, Probe, Progress, Requests, Step, Transaction
-from shaker.apply.items import Hold, Item, Rejection, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
 from shaker.apply.missed import copy_missed
 from shaker.apply.next_checkpoint import concluding, snapshot_requests
 from shaker.apply.record_watch import RecordWatch
@@ -31,11 +30,13 @@ from shaker.apply.unconfirmed import Unconfirmed
 from shaker.apply.window import Window, position_of
 from shaker.codec.resp.replies import encode
 from shaker.errors import ServerBusyError
+from shaker.model.items import Barrier, Item, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
+from shaker.model.position import Phase
+from shaker.model.rejection import Rejection
 from shaker.rules.command_table import CommandTable
 
 MULTI: Final = encode("MULTI")
 EXEC: Final = encode("EXEC")
-
 # Bytes of commands after which a transaction takes no more: bounds how long the target is busy with one EXEC.
 TRANSACTION_BYTES: Final = 512 * 1024
 
@@ -86,10 +87,10 @@ class TargetSession:
         self._halted = False
         self._progress: list[Progress] = []
         self._tally = Tally(*window.rejections_at(checkpoint), on_rejected)
-        base = window.base
-        self._applied = base.number if base is not None and base.phase == "stream" else checkpoint.offset
+        base = window.applied_position
+        self._applied = base.number if base is not None and base.phase == Phase.STREAM else checkpoint.offset
         lags = self._applied != checkpoint.offset or self._tally.count != checkpoint.rejected
-        self._persist = lags and checkpoint.phase == "stream"  # at once, not with the next command
+        self._persist = lags and checkpoint.phase == Phase.STREAM  # at once, not with the next command
 
     @property
     def rejected(self) -> int:
@@ -120,7 +121,7 @@ class TargetSession:
     def behind(self) -> bool:
         """Whether the checkpoint lacks something that the worker knows: an offset, replies read, a rejection."""
         checkpoint = self.checkpoint
-        return checkpoint.phase == "stream" and (
+        return checkpoint.phase == Phase.STREAM and (
             (checkpoint.expiring, checkpoint.named_source) != (self._expiries.waiting, self.source)
             or checkpoint.offset != self._applied
             or self._unconfirmed.lacks(checkpoint, self._applied)
@@ -132,7 +133,7 @@ class TargetSession:
     def unpersisted(self) -> bool:
         """Whether all that the checkpoint lacks is an offset that commands without effect have led to."""
         checkpoint, known = self.checkpoint, (self._expiries.waiting, self.source)
-        moved = checkpoint.phase == "stream" and checkpoint.offset != self._applied
+        moved = checkpoint.phase == Phase.STREAM and checkpoint.offset != self._applied
         return moved and (checkpoint.expiring, checkpoint.named_source) == known
 
     def persist(self) -> None:
@@ -192,7 +193,7 @@ class TargetSession:
         item = None if self._halted else self._window.peek()
         if self._sweeps_first and not isinstance(item, SnapshotStart):
             item = None
-        scripted = self._window.scripted and self._open is None and self.checkpoint.phase == "stream"
+        scripted = self._window.scripted and self._open is None and self.checkpoint.phase == Phase.STREAM
         if scripted and (self._expected or self._fill_scripted(item, out)):
             return False  # what comes behind a script may need memory: it waits for the answer
         if self._sweep is not None and not self._halted:
@@ -208,7 +209,7 @@ class TargetSession:
             return self._fill_stream(item, out)
         if isinstance(item, SnapshotKeys):
             return self._keys.send(item, out)
-        if isinstance(item, Hold):
+        if isinstance(item, Barrier):
             return self._fill_hold(item, out)
         if self._expected:
             return False  # the beginning and the end of a snapshot wait for all before them
@@ -252,7 +253,7 @@ class TargetSession:
         self._forwarder.send(item, transaction, out)
         return True
 
-    def _fill_hold(self, item: Hold, out: list[bytes]) -> bool:
+    def _fill_hold(self, item: Barrier, out: list[bytes]) -> bool:
         if self._expected:
             return False  # everything before has to take effect first
         if not item.told:
@@ -327,7 +328,7 @@ class TargetSession:
     def _end(self, transaction: Transaction, out: list[bytes]) -> None:
         """Send the end of the open transaction: everything before it is answered."""
         for item in transaction.items:
-            self._tally.add(() if isinstance(item, SnapshotStart | Hold) else item.rejections)
+            self._tally.add(() if isinstance(item, SnapshotStart | Barrier) else item.rejections)
         self._tally.add(transaction.left_out)
         self._forwarder.beside(self._expiries.owed(transaction.moved), transaction, out)
         known = self._tally.counted_in(self.checkpoint.naming(self.source))
@@ -384,7 +385,7 @@ class TargetSession:
             transaction.tell_owners()
             raise passing_error(transaction.passing)
         self.checkpoint = checkpoint
-        if checkpoint.phase == "snapshot":
+        if checkpoint.phase == Phase.SNAPSHOT:
             self._tally.clear()
         else:
             self._applied = checkpoint.offset
@@ -392,7 +393,7 @@ class TargetSession:
         self._window.written()
         self._unconfirmed.committed(transaction.items)
         transaction.tell_owners()
-        self._window.counted = self._tally.at(position_of(checkpoint))
+        self._window.known_rejections = self._tally.at(position_of(checkpoint))
         self._progress.append(Progress(tuple(transaction.items), transaction.taken, written=True))
         if self._tally.count != checkpoint.rejected or self._expiries.lacking:
             self._persist = True

@@ -10,13 +10,13 @@ from typing import Final
 
 from shaker.apply.records import stale_key
 from shaker.codec.resp.replies import encode
-from shaker.model.batch import Part
+from shaker.model.batch import CommandRun
 
 # Keys in one request: the target does nothing else while it carries it out.
 REQUEST_KEYS: Final = 1000
 
 
-def list_keys(name: str, database: int, keys: list[bytes]) -> Part:
+def list_keys(name: str, database: int, keys: list[bytes]) -> CommandRun:
     """Return the requests that enter `keys` in the list of their database."""
     return _part(database, [encode("SADD", stale_key(name), *some) for some in _chunks(keys)])
 
@@ -26,19 +26,19 @@ def restored_keys(name: str, keys: list[bytes]) -> list[bytes]:
     return [encode("SREM", stale_key(name), *some) for some in _chunks(keys)]
 
 
-def remove_keys(name: str, database: int, keys: list[bytes]) -> Part:
+def remove_keys(name: str, database: int, keys: list[bytes]) -> CommandRun:
     """Return the requests that remove stale `keys`, and take them off the list."""
     requests = [encode("UNLINK", *some) for some in _chunks(keys)]
     return _part(database, [*requests, *restored_keys(name, keys)])
 
 
-def forget_keys(name: str, database: int) -> Part:
+def forget_keys(name: str, database: int) -> CommandRun:
     """Return the request that drops the list of a database; its keys stay."""
     return _part(database, [encode("UNLINK", stale_key(name))])
 
 
-def _part(database: int, requests: list[bytes]) -> Part:
-    return Part(database, b"".join(requests), len(requests))
+def _part(database: int, requests: list[bytes]) -> CommandRun:
+    return CommandRun(database, b"".join(requests), len(requests))
 
 
 def _chunks(keys: list[bytes]) -> list[list[bytes]]:

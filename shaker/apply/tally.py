@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from shaker.apply.items import Position, Rejection
 from shaker.apply.records import Checkpoint
-from shaker.apply.window import Counted
+from shaker.apply.window import RejectionsAt
+from shaker.model.position import Position
+from shaker.model.rejection import Rejection
 
 
 class Tally:
@@ -30,9 +31,9 @@ class Tally:
         """Return the checkpoint with what is counted by now."""
         return checkpoint._replace(rejected=self.count, rejected_last=self.last)
 
-    def at(self, position: Position | None) -> Counted:
+    def at(self, position: Position | None) -> RejectionsAt:
         """Return what is counted up to a position, replies included."""
-        return Counted(position, self.count, self.last)
+        return RejectionsAt(position, self.count, self.last)
 
     def clear(self) -> None:
         """Begin again: a snapshot replaces all keys."""

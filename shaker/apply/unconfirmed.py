@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from shaker.apply.items import Item, ReviewItem, SnapshotStart, StreamItem
 from shaker.apply.records import Checkpoint, checkpoint_key, unconfirmed_key
 from shaker.apply.window import Window
 from shaker.codec.resp.replies import encode
 from shaker.codec.resp.requests import whole
-from shaker.model.batch import Batch, Part, held_bytes
+from shaker.model.batch import Batch, CommandRun, held_bytes
+from shaker.model.items import Item, ReviewItem, SnapshotStart, StreamItem
 from shaker.rules.command_table import CommandTable
 from shaker.rules.expiry import NEEDS, NOTED
 from shaker.rules.touched_keys import Touched
@@ -79,11 +79,11 @@ class Unconfirmed:
 
     def recovered(self, checkpoint: Checkpoint | None, window: Window, table: CommandTable) -> bool:
         """Look after what `window` has just found to have taken effect; False where its keys are not at hand."""
-        if any(isinstance(item, ReviewItem) and item.last for item in window.covered):
+        if any(isinstance(item, ReviewItem) and item.last for item in window.recovered):
             self.place = None
         lost = [
             item
-            for item in window.covered
+            for item in window.recovered
             if isinstance(item, StreamItem)
             and not isinstance(item, ReviewItem)
             and (item.batch.parts or item.released)
@@ -114,9 +114,9 @@ class Unconfirmed:
         parts = self._parts(touched)
         return Batch(parts, 0, held_bytes(parts), replid, offset, database, persist=True)
 
-    def _parts(self, touched: Touched) -> tuple[Part, ...]:
-        parts = [Part(database, request, 1) for database, request in touched.again]
-        parts += [Part(database, request, 1) for database, request in self._remember(touched)]
+    def _parts(self, touched: Touched) -> tuple[CommandRun, ...]:
+        parts = [CommandRun(database, request, 1) for database, request in touched.again]
+        parts += [CommandRun(database, request, 1) for database, request in self._remember(touched)]
         return tuple(parts)
 
     def _remember(self, touched: Touched) -> list[tuple[int, bytes]]:
@@ -135,12 +135,12 @@ class Unconfirmed:
             self.remembered += 1
         return requests
 
-    def derived(self, part: Part, table: CommandTable) -> list[tuple[int, bytes]]:
+    def derived(self, part: CommandRun, table: CommandTable) -> list[tuple[int, bytes]]:
         """Return requests that remember the keys that a part makes of others, while any may differ."""
         if not self.waiting or not part.expiries & NEEDS:
             return []
         touched = Touched(table)
-        touched.add(part.database, whole(part.data, part.head), DERIVING)
+        touched.add(part.database, whole(part.data, part.prefix), DERIVING)
         return self._remember(touched)
 
     def ends(self, items: Iterable[object]) -> bool:
@@ -160,10 +160,10 @@ class Unconfirmed:
         return checkpoint.confirmed != confirmed or checkpoint.unconfirmed != self.recorded
 
 
-def add(touched: Touched, parts: Iterable[Part]) -> None:
+def add(touched: Touched, parts: Iterable[CommandRun]) -> None:
     """Add to `touched` what parts of the stream may have changed."""
     for part in parts:
         if part.label is None:
-            touched.add(part.database, whole(part.data, part.head))
+            touched.add(part.database, whole(part.data, part.prefix))
         elif part.commands:
             touched.add_huge(part.database, *part.label)

@@ -11,16 +11,18 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from shaker.apply.items import Hold, Item, Position, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.apply.left_out import LeftOut
 from shaker.apply.records import Checkpoint
+from shaker.model.items import Barrier, Item, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.model.position import Phase, Position
+from shaker.rules.mset import without_prefixes
 
 # What an item costs beyond its bytes: a stream of tiny batches may not grow the window without bound.
 ITEM_OVERHEAD = 512
 NUMBERS = 1 << 62  # more than commands can be counted
 
 
-class Counted(NamedTuple):
+class RejectionsAt(NamedTuple):
     """How many commands the target rejected up to `position`, replies included, and one line about the last."""
 
     position: Position | None
@@ -38,17 +40,19 @@ class Window:
         self._handed = 0
         # Positions whose effect is that of everything that left the window: the last one answered, and those of
         # items without effect that followed it and were not written.
-        self._base: list[Position] = []
+        self._applied_positions: list[Position] = []
         self.databases: set[int] = set()  # used by now: a connection that has to prove one proves all of them
         self.required: set[int] = set()  # those of them that are to be proven before anything else
-        self.covered: tuple[Item, ...] = ()  # what the last `recover` found to have taken effect, its answer lost
+        self.recovered: tuple[Item, ...] = ()  # what the last `recover` found to have taken effect, its answer lost
         self._joins = True  # whether the target may get commands joined to one
         self.left_out = LeftOut()  # commands that the target does not take, by their numbers
         self._numbered = 0  # the number of the next command to enter
         self._answered = 0  # the number of the first one that was not answered
         self.tight = False  # the target was out of memory when it was last written to
         self._scripts = True  # whether it lets the worker use scripts
-        self.counted: Counted | None = None  # what the last answered transaction told, known before it is written
+        self.known_rejections: RejectionsAt | None = (
+            None  # what the last answered transaction told, known before it is written
+        )
 
     def __len__(self) -> int:
         return len(self._items)
@@ -64,9 +68,9 @@ class Window:
         return self.left_out.added + len(self.required) + (not self._joins)
 
     @property
-    def base(self) -> Position | None:
+    def applied_position(self) -> Position | None:
         """The position of everything that left the window."""
-        return self._base[-1] if self._base else None
+        return self._applied_positions[-1] if self._applied_positions else None
 
     @property
     def last(self) -> Item | None:
@@ -79,7 +83,7 @@ class Window:
             item.first = self._numbered
             self._numbered += item.batch.commands
             if not self._joins:
-                item.complete()
+                item.batch = without_prefixes(item.batch)
         elif isinstance(item, SnapshotStart):
             self.left_out.keep(0, self._numbered)  # what was to come after that is another history's
         self._items.append(item)
@@ -114,15 +118,15 @@ class Window:
             if isinstance(item, StreamItem):
                 self._answered = item.first + item.batch.commands
             if written:
-                self._base = [item.position]
+                self._applied_positions = [item.position]
             else:
-                self._base = [*self._base[:1], item.position]
+                self._applied_positions = [*self._applied_positions[:1], item.position]
         self._handed = max(0, self._handed - count)
         self.left_out.keep(self._answered, NUMBERS)
 
     def rejections_at(self, checkpoint: Checkpoint) -> tuple[int, str]:
         """Return how many commands were rejected up to a checkpoint just read, and one line about the last."""
-        counted = self.counted
+        counted = self.known_rejections
         if counted is not None and counted.position == position_of(checkpoint):
             # Its replies were read, and the connection was lost before what they told was counted in it.
             return counted.rejected, counted.last
@@ -130,7 +134,7 @@ class Window:
 
     def written(self) -> None:
         """Tell that the checkpoint now stands at `base`."""
-        self._base = self._base[-1:]
+        self._applied_positions = self._applied_positions[-1:]
 
     @property
     def scripted(self) -> bool:
@@ -147,7 +151,7 @@ class Window:
         for item in self._items:
             if isinstance(item, StreamItem) and not item.released:
                 before = item.size
-                item.complete()
+                item.batch = without_prefixes(item.batch)
                 self.size += item.size - before
 
     def release(self, items: Iterable[StreamItem | SnapshotKeys]) -> None:
@@ -176,7 +180,7 @@ class Window:
         """Give up the holds from the item number `first` on: those handed out are still to be answered."""
         for index in range(len(self._items) - 1, first - 1, -1):
             item = self._items[index]
-            if isinstance(item, Hold):
+            if isinstance(item, Barrier):
                 del self._items[index]
                 self.size -= ITEM_OVERHEAD
                 self._handed -= index < self._handed
@@ -203,9 +207,9 @@ class Window:
         self._items.clear()
         self.size = self._handed = 0
         # Commands are counted from where the stream is read again; anywhere else their numbers are not known.
-        self.left_out.keep(self._answered, NUMBERS if base in self._base else 0, shift=self._answered)
+        self.left_out.keep(self._answered, NUMBERS if base in self._applied_positions else 0, shift=self._answered)
         self._numbered = self._answered = 0
-        self._base = [base] if base else []
+        self._applied_positions = [base] if base else []
 
     def recover(self, checkpoint: Checkpoint | None, *, same_server_run: bool) -> bool:
         """Line the window up with the checkpoint read at a registration; False when that cannot be done.
@@ -221,18 +225,18 @@ class Window:
         )
 
     def _align(self, checkpoint: Checkpoint | None, same_server_run: bool) -> bool:
-        self.covered = ()
+        self.recovered = ()
         here = position_of(checkpoint)
         if here is None:
             return False
-        if here.phase == "snapshot":
+        if here.phase == Phase.SNAPSHOT:
             return self._recover_snapshot(here, same_server_run)
-        if here in self._base:
+        if here in self._applied_positions:
             self._handed = 0
             return True
         for index, item in enumerate(self._items):
             if item.position == here and not _goes_on(item):
-                self.covered = tuple(islice(self._items, index + 1))
+                self.recovered = tuple(islice(self._items, index + 1))
                 self.answered(index + 1)
                 self._handed = 0
                 return True
@@ -240,8 +244,8 @@ class Window:
 
     def _recover_snapshot(self, here: Position, same_server_run: bool) -> bool:
         """Hand out again what was not answered: safe to repeat for snapshot requests, but none may be missing."""
-        base = self.base
-        if base is not None and base.phase == "snapshot" and base.history == here.history:
+        base = self.applied_position
+        if base is not None and base.phase == Phase.SNAPSHOT and base.history == here.history:
             handed = [item for item in islice(self._items, self._handed) if isinstance(item, SnapshotKeys)]
             newest = handed[-1].number if handed else base.number
             if not same_server_run or not base.number <= here.number <= newest:
@@ -286,6 +290,6 @@ def position_of(checkpoint: Checkpoint | None) -> Position | None:
     """Return the position that a checkpoint stands at."""
     if checkpoint is None:
         return None
-    if checkpoint.phase == "snapshot":
-        return Position("snapshot", checkpoint.snapshot, checkpoint.snapshot_batch)
-    return Position("stream", checkpoint.replid, checkpoint.offset)
+    if checkpoint.phase == Phase.SNAPSHOT:
+        return Position(Phase.SNAPSHOT, checkpoint.snapshot, checkpoint.snapshot_batch)
+    return Position(Phase.STREAM, checkpoint.replid, checkpoint.offset)

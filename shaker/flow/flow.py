@@ -11,14 +11,14 @@ import anyio
 
 from shaker.apply.deferred_expiries import Expiries
 from shaker.apply.expired import ExpiredKeys, expired_nothing
-from shaker.apply.items import Hold, Item, StreamItem
-from shaker.apply.records import LISTING, Checkpoint, Fence
+from shaker.apply.records import Checkpoint, Fence
 from shaker.apply.rejections import DEFAULT_MAX_BULK
 from shaker.apply.unconfirmed import Unconfirmed
 from shaker.apply.upstream import Upstream
 from shaker.apply.window import Window, position_of
 from shaker.model.batch import Batch
-from shaker.model.position import Resume
+from shaker.model.items import Barrier, Item, StreamItem
+from shaker.model.position import Phase, Resume, Sweep
 from shaker.model.server_info import SourceIdentity
 from shaker.rules.command_table import CommandTable
 from shaker.rules.expiry import NEVER, Times
@@ -92,7 +92,7 @@ class Flow:
         self.snapshot_asked: float | None = None  # when, as long as the source has sent nothing of it
         self.on_state: Callable[[State, State], None] = lambda before, now: None
         self.target_registered = False
-        self.cut: Callable[[Hold], None] | None = (
+        self.cut: Callable[[Barrier], None] | None = (
             None  # holds the stream at an offset; only while there is a stream
         )
         self._gate = anyio.Event()  # set while what the source sends may be taken
@@ -124,7 +124,7 @@ class Flow:
     @property
     def listing(self) -> bool:
         """Whether a snapshot waits until the keys of the target are listed."""
-        return self.phase == "snapshot" and self.sweep == LISTING
+        return self.phase == Phase.SNAPSHOT and self.sweep == Sweep.LISTING
 
     @property
     def unapplied(self) -> bool:
@@ -137,8 +137,8 @@ class Flow:
 
         Deletions before the snapshot are part of what it stands for: they are applied when no stale key is left.
         """
-        base = self.window.base
-        if self.loading or self.phase != "stream" or self.sweep or base is None or base.phase != "stream":
+        base = self.window.applied_position
+        if self.loading or self.phase != Phase.STREAM or self.sweep or base is None or base.phase != Phase.STREAM:
             return 0
         return self.expiries.exact(base.number)
 
@@ -175,7 +175,7 @@ class Flow:
     @property
     def _longest(self) -> float:
         """Seconds for which, at most, the source has been ahead of what is applied; endless while nobody knows."""
-        status, base = self.status, self.window.base
+        status, base = self.status, self.window.applied_position
         if self.loading or (base.number if base else status.stream.applied_offset) < self.caught_up_at:
             return math.inf
         return status.lag.longest(status.clock())
@@ -259,7 +259,7 @@ class Flow:
         status = self.status
         status.window_bytes = self.window.size
         status.expiries_pending = self.expiries.waiting
-        if checkpoint.phase == "stream":
+        if checkpoint.phase == Phase.STREAM:
             status.stream.checkpoint_offset = checkpoint.offset
             status.stream.replid = checkpoint.replid
         if not self.window.full:
@@ -311,7 +311,7 @@ class Flow:
             if not first:
                 self.source_restarts += 1
                 self.restart_source.set()
-        if checkpoint is not None and checkpoint.phase == "stream":
+        if checkpoint is not None and checkpoint.phase == Phase.STREAM:
             applied = self.acknowledged_offset or checkpoint.offset
             self.status.stream.applied_offset = applied
             self.status.lag.applied(max(applied, checkpoint.offset))
@@ -375,7 +375,7 @@ class Flow:
             return State.HANDSHAKING
         if not status.source.connected or not status.target.connected:
             return State.CONNECTING
-        if self.loading or self.phase != "stream":
+        if self.loading or self.phase != Phase.STREAM:
             return State.SNAPSHOT
         if self.sweep or status.stream.applied_offset < self.caught_up_at:
             return State.CATCHING_UP

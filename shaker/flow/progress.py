@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shaker.flow.flow import Flow
+from shaker.model.position import Phase
 
 
 class Progress:
@@ -31,14 +32,14 @@ class Progress:
     def at_rest(self) -> bool:
         """Whether everything received is applied: a link that is lost then is not stuck."""
         flow = self._flow
-        return flow.phase == "stream" and not flow.loading and not flow.sweep and not flow.unapplied
+        return flow.phase == Phase.STREAM and not flow.loading and not flow.sweep and not flow.unapplied
 
     def _further(self) -> bool:
         flow, status = self._flow, self._flow.status
         learned, deleted = flow.window.learned, status.sweep_deleted
         further = learned > self._learned or deleted > self._deleted
         self._deleted = deleted
-        if flow.phase == "stream" and not flow.loading:
+        if flow.phase == Phase.STREAM and not flow.loading:
             history, offset = status.stream.replid, status.stream.applied_offset
             if history != self._history or offset > self._offset:
                 self._history, self._offset, self._keys, self._learned = history, offset, 0, learned

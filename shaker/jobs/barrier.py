@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import anyio
 
-from shaker.apply.items import Hold
 from shaker.errors import LinkError
 from shaker.flow.flow import Flow
-from shaker.model.batch import Part
+from shaker.model.batch import CommandRun
+from shaker.model.items import Barrier
 from shaker.model.refusals import refusal
 from shaker.model.server_info import parse_info
 from shaker.net.client import Reader, Request
@@ -50,9 +50,9 @@ class Held:
         self.replies = replies
         self.replica = info.get("role") == "slave"
         self.source_ms = source_ms
-        self.parts: tuple[Part, ...] = ()
+        self.parts: tuple[CommandRun, ...] = ()
 
-    def apply(self, *parts: Part) -> None:
+    def apply(self, *parts: CommandRun) -> None:
         """Have `parts` applied at this point; the stream goes on behind them."""
         self.parts = tuple(part for part in parts if part.commands)
 
@@ -88,7 +88,7 @@ class Barriers:
                 hold = self._cut(info, reached.set, end)
             finally:
                 flow.open_gate()
-            parts: tuple[Part, ...] = ()
+            parts: tuple[CommandRun, ...] = ()
             try:
                 limit = self._limit(REACH_SECONDS)
                 with anyio.move_on_after(limit):
@@ -133,7 +133,7 @@ class Barriers:
         info = parse_info(blob(results[-2])) | parse_info(blob(results[-1]))
         return results[: -len(own)], info, seconds * 1000 + microseconds // 1000
 
-    def _cut(self, info: dict[str, str], reached: Any, ended: Any) -> Hold:
+    def _cut(self, info: dict[str, str], reached: Any, ended: Any) -> Barrier:
         """Have the stream held at the offset that `info` tells, if it is of the very history that is streamed."""
         flow = self._flow
         source, cut, resume = flow.source, flow.cut, flow.resume
@@ -142,6 +142,6 @@ class Barriers:
             raise BarrierError("another server answers for the source than the one that streams")
         if cut is None or resume is None or info.get("master_replid") != resume.replid or not offset.isdigit():
             raise BarrierError("there is no stream of the source's present history")
-        hold = Hold(resume.replid, int(offset), reached, ended)
+        hold = Barrier(resume.replid, int(offset), reached, ended)
         cut(hold)
         return hold

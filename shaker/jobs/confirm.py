@@ -20,7 +20,7 @@ from shaker.errors import AccessError, LinkError, RefusedError
 from shaker.flow.flow import Flow
 from shaker.jobs.barrier import BarrierError, Barriers
 from shaker.jobs.same_value import READS, Subject
-from shaker.model.batch import Part
+from shaker.model.batch import CommandRun
 from shaker.model.refusals import refusal
 from shaker.model.server_info import keyspace, parse_info
 from shaker.net.client import Reader, Request, open_reader
@@ -186,7 +186,7 @@ class Comparison:
     async def _forget(self, sides: Sides, database: int, members: list[bytes]) -> int:
         """Take members off the set; return how many."""
         async with self._barriers.at(sides.source, []) as held:
-            held.apply(Part(database, encode("SREM", self._unconfirmed.key, *members), 1))
+            held.apply(CommandRun(database, encode("SREM", self._unconfirmed.key, *members), 1))
         return len(members)
 
     async def _compare(self, sides: Sides, database: int, keys: Iterable[bytes]) -> int:
@@ -265,7 +265,9 @@ class Comparison:
             return mine == theirs
         return 0 <= theirs - mine <= self._flow.margin_seconds * 1000
 
-    def _outcome(self, database: int, equal: list[bytes], expiring: list[bytes], copying: list[bytes]) -> Part:
+    def _outcome(
+        self, database: int, equal: list[bytes], expiring: list[bytes], copying: list[bytes]
+    ) -> CommandRun:
         """Return what takes equal keys off the set, and has others copied, or given the source's expiry."""
         key = self._unconfirmed.key
         lists = [("SREM", key, equal), ("SADD", self._expiring, expiring)]
@@ -277,7 +279,7 @@ class Comparison:
         if expiring or copying:
             self._flow.expiries.waiting = True
             self._flow.expiries.remembered += 1
-        return Part(database, b"".join(requests), len(requests))
+        return CommandRun(database, b"".join(requests), len(requests))
 
     async def _finish(self, sides: Sides) -> None:
         """Note that no key waits any more, at a point where nothing is on its way."""

@@ -12,7 +12,7 @@ from shaker.codec.rdb.field_expiries import deferred
 from shaker.codec.resp.replies import encode
 from shaker.flow.flow import Flow
 from shaker.jobs.barrier import Barriers, Held
-from shaker.model.batch import Part
+from shaker.model.batch import CommandRun
 from shaker.net.client import Reader, Request
 from shaker.net.reply_types import blob, number
 from shaker.rules.restore import portable
@@ -103,7 +103,7 @@ class Settler:
                 missing[database] = [key for key in some if next(replies) == 0]
         return missing
 
-    def _true(self, database: int, found: dict[bytes, int], missing: list[bytes]) -> Part:
+    def _true(self, database: int, found: dict[bytes, int], missing: list[bytes]) -> CommandRun:
         """Return what makes the target say of keys what the source says; those that it lacks are to be copied."""
         writes: list[bytes] = []
         gone: list[bytes] = []
@@ -120,7 +120,7 @@ class Settler:
             writes.append(encode("SADD", self._copying, *missing))
         if found or missing:
             writes.append(encode("SREM", self._expiring, *found, *missing))
-        return Part(database, b"".join(writes), len(writes))
+        return CommandRun(database, b"".join(writes), len(writes))
 
     @property
     def _margin(self) -> int:
@@ -151,7 +151,7 @@ class Settler:
         self._status.expiries_copied += settled
         return settled
 
-    def _copies(self, database: int, copied: Mapping[bytes, tuple[Any, int]], too_large: list[bytes]) -> Part:
+    def _copies(self, database: int, copied: Mapping[bytes, tuple[Any, int]], too_large: list[bytes]) -> CommandRun:
         writes: list[bytes] = []
         for key, (dump, at) in copied.items():
             if dump is None or at == NO_KEY:
@@ -165,7 +165,7 @@ class Settler:
         settled = [*copied, *too_large]
         if settled:
             writes.append(encode("SREM", self._copying, *settled))
-        return Part(database, b"".join(writes), len(writes))
+        return CommandRun(database, b"".join(writes), len(writes))
 
     async def _fitting(self, keys: Keys) -> tuple[dict[int, list[bytes]], dict[int, list[bytes]]]:
         """Return those of `keys` that one barrier takes, and those too large for any."""

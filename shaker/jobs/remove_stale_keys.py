@@ -13,14 +13,15 @@ from typing import Any, Final, NamedTuple
 import anyio
 import structlog
 
-from shaker.apply.items import SweepStep
-from shaker.apply.records import LISTED, stale_key
+from shaker.apply.records import stale_key
 from shaker.apply.session import TargetSession
 from shaker.apply.stale_set import forget_keys, list_keys, remove_keys
 from shaker.checks.deletions import check_deletions
 from shaker.errors import AccessError, HeldError, LinkError
 from shaker.flow.flow import Flow
-from shaker.model.batch import Part
+from shaker.model.batch import CommandRun
+from shaker.model.items import SweepStep
+from shaker.model.position import Phase, Sweep
 from shaker.model.server_info import keyspace, parse_info
 from shaker.net.backoff import Backoff
 from shaker.net.client import Reader, Request, open_reader
@@ -46,7 +47,7 @@ class Round(NamedTuple):
     """
 
     requests: tuple[Request, ...] = ()
-    parts: tuple[Part, ...] = ()
+    parts: tuple[CommandRun, ...] = ()
     keys: int = 0
     sweep: str | None = None
     left: int = 0
@@ -65,7 +66,7 @@ Rounds = Generator[Round, list[Any], None]
 def listing(name: str, databases: list[int]) -> Rounds:
     """List every key of `databases`, those of workers left out."""
     count = FIRST_KEYS
-    parts: tuple[Part, ...] = ()
+    parts: tuple[CommandRun, ...] = ()
     keys: list[bytes] = []
     total = 0
     for database in databases:
@@ -81,7 +82,7 @@ def listing(name: str, databases: list[int]) -> Rounds:
             count = _count(count, found)
             if cursor == b"0":
                 break
-    yield Round((), parts, len(keys), sweep=LISTED, listed=total)
+    yield Round((), parts, len(keys), sweep=Sweep.LISTED, listed=total)
 
 
 def removal(name: str, databases: list[int]) -> Rounds:
@@ -209,7 +210,7 @@ class Sweeper:
             databases = sorted(keyspace(info))
             if self._settings.target.stale_keys == "keep":
                 rounds, what = forgetting(name, databases), "lists of stale keys dropped"
-            elif checkpoint.phase == "snapshot":
+            elif checkpoint.phase == Phase.SNAPSHOT:
                 self._status.deletions_held = ""  # those that the snapshot before this one led to
                 rounds, what = listing(name, databases), "keys of the target listed"
             else:
@@ -220,7 +221,7 @@ class Sweeper:
                 status, seconds = self._status, round(self._status.clock() - began, 3)
                 log.info(what, listed=status.sweep_listed, deleted=status.sweep_deleted, seconds=seconds)
 
-    async def _carry_out(self, session: TargetSession, reader: Reader, phase: str, rounds: Rounds) -> bool:
+    async def _carry_out(self, session: TargetSession, reader: Reader, phase: Phase, rounds: Rounds) -> bool:
         """Go through `rounds`, which are for `phase`; return False when another snapshot has begun meanwhile."""
         step = next(rounds)
         while True:
@@ -234,7 +235,7 @@ class Sweeper:
             except StopIteration:
                 return True
 
-    async def _round(self, session: TargetSession, reader: Reader, phase: str, step: Round) -> list[Any] | None:
+    async def _round(self, session: TargetSession, reader: Reader, phase: Phase, step: Round) -> list[Any] | None:
         """Read and write; return the replies, None when what was to be written is not wanted any more."""
         ended, outcome = anyio.Event(), [True]
         if step.writes:
@@ -258,9 +259,9 @@ class Sweeper:
         self._count(phase, step)
         return replies
 
-    def _count(self, phase: str, step: Round) -> None:
+    def _count(self, phase: Phase, step: Round) -> None:
         status = self._status
-        if phase == "snapshot":
+        if phase == Phase.SNAPSHOT:
             status.sweep_listed += step.keys
         else:
             status.sweep_deleted += step.keys

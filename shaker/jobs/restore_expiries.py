@@ -18,7 +18,7 @@ from shaker.errors import AccessError, LinkError
 from shaker.flow.flow import Flow
 from shaker.jobs.barrier import BarrierError, Barriers
 from shaker.jobs.copy_keys import Settler
-from shaker.model.batch import Part
+from shaker.model.batch import CommandRun
 from shaker.model.server_info import keyspace, parse_info
 from shaker.net.client import Reader, Request, open_reader
 from shaker.net.connection import ReplyError
@@ -190,7 +190,7 @@ class TrueExpiries:
             raise
         return dropped
 
-    def _verdict(self, database: int, *, agrees: bool, joins: bool) -> Part:
+    def _verdict(self, database: int, *, agrees: bool, joins: bool) -> CommandRun:
         if agrees:
             requests = [encode("UNLINK", self._doubtful)]
         elif joins:
@@ -200,7 +200,7 @@ class TrueExpiries:
             ]
         else:
             requests = [encode("RENAME", self._doubtful, self._copying)]
-        return Part(database, b"".join(requests), len(requests))
+        return CommandRun(database, b"".join(requests), len(requests))
 
     async def _finish(self, source: Reader, target: Reader, databases: list[int]) -> None:
         """Note that no key waits any more, at a point where nothing is on its way."""

@@ -7,6 +7,7 @@ import structlog
 
 from shaker.errors import LinkError
 from shaker.flow.flow import Flow
+from shaker.model.position import Phase
 from shaker.model.refusals import refusal
 from shaker.model.server_info import keyspace, parse_info
 from shaker.net.backoff import Backoff
@@ -101,7 +102,7 @@ class SourceMonitor:
             return
         # During a snapshot, too: what is written meanwhile is how far behind the stream begins.
         status.observe_source_offset(max(int(offset), status.stream.received_offset), asked)
-        if flow.phase != "stream" or flow.loading:
+        if flow.phase != Phase.STREAM or flow.loading:
             self._settle_at = None  # offsets of the history before say nothing about this one
         elif self._settings.mode == "migrate":
             self._settle(int(offset))

@@ -8,20 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from shaker.model.entries import Entries, LargeEntry, LargePiece
+from shaker.model.entries import Entries, LargeChunk, LargeEntry
 
 # What a part and a command that is left out take beside their bytes (CPython 3.11, with what is sent of them).
-PART_BYTES = 384
+RUN_BYTES = 384
 LEFT_OUT_BYTES = 640
 
 
-class Part(NamedTuple):
+class CommandRun(NamedTuple):
     """A run of commands as they came, for one database.
 
     With a `label`, a fragment of one huge command instead, which the label names: its name and its first key. It
     counts as a command with its last fragment. `longest` is the length of the longest argument that begins in a
     fragment, in bytes; `reserved`: it names a record of a worker, so that the command must not take effect.
-    `expiries` tells which commands may be in it, by the bits of `shaker.rules.expiry`. `head` is what each of
+    `expiries` tells which commands may be in it, by the bits of `shaker.rules.expiry`. `prefix` is what each of
     them lacks at its beginning; empty where they are whole.
     """
 
@@ -30,12 +30,12 @@ class Part(NamedTuple):
     commands: int
     label: tuple[bytes, bytes | None] | None = None
     expiries: int = 0
-    head: bytes = b""
+    prefix: bytes = b""
     longest: int = 0
     reserved: bool = False
 
 
-class Records(NamedTuple):
+class RecordsWiped(NamedTuple):
     """What a batch does to the worker's own records in the target's database 0: they have to be written anew.
 
     `moved_to` is the database in which SWAPDB left the old ones, None where they were only deleted.
@@ -52,13 +52,13 @@ class Batch(NamedTuple):
     with it, and only there the stream stands at `end_offset`.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[CommandRun, ...]
     commands: int
     size: int
     replid: str
     end_offset: int
     database: int
-    records: Records | None = None
+    records: RecordsWiped | None = None
     more: bool = False
     persist: bool = False  # the position itself must reach the target soon: a new replication id
     rejected: tuple[bytes, ...] = ()  # commands left out because they would write to the worker's records
@@ -66,9 +66,9 @@ class Batch(NamedTuple):
     scripts: tuple[bytes, ...] = ()  # that are in the commands
 
 
-def held_bytes(parts: Sequence[Part], left_out: int = 0) -> int:
+def held_bytes(parts: Sequence[CommandRun], left_out: int = 0) -> int:
     """Return what `parts` of a batch, and so many commands that are left out of it, take of the worker's memory."""
-    return sum(len(part.data) for part in parts) + PART_BYTES * len(parts) + LEFT_OUT_BYTES * left_out
+    return sum(len(part.data) for part in parts) + RUN_BYTES * len(parts) + LEFT_OUT_BYTES * left_out
 
 
 class Reviewed(NamedTuple):
@@ -148,7 +148,7 @@ class AckRequested(NamedTuple):
     offset: int
 
 
-class CutReached(NamedTuple):
+class BarrierReached(NamedTuple):
     """The stream is cut at `offset`, the `wanted` one or right behind the EXEC that follows it.
 
     Not `clean`: in the middle of a command or a transaction there.
@@ -176,12 +176,12 @@ Event = (
     | KeyCount
     | Entries
     | LargeEntry
-    | LargePiece
+    | LargeChunk
     | SnapshotLibrary
     | SnapshotScript
     | SnapshotLoss
     | SnapshotEnd
     | AckRequested
-    | CutReached
+    | BarrierReached
     | Introduced
 )

@@ -80,11 +80,11 @@ class LargeEntry(NamedTuple):
     frequency: int
 
 
-class LargePiece(NamedTuple):
+class LargeChunk(NamedTuple):
     """The next bytes of the payload of the LargeEntry before it."""
 
     data: bytes
     last: bool
 
 
-Event = Entries | Aux | Library | Resize | LargeEntry | LargePiece
+Event = Entries | Aux | Library | Resize | LargeEntry | LargeChunk

@@ -11,7 +11,14 @@ from typing import Final, Protocol
 import anyio
 import structlog
 
-from shaker.errors import AccessError, GivenUpError, LinkError, ServerBusyError, SettingsError
+from shaker.errors import (
+    AccessError,
+    GivenUpError,
+    LinkError,
+    PlannedReconnectError,
+    ServerBusyError,
+    SettingsError,
+)
 from shaker.net.backoff import Backoff
 from shaker.net.connection import Connection, connect
 from shaker.net.sentinel import resolve
@@ -150,7 +157,7 @@ class Attempts:
                 f"the {self.side} link has failed {self._failures} times in a row without progress; "
                 f"last error: {error}"
             )
-        if error.kind == "rejected" and further:
+        if isinstance(error, PlannedReconnectError) and further:
             self._waited = 0.0  # the connection was dropped to make use of what it taught
         elif isinstance(error, AccessError):
             self._waited = retry.access_seconds

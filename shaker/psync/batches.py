@@ -8,17 +8,21 @@ records on the target, make a batch of their own (or their transaction does).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from shaker.codec.resp.command_events import Fragment, Plain, Special
 from shaker.codec.resp.command_stream import StreamReader
 from shaker.errors import CorruptError, UnfaithfulError
-from shaker.model.batch import LEFT_OUT_BYTES, PART_BYTES, AckRequested, Batch, Part, Records, RecordWritten
+from shaker.model.batch import (
+    AckRequested,
+    Batch,
+    RecordsWiped,
+    RecordWritten,
+)
+from shaker.psync.pending import Label, Pending, PendingRun
 from shaker.psync.records_seen import RecordsSeen
 from shaker.rules.client_forms import FORMS, NOTES, SCRIPTS, HugeForm, client_forms
 from shaker.rules.command_table import RESERVED, CommandTable, is_record
-from shaker.rules.expiry import SWAPS
 from shaker.rules.mset import LEAST, SET
 from shaker.rules.reserved import Verdict, judge
 from shaker.rules.scripts import bodies
@@ -27,7 +31,6 @@ from shaker.rules.scripts import bodies
 STEERING: Final = frozenset(
     (b"PING", b"REPLCONF", b"SELECT", b"MULTI", b"EXEC", b"FLUSHALL", b"FLUSHDB", b"SWAPDB", b"PUBLISH")
 )
-Label = tuple[bytes, bytes | None]  # name and first key of a huge command
 SENTINEL_HELLO: Final = b"__sentinel__:hello"
 
 
@@ -62,8 +65,8 @@ class StreamAssembler:
             fragment_above=pass_above,
             noted=NOTES,
             frame=(b"MULTI", b"EXEC"),
-            bare=SET,
-            least_bare=LEAST,
+            prefix_free=SET,
+            least_prefix_free=LEAST,
         )
         self._label: Label = (b"", None)  # of the huge command under way
         self._form = HugeForm([b""])
@@ -71,8 +74,8 @@ class StreamAssembler:
         self._count = 0
         self._offset = offset  # behind the last batch given out
         self._out: list[Batch | AckRequested | RecordWritten] = []
-        self._outside = _Pending()
-        self._transaction: _Pending | None = None
+        self._outside = Pending()
+        self._transaction: Pending | None = None
         self._records = RecordsSeen()
 
     @property
@@ -99,7 +102,7 @@ class StreamAssembler:
         """Take bytes of the stream; return the batches that are whole by now."""
         for piece in self._reader.feed(data):
             if isinstance(piece, Plain):
-                self._add(piece.data, piece.commands, piece.noted, piece.head)
+                self._add(piece.data, piece.commands, piece.noted, piece.prefix)
                 self._moved(piece.end_offset)
             elif isinstance(piece, Fragment):
                 self._fragment(piece)
@@ -110,16 +113,16 @@ class StreamAssembler:
         out, self._out = self._out, []
         return out
 
-    def _add(self, data: bytes, commands: int, noted: int, head: bytes = b"") -> None:
+    def _add(self, data: bytes, commands: int, noted: int, prefix: bytes = b"") -> None:
         """Append a run of commands; `noted` are the bits of those in it."""
         if noted & FORMS:
             data = client_forms(data, noted)
             if noted & SCRIPTS:
                 self._pending.scripts += bodies(data)
-        self._pending.add(self.database, data, commands, noted & ~FORMS, head)
+        self._pending.add(self.database, data, commands, noted & ~FORMS, prefix)
 
     @property
-    def _pending(self) -> _Pending:
+    def _pending(self) -> Pending:
         return self._outside if self._transaction is None else self._transaction
 
     def _moved(self, offset: int) -> None:
@@ -145,7 +148,7 @@ class StreamAssembler:
             for index, argument in fragment.marked
         )
         self._pending.add_fragment(
-            _Run(self.database, [data], int(fragment.last), self._label, 0, b"", fragment.longest, reserved)
+            PendingRun(self.database, [data], int(fragment.last), self._label, 0, b"", fragment.longest, reserved)
         )
         if fragment.last:
             self._moved(fragment.end_offset)
@@ -182,7 +185,7 @@ class StreamAssembler:
     def _multi(self, command: Special) -> None:
         if self._transaction is not None:
             raise self._corrupt(command)
-        self._transaction = _Pending()
+        self._transaction = Pending()
         self._transaction.begin = command.end_offset - len(command.data)
 
     def _exec(self, command: Special) -> None:
@@ -242,7 +245,7 @@ class StreamAssembler:
             self._flush()
         pending = self._pending
         pending.location = location
-        pending.records = Records(pending.location or None)
+        pending.records = RecordsWiped(pending.location or None)
         self._forward(command)
         if alone:
             pending.end = (command.end_offset, self.database)
@@ -251,10 +254,10 @@ class StreamAssembler:
     def _flush(self) -> None:
         pending = self._outside
         if pending.parts or not pending.unfinished:
-            self._outside = _Pending()
+            self._outside = Pending()
             self._emit(pending)
 
-    def _emit(self, pending: _Pending) -> None:
+    def _emit(self, pending: Pending) -> None:
         if pending.unfinished:
             self._out.append(self._batch(pending, self._offset, self.database, more=True))
             self._outside.unfinished = True
@@ -263,21 +266,9 @@ class StreamAssembler:
             self._offset = offset
             self._out.append(self._batch(pending, offset, database, more=False))
 
-    def _batch(self, pending: _Pending, offset: int, database: int, *, more: bool) -> Batch:
+    def _batch(self, pending: Pending, offset: int, database: int, *, more: bool) -> Batch:
         return Batch(
-            parts=tuple(
-                Part(
-                    run.database,
-                    b"".join(run.pieces),
-                    run.commands,
-                    run.label,
-                    run.expiries,
-                    run.head,
-                    run.longest,
-                    run.reserved,
-                )
-                for run in pending.parts
-            ),
+            parts=tuple(run.whole() for run in pending.parts),
             commands=pending.commands,
             size=pending.held,
             replid=self.replid,
@@ -301,85 +292,6 @@ class StreamAssembler:
             f"the stream of the source has a {command.name.decode('ascii', 'replace')} that cannot be there, "
             f"before offset {command.end_offset}"
         )
-
-
-@dataclass(slots=True)
-class _Run:
-    """What becomes a part of a batch."""
-
-    database: int
-    pieces: list[bytes]
-    commands: int
-    label: Label | None = None
-    expiries: int = 0
-    head: bytes = b""
-    longest: int = 0
-    reserved: bool = False
-
-
-class _Pending:
-    """What is gathered for one batch."""
-
-    def __init__(self) -> None:
-        self.parts: list[_Run] = []
-        self.commands = 0
-        self.size = 0
-        self.begin = 0  # offset before the MULTI of a transaction
-        self.end: tuple[int, int] | None = None  # offset and selected database behind it
-        self.records: Records | None = None
-        self.location = 0  # the database that the worker's records are in by now
-        self.rejected: list[bytes] = []
-        self.skipped = 0
-        self.scripts: list[bytes] = []
-        self.unfinished = False  # a huge command is under way
-        self.spilled = False  # its beginning was given out
-
-    @property
-    def held(self) -> int:
-        """Bytes that it takes of the worker's memory."""
-        return self.size + PART_BYTES * len(self.parts) + LEFT_OUT_BYTES * len(self.rejected)
-
-    def add(self, database: int, data: bytes, commands: int, expiries: int, head: bytes = b"") -> None:
-        self._extend(_Run(database, [data], commands, None, expiries, head))
-        self.commands += commands
-        self.size += len(data)
-
-    def add_fragment(self, run: _Run) -> None:
-        self.parts.append(run)
-        self.commands += run.commands
-        self.size += len(run.pieces[0])
-        self.unfinished = run.commands == 0
-
-    def merge(self, other: _Pending) -> None:
-        for run in other.parts:
-            self._extend(run)
-        self.commands += other.commands
-        self.size += other.size
-        self.rejected += other.rejected
-        self.skipped += other.skipped
-        self.scripts += other.scripts
-
-    def spill(self) -> None:
-        self.parts, self.rejected, self.scripts = [], [], []
-        self.commands = self.size = self.skipped = 0
-        self.spilled = True
-
-    def _extend(self, run: _Run) -> None:
-        last = self.parts[-1] if self.parts else None
-        # Databases are swapped by a part of its own: what belongs to the keys of the others stays with them.
-        if (
-            last is None
-            or last.database != run.database
-            or last.label is not None
-            or run.label is not None
-            or last.head != run.head
-            or (last.expiries | run.expiries) & SWAPS
-        ):
-            self.parts.append(run)
-            return
-        last.pieces.extend(run.pieces)
-        last.commands += run.commands
-        last.expiries |= run.expiries
 
 
 _HANDLERS: Final[dict[bytes, Callable[[StreamAssembler, Special], None]]] = {

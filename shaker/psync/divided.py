@@ -6,7 +6,7 @@ from typing import Final
 
 from shaker.codec.resp.replies import encode
 from shaker.errors import CorruptError
-from shaker.model.batch import Batch, CutReached, Event, Reviewed, ReviewEnd
+from shaker.model.batch import BarrierReached, Batch, Event, Reviewed, ReviewEnd
 from shaker.psync.batches import StreamAssembler
 
 # The bytes that may follow a reading transaction in the stream until its end.
@@ -44,17 +44,17 @@ class DividedStream:
             self._cut = cut + 1
         else:
             self._cut = None
-            events.append(CutReached(cut, self._wanted, clean=assembler.between))
+            events.append(BarrierReached(cut, self._wanted, clean=assembler.between))
         return [*events, *self.feed(data[here:])]
 
     def cut(self, offset: int) -> list[Event]:
-        """Give out `CutReached` where the stream stands at `offset`, at once if it does; one cut at a time.
+        """Give out `BarrierReached` where the stream stands at `offset`, at once if it does; one cut at a time.
 
         With an offset that was passed already, it comes at once and is not clean. With one inside a transaction the
         cut is behind the EXEC that has to follow, perhaps behind a SELECT.
         """
         if self._assembler.received > offset:
-            return [CutReached(offset, offset, clean=False)]
+            return [BarrierReached(offset, offset, clean=False)]
         self._cut = self._wanted = offset
         return self.feed(b"")
 

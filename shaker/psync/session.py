@@ -14,8 +14,8 @@ from shaker.codec.rdb.reader import SnapshotReader
 from shaker.codec.resp.replies import encode
 from shaker.errors import CorruptError, LinkError, RefusedError, quoted
 from shaker.model.batch import (
+    BarrierReached,
     Continued,
-    CutReached,
     Event,
     FullSync,
     Introduced,
@@ -194,13 +194,13 @@ class ReplicaSession:
         return events
 
     def cut(self, offset: int) -> list[Event]:
-        """Give out `CutReached` where the stream stands at `offset`, at once if it does; one cut at a time.
+        """Give out `BarrierReached` where the stream stands at `offset`, at once if it does; one cut at a time.
 
         Outside the stream, or with an offset that was passed already, it comes at once and is not clean. An offset
         inside a transaction means that the question for it is in the stream (Redis before 7.0): nothing but the
         EXEC can follow, with a SELECT before it where the reading ended in another database. The cut is behind that.
         """
-        return [CutReached(offset, offset, clean=False)] if self._stream is None else self._stream.cut(offset)
+        return [BarrierReached(offset, offset, clean=False)] if self._stream is None else self._stream.cut(offset)
 
     def _step(self, events: list[Event]) -> bool:
         """Handle one piece of the buffer outside snapshot and stream; False when it is not whole yet."""

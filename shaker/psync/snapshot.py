@@ -7,7 +7,7 @@ from typing import Final
 from shaker.codec.rdb.skipped import without_expired
 from shaker.errors import CorruptError
 from shaker.model.batch import Event, KeyCount, SnapshotLibrary, SnapshotLoss, SnapshotScript
-from shaker.model.entries import Aux, Entries, LargeEntry, LargePiece, Library, Resize
+from shaker.model.entries import Aux, Entries, LargeChunk, LargeEntry, Library, Resize
 from shaker.model.entries import Event as Found
 
 # The time of a snapshot comes in whole seconds, and is looked up by the process that writes it: behind the fork,
@@ -38,7 +38,7 @@ class SnapshotContents:
             elif isinstance(each, LargeEntry):
                 self._expired = 0 <= each.expires_at_ms < self._expired_before
                 events.append(Entries(each.database, [], [], [], [], expired=1) if self._expired else each)
-            elif isinstance(each, LargePiece):
+            elif isinstance(each, LargeChunk):
                 if not self._expired:
                     events.append(each)
             elif isinstance(each, Library):

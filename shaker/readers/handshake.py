@@ -9,6 +9,7 @@ from shaker.checks.same_dataset import check_distinct
 from shaker.errors import LinkError, RefusedError, ServerBusyError
 from shaker.flow.flow import Flow
 from shaker.model.batch import Introduced
+from shaker.model.position import Phase
 from shaker.model.server_info import SourceIdentity, server_name
 from shaker.net.connection import Connection
 from shaker.psync.session import ReplicaSession, ReplicaState
@@ -55,7 +56,7 @@ async def introduce(
         # Not who it was: an address can move to the target, and a source be made its replica.
         await check_distinct(settings, flow.source)
     if flow.target_registered:
-        refuse_loop(settings, flow, streams=flow.phase == "stream")
+        refuse_loop(settings, flow, streams=flow.phase == Phase.STREAM)
     return info
 
 

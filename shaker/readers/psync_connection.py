@@ -8,7 +8,6 @@ import time
 import anyio
 import structlog
 
-from shaker.apply.items import Hold, Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.apply.next_checkpoint import libraries_request
 from shaker.apply.rejections import RESERVED
 from shaker.apply.stale_set import restored_keys
@@ -17,9 +16,9 @@ from shaker.errors import ServerBusyError
 from shaker.flow.flow import Flow, Wakeup
 from shaker.model.batch import (
     AckRequested,
+    BarrierReached,
     Batch,
     Continued,
-    CutReached,
     Event,
     FullSync,
     KeyCount,
@@ -30,8 +29,10 @@ from shaker.model.batch import (
     SnapshotScript,
     SnapshotSize,
 )
-from shaker.model.entries import Entries, LargeEntry, LargePiece
-from shaker.model.position import Resume
+from shaker.model.entries import Entries, LargeChunk, LargeEntry
+from shaker.model.items import Barrier, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.model.position import Phase, Resume
+from shaker.model.rejection import Rejection
 from shaker.net.connection import Connection
 from shaker.net.reconnect import Attempts
 from shaker.net.tls import READ_SIZE
@@ -89,7 +90,7 @@ class PsyncConnection:
         self._snapshot = ""
         self._spooled = Wakeup()  # the spool changed
         self._feeding = False  # bytes from the spool are on their way into the window
-        self._hold: Hold | None = None
+        self._hold: Barrier | None = None
         self._large: LargeEntry | None = None
         self._tail = b""
         self._beside: list[bytes] = []  # requests that go with it
@@ -235,9 +236,9 @@ class PsyncConnection:
             self._large = event
             head, self._tail, self._beside = self._flow.expiries.restore_large(event)
             self._put_piece(head, last=False)
-        elif isinstance(event, LargePiece):
+        elif isinstance(event, LargeChunk):
             self._put_piece(event.data, last=event.last)
-        elif isinstance(event, CutReached):
+        elif isinstance(event, BarrierReached):
             self._reach(event)
         elif isinstance(event, RecordWritten):
             self._record_written(event)
@@ -266,7 +267,7 @@ class PsyncConnection:
         flow = self._flow
         texts = [field.decode("ascii", "replace") for field in event.fields]
         flow.upstream.put(event.key.decode("ascii", "replace"), dict(zip(texts[::2], texts[1::2], strict=False)))
-        refuse_loop(self._settings, flow, streams=flow.phase == "stream")
+        refuse_loop(self._settings, flow, streams=flow.phase == Phase.STREAM)
 
     def _begin_snapshot(self, event: FullSync) -> None:
         flow, status = self._flow, self._status
@@ -307,7 +308,7 @@ class PsyncConnection:
             counts = restored.keys, restored.requests, len(beside)
             self._flow.put(SnapshotKeys(self._snapshot, self._batches, event.database, data, *counts))
 
-    def cut(self, hold: Hold) -> None:
+    def cut(self, hold: Barrier) -> None:
         """Have the target held where the stream stands at the hold's offset; the hold ends at once if it cannot."""
         self.end_hold()
         if self._flow.loading:
@@ -323,7 +324,7 @@ class PsyncConnection:
         if hold is not None:
             hold.ended(False)
 
-    def _reach(self, event: CutReached) -> None:
+    def _reach(self, event: BarrierReached) -> None:
         hold = self._hold
         if hold is None or hold.offset != event.wanted:
             return

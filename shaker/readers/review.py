@@ -11,11 +11,11 @@ from collections.abc import Mapping
 
 import structlog
 
-from shaker.apply.items import ReviewItem
 from shaker.apply.unconfirmed import add
 from shaker.errors import LinkError
 from shaker.flow.flow import Flow
 from shaker.model.batch import Event, Reviewed, ReviewEnd
+from shaker.model.items import ReviewItem
 from shaker.model.position import Resume
 from shaker.readers.full_syncs import continues
 from shaker.rules.touched_keys import Touched

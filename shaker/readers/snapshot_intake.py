@@ -7,11 +7,11 @@ from typing import Final
 
 import structlog
 
-from shaker.apply.items import Rejection
 from shaker.codec.resp.replies import encode
 from shaker.errors import UnfaithfulError
 from shaker.model.batch import SnapshotLibrary, SnapshotLoss, SnapshotScript
 from shaker.model.entries import Entries
+from shaker.model.rejection import Rejection
 from shaker.rules.restore import functions_payload
 from shaker.rules.scripts import Scripts
 from shaker.watch.status import FlowStatus

@@ -19,6 +19,7 @@ from shaker.jobs.remove_stale_keys import Sweeper
 from shaker.jobs.restore_expiries import TrueExpiries
 from shaker.jobs.source_monitor import SourceMonitor
 from shaker.jobs.target_monitor import TargetMonitor
+from shaker.model.position import Phase
 from shaker.readers.psync import SourceLink
 from shaker.run.progress import Progress
 from shaker.settings.schema import Settings
@@ -155,7 +156,7 @@ class Worker:
         flow.refresh_state()
         self._source.stop()
         flow.work.set()
-        if flow.phase != "stream":
+        if flow.phase != Phase.STREAM:
             return  # a snapshot cut short starts over: nothing is gained by waiting
         with anyio.move_on_after(self._settings.drain_timeout_seconds):
             await self._drop_unfinished()
@@ -234,7 +235,7 @@ class Worker:
                 return EXIT_INCOMPLETE
             if self._settings.mode == "migrate" and self._status.rejected_commands:
                 return EXIT_UNFAITHFUL
-        complete = flow.phase == "stream" and not flow.sweep and flow.drained.is_set()
+        complete = flow.phase == Phase.STREAM and not flow.sweep and flow.drained.is_set()
         return EXIT_OK if complete else EXIT_INCOMPLETE
 
 

@@ -9,13 +9,21 @@ import anyio
 import structlog
 
 from shaker.apply.fence import Identity
-from shaker.apply.items import Item, Rejection, SnapshotFinish, SnapshotKeys, StreamItem
 from shaker.apply.records import Checkpoint
 from shaker.apply.rejections import is_passing, passing_error
 from shaker.apply.session import TargetSession
-from shaker.errors import CorruptError, LinkError, RecordsWipedError, UnfaithfulError, counted
+from shaker.errors import (
+    CorruptError,
+    LinkError,
+    PlannedReconnectError,
+    RecordsWipedError,
+    UnfaithfulError,
+    counted,
+)
 from shaker.flow.flow import Flow, Wakeup
 from shaker.flow.progress import Progress
+from shaker.model.items import Item, SnapshotFinish, SnapshotKeys, StreamItem
+from shaker.model.rejection import Rejection
 from shaker.net.connection import Connection, ReplyError
 from shaker.net.first_to_finish import together
 from shaker.net.reconnect import Attempts, open_connection
@@ -76,7 +84,7 @@ class TargetLink:
                 if isinstance(error, RecordsWipedError):
                     self._flow.records_wiped = True
                 # A connection dropped on purpose is made anew: what it wrote last is not saved yet.
-                give_up = self._give_up if error.kind != "rejected" else bool
+                give_up = bool if isinstance(error, PlannedReconnectError) else self._give_up
                 if not await self.attempts.failed(error, give_up=give_up):
                     self._flow.drained.set()
             finally:
@@ -143,7 +151,7 @@ class TargetLink:
         self._name_source(session)
         self._recall_rejections(session)
         # What took effect although its answer was lost with the connection counts like everything else.
-        self._count(flow.window.covered, session)
+        self._count(flow.window.recovered, session)
         status.target.connected = True
         flow.refresh_state()
         status.target.last_error = ""
@@ -178,7 +186,7 @@ class TargetLink:
 
     async def _restart(self) -> None:
         await self._flow.target_restart.wait()
-        raise LinkError("the source did not finish what is under way", kind="rejected")
+        raise PlannedReconnectError("the source did not finish what is under way")
 
     async def _send(self, connection: Connection, session: TargetSession) -> None:
         while True:

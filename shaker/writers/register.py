@@ -16,6 +16,7 @@ from shaker.checks.circles import refuse_loop
 from shaker.checks.same_dataset import refuse_one_dataset
 from shaker.errors import LinkError, RefusedError, ServerBusyError, counted, quoted
 from shaker.flow.flow import Flow
+from shaker.model.position import Phase
 from shaker.model.refusals import refusal
 from shaker.model.server_info import SourceIdentity, keyspace, parse_info, release, server_name
 from shaker.net.connection import Connection, ReplyError
@@ -78,7 +79,7 @@ async def register(connection: Connection, settings: Settings, flow: Flow, ident
         checkpoint = Checkpoint.parse(record(await connection.call("HGETALL", checkpoint_key(settings.name))))
         ids = (info.get("run_id", ""), info.get("master_replid", ""))
         flow.target_ids = frozenset(each for each in ids if each.strip("0"))
-        refuse_loop(settings, flow, streams=checkpoint is not None and checkpoint.phase == "stream")
+        refuse_loop(settings, flow, streams=checkpoint is not None and checkpoint.phase == Phase.STREAM)
         # At every connect: an address can lead to another server than before, and to keys that are not ours.
         ours = flow.records_wiped and info.get("run_id") == flow.target_run_id
         await _check_contents(connection, settings, source, info, checkpoint, ours=ours)

@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from shaker.apply.items import Rejection
+from shaker.model.rejection import Rejection
 
 log = structlog.get_logger("shaker.target")
 

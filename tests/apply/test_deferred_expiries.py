@@ -11,11 +11,12 @@ import pytest
 
 from shaker.apply.deferred_expiries import Expiries
 from shaker.apply.expired import ExpiredKeys
-from shaker.apply.items import SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.codec.resp.replies import encode
 from shaker.errors import LinkError, UnfaithfulError
-from shaker.model.batch import Batch, Part
+from shaker.model.batch import Batch, CommandRun
 from shaker.model.entries import Entry, LargeEntry
+from shaker.model.items import SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.model.position import Phase
 from shaker.psync.batches import StreamAssembler
 from shaker.rules.expiry import NEEDS, NEVER, SETS, Times
 from tests.support.rdb_bytes import entries_of
@@ -587,7 +588,7 @@ def test_keys_of_a_snapshot(fresh: Writer, target: Server, database: int) -> Non
     fresh.run()
     checkpoint = checkpoint_of(target)
     assert checkpoint is not None
-    assert (checkpoint.phase, checkpoint.snapshot_batch, checkpoint.expiring) == ("snapshot", 1, 1)
+    assert (checkpoint.phase, checkpoint.snapshot_batch, checkpoint.expiring) == (Phase.SNAPSHOT, 1, 1)
     fresh.put(SnapshotFinish(REPLID, 1000, 0))
     fresh.run()
 
@@ -655,12 +656,12 @@ class Asked:
         return Times(NOW, NOW + 600_000, NOW + HOLD_MS, 2000, self.late, self.late)
 
 
-def part(*commands: Command, expiries: int = SETS) -> Part:
+def part(*commands: Command, expiries: int = SETS) -> CommandRun:
     """A part of the stream."""
-    return Part(0, b"".join(encode(*command) for command in commands), len(commands), expiries=expiries)
+    return CommandRun(0, b"".join(encode(*command) for command in commands), len(commands), expiries=expiries)
 
 
-def item(*parts: Part) -> StreamItem:
+def item(*parts: CommandRun) -> StreamItem:
     """A batch of parts."""
     return StreamItem(Batch(parts, 1, 10, REPLID, 2000, 0, None), 0.0)
 

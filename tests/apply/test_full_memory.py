@@ -10,7 +10,7 @@ import pytest
 from shaker.apply.scripted import SCRIPT, failures, script
 from shaker.codec.resp.replies import encode
 from shaker.errors import LinkError, ServerBusyError
-from shaker.model.batch import Records
+from shaker.model.batch import RecordsWiped
 from shaker.writers.register import _take_by_script
 from tests.support.servers import NAMES, Server
 from tests.support.target_driver import Stream, Writer, checkpoint_of, fence_of, finish, keys_of, start_stream
@@ -139,7 +139,7 @@ def test_records_that_the_stream_takes(
     """FLUSHALL, FLUSHDB and SWAPDB go through with both records; nobody is taken for their thief."""
     target, stream = server(name), Stream()
     writer = filled(make_writer, target, stream, 0)
-    writer.put(stream.batch(command, records=Records(moved_to)), stream.batch(("DEL", "key:0"), database=4))
+    writer.put(stream.batch(command, records=RecordsWiped(moved_to)), stream.batch(("DEL", "key:0"), database=4))
     run_through(writer)
 
     assert b"key:1" not in keys_of(target)

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from shaker.apply.items import Hold
 from shaker.apply.session import EXEC
 from shaker.apply.window import ITEM_OVERHEAD, Window
 from shaker.codec.resp.replies import encode
 from shaker.errors import LinkError
-from shaker.model.batch import Part
+from shaker.model.batch import CommandRun
+from shaker.model.items import Barrier
 from tests.apply.test_window import at, batch, rest, stream_at, window_of
 from tests.support.servers import Server
 from tests.support.target_driver import REPLID, Stream, Writer, checkpoint_of, start_stream
@@ -24,14 +24,14 @@ class Owner:
 
     def __init__(self, offset: int) -> None:
         self.told: list[str] = []
-        self.hold = Hold(
+        self.hold = Barrier(
             REPLID, offset, lambda: self.told.append("reached"), lambda done: self.told.append(str(done))
         )
 
 
-def noted(*words: str, database: int = 0) -> Part:
+def noted(*words: str, database: int = 0) -> CommandRun:
     """Return a part that appends `words` to the list in which the order of all effects can be read."""
-    return Part(database, b"".join(encode("RPUSH", "order", word) for word in words), len(words))
+    return CommandRun(database, b"".join(encode("RPUSH", "order", word) for word in words), len(words))
 
 
 def order(server: Server, database: int = 0) -> list[bytes]:
@@ -72,7 +72,7 @@ def test_a_lost_source_leaves_a_hold_that_was_sent(event: Callable[[Window], obj
 
     assert (sent.told, waiting.told) == ([], ["False"])
     window.answered(1)
-    assert window.base == stream_at(10)
+    assert window.applied_position == stream_at(10)
     behind = window.peek()
     assert behind is None or behind.position == stream_at(20)
     assert (behind is None) == (event is Window.discard_waiting)
@@ -90,7 +90,7 @@ def reach(writer: Writer, owner: Owner) -> None:
     assert owner.told == ["reached"]
 
 
-def held(writer: Writer, stream: Stream, *parts: Part) -> Owner:
+def held(writer: Writer, stream: Stream, *parts: CommandRun) -> Owner:
     """Put a batch, a hold and a batch, and bring the target to the hold; `parts` are to be applied there."""
     first = stream.batch(("RPUSH", "order", "before"))
     owner = Owner(stream.offset)
@@ -225,7 +225,7 @@ def test_a_source_lost_while_the_parts_are_under_way(
 
 def test_a_command_of_the_parts_that_the_target_refuses(writer: Writer, stream: Stream) -> None:
     """A bug of the owner, not of the source: it ends the worker and is never taken for a rejected command."""
-    held(writer, stream, Part(0, encode("RPUSH", "order"), 1))
+    held(writer, stream, CommandRun(0, encode("RPUSH", "order"), 1))
     with pytest.raises(LinkError, match="own request"):
         writer.run()
     assert writer.rejections == []

@@ -8,11 +8,11 @@ from contextlib import ExitStack
 import pytest
 
 from shaker.apply import left_out as left_out_module
-from shaker.apply.items import SnapshotKeys, SnapshotStart
 from shaker.apply.left_out import LeftOut
 from shaker.apply.rejections import RESERVED
 from shaker.codec.resp.replies import encode
 from shaker.errors import UnfaithfulError
+from shaker.model.items import SnapshotKeys, SnapshotStart
 from tests.support.replicating import Command, Replicating, Source
 from tests.support.servers import NAMES, Server
 from tests.support.target_driver import REPLID, Stream, Writer, checkpoint_of, start_stream

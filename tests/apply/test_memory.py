@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shaker.apply.items import Rejection, StreamItem
 from shaker.apply.window import Window
 from shaker.codec.resp.replies import encode
 from shaker.model.batch import Batch
+from shaker.model.items import StreamItem
+from shaker.model.rejection import Rejection
 from shaker.psync.batches import StreamAssembler
 from shaker.rules.command_table import CommandTable, KeyPositions
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from shaker.apply.items import Hold
 from shaker.apply.records import copying_key, doubtful_key
 from shaker.apply.session import EXEC, MULTI
 from shaker.codec.resp.replies import encode
 from shaker.codec.resp.requests import commands
 from shaker.errors import AccessError
-from shaker.model.batch import Part
+from shaker.model.batch import CommandRun
+from shaker.model.items import Barrier
 from shaker.rules.expiry import NEEDS
 from tests.support.servers import NAMES, Server, wait_until
 from tests.support.target_driver import Stream, Writer, checkpoint_of, start_stream
@@ -164,9 +164,9 @@ def test_a_copy_that_had_no_right(target: Server, make_writer: MakeWriter, strea
     """Requests of the worker's own at a barrier: their keys are to be copied again."""
     writer = started(make_writer, target, stream)
     ended: list[bool] = []
-    hold = Hold(stream.replid, stream.offset, lambda: None, ended.append)
+    hold = Barrier(stream.replid, stream.offset, lambda: None, ended.append)
     requests = encode("UNLINK", "k") + encode("SREM", copying_key("default"), "k")
-    hold.go_on((Part(4, requests, 2),))
+    hold.go_on((CommandRun(4, requests, 2),))
     writer.put(hold)
     execute_without(writer, "-unlink")
     go_on(writer)
@@ -181,9 +181,9 @@ def test_a_list_of_keys_that_had_no_right(
 ) -> None:
     """What the worker could not enter in a list, or take off it, is entered again; a record is never copied."""
     writer = started(make_writer, target, stream)
-    hold = Hold(stream.replid, stream.offset, lambda: None, lambda _: None)
+    hold = Barrier(stream.replid, stream.offset, lambda: None, lambda _: None)
     request = encode(right[1:].upper(), copying_key("default"), "k")
-    hold.go_on((Part(4, request, 1),))
+    hold.go_on((CommandRun(4, request, 1),))
     writer.put(hold)
     execute_without(writer, right)
     go_on(writer)

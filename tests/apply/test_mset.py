@@ -7,9 +7,9 @@ from contextlib import suppress
 
 import pytest
 
-from shaker.apply.items import StreamItem
 from shaker.codec.resp.replies import encode
 from shaker.errors import AccessError, LinkError
+from shaker.model.items import StreamItem
 from shaker.rules.mset import LEAST, SET
 from tests.apply.test_deferred_expiries import Feeding
 from tests.support.servers import Server

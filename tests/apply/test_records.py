@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from shaker.apply.records import SCHEMA, Checkpoint, Fence, checkpoint_key, fence_key, writer_name, writer_prefix
 from shaker.codec.resp.requests import split
 from shaker.errors import RefusedError
+from shaker.model.position import Phase
 from tests.support.servers import Server
 
 numbers = st.integers(0, 2**63)
 texts = st.text(st.characters(blacklist_categories=("Cs",)), max_size=20)
 checkpoints = st.builds(
     Checkpoint,
-    phase=st.sampled_from(["snapshot", "stream"]),
+    phase=st.sampled_from([Phase.SNAPSHOT, Phase.STREAM]),
     replid=texts, offset=numbers, database=numbers, confirmed=numbers, snapshot=texts, snapshot_batch=numbers,
     rejected=numbers, rejected_last=texts, sweep=texts, expiring=numbers, source=texts, source_run_id=texts,
     epoch=numbers, connection=numbers, schema=st.just(SCHEMA),

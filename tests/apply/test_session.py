@@ -12,6 +12,7 @@ from shaker.apply.records import Checkpoint
 from shaker.apply.session import EXEC, MULTI
 from shaker.codec.resp.replies import encode
 from shaker.errors import AccessError, LinkError, ServerBusyError, UnfaithfulError
+from shaker.model.position import Phase
 from tests.support.servers import Server, wait_until
 from tests.support.target_driver import (
     REPLID,
@@ -53,7 +54,7 @@ def test_effect_and_checkpoint_commit_together(sliced: Writer, stream: Stream, t
     assert target.client(db=5).get("s") == b"v"
     checkpoint = checkpoint_of(target)
     assert checkpoint is not None
-    assert (checkpoint.phase, checkpoint.replid) == ("stream", REPLID)
+    assert (checkpoint.phase, checkpoint.replid) == (Phase.STREAM, REPLID)
     assert (checkpoint.offset, checkpoint.database, checkpoint.confirmed) == (stream.offset, 5, stream.offset)
     fence = sliced.registered.fence
     assert (checkpoint.epoch, checkpoint.connection) == (fence.epoch, fence.connection)

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from shaker.apply.items import SnapshotStart, StreamItem
 from shaker.apply.records import Checkpoint
 from shaker.codec.resp.replies import encode
 from shaker.errors import AccessError, LinkError, UnfaithfulError
-from shaker.model.batch import Records
+from shaker.model.batch import RecordsWiped
+from shaker.model.items import SnapshotStart, StreamItem
 from tests.support.servers import Server, wait_until
 from tests.support.target_driver import (
     REPLID,
@@ -187,7 +187,7 @@ def test_records_survive_what_destroys_or_moves_them(
     sliced.run()
     complete = checkpoint_of(target)
     assert complete is not None
-    sliced.put(stream.batch(*commands, records=Records(moved_to)), stream.batch(("SET", "after", 1)))
+    sliced.put(stream.batch(*commands, records=RecordsWiped(moved_to)), stream.batch(("SET", "after", 1)))
     sliced.run()
 
     assert fence_of(target) == sliced.registered.fence
@@ -207,7 +207,7 @@ def test_a_swap_and_back_brings_no_old_checkpoint(sliced: Writer, stream: Stream
     """After SWAPDB 0 1, work, and SWAPDB 1 0 the checkpoint is the newest: nothing would be applied twice."""
     sliced.put(stream.batch(("INCR", "n")))
     for _ in range(2):
-        sliced.put(stream.batch(("SWAPDB", 0, 1), records=Records(1)), stream.batch(("INCR", "n"), database=1))
+        sliced.put(stream.batch(("SWAPDB", 0, 1), records=RecordsWiped(1)), stream.batch(("INCR", "n"), database=1))
         sliced.run()
         assert checkpoint_of(target).offset == stream.offset  # type: ignore[union-attr]
         assert checkpoint_of(target, database=1) is None
@@ -222,7 +222,7 @@ def test_records_are_a_transaction_of_their_own(writer: Writer, stream: Stream, 
     """What comes before and behind a batch with records is in other transactions."""
     writer.put(
         stream.batch(("SET", "a", 1)),
-        stream.batch(("FLUSHALL",), records=Records(None)),
+        stream.batch(("FLUSHALL",), records=RecordsWiped(None)),
         stream.batch(("SET", "b", 1)),
     )
     writer.run()

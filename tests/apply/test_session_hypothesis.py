@@ -17,6 +17,7 @@ from shaker.apply import window as window_module
 from shaker.apply.records import checkpoint_key, copying_key, expiring_key, fence_key, stale_key
 from shaker.codec.resp.replies import encode
 from shaker.jobs import remove_stale_keys as sweep_module
+from shaker.model import position
 from shaker.psync import batches as assembler_module
 from tests.support.replicating import Command, Replicating, Source
 from tests.support.servers import Server
@@ -289,7 +290,7 @@ def test_each_command_takes_effect_once(
         checkpoint, fence = checkpoint_of(target), fence_of(target)
         assert checkpoint is not None
         assert fence is not None
-        assert (checkpoint.phase, checkpoint.replid) == ("stream", REPLID)
+        assert (checkpoint.phase, checkpoint.replid) == (position.Phase.STREAM, REPLID)
         assert checkpoint.offset == checkpoint.confirmed == source.end
         assert checkpoint.database == source.database
         assert fence == worker.writer.registered.fence

@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from shaker.apply.items import Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart
 from shaker.apply.next_checkpoint import libraries_request
 from shaker.apply.session import EXEC
 from shaker.codec.resp.replies import encode
 from shaker.errors import ServerBusyError, UnfaithfulError
+from shaker.model.items import SnapshotFinish, SnapshotKeys, SnapshotStart
+from shaker.model.position import Phase
+from shaker.model.rejection import Rejection
 from shaker.rules.restore import functions_payload
 from tests.support.servers import Server
 from tests.support.target_driver import (
@@ -43,7 +45,7 @@ def test_a_snapshot_is_announced_before_its_first_key(fresh: Writer, target: Ser
     assert fresh.send() == b""
     while b"RESTORE" not in fresh.sent:
         fresh.receive()
-        assert checkpoint_of(target).phase == "snapshot"  # type: ignore[union-attr]
+        assert checkpoint_of(target).phase == Phase.SNAPSHOT  # type: ignore[union-attr]
         fresh.send()
     while fresh.flow.window.peek() is not None:
         assert fresh.sent.count(EXEC) == 1
@@ -55,7 +57,7 @@ def test_a_snapshot_is_announced_before_its_first_key(fresh: Writer, target: Ser
     assert {b"a", b"b"} < keys_of(target)
     checkpoint = checkpoint_of(target)
     assert checkpoint is not None
-    assert (checkpoint.phase, checkpoint.offset, checkpoint.database) == ("stream", 500, 3)
+    assert (checkpoint.phase, checkpoint.offset, checkpoint.database) == (Phase.STREAM, 500, 3)
     assert (checkpoint.snapshot, checkpoint.snapshot_batch) == ("", 0)
 
 
@@ -73,7 +75,7 @@ def test_a_refused_key_keeps_the_snapshot_open(fresh: Writer, target: Server) ->
 
     assert caught.value.kind == "refused_key"
     assert "value" not in str(caught.value)
-    assert checkpoint_of(target).phase == "snapshot"  # type: ignore[union-attr]
+    assert checkpoint_of(target).phase == Phase.SNAPSHOT  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("database", [0, 4])
@@ -103,7 +105,7 @@ def test_a_huge_request_is_expected_from_its_first_byte(fresh: Writer, target: S
 
     assert target.client(db=database).get("huge") == b"value"
     assert target.client().get("other") == b"value"
-    assert checkpoint_of(target).phase == "stream"  # type: ignore[union-attr]
+    assert checkpoint_of(target).phase == Phase.STREAM  # type: ignore[union-attr]
 
 
 def test_a_huge_request_that_is_refused_before_its_end(fresh: Writer, target: Server) -> None:
@@ -142,7 +144,7 @@ def test_an_outage_in_a_snapshot_leaves_no_gap(fresh: Writer, target: Server) ->
     fresh.run()
 
     assert {b"a", b"b"} < keys_of(target)
-    assert checkpoint_of(target).phase == "stream"  # type: ignore[union-attr]
+    assert checkpoint_of(target).phase == Phase.STREAM  # type: ignore[union-attr]
 
 
 def test_a_snapshot_goes_on_after_a_lost_connection(fresh: Writer, target: Server) -> None:
@@ -226,7 +228,7 @@ def test_a_flush_empties_the_target_and_keeps_the_fence(writer: Writer, stream: 
     assert fence_of(target) == writer.registered.fence
     checkpoint = checkpoint_of(target)
     assert checkpoint is not None
-    assert (checkpoint.phase, checkpoint.snapshot, checkpoint.rejected) == ("snapshot", "s", 0)
+    assert (checkpoint.phase, checkpoint.snapshot, checkpoint.rejected) == (Phase.SNAPSHOT, "s", 0)
 
 
 LIBRARY = b"#!lua name=%s\nredis.register_function('%s', function() return 1 end)\n"
@@ -276,4 +278,4 @@ def test_libraries_that_are_refused_are_not_forgotten(fresh: Writer, target: Ser
     assert caught.value.kind == "function"
     checkpoint = checkpoint_of(target)
     assert checkpoint is not None
-    assert (checkpoint.phase, checkpoint.resumable) == ("snapshot", False)
+    assert (checkpoint.phase, checkpoint.resumable) == (Phase.SNAPSHOT, False)

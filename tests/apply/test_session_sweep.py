@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from shaker.apply.items import Hold, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
-from shaker.apply.records import LISTED, LISTING, stale_key
+from shaker.apply.records import stale_key
 from shaker.apply.stale_set import REQUEST_KEYS, forget_keys, list_keys, remove_keys, restored_keys
 from shaker.codec.resp.replies import encode
 from shaker.errors import ServerBusyError, UnfaithfulError
-from shaker.model.batch import Part
+from shaker.model.batch import CommandRun
+from shaker.model.items import Barrier, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
+from shaker.model.position import Phase, Sweep
 from tests.support.servers import Server
 from tests.support.target_driver import REPLID, Stream, Writer, checkpoint_of, dump_of, keys_of
 
@@ -69,12 +70,12 @@ def swept(make_writer: MakeWriter, target: Server) -> Writer:
 class Step:
     """One step of the sweep, and how it ended."""
 
-    def __init__(self, writer: Writer, phase: str, sweep: str, *parts: Part) -> None:
+    def __init__(self, writer: Writer, phase: str, sweep: str, *parts: CommandRun) -> None:
         self.ended: list[bool] = []
         writer.session.sweep(SweepStep(phase, parts, sweep, self.ended.append))
 
     @classmethod
-    def done(cls, writer: Writer, phase: str, sweep: str, *parts: Part) -> None:
+    def done(cls, writer: Writer, phase: str, sweep: str, *parts: CommandRun) -> None:
         """Carry one out."""
         step = cls(writer, phase, sweep, *parts)
         while not step.ended:
@@ -94,11 +95,11 @@ def test_no_key_before_all_are_listed(manual: Writer, target: Server) -> None:
     """The list is whole, and that is answered, before the first RESTORE; a key leaves it where it is restored."""
     manual.put(start(), restored(target, 1, 0, "stays"), restored(target, 2, 3, "stays"), FINISH)
     begin(manual)
-    assert checkpoint_of(target).sweep == LISTING  # type: ignore[union-attr]
-    Step.done(manual, "snapshot", LISTING, list_keys("default", 0, [b"stays", b"stale"]))
+    assert checkpoint_of(target).sweep == Sweep.LISTING  # type: ignore[union-attr]
+    Step.done(manual, Phase.SNAPSHOT, Sweep.LISTING, list_keys("default", 0, [b"stays", b"stale"]))
     begin(manual)
     assert b"RESTORE" not in manual.sent
-    step = Step(manual, "snapshot", LISTED, list_keys("default", 3, [b"stays", b"stale"]))
+    step = Step(manual, Phase.SNAPSHOT, Sweep.LISTED, list_keys("default", 3, [b"stays", b"stale"]))
     while not step.ended:
         manual.send()
         assert b"RESTORE" not in manual.sent
@@ -108,7 +109,7 @@ def test_no_key_before_all_are_listed(manual: Writer, target: Server) -> None:
     begin(manual)
     checkpoint = checkpoint_of(target)
     assert checkpoint is not None
-    assert (checkpoint.phase, checkpoint.sweep) == ("stream", LISTED)
+    assert (checkpoint.phase, checkpoint.sweep) == (Phase.STREAM, Sweep.LISTED)
     assert (listed(target), listed(target, 3)) == ({b"stale"}, {b"stale"})
     assert [target.client(db=database).get("stays") for database in DATABASES] == [b"new"] * 2
 
@@ -119,14 +120,14 @@ def test_no_command_before_the_last_stale_key_is_gone(manual: Writer, target: Se
     stream = Stream(500)
     manual.put(start(), FINISH, stream.ping(), stream.batch(("INCR", "counter"), ("RPUSH", "stale", "a")))
     begin(manual)
-    Step.done(manual, "snapshot", LISTED, list_keys("default", 0, [b"stays", b"stale", b"counter"]))
+    Step.done(manual, Phase.SNAPSHOT, Sweep.LISTED, list_keys("default", 0, [b"stays", b"stale", b"counter"]))
     begin(manual)
-    assert checkpoint_of(target).phase == "stream"  # type: ignore[union-attr]
-    Step.done(manual, "stream", LISTED, remove_keys("default", 0, [b"stays", b"stale"]))
+    assert checkpoint_of(target).phase == Phase.STREAM  # type: ignore[union-attr]
+    Step.done(manual, Phase.STREAM, Sweep.LISTED, remove_keys("default", 0, [b"stays", b"stale"]))
     begin(manual)
     assert b"INCR" not in manual.sent
     assert checkpoint_of(target).offset == 500  # type: ignore[union-attr]
-    step = Step(manual, "stream", "", remove_keys("default", 0, [b"counter"]))
+    step = Step(manual, Phase.STREAM, "", remove_keys("default", 0, [b"counter"]))
     while not step.ended:
         manual.send()
         assert b"INCR" not in manual.sent
@@ -196,10 +197,10 @@ def test_a_new_worker_removes_first(manual: Writer, make_writer: MakeWriter, tar
     """It goes on in the stream, and applies nothing of it before; until then the source is told of nothing."""
     manual.put(start(), FINISH)
     begin(manual)
-    Step.done(manual, "snapshot", LISTED, list_keys("default", 0, [b"stays", b"stale"]))
+    Step.done(manual, Phase.SNAPSHOT, Sweep.LISTED, list_keys("default", 0, [b"stays", b"stale"]))
     begin(manual)
     if removed:
-        Step.done(manual, "stream", LISTED, remove_keys("default", 0, [b"stale"]))
+        Step.done(manual, Phase.STREAM, Sweep.LISTED, remove_keys("default", 0, [b"stale"]))
     other = make_writer(target, sweeping=False)
     other.register()
     assert other.flow.resume is not None
@@ -234,28 +235,28 @@ def test_a_step_for_what_is_over_is_not_written(manual: Writer, target: Server) 
     """Another snapshot has begun: what was stale for the one before may be in it."""
     manual.put(start(), FINISH)
     begin(manual)
-    Step.done(manual, "snapshot", LISTED, list_keys("default", 0, [b"stays", b"stale"]))
+    Step.done(manual, Phase.SNAPSHOT, Sweep.LISTED, list_keys("default", 0, [b"stays", b"stale"]))
     begin(manual)
-    assert checkpoint_of(target).phase == "stream"  # type: ignore[union-attr]
+    assert checkpoint_of(target).phase == Phase.STREAM  # type: ignore[union-attr]
     manual.put(start("next"))
     manual.send()
-    step = Step(manual, "stream", "", remove_keys("default", 0, [b"stays", b"stale"]))
+    step = Step(manual, Phase.STREAM, "", remove_keys("default", 0, [b"stays", b"stale"]))
     begin(manual)
 
     assert step.ended == [False]
     assert keys_of(target) >= {b"stays", b"stale"}
     checkpoint = checkpoint_of(target)
     assert checkpoint is not None
-    assert (checkpoint.phase, checkpoint.snapshot, checkpoint.sweep) == ("snapshot", "next", LISTING)
+    assert (checkpoint.phase, checkpoint.snapshot, checkpoint.sweep) == (Phase.SNAPSHOT, "next", Sweep.LISTING)
 
 
-@pytest.mark.parametrize("sweep", [LISTING, LISTED])
+@pytest.mark.parametrize("sweep", [Sweep.LISTING, Sweep.LISTED])
 def test_a_snapshot_begins_over_a_sweep(swept: Writer, target: Server, sweep: str) -> None:
     """Wherever the one before was: its lists are gone through again, with what it had restored."""
     swept.put(start())
     while checkpoint_of(target) is None or checkpoint_of(target).sweep != sweep:  # type: ignore[union-attr]
         swept.step(1 << 16)
-    if sweep == LISTED:
+    if sweep == Sweep.LISTED:
         swept.put(restored(target, 1, 0, "of the first"))
         begin(swept)
     swept.flow.window.discard_waiting()
@@ -270,40 +271,42 @@ def test_lists_are_dropped_where_keys_are_kept(manual: Writer, target: Server) -
     """A snapshot that keeps stale keys begins over a sweep: the keys stay, the lists do not."""
     manual.put(start())
     begin(manual)
-    Step.done(manual, "snapshot", LISTED, list_keys("default", 3, [b"stays", b"stale"]))
+    Step.done(manual, Phase.SNAPSHOT, Sweep.LISTED, list_keys("default", 3, [b"stays", b"stale"]))
     manual.put(start("next", sweep=False), FINISH)
     begin(manual)
-    assert checkpoint_of(target).sweep == LISTING  # type: ignore[union-attr]
-    Step.done(manual, "snapshot", "", *(forget_keys("default", database) for database in DATABASES))
+    assert checkpoint_of(target).sweep == Sweep.LISTING  # type: ignore[union-attr]
+    Step.done(manual, Phase.SNAPSHOT, "", *(forget_keys("default", database) for database in DATABASES))
     manual.run()
 
     assert keys_of(target, 3) == {b"stays", b"stale"}
-    assert checkpoint_of(target).phase == "stream"  # type: ignore[union-attr]
+    assert checkpoint_of(target).phase == Phase.STREAM  # type: ignore[union-attr]
 
 
 def test_a_flush_ends_a_sweep(manual: Writer, target: Server) -> None:
     """It takes the lists with the keys."""
     manual.put(start())
     begin(manual)
-    Step.done(manual, "snapshot", LISTED, list_keys("default", 3, [b"stays", b"stale"]))
+    Step.done(manual, Phase.SNAPSHOT, Sweep.LISTED, list_keys("default", 3, [b"stays", b"stale"]))
     manual.put(start("next", sweep=False, flush=True), FINISH)
     manual.run()
 
     assert keys_of(target, 3) == set()
     checkpoint = checkpoint_of(target)
     assert checkpoint is not None
-    assert (checkpoint.phase, checkpoint.sweep) == ("stream", "")
+    assert (checkpoint.phase, checkpoint.sweep) == (Phase.STREAM, "")
 
 
 def test_a_barrier_waits_for_the_sweep(manual: Writer, target: Server) -> None:
     """At no offset is the target what the source was while it holds stale keys."""
     told: list[str] = []
-    manual.put(start(), FINISH, Hold(REPLID, 500, lambda: told.append("reached"), lambda _: told.append("ended")))
+    manual.put(
+        start(), FINISH, Barrier(REPLID, 500, lambda: told.append("reached"), lambda _: told.append("ended"))
+    )
     begin(manual)
-    Step.done(manual, "snapshot", LISTED, list_keys("default", 0, [b"stale"]))
+    Step.done(manual, Phase.SNAPSHOT, Sweep.LISTED, list_keys("default", 0, [b"stale"]))
     begin(manual)
     assert told == []
-    Step.done(manual, "stream", "", remove_keys("default", 0, [b"stale"]))
+    Step.done(manual, Phase.STREAM, "", remove_keys("default", 0, [b"stale"]))
     manual.send()
     assert told == ["reached"]
 
@@ -312,14 +315,14 @@ def test_a_halt_does_not_wait_for_the_sweep(manual: Writer, target: Server) -> N
     """The worker ends at once; the checkpoint tells the next one what is left to do."""
     manual.put(start(), FINISH)
     begin(manual)
-    Step.done(manual, "snapshot", LISTED, list_keys("default", 0, [b"stale"]))
+    Step.done(manual, Phase.SNAPSHOT, Sweep.LISTED, list_keys("default", 0, [b"stale"]))
     begin(manual)
-    Step(manual, "stream", "", remove_keys("default", 0, [b"stale"]))
+    Step(manual, Phase.STREAM, "", remove_keys("default", 0, [b"stale"]))
     manual.session.halt()
     begin(manual)
 
     assert manual.session.halted
-    assert checkpoint_of(target).sweep == LISTED  # type: ignore[union-attr]
+    assert checkpoint_of(target).sweep == Sweep.LISTED  # type: ignore[union-attr]
     assert target.client().exists("stale") == 1
 
 
@@ -328,12 +331,12 @@ def test_a_target_without_memory_for_the_list_is_waited_for(manual: Writer, targ
     manual.put(start())
     begin(manual)
     target.client().config_set("maxmemory", 1)
-    Step(manual, "snapshot", LISTED, list_keys("default", 0, [b"stale"]))
+    Step(manual, Phase.SNAPSHOT, Sweep.LISTED, list_keys("default", 0, [b"stale"]))
     with pytest.raises(ServerBusyError):
         begin(manual)
     target.client().config_set("maxmemory", 0)
 
-    assert checkpoint_of(target).sweep == LISTING  # type: ignore[union-attr]
+    assert checkpoint_of(target).sweep == Sweep.LISTING  # type: ignore[union-attr]
 
 
 def test_another_key_in_the_place_of_the_list(manual: Writer, target: Server) -> None:
@@ -341,7 +344,7 @@ def test_another_key_in_the_place_of_the_list(manual: Writer, target: Server) ->
     target.client().set(LIST, "somebody's")
     manual.put(start())
     begin(manual)
-    Step(manual, "snapshot", LISTED, list_keys("default", 0, [b"stale"]))
+    Step(manual, Phase.SNAPSHOT, Sweep.LISTED, list_keys("default", 0, [b"stale"]))
 
     with pytest.raises(UnfaithfulError, match="writing the worker's records"):
         begin(manual)
@@ -352,7 +355,7 @@ def test_a_database_is_proven_before_it_is_swept(manual: Writer, target: Server)
     manual.put(start())
     begin(manual)
     before = len(manual.sent)
-    Step.done(manual, "snapshot", LISTED, list_keys("default", 3, [b"stale"]))
+    Step.done(manual, Phase.SNAPSHOT, Sweep.LISTED, list_keys("default", 3, [b"stale"]))
 
     sent = bytes(manual.sent[before:])
     assert sent.startswith(encode("SELECT", 3) + encode("SELECT", 0) + encode("MULTI"))
@@ -374,6 +377,6 @@ def test_nothing_is_kept_of_items(manual: Writer) -> None:
     stream = Stream(500)
     manual.put(start(), FINISH, stream.batch(("SET", "a", 1)))
     begin(manual)
-    Step.done(manual, "snapshot", LISTING, list_keys("default", 0, [b"stale"]))
+    Step.done(manual, Phase.SNAPSHOT, Sweep.LISTING, list_keys("default", 0, [b"stale"]))
     assert len(manual.flow.window) == 2
     assert isinstance(manual.flow.window.last, StreamItem)

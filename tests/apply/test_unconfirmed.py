@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from shaker.apply.items import ReviewItem
 from shaker.apply.records import Checkpoint
 from shaker.apply.session import EXEC
 from shaker.apply.unconfirmed import Unconfirmed
 from shaker.codec.resp.replies import encode
 from shaker.model.batch import Batch
+from shaker.model.items import ReviewItem
 from shaker.rules.command_table import CommandTable
 from shaker.rules.touched_keys import Touched
 from tests.support.servers import Server, wait_until

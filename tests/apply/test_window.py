@@ -10,17 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shaker.apply.items import Item, Position, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.apply.records import Checkpoint
 from shaker.apply.window import ITEM_OVERHEAD, Window
-from shaker.model.batch import Batch, Part
+from shaker.model.batch import Batch, CommandRun
+from shaker.model.items import Item, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.model.position import Phase, Position
 
 REPLID = "a" * 40
 
 
 def batch(offset: int, *, effect: bool = True, replid: str = REPLID, size: int = 10) -> StreamItem:
     """Return a batch that ends at `offset`."""
-    parts = (Part(0, b"x" * size, 1),) if effect else ()
+    parts = (CommandRun(0, b"x" * size, 1),) if effect else ()
     return StreamItem(Batch(parts, len(parts), size * effect, replid, offset, 0), 0.0)
 
 
@@ -38,7 +39,7 @@ def at(position: Position | None) -> Checkpoint | None:
     """Return the checkpoint that stands at `position`."""
     if position is None:
         return None
-    if position.phase == "snapshot":
+    if position.phase == Phase.SNAPSHOT:
         return Checkpoint("snapshot", REPLID, snapshot=position.history, snapshot_batch=position.number)
     return Checkpoint("stream", position.history, position.number)
 
@@ -64,7 +65,7 @@ def rest(window: Window) -> list[Item]:
 
 def stream_at(offset: int, replid: str = REPLID) -> Position:
     """Return a position in the stream."""
-    return Position("stream", replid, offset)
+    return Position(Phase.STREAM, replid, offset)
 
 
 # --- the queue ---
@@ -79,7 +80,7 @@ def test_items_leave_in_order() -> None:
     assert window.peek() is items[2]
     assert window.size == 60 + 3 * ITEM_OVERHEAD
     window.answered(2)
-    assert (len(window), window.size, window.base) == (1, 30 + ITEM_OVERHEAD, stream_at(20))
+    assert (len(window), window.size, window.applied_position) == (1, 30 + ITEM_OVERHEAD, stream_at(20))
     assert window.peek() is items[2]
     assert window.last is items[2]
 
@@ -130,12 +131,18 @@ def test_what_took_effect_leaves(run: bool) -> None:
 
     assert window.recover(at(stream_at(20)), same_server_run=run)
     assert rest(window) == items[2:]
-    assert window.base == stream_at(20)
+    assert window.applied_position == stream_at(20)
 
 
 @pytest.mark.parametrize(
     "checkpoint",
-    [None, at(stream_at(15)), at(stream_at(-10)), at(stream_at(20, "b" * 40)), at(Position("snapshot", "s", 20))],
+    [
+        None,
+        at(stream_at(15)),
+        at(stream_at(-10)),
+        at(stream_at(20, "b" * 40)),
+        at(Position(Phase.SNAPSHOT, "s", 20)),
+    ],
 )
 def test_no_boundary(checkpoint: Checkpoint | None) -> None:
     """A checkpoint that is lost, between the boundaries, before them all, or of another history."""
@@ -160,11 +167,11 @@ def test_behind_the_base_by_batches_without_effect() -> None:
     window.answered(1)
     window.answered(1, written=False)
     window.answered(1, written=False)
-    assert window.base == stream_at(30)
+    assert window.applied_position == stream_at(30)
 
     for position in (stream_at(10), stream_at(30)):
         assert window.recover(at(position), same_server_run=False)
-        assert window.base == stream_at(30)
+        assert window.applied_position == stream_at(30)
     window.written()
     assert not window.recover(at(stream_at(10)), same_server_run=True)
     assert window.recover(at(stream_at(30)), same_server_run=True)
@@ -175,8 +182,8 @@ def test_a_snapshot_goes_on_within_what_was_sent() -> None:
     """All that was not answered is handed out again; the number tells that nothing answered is missing."""
     items = [keys("s", number) for number in (3, 4, 5, 6)]
     for number, good in ((1, False), (2, True), (3, True), (5, True), (6, False)):
-        window = window_of(*items, handed=3, base=Position("snapshot", "s", 2))
-        assert window.recover(at(Position("snapshot", "s", number)), same_server_run=True) is good
+        window = window_of(*items, handed=3, base=Position(Phase.SNAPSHOT, "s", 2))
+        assert window.recover(at(Position(Phase.SNAPSHOT, "s", number)), same_server_run=True) is good
         if good:
             assert rest(window) == items
 
@@ -187,9 +194,9 @@ def test_a_snapshot_goes_on_within_what_was_sent() -> None:
 )
 def test_a_snapshot_that_is_another_starts_over(snapshot: str, run: bool) -> None:
     """Another run of the server may have lost keys and kept the number; another id is another snapshot."""
-    window = window_of(keys("s", 3), handed=1, base=Position("snapshot", "s", 2))
+    window = window_of(keys("s", 3), handed=1, base=Position(Phase.SNAPSHOT, "s", 2))
 
-    assert not window.recover(at(Position("snapshot", snapshot, 2)), same_server_run=run)
+    assert not window.recover(at(Position(Phase.SNAPSHOT, snapshot, 2)), same_server_run=run)
 
 
 def test_a_beginning_that_was_not_answered() -> None:
@@ -197,13 +204,13 @@ def test_a_beginning_that_was_not_answered() -> None:
     items: list[Item] = [start("s"), keys("s", 1)]
     assert window_of(*items, handed=1, base=stream_at(5)).recover(at(stream_at(5)), same_server_run=False)
     window = window_of(*items, handed=1, base=stream_at(5))
-    assert window.recover(at(Position("snapshot", "s", 0)), same_server_run=True)
+    assert window.recover(at(Position(Phase.SNAPSHOT, "s", 0)), same_server_run=True)
     assert rest(window) == items[1:]
     window = window_of(*items, handed=1, base=stream_at(5))
-    assert not window.recover(at(Position("snapshot", "s", 0)), same_server_run=False)
+    assert not window.recover(at(Position(Phase.SNAPSHOT, "s", 0)), same_server_run=False)
 
 
-@pytest.mark.parametrize("position", [stream_at(999), Position("snapshot", "other", 7)])
+@pytest.mark.parametrize("position", [stream_at(999), Position(Phase.SNAPSHOT, "other", 7)])
 def test_a_snapshot_that_waits_to_begin(position: Position) -> None:
     """Wherever the target stands, a snapshot that has not begun replaces it."""
     items: list[Item] = [batch(10), start("s"), keys("s", 1)]
@@ -295,7 +302,7 @@ def test_recovery_neither_skips_nor_repeats(history: History, moves: list[str], 
     if not kept:
         # It may not refuse what it can do: go on from where the target stands.
         reachable = stands in (left, written) or left <= stands <= put
-        in_snapshot = positions[stands].phase == "snapshot"
+        in_snapshot = positions[stands].phase == Phase.SNAPSHOT
         assert not reachable or (in_snapshot and (not same_run or stands > taken))
         return
     begin = put - len(again)
@@ -309,6 +316,6 @@ def test_recovery_neither_skips_nor_repeats(history: History, moves: list[str], 
     # … and nothing is repeated but keys of a snapshot, where that does no harm.
     repeated = items[begin:stands]
     assert all(isinstance(item, SnapshotKeys) for item in repeated)
-    if positions[stands].phase == "snapshot":
+    if positions[stands].phase == Phase.SNAPSHOT:
         assert same_run
-    assert window.base is not None
+    assert window.applied_position is not None

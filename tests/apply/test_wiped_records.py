@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from shaker.apply.items import SnapshotFinish, SnapshotStart
 from shaker.apply.records import Checkpoint
 from shaker.errors import RecordsWipedError
-from shaker.model.batch import Records
+from shaker.model.batch import RecordsWiped
+from shaker.model.items import SnapshotFinish, SnapshotStart
 from tests.support.servers import NAMES, Server
 from tests.support.target_driver import REPLID, Stream, Writer, checkpoint_of, dump_of, keys_item, start_stream
 
@@ -110,7 +110,7 @@ def test_what_the_source_does_to_records_is_no_surprise(
 ) -> None:
     """FLUSHALL, FLUSHDB and SWAPDB of the stream, a snapshot that flushes, and a record of an older version."""
     for _ in range(2):
-        sliced.put(stream.batch(*commands, records=Records(moved_to)), stream.batch(("INCR", "n")))
+        sliced.put(stream.batch(*commands, records=RecordsWiped(moved_to)), stream.batch(("INCR", "n")))
         sliced.run()
     payload = dump_of(target, "value")
     sliced.put(

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from shaker.apply.expired import ExpiredKeys
-from shaker.apply.items import StreamItem
 from shaker.apply.records import Checkpoint
 from shaker.flow.flow import BEHIND_FACTOR, BEHIND_SECONDS, NOTICE_SECONDS, Flow
 from shaker.model.batch import Batch
+from shaker.model.items import StreamItem
+from shaker.model.position import Phase
 from shaker.rules.expiry import NEVER, Times
 from shaker.settings.schema import Settings
 from shaker.watch.status import State, Status
@@ -248,7 +249,7 @@ def test_a_new_worker_goes_by_the_checkpoint() -> None:
     """What expired while nobody worked counts; a record of an older version says nothing."""
     for text, expected in ((BEFORE.text, BEFORE), ("", None)):
         world = World()
-        checkpoint = Checkpoint(phase="stream", replid="a" * 40, offset=700, expired=text)
+        checkpoint = Checkpoint(phase=Phase.STREAM, replid="a" * 40, offset=700, expired=text)
         world.flow.registered(checkpoint, same_server_run=False, first=True)
         assert world.flow.expiries.expired == expected
 
@@ -275,7 +276,7 @@ def test_a_new_worker_of_an_idle_source_knows_that_it_is_even() -> None:
     world = World()
     fresh = Flow(Status(clock=lambda: 5.0), Settings(source={"url": "redis://a"}, target={"url": "redis://b"}),
                         window_limit=1 << 20)  # type: ignore[arg-type]  # fmt: skip
-    checkpoint = Checkpoint(phase="stream", replid="a" * 40, offset=700, expiring=1)
+    checkpoint = Checkpoint(phase=Phase.STREAM, replid="a" * 40, offset=700, expiring=1)
     assert fresh.registered(checkpoint, same_server_run=False, first=True)
     assert fresh.expiries.waiting
     assert fresh.behind

@@ -72,7 +72,7 @@ def _commands(batches: list[Batch]) -> list[tuple[int, bytes]]:
     found: list[tuple[int, bytes]] = []
     for batch in batches:
         for part in batch.parts:
-            data = whole(part.data, part.head)
+            data = whole(part.data, part.prefix)
             if found and found[-1][0] == part.database:
                 found[-1] = (part.database, found[-1][1] + data)
             else:

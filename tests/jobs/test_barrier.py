@@ -14,7 +14,7 @@ from shaker.codec.resp.replies import encode
 from shaker.errors import LinkError
 from shaker.jobs import barrier as module
 from shaker.jobs.barrier import BarrierError
-from shaker.model.batch import Part
+from shaker.model.batch import CommandRun
 from shaker.net import client as reader_module
 from shaker.net.client import Reader, Request, open_reader
 from shaker.settings.schema import Settings
@@ -94,8 +94,8 @@ async def test_what_is_applied_takes_its_place(name: str, server: Servers) -> No
             with counting(source):
                 for number in range(30):
                     async with links.barriers.at(links.source, [("GET", "counter")]) as held:
-                        note = Part(0, encode("EVAL", NOTE, 0, held.replies[0]), 1)
-                        held.apply(note, Part(3, encode("SET", "last", number), 1))
+                        note = CommandRun(0, encode("EVAL", NOTE, 0, held.replies[0]), 1)
+                        held.apply(note, CommandRun(3, encode("SET", "last", number), 1))
             await links.wait_applied(source)
         target.client().echo("the end")
         for command in monitor.listen():
@@ -313,7 +313,7 @@ async def test_a_target_link_lost_while_it_is_held(source: Server, target: Serve
                 )
                 target.client().client_kill_filter(_id=writer)
                 await links.wait(lambda: links.status.reconnects["target"] > reconnects, "the new connection")
-                held.apply(Part(0, encode("SET", "counter", "spoilt"), 1))
+                held.apply(CommandRun(0, encode("SET", "counter", "spoilt"), 1))
         assert await count(links) == 1
         await goes_on(links, source, target)
 
@@ -324,7 +324,7 @@ async def test_a_block_that_fails(source: Server, target: Server) -> None:
         source.client().incr("counter")
         with pytest.raises(ZeroDivisionError):  # noqa: PT012  what the block does before is the point
             async with links.barriers.at(links.source, [("GET", "counter")]) as held:
-                held.apply(Part(0, encode("SET", "counter", "spoilt"), 1))
+                held.apply(CommandRun(0, encode("SET", "counter", "spoilt"), 1))
                 raise ZeroDivisionError
         await goes_on(links, source, target)
 
@@ -336,7 +336,7 @@ async def test_a_barrier_that_is_cancelled(seconds: float, source: Server, targe
         source.client().incr("counter")
         with anyio.move_on_after(seconds):
             async with links.barriers.at(links.source, [("GET", "counter")]) as held:
-                held.apply(Part(0, encode("SET", "counter", "spoilt"), 1))
+                held.apply(CommandRun(0, encode("SET", "counter", "spoilt"), 1))
                 await anyio.sleep_forever()
         async with AsyncExitStack() as stack:
             links.source = await stack.enter_async_context(reader_of(source, target))

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from shaker.apply.records import LISTED
 from shaker.codec.resp.replies import encode
 from shaker.errors import LinkError
 from shaker.jobs import remove_stale_keys as module
 from shaker.jobs.remove_stale_keys import STEP_BYTES, STEP_KEYS, Round, Rounds, forgetting, listing, removal
+from shaker.model.position import Sweep
 from shaker.net.client import Reader, open_reader
 from shaker.readers import acknowledge as acknowledgements_module
 from shaker.readers import psync_connection as conversation_module
@@ -78,13 +78,13 @@ def test_every_key_is_listed_in_its_database() -> None:
     assert b"fence" not in data
     assert [part.database for step in steps for part in step.parts if part.database] == [9]
     assert sum(step.keys for step in steps) == 2501
-    assert [step.sweep for step in steps if step.sweep is not None] == [LISTED]
-    assert steps[-1].sweep == LISTED
+    assert [step.sweep for step in steps if step.sweep is not None] == [Sweep.LISTED]
+    assert steps[-1].sweep == Sweep.LISTED
 
 
 def test_a_target_without_keys_is_listed() -> None:
     """There is nothing to list, and that is told."""
-    assert list(written(listing("default", []), Answering({}))) == [Round(sweep=LISTED)]
+    assert list(written(listing("default", []), Answering({}))) == [Round(sweep=Sweep.LISTED)]
     assert list(written(removal("default", []), Answering({}))) == [Round(sweep="")]
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from shaker.apply.items import SnapshotStart
 from shaker.apply.records import Checkpoint
-from shaker.errors import AccessError, GivenUpError, LinkError, ServerBusyError
+from shaker.errors import AccessError, GivenUpError, LinkError, PlannedReconnectError, ServerBusyError
 from shaker.flow.flow import Flow
 from shaker.flow.progress import Progress
+from shaker.model.items import SnapshotStart
+from shaker.model.position import Phase
 from shaker.net.reconnect import Attempts, credentials, open_connection
 from shaker.settings.schema import Settings
 from shaker.watch.status import Status
@@ -113,7 +114,7 @@ async def test_opening(target: Server) -> None:
 def streaming(side: Attempts, offset: int = 100, replid: str = "a") -> None:
     """Have the replication stand at an offset of the stream, with something left to apply."""
     flow, stream = side._progress._flow, side.status.stream
-    flow.checkpoint = Checkpoint(phase="stream", replid=replid, offset=offset)
+    flow.checkpoint = Checkpoint(phase=Phase.STREAM, replid=replid, offset=offset)
     stream.replid, stream.applied_offset = replid, offset
     if not len(flow.window):
         flow.window.put(SnapshotStart("s", replid, offset, flush=False))
@@ -164,7 +165,7 @@ async def test_a_snapshot_that_starts_over_is_no_progress() -> None:
     """Only one that comes further than all before it."""
     side = attempts()
     flow, status = side._progress._flow, side.status
-    flow.checkpoint = Checkpoint(phase="snapshot")
+    flow.checkpoint = Checkpoint(phase=Phase.SNAPSHOT)
     for keys in (10, 10, 5, 10):
         status.begin_snapshot(0)
         flow.begin_snapshot()
@@ -206,7 +207,7 @@ async def test_a_planned_reconnect_waits_unless_it_taught_something(learns: bool
             streaming(side, 100 + number)
         side.begin()
         side.connected()
-        waits.append(side._wait(LinkError("left out", kind="rejected")))
+        waits.append(side._wait(PlannedReconnectError("left out")))
     assert (max(waits[1:]) == 0.0) is learns
     assert ("stuck_target" in side.status.reasons) is not learns
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shaker.codec.resp.replies import encode
 from shaker.errors import CorruptError, ShakerError, UnfaithfulError
-from shaker.model.batch import PART_BYTES, AckRequested, Batch, Part, Records
+from shaker.model.batch import RUN_BYTES, AckRequested, Batch, CommandRun, RecordsWiped
 from shaker.psync.batches import StreamAssembler
 from shaker.rules.command_table import CommandTable
 from shaker.rules.mset import LEAST, SET
@@ -96,7 +96,7 @@ def test_database_at_the_start(table: Table) -> None:
     """A stream that goes on does not repeat its SELECT."""
     [batch] = make(table(DEFAULT), database=7).feed(stream("INCR a"))
     assert batch == Batch(
-        (Part(7, stream("INCR a"), 1),), 1, PART_BYTES + len(stream("INCR a")), REPLID, START + 23 - 2, 7
+        (CommandRun(7, stream("INCR a"), 1),), 1, RUN_BYTES + len(stream("INCR a")), REPLID, START + 23 - 2, 7
     )
 
 
@@ -107,9 +107,9 @@ def test_one_part_for_each_run_of_a_database(table: Table) -> None:
     )
     assert isinstance(batch, Batch)
     assert batch.parts == (
-        Part(0, stream("INCR a \n INCR b"), 2),
-        Part(1, stream("INCR c \n INCR d"), 2),
-        Part(0, stream("INCR e"), 1),
+        CommandRun(0, stream("INCR a \n INCR b"), 2),
+        CommandRun(1, stream("INCR c \n INCR d"), 2),
+        CommandRun(0, stream("INCR e"), 1),
     )
 
 
@@ -131,8 +131,8 @@ def test_many_sets_lack_their_beginning(table: Table) -> None:
     ):
         [batch] = make(table(DEFAULT)).feed(stream(text))
         assert isinstance(batch, Batch)
-        assert [part.commands if part.head else 0 for part in batch.parts] == expected
-        assert all(part.head.upper() in (b"", SET) for part in batch.parts)
+        assert [part.commands if part.prefix else 0 for part in batch.parts] == expected
+        assert all(part.prefix.upper() in (b"", SET) for part in batch.parts)
         # The same as a reader that is fed each command alone, which finds no runs.
         lines = [stream(line) for line in text.strip().splitlines()]
         assert applied([batch]).commands == applied(feed(make(table(DEFAULT)), lines)).commands
@@ -188,9 +188,9 @@ def test_getack(table: Table, spelling: str) -> None:
     kinds = make(table(DEFAULT)).feed(data)
     assert kinds == [
         Batch(
-            (Part(0, stream("INCR a"), 1),),
+            (CommandRun(0, stream("INCR a"), 1),),
             1,
-            PART_BYTES + len(stream("INCR a")),
+            RUN_BYTES + len(stream("INCR a")),
             REPLID,
             START + len(stream("INCR a")),
             0,
@@ -321,7 +321,7 @@ def test_records_and_rejections_in_one_transaction(table: Table) -> None:
     assert isinstance(before, Batch)
     assert isinstance(batch, Batch)
     assert (before.skipped, before.rejected, before.records) == (1, (), None)
-    assert (batch.skipped, batch.rejected, batch.records) == (1, (b"RENAME",), Records(None))
+    assert (batch.skipped, batch.rejected, batch.records) == (1, (b"RENAME",), RecordsWiped(None))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from shaker.model.batch import Batch, CutReached, Event
+from shaker.model.batch import BarrierReached, Batch, Event
 from shaker.psync.divided import LONGEST_END
 from shaker.psync.session import ReplicaSession, ReplicaState
 from shaker.rules.command_table import CommandTable
@@ -85,9 +85,9 @@ def record(table: Tables) -> Callable[[str], Recorded]:
     return get
 
 
-def check(events: list[Event], offset: int) -> CutReached:
+def check(events: list[Event], offset: int) -> BarrierReached:
     """Return the one cut among `events`: all before it ends at or before its offset, all behind it behind."""
-    (cut,) = (event for event in events if isinstance(event, CutReached))
+    (cut,) = (event for event in events if isinstance(event, BarrierReached))
     at = events.index(cut)
     assert cut.wanted == offset
     assert offset <= cut.offset <= offset + LONGEST_END
@@ -136,7 +136,7 @@ def test_every_offset_whatever_is_read_at_once(size: int, record: Callable[[str]
         offset = at + (start * 7) % (len(piece) + 1)  # anywhere in what comes next, its ends too
         found = session.cut(offset)
         found += session.receive_data(piece)
-        cuts = [event for event in found if isinstance(event, CutReached)]
+        cuts = [event for event in found if isinstance(event, BarrierReached)]
         if cuts:  # else it waits for the EXEC, and the next one takes its place
             cut = check(found, offset)
             assert cut.clean == (cut.offset in boundaries)
@@ -152,7 +152,7 @@ def test_a_cut_ahead_waits(record: Callable[[str], Recorded]) -> None:
     assert session.cut(recorded.end) == []
     assert session.cut(recorded.end - 1) == []
     events = session.receive_data(recorded.stream[:-2])
-    assert not any(isinstance(event, CutReached) for event in events)
+    assert not any(isinstance(event, BarrierReached) for event in events)
     check(session.receive_data(recorded.stream[-2:]), recorded.end - 1)
 
 
@@ -160,12 +160,12 @@ def test_a_cut_here_comes_at_once(record: Callable[[str], Recorded]) -> None:
     """Where the stream stands, with nothing more to come."""
     recorded = record(DEFAULT)
     session = recorded.session()
-    assert session.cut(recorded.begin) == [CutReached(recorded.begin, recorded.begin, clean=True)]
+    assert session.cut(recorded.begin) == [BarrierReached(recorded.begin, recorded.begin, clean=True)]
     session.receive_data(recorded.stream)
-    assert session.cut(recorded.end) == [CutReached(recorded.end, recorded.end, clean=True)]
+    assert session.cut(recorded.end) == [BarrierReached(recorded.end, recorded.end, clean=True)]
     # One byte of the next command has come: the target cannot be held between the bytes.
     session.receive_data(b"*")
-    assert session.cut(recorded.end + 1) == [CutReached(recorded.end + 1, recorded.end + 1, clean=False)]
+    assert session.cut(recorded.end + 1) == [BarrierReached(recorded.end + 1, recorded.end + 1, clean=False)]
 
 
 def test_a_cut_that_was_passed_is_not_clean(record: Callable[[str], Recorded]) -> None:
@@ -174,7 +174,7 @@ def test_a_cut_that_was_passed_is_not_clean(record: Callable[[str], Recorded]) -
     session = recorded.session()
     session.receive_data(recorded.stream)
     for offset in range(recorded.begin, recorded.end):
-        assert session.cut(offset) == [CutReached(offset, offset, clean=False)]
+        assert session.cut(offset) == [BarrierReached(offset, offset, clean=False)]
 
 
 def test_before_the_stream_nothing_can_be_cut(record: Callable[[str], Recorded]) -> None:
@@ -183,7 +183,7 @@ def test_before_the_stream_nothing_can_be_cut(record: Callable[[str], Recorded])
     session = ReplicaSession(username=None, password=None, max_value=MAX_VALUE)
     session.start()
     session.receive_data(recorded.recording.handshake)
-    assert session.cut(recorded.end) == [CutReached(recorded.end, recorded.end, clean=False)]
+    assert session.cut(recorded.end) == [BarrierReached(recorded.end, recorded.end, clean=False)]
     session.request(recorded.replid, recorded.begin, 0, table=recorded.recording.table)
     events = session.receive_data(recorded.answer + recorded.stream)
-    assert not any(isinstance(event, CutReached) for event in events)
+    assert not any(isinstance(event, BarrierReached) for event in events)

@@ -7,7 +7,7 @@ import pytest
 from shaker.codec.resp.replies import encode
 from shaker.codec.resp.requests import whole
 from shaker.errors import CorruptError
-from shaker.model.batch import Batch, CutReached, Event, Reviewed, ReviewEnd
+from shaker.model.batch import BarrierReached, Batch, Event, Reviewed, ReviewEnd
 from shaker.psync.batches import StreamAssembler
 from shaker.psync.divided import DividedStream
 from shaker.rules.command_table import CommandTable
@@ -38,7 +38,7 @@ def commands(batches: list[Batch]) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
     for batch in batches:
         for part in batch.parts:
-            found[part.database] = found.get(part.database, b"") + whole(part.data, part.head)
+            found[part.database] = found.get(part.database, b"") + whole(part.data, part.prefix)
     return found
 
 
@@ -88,7 +88,7 @@ def test_a_barrier_behind_it() -> None:
         events: list[Event] = [*stream.cut(cut)]
         for piece in pieces:
             events += stream.feed(piece)
-        reached = events.index(CutReached(cut, cut, clean=True))
+        reached = events.index(BarrierReached(cut, cut, clean=True))
         applied = [event for event in events[:reached] if isinstance(event, Batch)]
         assert commands(applied) == {5: BEHIND[0]}
-        assert stream.cut(END) == [CutReached(END, END, clean=False)]
+        assert stream.cut(END) == [BarrierReached(END, END, clean=False)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from shaker.apply.items import ReviewItem
 from shaker.apply.records import Checkpoint
 from shaker.codec.resp.replies import encode
 from shaker.errors import LinkError
 from shaker.flow.flow import Flow
-from shaker.model.batch import Batch, Part, Reviewed, ReviewEnd
+from shaker.model.batch import Batch, CommandRun, Reviewed, ReviewEnd
+from shaker.model.items import ReviewItem
 from shaker.model.position import Resume
 from shaker.readers.review import Review
 from shaker.rules.command_table import CommandTable, KeyPositions
@@ -50,7 +50,7 @@ def taken(made: Flow) -> list[ReviewItem]:
 def reviewed(database: int, key: str, replid: str = OLD) -> Reviewed:
     """A batch that has taken effect."""
     data = encode("SET", key, 1)
-    return Reviewed(Batch((Part(database, data, 1),), 1, len(data), replid, 120, database))
+    return Reviewed(Batch((CommandRun(database, data, 1),), 1, len(data), replid, 120, database))
 
 
 def members(items: list[ReviewItem]) -> list[tuple[int, bytes]]:

@@ -39,7 +39,7 @@ def commands_of(batch: Batch) -> list[tuple[int, list[bytes]]]:
     """Return (database, arguments) of each command, after checking that the batch counts them right."""
     found = []
     for part in batch.parts:
-        inside = requests(whole(part.data, part.head))
+        inside = requests(whole(part.data, part.prefix))
         assert part.commands == len(inside) > 0
         found += [(part.database, arguments) for arguments in inside]
     assert batch.commands == len(found)
@@ -47,7 +47,7 @@ def commands_of(batch: Batch) -> list[tuple[int, list[bytes]]]:
     # Neighbouring parts are of different databases, or lack different beginnings, or one of them swaps databases,
     # which is a part of its own.
     for part, following in pairwise(batch.parts):
-        alike = part.database == following.database and part.head == following.head
+        alike = part.database == following.database and part.prefix == following.prefix
         assert not alike or (part.expiries | following.expiries) & SWAPS
     assert all(part.commands == 1 for part in batch.parts if part.expiries & SWAPS)
     return found

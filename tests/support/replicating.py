@@ -7,13 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from shaker.apply.items import Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.apply.rejections import RESERVED
 from shaker.apply.stale_set import restored_keys
 from shaker.codec.resp.replies import encode
 from shaker.errors import LinkError, ServerBusyError
 from shaker.model.batch import Batch
+from shaker.model.items import SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.model.position import Resume
+from shaker.model.rejection import Rejection
 from shaker.psync.batches import StreamAssembler
 from tests.support.servers import Server, wait_until
 from tests.support.target_driver import REPLID, Wire, Writer

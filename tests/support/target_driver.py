@@ -13,14 +13,15 @@ from typing import Any
 import hiredis
 
 from shaker.apply.fence import Identity
-from shaker.apply.items import Item, Rejection, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
 from shaker.apply.records import Checkpoint, Fence, checkpoint_key, fence_key
 from shaker.apply.session import EXEC, Progress, TargetSession
 from shaker.codec.resp.replies import encode
 from shaker.errors import LinkError
 from shaker.flow.flow import Flow
 from shaker.jobs.remove_stale_keys import Round, Rounds, listing, removal
-from shaker.model.batch import Batch, Part, Records
+from shaker.model.batch import Batch, CommandRun, RecordsWiped
+from shaker.model.items import Item, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
+from shaker.model.rejection import Rejection
 from shaker.model.server_info import SourceIdentity, keyspace, parse_info
 from shaker.net.client import Request
 from shaker.net.connection import ReplyError
@@ -325,7 +326,7 @@ class Stream:
         self,
         *commands: tuple[bytes | str | int, ...],
         database: int = 0,
-        records: Records | None = None,
+        records: RecordsWiped | None = None,
         rejections: tuple[Rejection, ...] = (),
     ) -> StreamItem:
         """Return the batch of `commands`, all for `database`."""
@@ -334,12 +335,12 @@ class Stream:
     def parts(
         self,
         *parts: tuple[int, tuple[tuple[bytes | str | int, ...], ...]],
-        records: Records | None = None,
+        records: RecordsWiped | None = None,
         rejections: tuple[Rejection, ...] = (),
     ) -> StreamItem:
         """Return a batch of parts (database, commands); it ends with the last one's database selected."""
         made = tuple(
-            Part(database, b"".join(encode(*command) for command in commands), len(commands))
+            CommandRun(database, b"".join(encode(*command) for command in commands), len(commands))
             for database, commands in parts
             if commands
         )

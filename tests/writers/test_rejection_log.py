@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from shaker.apply.items import Rejection
+from shaker.model.rejection import Rejection
 from shaker.writers.rejection_log import INTERVAL_SECONDS, SINGLE_LINES, RejectionLog
 
 

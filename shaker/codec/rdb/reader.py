@@ -36,7 +36,7 @@ from shaker.codec.rdb.value_types import (
     read_header,
 )
 from shaker.errors import CorruptError, ShakerError, UnfaithfulError, quoted
-from shaker.model.entries import Aux, Event, LargeEntry, LargePiece, Library, Resize
+from shaker.model.entries import Aux, Event, LargeChunk, LargeEntry, Library, Resize
 
 MAX_DATABASE: Final = 2**31 - 1  # redis.conf `databases` is an int
 MAX_INT64: Final = 2**63 - 1
@@ -218,11 +218,11 @@ class SnapshotReader:
             self._large_checksum = 0
             self._parts = []
         self._large_checksum = CRC64.calc(data, self._large_checksum)
-        self._events.append(LargePiece(data, last=False))
+        self._events.append(LargeChunk(data, last=False))
         if self._skipper.finished:
             footer = dialect.footers[opcode]
             checksum = CRC64.calc(footer, self._large_checksum)
-            self._events.append(LargePiece(footer + checksum.to_bytes(8, "little"), last=True))
+            self._events.append(LargeChunk(footer + checksum.to_bytes(8, "little"), last=True))
             self._large = False
             self._opcode = -1
             self._key = None

@@ -9,14 +9,14 @@ class Plain(NamedTuple):
     """A run of whole ordinary commands as they came; `end_offset` is the replication offset behind the last.
 
     Transactions of ordinary commands that came whole are in it without what framed them. `noted` are the bits of
-    all noted commands among them. `head` is what each of them lacks at its beginning; empty where they are whole.
+    all noted commands among them. `prefix` is what each of them lacks at its beginning; empty where they are whole.
     """
 
     data: bytes
     commands: int
     end_offset: int
     noted: int = 0
-    head: bytes = b""
+    prefix: bytes = b""
 
 
 class Note(NamedTuple):

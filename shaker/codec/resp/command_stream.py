@@ -27,7 +27,7 @@ PATIENT: Final = 64 * 1024
 MAX_NAMES: Final = 4096
 ERROR_LINE: Final = re.compile(rb"-[A-Z]{2,20} [ -~]{0,100}")
 # Longer beginnings of commands, their names included, are not compared with the next one's.
-MAX_HEAD: Final = 64
+MAX_PREFIX: Final = 64
 # Kinds of commands.
 ORDINARY: Final = 0
 SPECIAL: Final = 1
@@ -42,9 +42,9 @@ class StreamReader:
     `fragment_above` bytes comes in fragments and is never held; any other of more than `max_command` bytes raises
     UnfaithfulError, bytes that are no request raise CorruptError; both name the offset. `noted` has commands, by
     names in upper case, whose presence the runs tell. `frame` are two special commands that frame transactions:
-    where both come at once, and nothing special between them, they are left out. Commands that begin with `bare`
-    (number of arguments and name, in any case) come without that, where a run has at least `least_bare` of them and
-    nothing else.
+    where both come at once, and nothing special between them, they are left out. Commands that begin with
+    `prefix_free` (number of arguments and name, in any case) come without that, where a run has at least
+    `least_prefix_free` of them and nothing else.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class StreamReader:
         fragment_above: int | None = None,
         noted: dict[bytes, Note] | None = None,
         frame: tuple[bytes, bytes] | None = None,
-        bare: bytes = b"",
-        least_bare: int = 1,
+        prefix_free: bytes = b"",
+        least_prefix_free: int = 1,
     ) -> None:
         self.offset = offset
         self._special = special
@@ -68,8 +68,8 @@ class StreamReader:
         self._passing: ArgumentSkipper | None = None
         self._noted = noted or {}
         self._frame = frame
-        self._bare = bare
-        self._least_bare = least_bare
+        self._prefix_free = prefix_free
+        self._least_prefix_free = least_prefix_free
         self._names: dict[bytes, int] = {}  # kinds of commands by their names as spelled
         self._notes: dict[bytes, Note] = {}  # of noted commands, by the names as spelled
         self._parts: list[bytes] = []
@@ -84,8 +84,8 @@ class StreamReader:
         self._marked = False
         self._bits = 0
         # Count and name of the last ordinary command with arguments, as sent, its further arguments and its bits.
-        self._head = b""
-        self._head_left = self._head_bits = 0
+        self._prefix = b""
+        self._prefix_left = self._prefix_bits = 0
 
     @property
     def held(self) -> int:
@@ -120,20 +120,20 @@ class StreamReader:
         left, unnamed, kind, marked, bits = self._left, self._unnamed, self._kind, self._marked, self._bits
         position = self._resume
         need = 0
-        # Most commands begin like the one before. `mixed`: those of the run do not. `rests` is what follows the
-        # beginnings of its commands, gathered where all of them are to come bare.
-        head, head_left, head_bits = self._head, self._head_left, self._head_bits
-        head_size = len(head)
+        # Most commands begin like the one before. `mixed`: those of the run do not. `suffixes` is what follows the
+        # beginnings of its commands, gathered where all of them are to come prefix_free.
+        prefix, prefix_left, prefix_bits = self._prefix, self._prefix_left, self._prefix_bits
+        prefix_size = len(prefix)
         mixed = False
-        bare_size = len(self._bare) or -1
-        bare = gathers = head_size == bare_size and head.upper() == self._bare
-        rests: list[bytes] = []
+        free_size = len(self._prefix_free) or -1
+        prefix_free = gathers = prefix_size == free_size and prefix.upper() == self._prefix_free
+        suffixes: list[bytes] = []
         while True:
             if left < 0:
                 marked = False
-                if head_size and buffer[position : position + head_size] == head:
-                    position += head_size
-                    left, bits = head_left, head_bits
+                if prefix_size and buffer[position : position + prefix_size] == prefix:
+                    position += prefix_size
+                    left, bits = prefix_left, prefix_bits
                     unnamed = False
                     kind = ORDINARY
                 else:
@@ -169,11 +169,11 @@ class StreamReader:
                     kind, bits = self._known(buffer[end + 2 : after - 2], left)
                     if kind == ORDINARY:
                         mixed = mixed or commands > 0 or (framed >= 0 and commands_before > 0)
-                        head_size = after - start if left > 1 and after - start <= MAX_HEAD else 0
-                        head = buffer[start : start + head_size]
-                        head_left, head_bits = left - 1, bits
-                        bare = head_size == bare_size and head.upper() == self._bare
-                        gathers = bare and not mixed
+                        prefix_size = after - start if left > 1 and after - start <= MAX_PREFIX else 0
+                        prefix = buffer[start : start + prefix_size]
+                        prefix_left, prefix_bits = left - 1, bits
+                        prefix_free = prefix_size == free_size and prefix.upper() == self._prefix_free
+                        gathers = prefix_free and not mixed
                 elif buffer[end + 2] == mark and buffer[end + 2 : end + 2 + len(marker)] == marker:
                     marked = True
                 position = after
@@ -186,7 +186,7 @@ class StreamReader:
                 noted |= bits
                 commands += 1
                 if gathers:
-                    rests.append(buffer[start + head_size : position])
+                    suffixes.append(buffer[start + prefix_size : position])
             elif kind == BEGINS and framed < 0:
                 pieces.append(buffer[run:start])
                 commands_before, noted_before = commands, noted
@@ -198,25 +198,25 @@ class StreamReader:
                 noted |= noted_before
                 framed, run = -1, position
             else:
-                known = head if gathers else b""
+                known = prefix if gathers else b""
                 if framed >= 0:
-                    self._give(pieces, buffer, framed, framed, commands_before, noted_before, known, rests, out)
+                    self._give(pieces, buffer, framed, framed, commands_before, noted_before, known, suffixes, out)
                     self._give_special(buffer[framed:run], run, out)
                     framed = -1
-                self._give(pieces, buffer, run, start, commands, noted, known, rests, out)
+                self._give(pieces, buffer, run, start, commands, noted, known, suffixes, out)
                 self._give_special(buffer[start:position], position, out)
-                mixed, gathers = False, bare
+                mixed, gathers = False, prefix_free
                 commands = noted = 0
                 run = position
             start = position
             left = -1
-        known = head if gathers else b""
+        known = prefix if gathers else b""
         if framed >= 0:
-            self._give(pieces, buffer, framed, framed, commands_before, noted_before, known, rests, out)
+            self._give(pieces, buffer, framed, framed, commands_before, noted_before, known, suffixes, out)
             self._give_special(buffer[framed:run], run, out)
-        self._give(pieces, buffer, run, start, commands, noted, known, rests, out)
+        self._give(pieces, buffer, run, start, commands, noted, known, suffixes, out)
         self._unnamed, self._kind, self._marked, self._bits = unnamed, kind, marked, bits
-        self._head, self._head_left, self._head_bits = head, head_left, head_bits
+        self._prefix, self._prefix_left, self._prefix_bits = prefix, prefix_left, prefix_bits
         self._keep(buffer, start, position, left, need, out)
         return out
 
@@ -228,24 +228,24 @@ class StreamReader:
         end: int,
         commands: int,
         noted: int,
-        head: bytes,
-        rests: list[bytes],
+        prefix: bytes,
+        suffixes: list[bytes],
         out: list[Piece],
     ) -> None:
         """Give out the run of `pieces` and of what lies between `run` and `end`, if there are commands in it.
 
-        With a `head`, `rests` begins with what follows it in each of them. Both lists are left without the run.
+        With a `prefix`, `suffixes` begins with what follows it in each of them. Both lists are left without the run.
         """
-        if head and commands >= self._least_bare:
-            out.append(Plain(b"".join(rests[:commands]), commands, self.offset + end, noted, head))
+        if prefix and commands >= self._least_prefix_free:
+            out.append(Plain(b"".join(suffixes[:commands]), commands, self.offset + end, noted, prefix))
         elif commands:
             pieces.append(buffer[run:end] if run or end != len(buffer) else buffer)
             out.append(Plain(b"".join(pieces), commands, self.offset + end, noted))
         pieces.clear()
-        if head:
-            del rests[:commands]
+        if prefix:
+            del suffixes[:commands]
         else:
-            rests.clear()
+            suffixes.clear()
 
     def _give_special(self, raw: bytes, end: int, out: list[Piece]) -> None:
         arguments = split(raw)

@@ -54,17 +54,17 @@ def nth_command(data: bytes, index: int) -> list[bytes]:
     return split(data[start : command_end(data, start)])
 
 
-def whole(rests: bytes, head: bytes) -> bytes:
-    """Return the commands of a run that lack `head`, number of arguments and name; without one they are whole."""
-    if not head:
-        return rests
-    arguments = int(head[1 : head.index(b"\r\n")]) - 1
+def whole(suffixes: bytes, prefix: bytes) -> bytes:
+    """Return the commands of a run that lack `prefix`, number of arguments and name; without one they are whole."""
+    if not prefix:
+        return suffixes
+    arguments = int(prefix[1 : prefix.index(b"\r\n")]) - 1
     commands: list[bytes] = []
     position = 0
-    while position < len(rests):
+    while position < len(suffixes):
         start = position
-        position = _arguments_end(rests, position, arguments)
-        commands += (head, rests[start:position])
+        position = _arguments_end(suffixes, position, arguments)
+        commands += (prefix, suffixes[start:position])
     return b"".join(commands)
 
 

@@ -357,31 +357,31 @@ def bare_reader() -> StreamReader:
     special = SPECIAL | {b"MULTI", b"EXEC"}
     return StreamReader(
         START, special=special, marker=MARKER, max_command=1_000_000, frame=(b"MULTI", b"EXEC"),
-        bare=HEAD, least_bare=LEAST,
+        prefix_free=HEAD, least_prefix_free=LEAST,
     )  # fmt: skip
 
 
 def check_bare(requests: list[list[bytes]], pieces: list[bytes]) -> list[int]:
-    """All commands come as they were sent; the result is how many came bare in each run, 0 for none."""
-    seen, bare = [], []
+    """All commands come as they were sent; the result is how many came prefix_free in each run, 0 for none."""
+    seen, prefix_free = [], []
     for piece in feed(stream := bare_reader(), pieces):
         if not isinstance(piece, Plain):
             if piece.name not in (b"MULTI", b"EXEC") or len(piece.arguments) > 1:
                 seen.append(encode(*piece.arguments))
             continue
-        data = whole(piece.data, piece.head)
+        data = whole(piece.data, piece.prefix)
         found = parse(data)
         assert piece.commands == len(found)
         seen += [encode(*request) for request in found]
-        bare.append(piece.commands if piece.head else 0)
-        if piece.head:
-            assert piece.head.upper() == HEAD
+        prefix_free.append(piece.commands if piece.prefix else 0)
+        if piece.prefix:
+            assert piece.prefix.upper() == HEAD
             assert piece.commands >= LEAST
-            assert data.startswith(piece.head)
+            assert data.startswith(piece.prefix)
     frames = ([b"MULTI"], [b"EXEC"])
     assert seen == [encode(*request) for request in requests if request not in frames]
     assert stream.offset == START + len(joined(requests))
-    return bare
+    return prefix_free
 
 
 OTHER, LOWER, INCREASE = [b"SET", b"k", b"v", b"XX"], [b"set", b"k", b"v"], [b"INCR", b"k"]
@@ -466,9 +466,9 @@ def test_nothing_is_lost_of_bare_runs(requests: list[list[bytes]], cuts: list[in
 def test_whole(pairs: list[tuple[bytes, bytes]], name: bytes) -> None:
     """Commands get back what they lack."""
     data = joined([[name, *pair] for pair in pairs])
-    head = b"*3\r\n$3\r\n%s\r\n" % name
-    rests = b"".join(encode(name, *pair).removeprefix(head) for pair in pairs)
-    assert whole(rests, head) == data
+    prefix = b"*3\r\n$3\r\n%s\r\n" % name
+    suffixes = b"".join(encode(name, *pair).removeprefix(prefix) for pair in pairs)
+    assert whole(suffixes, prefix) == data
 
 
 # --- transactions ---

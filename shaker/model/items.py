@@ -4,53 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from shaker.codec.resp.requests import whole
-from shaker.model.batch import Batch, Part, held_bytes
-
-
-class Rejection(NamedTuple):
-    """A command that cannot be applied on the target: never its values."""
-
-    command: str
-    key: str
-    error: str
-
-    @property
-    def summary(self) -> str:
-        """One line for the checkpoint."""
-        return f"{self.command} {self.key}: {self.error}" if self.key else f"{self.command}: {self.error}"
-
-
-class Lacking(NamedTuple):
-    """A command that failed as it does when its key is missing; the key may have expired early.
-
-    `database` is where its transaction has left what it found in its own.
-    """
-
-    database: int
-    arguments: list[bytes]
-    rejection: Rejection
-    item: StreamItem
-
-
-class Missed(NamedTuple):
-    """A command that failed for what the server's state was: its keys by database, none where they are not known.
-
-    Without a `rejection` it is one of the worker's own.
-    """
-
-    keys: dict[int, set[bytes]]
-    rejection: Rejection | None
-
-
-class Position(NamedTuple):
-    """A point that the checkpoint can stand at: in the stream (replid, offset) or in a snapshot (id, batch)."""
-
-    phase: str
-    history: str
-    number: int
+from shaker.model.batch import Batch, CommandRun
+from shaker.model.position import Phase, Position
+from shaker.model.rejection import Rejection
 
 
 @dataclass(slots=True)
@@ -73,12 +30,6 @@ class StreamItem:
         self.batch = self.batch._replace(parts=(), size=0)
         self.released = True
 
-    def complete(self) -> None:
-        """Give all commands the beginning that some lack."""
-        parts = tuple(part._replace(data=whole(part.data, part.head), head=b"") for part in self.batch.parts)
-        size = held_bytes(parts, len(self.batch.rejected))
-        self.batch = self.batch._replace(parts=parts, size=size)
-
     @property
     def size(self) -> int:
         """Bytes held."""
@@ -87,7 +38,7 @@ class StreamItem:
     @property
     def position(self) -> Position:
         """Where the checkpoint stands once it has taken effect."""
-        return Position("stream", self.batch.replid, self.batch.end_offset)
+        return Position(Phase.STREAM, self.batch.replid, self.batch.end_offset)
 
 
 @dataclass(slots=True)
@@ -98,24 +49,6 @@ class ReviewItem(StreamItem):
     """
 
     last: bool = False
-
-
-class Sent(NamedTuple):
-    """Requests sent inside a transaction: a run of commands of an item, or without one the worker's own.
-
-    One request for a run of several commands is the MSET that they were joined to. `first` is the number of its
-    first command in the window's count.
-    """
-
-    requests: int
-    item: StreamItem | None = None
-    part: Part | None = None
-    first: int = 0
-
-    @property
-    def joined(self) -> bool:
-        """Whether the commands went as one."""
-        return self.part is not None and self.requests < self.part.commands
 
 
 @dataclass(slots=True)
@@ -132,7 +65,7 @@ class SnapshotStart:
     @property
     def position(self) -> Position:
         """Where the checkpoint stands once it has taken effect."""
-        return Position("snapshot", self.snapshot, 0)
+        return Position(Phase.SNAPSHOT, self.snapshot, 0)
 
 
 @dataclass(slots=True)
@@ -167,7 +100,7 @@ class SnapshotKeys:
     @property
     def position(self) -> Position:
         """Where the checkpoint stands once it has taken effect."""
-        return Position("snapshot", self.snapshot, self.number)
+        return Position(Phase.SNAPSHOT, self.snapshot, self.number)
 
 
 @dataclass(slots=True)
@@ -183,11 +116,11 @@ class SnapshotFinish:
     @property
     def position(self) -> Position:
         """Where the checkpoint stands once it has taken effect."""
-        return Position("stream", self.replid, self.offset)
+        return Position(Phase.STREAM, self.replid, self.offset)
 
 
 @dataclass(slots=True, eq=False)
-class Hold:
+class Barrier:
     """A point of the stream where the target is held until its owner lets it go on, perhaps with writes of his own.
 
     `reached` is called when everything before has taken effect and nothing behind; then `go_on` may give `parts`,
@@ -199,12 +132,12 @@ class Hold:
     offset: int
     reached: Callable[[], None]
     ended: Callable[[bool], None]
-    parts: tuple[Part, ...] = ()
+    parts: tuple[CommandRun, ...] = ()
     held: bool = True
     told: bool = False
     size: int = 0
 
-    def go_on(self, parts: tuple[Part, ...] = ()) -> None:
+    def go_on(self, parts: tuple[CommandRun, ...] = ()) -> None:
         """Let the stream go on behind `parts`."""
         self.parts = parts
         self.held = False
@@ -212,7 +145,7 @@ class Hold:
     @property
     def position(self) -> Position:
         """Where the checkpoint stands with it."""
-        return Position("stream", self.replid, self.offset)
+        return Position(Phase.STREAM, self.replid, self.offset)
 
 
 @dataclass(slots=True, eq=False)
@@ -223,11 +156,11 @@ class SweepStep:
     taken effect, with False when it was given up because another snapshot has begun.
     """
 
-    phase: str
-    parts: tuple[Part, ...]
+    phase: Phase
+    parts: tuple[CommandRun, ...]
     sweep: str
     ended: Callable[[bool], None]
     listed: int = 0
 
 
-Item = Hold | StreamItem | SnapshotStart | SnapshotKeys | SnapshotFinish
+Item = Barrier | StreamItem | SnapshotStart | SnapshotKeys | SnapshotFinish
