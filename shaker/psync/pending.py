@@ -60,17 +60,20 @@ class Pending:
         return self.size + RUN_BYTES * len(self.parts) + LEFT_OUT_BYTES * len(self.rejected)
 
     def add(self, database: int, data: bytes, commands: int, expiries: int, prefix: bytes = b"") -> None:
+        """Append a run of whole commands."""
         self._extend(PendingRun(database, [data], commands, None, expiries, prefix))
         self.commands += commands
         self.size += len(data)
 
     def add_fragment(self, run: PendingRun) -> None:
+        """Append a fragment of a huge command."""
         self.parts.append(run)
         self.commands += run.commands
         self.size += len(run.pieces[0])
         self.unfinished = run.commands == 0
 
     def merge(self, other: Pending) -> None:
+        """Append a transaction, which ends with the commands before it in one batch."""
         for run in other.parts:
             self._extend(run)
         self.commands += other.commands
@@ -80,6 +83,7 @@ class Pending:
         self.scripts += other.scripts
 
     def spill(self) -> None:
+        """Drop the commands that were given out in a batch with `more`."""
         self.parts, self.rejected, self.scripts = [], [], []
         self.commands = self.size = self.skipped = 0
         self.spilled = True
