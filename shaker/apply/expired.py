@@ -6,12 +6,9 @@ says when a key should expire, not whether it did.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
-# Counters of INFO that start over with a CONFIG RESETSTAT and never decrease otherwise (server file src/server.c,
-# resetServerStats).
-STEADY = ("total_connections_received", "total_commands_processed", "total_net_input_bytes")
+from shaker.model.server_info import STEADY_COUNTERS, ServerInfo
 
 
 class ExpiredKeys(NamedTuple):
@@ -23,21 +20,18 @@ class ExpiredKeys(NamedTuple):
     steady: tuple[int, ...]
 
     @classmethod
-    def of(cls, info: Mapping[str, str]) -> ExpiredKeys | None:
+    def of(cls, info: ServerInfo) -> ExpiredKeys | None:
         """Return what an INFO of all sections says; None where it does not."""
-        numbers = [info.get("expired_keys", ""), *(info.get(name, "") for name in STEADY)]
-        # Redis 7.4 counts fields as expired_subkeys, Valkey 9 as expired_fields; older servers expire none.
-        fields = info.get("expired_subkeys", info.get("expired_fields", "0"))
-        if not info.get("run_id") or not all(text.isdigit() for text in (*numbers, fields)):
+        found = info.expired
+        if not info.run_id or found is None:
             return None
-        keys, *steady = map(int, numbers)
-        return cls(info["run_id"], keys, int(fields), tuple(steady))
+        return cls(info.run_id, found.keys, found.fields, found.steady)
 
     @classmethod
     def parse(cls, text: str) -> ExpiredKeys | None:
         """Return what `text` made of it; None for any other text."""
         run_id, *numbers = text.split(" ")
-        if len(numbers) != 2 + len(STEADY) or not all(number.isdigit() for number in numbers):
+        if len(numbers) != 2 + len(STEADY_COUNTERS) or not all(number.isdigit() for number in numbers):
             return None
         keys, fields, *steady = map(int, numbers)
         return cls(run_id, keys, fields, tuple(steady))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shaker.apply.records import checkpoint_key, fence_key
 from shaker.errors import HeldError
-from shaker.model.server_info import keyspace, parse_info
+from shaker.model.server_info import ServerInfo, parse_info
 from shaker.net.client import open_reader
 from shaker.net.reply_types import blob, number
 from shaker.settings.schema import Settings
@@ -22,7 +22,7 @@ def check_deletions(settings: Settings, *, removed: int, of: int, because: str) 
         )
 
 
-async def check_flush(settings: Settings, source: dict[str, str], *, first: bool, records: int) -> None:
+async def check_flush(settings: Settings, source: ServerInfo, *, first: bool, records: int) -> None:
     """Raise HeldError where a FLUSHALL would remove more keys than may be; `source` is its INFO.
 
     The `first` one is what target.on_existing=flush asks for, unless the source has nothing to put in the place of
@@ -31,8 +31,8 @@ async def check_flush(settings: Settings, source: dict[str, str], *, first: bool
     async with open_reader(settings.target) as reader:
         own = ("EXISTS", fence_key(settings.name), checkpoint_key(settings.name))
         info, records_there = await reader.results([("INFO",), own], "counting the keys to flush")
-    keys = sum(keyspace(parse_info(blob(info))).values()) - number(records_there)
-    brought = max(0, sum(keyspace(source).values()) - records)
+    keys = parse_info(blob(info)).keys - number(records_there)
+    brought = max(0, source.keys - records)
     if not first or not brought:
         because = f"since the source has {brought} keys"
         check_deletions(settings, removed=max(0, keys - brought), of=keys, because=because)

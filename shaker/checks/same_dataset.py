@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shaker.errors import RefusedError
 from shaker.model.refusals import refusal
-from shaker.model.server_info import SourceIdentity, parse_info
+from shaker.model.server_info import ServerInfo, SourceIdentity, parse_info
 from shaker.net.connection import ReplyError, connect
 from shaker.net.reconnect import credentials
 from shaker.net.reply_types import blob
@@ -13,12 +13,12 @@ from shaker.net.tls import tls_context
 from shaker.settings.schema import Settings
 
 
-def refuse_one_dataset(source: SourceIdentity, target: dict[str, str]) -> None:
+def refuse_one_dataset(source: SourceIdentity, target: ServerInfo) -> None:
     """Raise RefusedError where `target`, an INFO, is of the source itself or of its replica or primary."""
-    if target.get("run_id") == source.run_id:
+    if target.run_id == source.run_id:
         raise RefusedError("source and target are the same server", hint="check source.url and target.url")
     # Only the present history: after a cutover back, the new target's is one that the source once had.
-    if target.get("master_replid") in source.replids[:1]:
+    if target.replication.replid in source.replids[:1]:
         raise RefusedError(
             "source and target replicate one another already",
             hint="stop it with REPLICAOF NO ONE on the one that is the replica",

@@ -21,7 +21,7 @@ from shaker.flow.flow import Flow
 from shaker.model.batch import CommandRun
 from shaker.model.items import Barrier
 from shaker.model.refusals import refusal
-from shaker.model.server_info import parse_info
+from shaker.model.server_info import ServerInfo, parse_info
 from shaker.net.client import Reader, Request
 from shaker.net.connection import ReplyError
 from shaker.net.reply_types import array, blob, number
@@ -46,9 +46,9 @@ class Held:
     `source_ms` is the source's clock at that point, Unix time in milliseconds.
     """
 
-    def __init__(self, replies: list[Any], info: dict[str, str], source_ms: int) -> None:
+    def __init__(self, replies: list[Any], info: ServerInfo, source_ms: int) -> None:
         self.replies = replies
-        self.replica = info.get("role") == "slave"
+        self.replica = info.replication.is_replica
         self.source_ms = source_ms
         self.parts: tuple[CommandRun, ...] = ()
 
@@ -112,7 +112,7 @@ class Barriers:
     def _limit(self, seconds: float) -> float:
         return seconds + ROUND_TRIPS * sum(self._flow.status.round_trips.values())
 
-    async def _read(self, source: Reader, requests: Sequence[Request]) -> tuple[list[Any], dict[str, str], int]:
+    async def _read(self, source: Reader, requests: Sequence[Request]) -> tuple[list[Any], ServerInfo, int]:
         own: list[Request] = [("TIME",), ("INFO", "server"), ("INFO", "replication")]
         limit = self._limit(READ_SECONDS)
         try:
@@ -130,18 +130,18 @@ class Barriers:
         results = replies[-1]
         array(results, len(requests) + len(own))
         seconds, microseconds = map(number, array(results[-3], 2))
-        info = parse_info(blob(results[-2])) | parse_info(blob(results[-1]))
+        info = parse_info(blob(results[-2]) + b"\r\n" + blob(results[-1]))
         return results[: -len(own)], info, seconds * 1000 + microseconds // 1000
 
-    def _cut(self, info: dict[str, str], reached: Any, ended: Any) -> Barrier:
+    def _cut(self, info: ServerInfo, reached: Any, ended: Any) -> Barrier:
         """Have the stream held at the offset that `info` tells, if it is of the very history that is streamed."""
         flow = self._flow
         source, cut, resume = flow.source, flow.cut, flow.resume
-        offset = info.get("master_repl_offset", "")
-        if source is None or info.get("run_id") != source.run_id:
+        offset = info.replication.offset
+        if source is None or info.run_id != source.run_id:
             raise BarrierError("another server answers for the source than the one that streams")
-        if cut is None or resume is None or info.get("master_replid") != resume.replid or not offset.isdigit():
+        if cut is None or resume is None or info.replication.replid != resume.replid or offset is None:
             raise BarrierError("there is no stream of the source's present history")
-        hold = Barrier(resume.replid, int(offset), reached, ended)
+        hold = Barrier(resume.replid, offset, reached, ended)
         cut(hold)
         return hold

@@ -22,7 +22,7 @@ from shaker.jobs.barrier import BarrierError, Barriers
 from shaker.jobs.same_value import READS, Subject
 from shaker.model.batch import CommandRun
 from shaker.model.refusals import refusal
-from shaker.model.server_info import keyspace, parse_info
+from shaker.model.server_info import parse_info
 from shaker.net.client import Reader, Request, open_reader
 from shaker.net.connection import ReplyError
 from shaker.net.reply_types import array, blob, number
@@ -102,8 +102,7 @@ class Comparison:
         async with open_reader(settings.source) as source, open_reader(settings.target) as target:
             asked = [parse_info(blob(await side.call("INFO"))) for side in (source, target)]
             # PTTL came long before, and tells only what is left.
-            majors = [info.get("redis_version", "").partition(".")[0] for info in asked]
-            exact = all(major.isdigit() and int(major) >= 7 for major in majors)
+            exact = all(info.release >= (7, 0) for info in asked)
             sides = Sides(source, target, "PEXPIRETIME" if exact else "PTTL")
             while self._may_run:
                 waiting, settled = await self._round(sides)
@@ -117,9 +116,9 @@ class Comparison:
     async def _databases(self, sides: Sides) -> list[int]:
         """Return the databases of the target that hold keys."""
         info = parse_info(blob(await sides.target.call("INFO")))
-        if info.get("run_id") != self._flow.target_run_id:
+        if info.run_id != self._flow.target_run_id:
             raise BarrierError("another server answers for the target than the one that is written to")
-        return sorted(keyspace(info))
+        return sorted(info.keyspace)
 
     async def _round(self, sides: Sides) -> tuple[int, int]:
         """Compare some keys of each database; return how many waited, and how many of them are settled."""
@@ -136,7 +135,7 @@ class Comparison:
             new = keys - copying - {unconfirmed.whole, unconfirmed.everything}
             settled += await self._compare(sides, database, new)
             if unconfirmed.everything in keys:
-                source = keyspace(parse_info(blob(await sides.source.call("INFO"))))
+                source = parse_info(blob(await sides.source.call("INFO"))).keyspace
                 for each in sorted({*source, *await self._databases(sides)}):
                     await self._compare_all(sides, each)
                 settled += await self._forget(sides, database, [unconfirmed.everything])

@@ -22,7 +22,7 @@ from shaker.flow.flow import Flow
 from shaker.model.batch import CommandRun
 from shaker.model.items import SweepStep
 from shaker.model.position import Phase, Sweep
-from shaker.model.server_info import keyspace, parse_info
+from shaker.model.server_info import ServerInfo, parse_info
 from shaker.net.backoff import Backoff
 from shaker.net.client import Reader, Request, open_reader
 from shaker.net.reply_types import array, blob, number
@@ -164,9 +164,9 @@ class Sweeper:
         finally:
             self._status.retire("sweep")
 
-    async def _check_stale(self, reader: Reader, info: dict[str, str], listed: int) -> None:
+    async def _check_stale(self, reader: Reader, info: ServerInfo, listed: int) -> None:
         """Raise HeldError where more is to be removed than target.max_deletions allows."""
-        databases = keyspace(info)
+        databases = info.keyspace
         key = stale_key(self._settings.name)
         requests = [request for each in sorted(databases) for request in (("SELECT", each), ("SCARD", key))]
         stale = sum(map(number, (await reader.results(requests, "sweeping"))[1::2]))
@@ -175,7 +175,7 @@ class Sweeper:
         check_deletions(
             self._settings,
             removed=stale,
-            of=listed or sum(databases.values()),
+            of=listed or info.keys,
             because="since the snapshot lacks them",
         )
         self._status.deletions_held = ""
@@ -205,9 +205,9 @@ class Sweeper:
         async with open_reader(self._settings.target) as reader:
             (reply,) = await reader.results([("INFO",)], "sweeping")
             info = parse_info(blob(reply))
-            if info.get("run_id") != self._flow.target_run_id:
+            if info.run_id != self._flow.target_run_id:
                 raise LinkError("another server answers for the target than the one that is written to")
-            databases = sorted(keyspace(info))
+            databases = sorted(info.keyspace)
             if self._settings.target.stale_keys == "keep":
                 rounds, what = forgetting(name, databases), "lists of stale keys dropped"
             elif checkpoint.phase == Phase.SNAPSHOT:

@@ -19,7 +19,7 @@ from shaker.flow.flow import Flow
 from shaker.jobs.barrier import BarrierError, Barriers
 from shaker.jobs.copy_keys import Settler
 from shaker.model.batch import CommandRun
-from shaker.model.server_info import keyspace, parse_info
+from shaker.model.server_info import parse_info
 from shaker.net.client import Reader, Request, open_reader
 from shaker.net.connection import ReplyError
 from shaker.net.reply_types import array, blob, number
@@ -106,15 +106,14 @@ class TrueExpiries:
         settings, flow = self._settings, self._flow
         async with open_reader(settings.source) as source, open_reader(settings.target) as target:
             asked = parse_info(blob(await source.call("INFO", "server")))
-            major = asked.get("redis_version", "").partition(".")[0]
             # PTTL loses the time that lies between it and TIME; the other came with Redis 7.0.
-            asking = "PEXPIRETIME" if major.isdigit() and int(major) >= 7 else "PTTL"
+            asking = "PEXPIRETIME" if asked.release >= (7, 0) else "PTTL"
             settler = Settler(flow, self._barriers, source, target, name=settings.name, asking=asking)
             while self._may_run:
                 info = parse_info(blob(await target.call("INFO")))
-                if info.get("run_id") != flow.target_run_id:
+                if info.run_id != flow.target_run_id:
                     raise BarrierError("another server answers for the target than the one that is written to")
-                databases = list(keyspace(info))
+                databases = list(info.keyspace)
                 waiting = await self._look(target, databases)
                 settled = await self._round(settler, source, target, waiting)
                 left = sum(each.total for each in waiting) - settled
@@ -208,7 +207,7 @@ class TrueExpiries:
         async with self._barriers.at(source, []):
             info = parse_info(blob(await target.call("INFO", "keyspace")))
             requests: list[Request] = []
-            for database in keyspace(info):
+            for database in info.keyspace:
                 requests.append(("SELECT", database))
                 requests += [("SCARD", name) for name in (self._expiring, self._copying, self._doubtful)]
             counts = await target.results(requests, "looking for keys to be settled")

@@ -9,7 +9,7 @@ from shaker.errors import LinkError
 from shaker.flow.flow import Flow
 from shaker.model.position import Phase
 from shaker.model.refusals import refusal
-from shaker.model.server_info import keyspace, parse_info
+from shaker.model.server_info import ServerInfo, parse_info
 from shaker.net.backoff import Backoff
 from shaker.net.connection import Connection, ReplyError, connect
 from shaker.net.poll_interval import Looks
@@ -82,35 +82,34 @@ class SourceMonitor:
                 await self._read_clock(clock, info)
                 await self.looks.pause(POLL_SECONDS)
 
-    def _observe(self, info: dict[str, str], asked: float) -> None:
+    def _observe(self, info: ServerInfo, asked: float) -> None:
         status, flow = self._status, self._flow
-        offset = info.get("master_repl_offset", "")
+        offset, failover = info.replication.offset, info.replication.failover_state
         source = flow.source
         # Behind a balancer or after a failover this connection can reach another server than the stream.
-        if source is None or info.get("run_id") != source.run_id or not offset.isdigit():
+        if source is None or info.run_id != source.run_id or offset is None:
             return
-        status.keys["source"] = sum(keyspace(info).values())
-        self._watch_buffer(info, int(offset))
-        failover = info.get("master_failover_state", "no-failover")
-        if failover == "no-failover":
+        status.keys["source"] = info.keys
+        self._watch_buffer(info, offset)
+        if failover in ("", "no-failover"):
             status.reasons.pop("failover", None)
         else:
             status.reasons["failover"] = (
                 f"the source is in a failover ({failover}); if it waits for this worker, end it by FAILOVER ABORT"
             )
-        if status.stream.replid != info.get("master_replid"):
+        if status.stream.replid != info.replication.replid:
             return
         # During a snapshot, too: what is written meanwhile is how far behind the stream begins.
-        status.observe_source_offset(max(int(offset), status.stream.received_offset), asked)
+        status.observe_source_offset(max(offset, status.stream.received_offset), asked)
         if flow.phase != Phase.STREAM or flow.loading:
             self._settle_at = None  # offsets of the history before say nothing about this one
         elif self._settings.mode == "migrate":
-            self._settle(int(offset))
+            self._settle(offset)
 
-    def _watch_buffer(self, info: dict[str, str], offset: int) -> None:
+    def _watch_buffer(self, info: ServerInfo, offset: int) -> None:
         """Tell before the source's buffer for this worker overflows: the source would then drop the connection."""
         status = self._status
-        if not status.source.connected or info.get("master_replid") != status.stream.replid:
+        if not status.source.connected or info.replication.replid != status.stream.replid:
             return
         waiting = offset - status.stream.received_offset - status.spool_bytes
         hard, soft, seconds = self._buffer_limits
@@ -163,9 +162,9 @@ class SourceMonitor:
                 "repl-ping-replica-period there",
             )
 
-    async def _read_clock(self, clock: ServerClock, info: dict[str, str]) -> None:
+    async def _read_clock(self, clock: ServerClock, info: ServerInfo) -> None:
         source = self._flow.source
-        if source is not None and info.get("run_id") == source.run_id:
+        if source is not None and info.run_id == source.run_id:
             self._status.clock_offsets["source"] = await clock.offset()
 
     def _settle(self, offset: int) -> None:

@@ -20,7 +20,7 @@ from shaker.apply.records import (
 from shaker.errors import LinkError, counted
 from shaker.flow.flow import Flow
 from shaker.model.refusals import refusal
-from shaker.model.server_info import keyspace, parse_info
+from shaker.model.server_info import ServerInfo, parse_info
 from shaker.net.backoff import Backoff
 from shaker.net.client import Reader, Request, open_reader
 from shaker.net.connection import ReplyError
@@ -75,32 +75,32 @@ class TargetMonitor:
                 except ReplyError as error:
                     raise refusal("target", str(error), "asking INFO") from error
                 # Behind a balancer or after a failover this connection can reach another server than the writes.
-                if info.get("run_id") == self._flow.target_run_id:
+                if info.run_id == self._flow.target_run_id:
                     self._status.observe_round_trip("target", self._status.clock() - asked)
                     self._flow.observe_expired(late, ExpiredKeys.of(info))
                     self._observe(info)
-                    await self._check_records(target, sum(keyspace(info).values()))
+                    await self._check_records(target, info.keys)
                     self._status.clock_offsets["target"] = await clock.offset()
                     self._watch_clocks()
                 backoff.reset()
                 self._status.beat("target_monitor", within=60.0)
                 await self.looks.pause(POLL_SECONDS)
 
-    def _observe(self, info: dict[str, str]) -> None:
+    def _observe(self, info: ServerInfo) -> None:
         status = self._status
-        policy, evicted = info.get("maxmemory_policy", ""), info.get("evicted_keys", "")
+        policy, now = info.memory.policy, info.memory.evicted_keys
         if policy != self._policy:
             self._policy = policy
             if policy.startswith(EVICTING):
                 log.warning(
                     "target may evict keys",
                     policy=policy,
-                    maxmemory_bytes=info.get("maxmemory", ""),
+                    maxmemory_bytes=info.memory.limit,
                     hint="set maxmemory-policy noeviction there: what it evicts is missing until a full resync",
                 )
-        if not evicted.isdigit():
+        if now is None:
             return
-        now, before = int(evicted), self._seen
+        before = self._seen
         self._seen = now
         if status.full_syncs != self._full_syncs:
             # Whatever was evicted before has come again; what was since the last look may have been after it.

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from shaker.model.entries import Entries, LargeChunk, LargeEntry
+from shaker.model.server_info import ServerInfo
 
 # What a part and a command that is left out take beside their bytes (CPython 3.11, with what is sent of them).
 RUN_BYTES = 384
@@ -162,7 +163,7 @@ class BarrierReached(NamedTuple):
 class Introduced(NamedTuple):
     """The source has answered the handshake; `info` is its INFO, parsed. PSYNC comes next."""
 
-    info: dict[str, str]
+    info: ServerInfo
 
 
 Event = (

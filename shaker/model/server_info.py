@@ -1,51 +1,196 @@
-"""What servers tell about themselves."""
+"""The fields of INFO that shaker uses, typed. Servers are not trusted: a malformed field counts as absent."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-MAX_INFO_VALUE: Final = 8192  # the longest is a path
+MAX_INFO_VALUE: Final = 8192  # bytes; the longest value is a path
 MAX_DIGITS: Final = 19  # offsets have 63 bits
 
-
-def server_name(info: dict[str, str]) -> str:
-    """Return name and version of a server from its INFO."""
-    if version := info.get("valkey_version"):
-        return f"Valkey {version}"
-    return f"Redis {info.get('redis_version', '?')}"
-
-
-def release(info: dict[str, str]) -> tuple[int, int]:
-    """Return the major and minor version of Redis that a server is compatible with; (0, 0) if it does not say."""
-    major, _, rest = info.get("redis_version", "").partition(".")
-    minor = rest.partition(".")[0]
-    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else (0, 0)
+# Counters that CONFIG RESETSTAT sets to 0 and nothing else decreases (server file src/server.c, resetServerStats).
+STEADY_COUNTERS: Final = ("total_connections_received", "total_commands_processed", "total_net_input_bytes")
 
 
 class SourceIdentity(NamedTuple):
-    """Who the source is, by INFO on the replication connection; `replids` are its present id, then older ones."""
+    """The source by INFO on the replication connection; `replids` are its present id, then older ones."""
 
     address: str
     run_id: str
     replids: tuple[str, ...]
 
 
-def parse_info(info: bytes) -> dict[str, str]:
-    """Return the fields of an INFO reply, without what no server says: numbers that are none, values beyond use."""
+@dataclass(frozen=True, slots=True)
+class ReplicationInfo:
+    """Section replication: role, histories and offsets. A number is None where the server does not give it."""
+
+    role: str = ""  # master or slave
+    primary_link_up: bool = False  # of a replica
+    replid: str = ""
+    replid2: str = ""  # the history before a failover
+    offset: int | None = None
+    second_offset: int | None = None  # the first offset that `replid2` does not share
+    backlog_active: int | None = None
+    backlog_first: int | None = None  # offset of the first byte
+    backlog_length: int | None = None  # in bytes
+    failover_state: str = ""
+
+    @property
+    def is_replica(self) -> bool:
+        """Whether the server follows a primary of its own."""
+        return self.role == "slave"
+
+    @property
+    def replids(self) -> tuple[str, ...]:
+        """The present replication id, then the earlier one, without the ids of zeros that stand for none."""
+        return tuple(replid for replid in (self.replid, self.replid2) if replid.strip("0"))
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryInfo:
+    """Section memory, in bytes, and the number of evicted keys."""
+
+    used: int | None = None
+    limit: int | None = None  # maxmemory; 0 is no limit
+    policy: str = ""  # maxmemory-policy
+    evicted_keys: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PersistenceInfo:
+    """Section persistence: the outcome of the last RDB save and of the last AOF write."""
+
+    loading: bool = False
+    rdb_changes: int | None = None  # since the last save
+    rdb_save_ok: bool | None = None
+    aof_enabled: bool = False
+    aof_write_ok: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiryCounters:
+    """Keys and hash fields that the server has expired, and counters that show a CONFIG RESETSTAT."""
+
+    keys: int
+    fields: int
+    steady: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """One server, by its INFO. Strings are empty and numbers None where the reply has no such field."""
+
+    product: str = "Redis"  # or Valkey
+    version: str = ""  # the product's own
+    release: tuple[int, int] = (0, 0)  # the major and minor version of Redis that it is compatible with
+    run_id: str = ""
+    cluster_enabled: bool = False
+    replication: ReplicationInfo = field(default_factory=ReplicationInfo)
+    memory: MemoryInfo = field(default_factory=MemoryInfo)
+    persistence: PersistenceInfo = field(default_factory=PersistenceInfo)
+    expired: ExpiryCounters | None = None
+    keyspace: Mapping[int, int] = field(default_factory=dict)  # number of keys in each database that holds any
+
+    @property
+    def name(self) -> str:
+        """Product and version, such as `Valkey 8.1.0`."""
+        return f"{self.product} {self.version or '?'}"
+
+    @property
+    def is_valkey(self) -> bool:
+        """Whether the server is a Valkey."""
+        return self.product == "Valkey"
+
+    @property
+    def keys(self) -> int:
+        """The number of keys in all databases."""
+        return sum(self.keyspace.values())
+
+
+def parse_info(reply: bytes) -> ServerInfo:
+    """Return what an INFO reply says; sections that are not in it stay empty."""
+    fields = _fields(reply)
+    product, version = ("Valkey", fields["valkey_version"]) if fields.get("valkey_version") else ("Redis", "")
+    return ServerInfo(
+        product=product,
+        version=version or fields.get("redis_version", ""),
+        release=_release(fields.get("redis_version", "")),
+        run_id=fields.get("run_id", ""),
+        cluster_enabled=fields.get("cluster_enabled") == "1",
+        replication=ReplicationInfo(
+            role=fields.get("role", ""),
+            primary_link_up=fields.get("master_link_status") == "up",
+            replid=fields.get("master_replid", ""),
+            replid2=fields.get("master_replid2", ""),
+            offset=_number(fields, "master_repl_offset"),
+            second_offset=_number(fields, "second_repl_offset"),
+            backlog_active=_number(fields, "repl_backlog_active"),
+            backlog_first=_number(fields, "repl_backlog_first_byte_offset"),
+            backlog_length=_number(fields, "repl_backlog_histlen"),
+            failover_state=fields.get("master_failover_state", ""),
+        ),
+        memory=MemoryInfo(
+            used=_number(fields, "used_memory"),
+            limit=_number(fields, "maxmemory"),
+            policy=fields.get("maxmemory_policy", ""),
+            evicted_keys=_number(fields, "evicted_keys"),
+        ),
+        persistence=PersistenceInfo(
+            loading=fields.get("loading", "0") != "0",
+            rdb_changes=_number(fields, "rdb_changes_since_last_save"),
+            rdb_save_ok=_ok(fields, "rdb_last_bgsave_status"),
+            aof_enabled=fields.get("aof_enabled") == "1",
+            aof_write_ok=_ok(fields, "aof_last_write_status"),
+        ),
+        expired=_expired(fields),
+        keyspace=_keyspace(fields),
+    )
+
+
+def _fields(reply: bytes) -> dict[str, str]:
     fields = {}
     # Servers write ASCII; the digits of other scripts would pass for numbers.
-    for line in info.decode("ascii", "replace").splitlines():
+    for line in reply.decode("ascii", "replace").splitlines():
         name, colon, value = line.partition(":")
         if colon and not line.startswith("#") and len(value) <= (MAX_DIGITS if value.isdigit() else MAX_INFO_VALUE):
             fields[name] = value
     return fields
 
 
-def keyspace(info: dict[str, str]) -> dict[int, int]:
-    """Return the number of keys in each database that holds any, from INFO (`db0:keys=1,expires=0,…`)."""
+def _digits(text: str) -> int | None:
+    return int(text) if text.isdigit() and len(text) <= MAX_DIGITS else None
+
+
+def _number(fields: Mapping[str, str], name: str) -> int | None:
+    return _digits(fields.get(name, ""))
+
+
+def _ok(fields: Mapping[str, str], name: str) -> bool | None:
+    return fields[name] == "ok" if name in fields else None
+
+
+def _release(version: str) -> tuple[int, int]:
+    major, _, rest = version.partition(".")
+    first, second = _digits(major), _digits(rest.partition(".")[0])
+    return (0, 0) if first is None or second is None else (first, second)
+
+
+def _expired(fields: Mapping[str, str]) -> ExpiryCounters | None:
+    keys, steady = _number(fields, "expired_keys"), [_number(fields, name) for name in STEADY_COUNTERS]
+    # Redis 7.4 counts fields as expired_subkeys, Valkey 9 as expired_fields; older servers expire none.
+    of_hashes = _digits(fields.get("expired_subkeys", fields.get("expired_fields", "0")))
+    known = [number for number in steady if number is not None]
+    if keys is None or of_hashes is None or len(known) < len(steady):
+        return None
+    return ExpiryCounters(keys, of_hashes, tuple(known))
+
+
+def _keyspace(fields: Mapping[str, str]) -> dict[int, int]:
     keys = {}
-    for name, value in info.items():
-        count = value.partition(",")[0].removeprefix("keys=")
-        if name.startswith("db") and name[2:].isdigit() and count.isdigit():
-            keys[int(name[2:])] = int(count)
+    for name, value in fields.items():  # db0:keys=1,expires=0,…
+        if name.startswith("db"):
+            number, count = _digits(name[2:]), _digits(value.partition(",")[0].removeprefix("keys="))
+            if number is not None and count is not None:
+                keys[number] = count
     return keys

@@ -235,7 +235,7 @@ class ReplicaSession:
             self._info_left = int(length) + 2
         elif state is ReplicaState.ANNOUNCING:
             self._move(self._accept(line))
-            version = ["version", KNOWN_VALKEY] if "valkey_version" in parse_info(self._info) else []
+            version = ["version", KNOWN_VALKEY] if parse_info(self._info).is_valkey else []
             self._out += encode("REPLCONF", "capa", "eof", "capa", "psync2", *version)
         elif state is ReplicaState.OFFERING:
             self._move(self._accept(line))
@@ -290,7 +290,7 @@ class ReplicaSession:
         else:
             raise self._unexpected(line)
         self._snapshot = SnapshotReader(max_value=self._max_value, large_above=self._pass_above)
-        self._contents = SnapshotContents(exact=parse_info(self._info).get("role") == "master")
+        self._contents = SnapshotContents(exact=parse_info(self._info).replication.role == "master")
         events.append(SnapshotSize(self._size))
 
     def _load(self, data: bytes, events: list[Event]) -> None:

@@ -5,7 +5,6 @@ Each makes the source fork and send everything it has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import anyio
@@ -16,6 +15,7 @@ from shaker.checks.deletions import check_flush
 from shaker.errors import HeldError, LinkError
 from shaker.flow.flow import Flow
 from shaker.model.position import Resume
+from shaker.model.server_info import ServerInfo
 from shaker.settings.schema import Settings
 
 log = structlog.get_logger("shaker.source")
@@ -60,7 +60,7 @@ class FullSyncs:
             return 0.0
         return max(0.0, self._began + self._seconds - self._status.clock())
 
-    async def turn(self, info: dict[str, str]) -> None:
+    async def turn(self, info: ServerInfo) -> None:
         """Return when the source, whose INFO is `info`, may be asked: at once where it goes on.
 
         Raises HeldError where the target is to be flushed and the source has too little to fill it again,
@@ -72,11 +72,11 @@ class FullSyncs:
         elif self._held:
             self._held, self._status.deletions_held = False, ""
 
-    def _needed(self, info: Mapping[str, str]) -> bool:
+    def _needed(self, info: ServerInfo) -> bool:
         resume = self._flow.resume
         return resume is None or not continues(info, resume)
 
-    async def _wait(self, info: Mapping[str, str]) -> None:
+    async def _wait(self, info: ServerInfo) -> None:
         status, told = self._status, False
         try:
             while self._needed(info) and (left := self.wait_seconds):
@@ -96,7 +96,7 @@ class FullSyncs:
         finally:
             status.reasons.pop("full_sync", None)
 
-    async def _check_flush(self, info: dict[str, str]) -> None:
+    async def _check_flush(self, info: ServerInfo) -> None:
         flow, status = self._flow, self._status
         status.beat("source", within=SCAN_SECONDS + 60.0)
         records = await scan(self._settings, flow)
@@ -110,20 +110,19 @@ class FullSyncs:
         self._checked = True
 
 
-def continues(info: Mapping[str, str], resume: Resume) -> bool:
+def continues(info: ServerInfo, resume: Resume) -> bool:
     """Whether a source goes on behind `resume`, by its INFO (src/replication.c, masterTryPartialResync).
 
     True as well where INFO does not tell: then only asking does.
     """
-    names = ("repl_backlog_active", "repl_backlog_first_byte_offset", "repl_backlog_histlen")
-    fields = [info.get(name, "") for name in names]
-    if "master_replid" not in info or not all(field.isdigit() for field in fields):
+    source = info.replication
+    active, first, length = source.backlog_active, source.backlog_first, source.backlog_length
+    if not source.replid or active is None or first is None or length is None:
         return True
-    active, first, length = map(int, fields)
     wanted = resume.offset + 1
-    if resume.replid == info["master_replid"]:
+    if resume.replid == source.replid:
         known = True
     else:
-        until = info.get("second_repl_offset", "")
-        known = resume.replid == info.get("master_replid2") and until.isdigit() and wanted <= int(until)
-    return known and bool(active) and first <= wanted <= first + length
+        until = source.second_offset
+        known = resume.replid == source.replid2 and until is not None and wanted <= until
+    return known and active > 0 and first <= wanted <= first + length

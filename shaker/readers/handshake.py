@@ -10,7 +10,7 @@ from shaker.errors import LinkError, RefusedError, ServerBusyError
 from shaker.flow.flow import Flow
 from shaker.model.batch import Introduced
 from shaker.model.position import Phase
-from shaker.model.server_info import SourceIdentity, server_name
+from shaker.model.server_info import ServerInfo, SourceIdentity
 from shaker.net.connection import Connection
 from shaker.psync.session import ReplicaSession, ReplicaState
 from shaker.settings.schema import Settings
@@ -23,36 +23,30 @@ ASKED: Final = {
 }
 
 
-async def introduce(
-    connection: Connection, session: ReplicaSession, settings: Settings, flow: Flow
-) -> dict[str, str]:
+async def introduce(connection: Connection, session: ReplicaSession, settings: Settings, flow: Flow) -> ServerInfo:
     """Shake hands, find out who the source is, and check that it can be one; return its INFO.
 
     Raises RefusedError for a server that cannot be the source, LinkError where waiting or a new connection helps.
     """
     info = await _handshake(connection, session)
     status = flow.status
-    status.source.server = server_name(info)
-    if info.get("cluster_enabled") == "1":
+    status.source.server = info.name
+    if info.cluster_enabled:
         raise RefusedError(
             f"the source {status.source.address} has cluster mode enabled",
             hint="replication from a cluster is not built yet: one shard at a time cannot be told apart",
         )
-    if info.get("role") == "slave" and info.get("master_link_status") != "up":
+    if info.replication.is_replica and not info.replication.primary_link_up:
         raise ServerBusyError("the source is a replica that has lost its own primary", kind="masterdown")
-    known = (info.get("master_replid", ""), info.get("master_replid2", ""))
-    replids = tuple(replid for replid in known if replid.strip("0"))
-    before, identity = (
-        flow.source,
-        SourceIdentity(settings.source.address.text, info.get("run_id", ""), replids),
-    )
+    replids = info.replication.replids
+    before, identity = flow.source, SourceIdentity(settings.source.address.text, info.run_id, replids)
     if before is None or before.run_id != identity.run_id:
         # Later, on the same server, the stream carries the records that workers write.
         await look(settings, flow)
     flow.source = identity
     flow.source_known.set()
     resume = flow.resume
-    if flow.target_registered and (info.get("role") == "slave" or resume is None or resume.replid not in replids):
+    if flow.target_registered and (info.replication.is_replica or resume is None or resume.replid not in replids):
         # Not who it was: an address can move to the target, and a source be made its replica.
         await check_distinct(settings, flow.source)
     if flow.target_registered:
@@ -60,7 +54,7 @@ async def introduce(
     return info
 
 
-async def _handshake(connection: Connection, session: ReplicaSession) -> dict[str, str]:
+async def _handshake(connection: Connection, session: ReplicaSession) -> ServerInfo:
     session.start()
     with connection.deadline("the handshake"):
         while True:

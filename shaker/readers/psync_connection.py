@@ -33,6 +33,7 @@ from shaker.model.entries import Entries, LargeChunk, LargeEntry
 from shaker.model.items import Barrier, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.model.position import Phase, Resume
 from shaker.model.rejection import Rejection
+from shaker.model.server_info import ServerInfo
 from shaker.net.connection import Connection
 from shaker.net.reconnect import Attempts
 from shaker.net.tls import READ_SIZE
@@ -84,7 +85,7 @@ class PsyncConnection:
         self._records: set[str] = set()  # checkpoints of other workers that the snapshot holds
         self._coalescing = ReadCoalescing(FULL_READ, flow.status.clock)
         self.restarts = flow.source_restarts
-        self._info: dict[str, str] = {}
+        self._info = ServerInfo()
         self._asked = 0.0  # when the source was asked where it stands
         self._batches = 0
         self._snapshot = ""
@@ -137,8 +138,8 @@ class PsyncConnection:
 
     def _check_not_behind(self, resume: Resume) -> None:
         """Wait for a lagging replica of the same history: asked now, it would answer with a needless snapshot."""
-        offset = self._info.get("master_repl_offset", "")
-        if self._info.get("master_replid") == resume.replid and offset.isdigit() and int(offset) < resume.offset:
+        replid, offset = self._info.replication.replid, self._info.replication.offset
+        if replid == resume.replid and offset is not None and offset < resume.offset:
             self._attempts.behind += 1
             if self._attempts.behind <= BEHIND_ATTEMPTS:
                 raise ServerBusyError(
@@ -382,12 +383,11 @@ class PsyncConnection:
         resume = flow.resume
         assert resume is not None  # only a request with an offset is continued
         log.info("partial sync", replid=event.replid, offset=resume.offset)
-        offset = self._info.get("master_repl_offset", "")
         flow.caught_up_at = 0
-        if self._info.get("master_replid") == event.replid and offset.isdigit():
+        if (source := self._info.replication).replid == event.replid and source.offset is not None:
             # How old what is behind us is, nobody knows: no sample of the lag is older than this worker.
-            flow.caught_up_at = int(offset)
-            self._status.observe_source_offset(max(int(offset), resume.offset), self._asked)
+            flow.caught_up_at = source.offset
+            self._status.observe_source_offset(max(source.offset, resume.offset), self._asked)
         flow.refresh_state()
         if event.replid != resume.replid:
             # The new id must reach the target at once: a second failover would make the old one unknown.

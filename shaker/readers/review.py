@@ -7,7 +7,6 @@ key of every database counts as unconfirmed.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
 import structlog
 
@@ -17,6 +16,7 @@ from shaker.flow.flow import Flow
 from shaker.model.batch import Event, Reviewed, ReviewEnd
 from shaker.model.items import ReviewItem
 from shaker.model.position import Resume
+from shaker.model.server_info import ServerInfo
 from shaker.readers.full_syncs import continues
 from shaker.rules.touched_keys import Touched
 
@@ -32,7 +32,7 @@ class Review:
     and the database to ask from, None where nothing is to be read again, or cannot be.
     """
 
-    def __init__(self, flow: Flow, resume: Resume | None, info: Mapping[str, str]) -> None:
+    def __init__(self, flow: Flow, resume: Resume | None, info: ServerInfo) -> None:
         self._flow = flow
         self._resume = resume
         self._info = info
@@ -65,12 +65,11 @@ class Review:
 
     def _same(self, replid: str, resume: Resume) -> bool:
         """Whether the history that goes on reaches up to `resume` as the target has it."""
-        info = self._info
+        source = self._info.replication
         if replid == resume.replid:
             return True
-        until = info.get("second_repl_offset", "")  # the first offset that is not shared
-        known = info.get("master_replid") == replid and info.get("master_replid2") == resume.replid
-        return known and until.isdigit() and resume.offset < int(until)
+        known = source.replid == replid and source.replid2 == resume.replid
+        return known and source.second_offset is not None and resume.offset < source.second_offset
 
     def take(self, event: Event) -> None:
         """Take what has taken effect already, in order; any other event has no effect."""

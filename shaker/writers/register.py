@@ -18,7 +18,7 @@ from shaker.errors import LinkError, RefusedError, ServerBusyError, counted, quo
 from shaker.flow.flow import Flow
 from shaker.model.position import Phase
 from shaker.model.refusals import refusal
-from shaker.model.server_info import SourceIdentity, keyspace, parse_info, release, server_name
+from shaker.model.server_info import ServerInfo, SourceIdentity, parse_info
 from shaker.net.connection import Connection, ReplyError
 from shaker.net.reconnect import credentials
 from shaker.net.reply_types import array, blob, number, record
@@ -68,7 +68,7 @@ async def register(connection: Connection, settings: Settings, flow: Flow, ident
     try:
         await connection.authenticate(*credentials(settings.target))
         info = parse_info(blob(await _ask(connection, "INFO")))
-        flow.status.target.server = server_name(info)
+        flow.status.target.server = info.name
         source = flow.source
         assert source is not None  # registrations wait for the source's introduction
         _check_server(settings, source, info)
@@ -77,18 +77,18 @@ async def register(connection: Connection, settings: Settings, flow: Flow, ident
         await _ask(connection, "CLIENT", "SETNAME", writer_name(settings.name, identity.token))
         own = number(await _ask(connection, "CLIENT", "ID"))
         checkpoint = Checkpoint.parse(record(await connection.call("HGETALL", checkpoint_key(settings.name))))
-        ids = (info.get("run_id", ""), info.get("master_replid", ""))
+        ids = (info.run_id, info.replication.replid)
         flow.target_ids = frozenset(each for each in ids if each.strip("0"))
         refuse_loop(settings, flow, streams=checkpoint is not None and checkpoint.phase == Phase.STREAM)
         # At every connect: an address can lead to another server than before, and to keys that are not ours.
-        ours = flow.records_wiped and info.get("run_id") == flow.target_run_id
+        ours = flow.records_wiped and info.run_id == flow.target_run_id
         await _check_contents(connection, settings, source, info, checkpoint, ours=ours)
-        if info.get("run_id") != flow.target_run_id:
+        if info.run_id != flow.target_run_id:
             rule = settings.target.on_existing if checkpoint is None else settings.target.stale_keys
             await check_abilities(connection, settings, flushes=rule == "flush")
         for _ in range(ATTEMPTS):
             registered = await _attempt(
-                connection, settings.name, identity, own, info.get("run_id", ""), tight=flow.window.scripted
+                connection, settings.name, identity, own, info.run_id, tight=flow.window.scripted
             )
             if registered is not None:
                 return replace(
@@ -216,27 +216,27 @@ async def _import_mode(connection: Connection) -> bool:
     return True
 
 
-def _check_server(settings: Settings, source: SourceIdentity, info: dict[str, str]) -> None:
+def _check_server(settings: Settings, source: SourceIdentity, info: ServerInfo) -> None:
     """Refuse a server that cannot be the target, at every connect: it may have become another one."""
     address = settings.target.address.text
-    if info.get("cluster_enabled") == "1":
+    if info.cluster_enabled:
         raise RefusedError(
             f"the target {address} has cluster mode enabled",
             hint="a transaction with its checkpoint cannot span slots: take a target without cluster mode",
         )
-    if (0, 0) < release(info) < OLDEST_TARGET:
+    if (0, 0) < info.release < OLDEST_TARGET:
         raise RefusedError(
-            f"the target {address} is {server_name(info)}, and a target has to be Redis 6.2 or later",
+            f"the target {address} is {info.name}, and a target has to be Redis 6.2 or later",
             hint="upgrade the target: as a source this release works",
         )
     refuse_one_dataset(source, info)
-    if info.get("role") == "slave":
+    if info.replication.is_replica:
         raise ServerBusyError(
             f"the target {address} is a replica and takes no writes",
             hint="give the address of its primary, or promote it",
             kind="readonly",
         )
-    policy = info.get("maxmemory_policy", "")
+    policy = info.memory.policy
     if policy.startswith("allkeys-") and not settings.target.allow_eviction:
         raise RefusedError(
             f"the target {address} may evict any key (maxmemory-policy {policy}), the checkpoint too",
@@ -248,7 +248,7 @@ async def _check_contents(
     connection: Connection,
     settings: Settings,
     source: SourceIdentity,
-    info: dict[str, str],
+    info: ServerInfo,
     checkpoint: Checkpoint | None,
     *,
     ours: bool,
@@ -257,7 +257,7 @@ async def _check_contents(
     name = settings.name
     if checkpoint is None:
         own = number(await connection.call("EXISTS", fence_key(name)))
-        keys = sum(keyspace(info).values()) - own
+        keys = info.keys - own
         if keys > 0 and not ours and settings.target.on_existing == "refuse":
             raise RefusedError(
                 f"the target {settings.target.address.text} holds {counted(keys, 'key')} and no checkpoint of "

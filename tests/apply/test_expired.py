@@ -8,8 +8,9 @@ import pytest
 
 from shaker.apply.expired import ExpiredKeys, expired_nothing
 from shaker.codec.resp.replies import encode
-from shaker.model.server_info import parse_info
+from shaker.model.server_info import ServerInfo, parse_info
 from tests.rules.conftest import exchange
+from tests.support.info import server_info
 from tests.support.servers import NAMES, Server, wait_until
 
 COUNTED = ExpiredKeys("run", 5, 2, (10, 20, 30))
@@ -82,5 +83,5 @@ def test_a_line_that_says_nothing(text: str) -> None:
 
 def test_an_info_without_counters() -> None:
     """As something that is no Redis answers."""
-    assert ExpiredKeys.of({}) is None
-    assert ExpiredKeys.of({"run_id": "r", "expired_keys": "many"}) is None
+    assert ExpiredKeys.of(ServerInfo()) is None
+    assert ExpiredKeys.of(server_info(run_id="r", expired_keys="many")) is None

@@ -131,8 +131,8 @@ def test_what_the_source_is_told(name: str, shared: Callable[[str], Server], tal
     server = shared(name)
     conversation = talk(server)
     info = conversation.introduce()
-    assert info["run_id"] == server.client().info("server")["run_id"]
-    assert info["role"] == "master"
+    assert info.run_id == server.client().info("server")["run_id"]
+    assert info.replication.role == "master"
     conversation.request()
     conversation.read_until(lambda: conversation.session.state is S.STREAMING)
     version = ["version", "9.0.0"] if name.startswith("valkey") else []

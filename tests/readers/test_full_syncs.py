@@ -9,7 +9,7 @@ import pytest
 
 from shaker.flow.flow import Flow
 from shaker.model.position import Resume
-from shaker.model.server_info import parse_info
+from shaker.model.server_info import ServerInfo, parse_info
 from shaker.readers.full_syncs import FullSyncs, continues
 from shaker.settings.schema import Settings
 from shaker.watch.status import Status
@@ -34,7 +34,7 @@ async def test_the_second_one_waits_for_its_turn() -> None:
     """The first one does not."""
     full_syncs, flow = spaced(0.3)
     status = flow.status
-    await full_syncs.turn({})
+    await full_syncs.turn(ServerInfo())
     full_syncs.begun()
     began = status.clock()
     told: list[str] = []
@@ -46,7 +46,7 @@ async def test_the_second_one_waits_for_its_turn() -> None:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(read)
-        await full_syncs.turn({})
+        await full_syncs.turn(ServerInfo())
     assert status.clock() - began >= 0.3
     assert "retry.full_sync_seconds" in told[-1]
     assert status.reasons == {}
@@ -57,14 +57,14 @@ async def test_one_that_is_no_longer_needed_does_not_wait() -> None:
     full_syncs, flow = spaced(3600)
     full_syncs.begun()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(full_syncs.turn, {})
+        tasks.start_soon(full_syncs.turn, ServerInfo())
         await anyio.sleep(0.1)
         assert "full_sync" in flow.status.reasons
         flow.resume = Resume("a" * 40, 100, 0)
     assert flow.status.reasons == {}
 
 
-def info(server: Server) -> dict[str, str]:
+def info(server: Server) -> ServerInfo:
     """Return the INFO of a server as the worker reads it."""
     raw = server.client().execute_command("INFO", NEVER_DECODE=True)
     return parse_info(raw if isinstance(raw, bytes) else "".join(f"{k}:{v}\r\n" for k, v in raw.items()).encode())
@@ -80,9 +80,10 @@ def test_whether_a_source_goes_on_is_known_before(server: Callable[..., Server],
         client.set("key", "x" * 1000)
     replica.wait_replica(source)
     now = info(source)
-    replid, end = now["master_replid"], int(now["master_repl_offset"])
-    first = int(now["repl_backlog_first_byte_offset"])
-    promoted = info(replica)["master_replid"]
+    replid, end, first = now.replication.replid, now.replication.offset, now.replication.backlog_first
+    assert end is not None
+    assert first is not None
+    promoted = info(replica).replication.replid
     assert promoted == replid
     for offset in (end, first - 1, first - 2, first + 100, 0):
         assert continues(now, Resume(replid, offset, 0)) is asked(source, replid, offset)
@@ -91,12 +92,13 @@ def test_whether_a_source_goes_on_is_known_before(server: Callable[..., Server],
 
     replica.client().replicaof("NO", "ONE")
     now = info(replica)
-    assert now["master_replid2"] == replid
-    until = int(now["second_repl_offset"]) - 1
+    assert now.replication.replid2 == replid
+    assert now.replication.second_offset is not None
+    until = now.replication.second_offset - 1
     for offset in (until, until + 50):
         assert continues(now, Resume(replid, offset, 0)) is asked(replica, replid, offset)
     assert not continues(info(server(name)), Resume(replid, 100, 0))
-    assert continues({}, Resume(replid, 100, 0))
+    assert continues(ServerInfo(), Resume(replid, 100, 0))
 
 
 def asked(server: Server, replid: str, offset: int) -> bool:

@@ -15,6 +15,7 @@ from shaker.readers.review import Review
 from shaker.rules.command_table import CommandTable, KeyPositions
 from shaker.settings.schema import Settings
 from shaker.watch.status import Status
+from tests.support.info import server_info
 
 OLD, NEW = "a" * 40, "b" * 40
 CONFIRMED, OFFSET = 100, 150
@@ -66,7 +67,7 @@ def sadd(member: str) -> bytes:
 def test_read_again() -> None:
     """Each batch is remembered as it comes; the last item has nothing more."""
     made = flow()
-    review = Review(made, made.resume, SAME)
+    review = Review(made, made.resume, server_info(**SAME))
     assert review.begin == (CONFIRMED, 2)
     review.continued(OLD)
     review.take(reviewed(2, "a"))
@@ -75,23 +76,23 @@ def test_read_again() -> None:
     items = taken(made)
     assert members(items) == [(2, sadd("a")), (3, sadd("b"))]
     assert [item.last for item in items] == [False, False, True]
-    assert Review(made, made.resume, SAME).begin is None
+    assert Review(made, made.resume, server_info(**SAME)).begin is None
 
 
 def test_the_link_is_lost_on_the_way() -> None:
     """It is read from its beginning again."""
     made = flow()
-    review = Review(made, made.resume, SAME)
+    review = Review(made, made.resume, server_info(**SAME))
     review.continued(OLD)
     review.take(reviewed(2, "a"))
-    assert Review(made, made.resume, SAME).begin == (CONFIRMED, 2)
+    assert Review(made, made.resume, server_info(**SAME)).begin == (CONFIRMED, 2)
 
 
 @pytest.mark.parametrize(("end", "expected"), [(-1, [(3, "a")]), (3, [(0, "shaker:checkpoint:default")])])
 def test_the_database_is_not_known(end: int, expected: list[tuple[int, str]]) -> None:
     """Without a SELECT it is that of the end; with one behind the first command nobody can tell."""
     made = flow(at="")
-    review = Review(made, made.resume, SAME)
+    review = Review(made, made.resume, server_info(**SAME))
     assert review.begin == (CONFIRMED, -1)
     review.continued(OLD)
     review.take(reviewed(-1, "a"))
@@ -103,7 +104,7 @@ def test_the_database_is_not_known(end: int, expected: list[tuple[int, str]]) ->
 def test_the_database_is_another_one() -> None:
     """The record contradicts the stream: all keys are compared."""
     made = flow()
-    review = Review(made, made.resume, SAME)
+    review = Review(made, made.resume, server_info(**SAME))
     review.continued(OLD)
     review.take(ReviewEnd(7))
     assert members(taken(made)) == [(0, sadd("shaker:checkpoint:default"))]
@@ -112,7 +113,9 @@ def test_the_database_is_another_one() -> None:
 def test_the_backlog_begins_behind_it() -> None:
     """All keys are compared, and the stream goes on from where the target stands."""
     made = flow()
-    review = Review(made, made.resume, {**SAME, "repl_backlog_first_byte_offset": str(CONFIRMED + 2)})
+    review = Review(
+        made, made.resume, server_info(**{**SAME, "repl_backlog_first_byte_offset": str(CONFIRMED + 2)})
+    )
     assert review.begin is None
     review.continued(OLD)
     assert members(taken(made)) == [(0, sadd("shaker:checkpoint:default"))]
@@ -125,7 +128,9 @@ def test_the_source_has_failed_over(until: str, same: bool) -> None:
     """Its history has to be that of the target up to where the target stands; else it is asked there."""
     made = flow()
     review = Review(
-        made, made.resume, {**SAME, "master_replid": NEW, "master_replid2": OLD, "second_repl_offset": until}
+        made,
+        made.resume,
+        server_info(**{**SAME, "master_replid": NEW, "master_replid2": OLD, "second_repl_offset": until}),
     )
     assert review.begin == ((CONFIRMED, 2) if same else None)
     if same:
@@ -137,11 +142,11 @@ def test_the_source_has_failed_over(until: str, same: bool) -> None:
 def test_the_source_fails_over_as_it_is_asked(info: dict[str, str]) -> None:
     """What it sends may be another history's; nothing of it is taken, and it is asked where the target stands."""
     made = flow()
-    review = Review(made, made.resume, info)
+    review = Review(made, made.resume, server_info(**info))
     assert review.begin == (CONFIRMED, 2)
     with pytest.raises(LinkError, match="failed over"):
         review.continued(NEW)
-    assert Review(made, made.resume, info).begin is None
+    assert Review(made, made.resume, server_info(**info)).begin is None
     assert made.resume == Resume(OLD, OFFSET, 3)
 
 
@@ -150,7 +155,7 @@ def test_a_full_sync_settles_it() -> None:
     made = flow()
     made.begin_snapshot()
     made.resume = Resume(NEW, 900, 0)
-    review = Review(made, made.resume, SAME)
+    review = Review(made, made.resume, server_info(**SAME))
     assert review.begin is None
     review.continued(NEW)
     assert taken(made) == []
@@ -162,7 +167,7 @@ def test_nothing_is_unconfirmed() -> None:
     made.registered(
         Checkpoint("stream", OLD, OFFSET, 3, OFFSET, confirmed_at=f"{OFFSET} 3"), same_server_run=False, first=True
     )
-    review = Review(made, made.resume, SAME)
+    review = Review(made, made.resume, server_info(**SAME))
     assert review.begin is None
     review.continued(OLD)
     assert taken(made) == []

@@ -9,6 +9,7 @@ from typing import NamedTuple, Self, TypeVar
 
 from shaker.codec.resp.replies import encode
 from shaker.model.batch import Event, Introduced
+from shaker.model.server_info import ServerInfo
 from shaker.psync.session import ReplicaSession, ReplicaState
 from shaker.rules.command_table import CommandTable
 from tests.support.servers import Server
@@ -78,7 +79,7 @@ class Conversation:
         self._socket = socket.create_connection(("127.0.0.1", server.port), 10.0)
         self._socket.settimeout(0.02)
 
-    def introduce(self) -> dict[str, str]:
+    def introduce(self) -> ServerInfo:
         """Shake hands; return the source's INFO."""
         self.session.start()
         found = self.read_until(lambda: next((e for e in self.events if isinstance(e, Introduced)), None))

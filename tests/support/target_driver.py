@@ -22,7 +22,7 @@ from shaker.jobs.remove_stale_keys import Round, Rounds, listing, removal
 from shaker.model.batch import Batch, CommandRun, RecordsWiped
 from shaker.model.items import Item, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
 from shaker.model.rejection import Rejection
-from shaker.model.server_info import SourceIdentity, keyspace, parse_info
+from shaker.model.server_info import SourceIdentity, parse_info
 from shaker.net.client import Request
 from shaker.net.connection import ReplyError
 from shaker.settings.schema import Settings
@@ -131,7 +131,7 @@ class Sweeping:
                 if not self._session.checkpoint.sweeps_first:
                     return
                 self._phase = self._session.checkpoint.phase
-                databases = sorted(keyspace(parse_info(self._read(("INFO",))[0])))
+                databases = sorted(parse_info(self._read(("INFO",))[0]).keyspace)
                 self._rounds = (listing if self._phase == "snapshot" else removal)(self._name, databases)
                 self._begin(next(self._rounds))
                 continue
