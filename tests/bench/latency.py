@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -128,7 +129,8 @@ def observe(kind: str, rate: float, source: Server, target: Server, samples: int
             found = [seconds * 1000 for seconds in observer(source, target, samples)]
             p99 = statistics.quantiles(found, n=100)[98]
             load = "half load" if rate else "idle"
-            print(f"{kind:8} {load:10} {name:24} {statistics.median(found):8.2f} {p99:8.2f}", flush=True)
+            sys.stdout.write(f"{kind:8} {load:10} {name:24} {statistics.median(found):8.2f} {p99:8.2f}\n")
+            sys.stdout.flush()
 
 
 def main() -> None:
@@ -136,7 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="tests.bench.latency", description=__doc__)
     parser.add_argument("--samples", type=int, default=1000)
     given = parser.parse_args()
-    print(f"{'':8} {'':10} {'observer':24} {'median':>8} {'p99':>8}  ms")
+    sys.stdout.write(f"{'':8} {'':10} {'observer':24} {'median':>8} {'p99':>8}  ms\n")
     for rate in (0.0, HALF_LOAD):
         with Server(DEFAULT) as source, Server(DEFAULT) as target:
             target.replicate(source)
