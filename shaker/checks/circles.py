@@ -12,7 +12,7 @@ from shaker.apply.records import checkpoint_key
 from shaker.apply.upstream import CHECKPOINTS
 from shaker.errors import LinkError, RefusedError
 from shaker.flow.flow import Flow
-from shaker.net.client import Reader, open_reader
+from shaker.net.client import Client, open_client
 from shaker.net.connection import ReplyError
 from shaker.net.reply_types import array, blob, record
 from shaker.rules.command_table import RESERVED, is_record
@@ -54,7 +54,7 @@ async def look(settings: Settings, flow: Flow) -> None:
     """
     try:
         with anyio.fail_after(LOOK_SECONDS):
-            async with open_reader(settings.source) as reader:
+            async with open_client(settings.source) as reader:
                 names = {settings.name}
                 (clients,) = await reader.pipeline([("CLIENT", "LIST")])
                 if isinstance(clients, bytes):
@@ -72,7 +72,7 @@ async def scan(settings: Settings, flow: Flow) -> int:
     found: set[bytes] = set()
     try:
         with anyio.fail_after(SCAN_SECONDS):
-            async with open_reader(settings.source) as reader:
+            async with open_client(settings.source) as reader:
                 cursor = b"0"
                 while True:
                     request = ("SCAN", cursor, "MATCH", RESERVED + b"*", "COUNT", SCAN_KEYS)
@@ -92,14 +92,14 @@ async def look_at(settings: Settings, flow: Flow, keys: set[str]) -> None:
     """Read the records that a snapshot holds; raises RefusedError where one of them closes a circle."""
     try:
         with anyio.fail_after(LOOK_SECONDS):
-            async with open_reader(settings.source) as reader:
+            async with open_client(settings.source) as reader:
                 await _read(flow, reader, sorted(keys))
     except (LinkError, TimeoutError) as error:
         log.debug("records on the source not read", error=str(error))
     refuse_loop(settings, flow, streams=False)
 
 
-async def _read(flow: Flow, reader: Reader, keys: Iterable[str]) -> None:
+async def _read(flow: Flow, reader: Client, keys: Iterable[str]) -> None:
     named = list(keys)
     replies = await reader.pipeline([("HGETALL", key) for key in named])
     for key, reply in zip(named, replies, strict=True):

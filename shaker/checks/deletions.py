@@ -5,7 +5,7 @@ from __future__ import annotations
 from shaker.apply.records import checkpoint_key, fence_key
 from shaker.errors import HeldError
 from shaker.model.server_info import ServerInfo, parse_info
-from shaker.net.client import open_reader
+from shaker.net.client import open_client
 from shaker.net.reply_types import blob, number
 from shaker.settings.schema import Settings
 
@@ -28,7 +28,7 @@ async def check_flush(settings: Settings, source: ServerInfo, *, first: bool, re
     The `first` one is what target.on_existing=flush asks for, unless the source has nothing to put in the place of
     those keys: `records` of its keys are the workers' own.
     """
-    async with open_reader(settings.target) as reader:
+    async with open_client(settings.target) as reader:
         own = ("EXISTS", fence_key(settings.name), checkpoint_key(settings.name))
         info, records_there = await reader.results([("INFO",), own], "counting the keys to flush")
     keys = parse_info(blob(info)).keys - number(records_there)

@@ -13,7 +13,7 @@ from shaker.net.tls import tls_context
 from shaker.settings.schema import Settings
 
 
-def refuse_one_dataset(source: SourceIdentity, target: ServerInfo) -> None:
+def refuse_same_dataset(source: SourceIdentity, target: ServerInfo) -> None:
     """Raise RefusedError where `target`, an INFO, is of the source itself or of its replica or primary."""
     if target.run_id == source.run_id:
         raise RefusedError("source and target are the same server", hint="check source.url and target.url")
@@ -25,8 +25,8 @@ def refuse_one_dataset(source: SourceIdentity, target: ServerInfo) -> None:
         )
 
 
-async def check_distinct(settings: Settings, source: SourceIdentity) -> None:
-    """Ask the target anew and raise RefusedError like `refuse_one_dataset`; LinkError where it cannot be asked.
+async def check_same_dataset(settings: Settings, source: SourceIdentity) -> None:
+    """Ask the target anew and raise RefusedError like `refuse_same_dataset`; LinkError where it cannot be asked.
 
     What the registration saw does not do: a server changes its replication id when its first replica comes.
     """
@@ -43,4 +43,4 @@ async def check_distinct(settings: Settings, source: SourceIdentity) -> None:
             info = parse_info(blob(await connection.call("INFO")))
         except ReplyError as error:
             raise refusal("target", str(error), "asking INFO") from error
-    refuse_one_dataset(source, info)
+    refuse_same_dataset(source, info)

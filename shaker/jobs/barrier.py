@@ -22,7 +22,7 @@ from shaker.model.batch import CommandRun
 from shaker.model.items import Barrier
 from shaker.model.refusals import refusal
 from shaker.model.server_info import ServerInfo, parse_info
-from shaker.net.client import Reader, Request
+from shaker.net.client import Client, Request
 from shaker.net.connection import ReplyError
 from shaker.net.reply_types import array, blob, number
 
@@ -65,7 +65,7 @@ class Barriers:
         self._lock = anyio.Lock()
 
     @asynccontextmanager
-    async def at(self, source: Reader, requests: Sequence[Request]) -> AsyncIterator[Held]:
+    async def at(self, source: Client, requests: Sequence[Request]) -> AsyncIterator[Held]:
         """Read `requests` on the source and hold the target at the offset they are true at, for the block's time.
 
         What the block gives to `Held.apply` has taken effect when this returns. Raises BarrierError when the source
@@ -112,7 +112,7 @@ class Barriers:
     def _limit(self, seconds: float) -> float:
         return seconds + ROUND_TRIPS * sum(self._flow.status.round_trips.values())
 
-    async def _read(self, source: Reader, requests: Sequence[Request]) -> tuple[list[Any], ServerInfo, int]:
+    async def _read(self, source: Client, requests: Sequence[Request]) -> tuple[list[Any], ServerInfo, int]:
         own: list[Request] = [("TIME",), ("INFO", "server"), ("INFO", "replication")]
         limit = self._limit(READ_SECONDS)
         try:

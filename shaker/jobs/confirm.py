@@ -19,11 +19,11 @@ from shaker.codec.resp.replies import encode
 from shaker.errors import AccessError, LinkError, RefusedError
 from shaker.flow.flow import Flow
 from shaker.jobs.barrier import BarrierError, Barriers
-from shaker.jobs.same_value import READS, Subject
+from shaker.jobs.same_value import READS, ComparedKey
 from shaker.model.batch import CommandRun
 from shaker.model.refusals import refusal
 from shaker.model.server_info import parse_info
-from shaker.net.client import Reader, Request, open_reader
+from shaker.net.client import Client, Request, open_client
 from shaker.net.connection import ReplyError
 from shaker.net.reply_types import array, blob, number
 from shaker.rules.command_table import is_record
@@ -50,12 +50,12 @@ DOING: Final = "comparing unconfirmed work"
 class Sides(NamedTuple):
     """Readers of both servers, and what they are asked for an expiry."""
 
-    source: Reader
-    target: Reader
+    source: Client
+    target: Client
     expiry: str
 
 
-class Comparison:
+class Confirm:
     """Works whenever keys wait to be compared and the stream is close behind the source."""
 
     def __init__(self, settings: Settings, flow: Flow, barriers: Barriers) -> None:
@@ -74,7 +74,7 @@ class Comparison:
         Raises AccessError outside of follow mode: nobody is there to grant what is missing.
         """
         while True:
-            self._status.beat("unconfirmed", within=120.0)
+            self._status.heartbeat("unconfirmed", within=120.0)
             if self._may_run:
                 try:
                     await self._work()
@@ -99,7 +99,7 @@ class Comparison:
 
     async def _work(self) -> None:
         settings = self._settings
-        async with open_reader(settings.source) as source, open_reader(settings.target) as target:
+        async with open_client(settings.source) as source, open_client(settings.target) as target:
             asked = [parse_info(blob(await side.call("INFO"))) for side in (source, target)]
             # PTTL came long before, and tells only what is left.
             exact = all(info.release >= (7, 0) for info in asked)
@@ -107,7 +107,7 @@ class Comparison:
             while self._may_run:
                 waiting, settled = await self._round(sides)
                 self._unconfirmed.error = ""
-                self._status.beat("unconfirmed", within=120.0)
+                self._status.heartbeat("unconfirmed", within=120.0)
                 if not waiting:
                     await self._finish(sides)
                 elif not settled:
@@ -162,7 +162,7 @@ class Comparison:
                 raise RefusedError(f"more than {most} keys of database {database} are only on the target")
         await self._compare(sides, database, extra)
 
-    async def _scan(self, side: Reader, database: int) -> AsyncIterator[list[bytes]]:
+    async def _scan(self, side: Client, database: int) -> AsyncIterator[list[bytes]]:
         cursor = b"0"
         while True:
             _, reply = await side.results([("SELECT", database), ("SCAN", cursor, "COUNT", KEYS)], DOING)
@@ -198,16 +198,16 @@ class Comparison:
             if differing:
                 again = await self._read(sides.source, database, differing)
                 equal += len(again) - len(await self._compare_once(sides, database, again, final=True))
-            self._status.beat("unconfirmed", within=120.0)
+            self._status.heartbeat("unconfirmed", within=120.0)
         return equal
 
     async def _subjects(
-        self, source: Reader, database: int, keys: list[bytes]
-    ) -> tuple[list[Subject], list[bytes]]:
+        self, source: Client, database: int, keys: list[bytes]
+    ) -> tuple[list[ComparedKey], list[bytes]]:
         """Return how to compare as many of the keys as one barrier may hold, and the others."""
         requests: list[Request] = [("SELECT", database), *(("MEMORY", "USAGE", key) for key in keys)]
         _, *sizes = await source.results(requests, DOING)
-        subjects: list[Subject] = []
+        subjects: list[ComparedKey] = []
         taken = 0
         for key, reply in zip(keys, sizes, strict=True):
             size = 0 if reply is None else number(reply)
@@ -215,24 +215,24 @@ class Comparison:
                 taken += size
                 if subjects and taken > HELD_BYTES:
                     break
-                subjects.append(Subject(key))
+                subjects.append(ComparedKey(key))
             else:
                 _, kind = await source.results([("SELECT", database), ("TYPE", key)], DOING)
-                subjects.append(Subject(key, blob(kind), large=True))
+                subjects.append(ComparedKey(key, blob(kind), large=True))
         return subjects, keys[len(subjects) :]
 
-    async def _read(self, source: Reader, database: int, differing: list[Subject]) -> list[Subject]:
+    async def _read(self, source: Client, database: int, differing: list[ComparedKey]) -> list[ComparedKey]:
         """Return another way to compare keys that differ: two versions may write equal values differently."""
         requests: list[Request] = [("SELECT", database), *(("TYPE", subject.key) for subject in differing)]
         _, *kinds = await source.results(requests, DOING)
         return [
-            Subject(subject.key, kind) if not subject.large and kind in READS else subject
+            ComparedKey(subject.key, kind) if not subject.large and kind in READS else subject
             for subject, kind in zip(differing, kinds, strict=True)
         ]
 
     async def _compare_once(
-        self, sides: Sides, database: int, subjects: list[Subject], *, final: bool = False
-    ) -> list[Subject]:
+        self, sides: Sides, database: int, subjects: list[ComparedKey], *, final: bool = False
+    ) -> list[ComparedKey]:
         """Compare at one barrier; return the subjects that differ. If that is `final`, they are to be copied."""
         requests: list[Request] = [("SELECT", database)]
         for subject in subjects:
@@ -242,7 +242,7 @@ class Comparison:
             mine = _answers("source", held.replies)
             equal: list[bytes] = []
             expiring: list[bytes] = []
-            differing: list[Subject] = []
+            differing: list[ComparedKey] = []
             start = 1
             for subject in subjects:
                 end = start + len(subject.requests)

@@ -13,7 +13,7 @@ from shaker.codec.resp.replies import encode
 from shaker.flow.flow import Flow
 from shaker.jobs.barrier import Barriers, Held
 from shaker.model.batch import CommandRun
-from shaker.net.client import Reader, Request
+from shaker.net.client import Client, Request
 from shaker.net.reply_types import blob, number
 from shaker.rules.restore import portable
 
@@ -28,15 +28,15 @@ NO_KEY: Final = -2
 Keys = Mapping[int, Sequence[bytes]]  # by database
 
 
-class Settler:
+class KeyCopier:
     """Works through one pair of reading connections. `asking` is the command that asks the source for an expiry."""
 
     def __init__(
         self,
         flow: Flow,
         barriers: Barriers,
-        source: Reader,
-        target: Reader,
+        source: Client,
+        target: Client,
         *,
         name: str,
         asking: str,

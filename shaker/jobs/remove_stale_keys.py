@@ -24,7 +24,7 @@ from shaker.model.items import SweepStep
 from shaker.model.position import Phase, Sweep
 from shaker.model.server_info import ServerInfo, parse_info
 from shaker.net.backoff import Backoff
-from shaker.net.client import Reader, Request, open_reader
+from shaker.net.client import Client, Request, open_client
 from shaker.net.reply_types import array, blob, number
 from shaker.rules.command_table import is_record
 from shaker.settings.schema import Settings
@@ -125,7 +125,7 @@ def _count(count: int, found: list[bytes]) -> int:
     return max(1, min(STEP_KEYS, count * GROWTH, count * STEP_BYTES // max(size, 1)))
 
 
-class Sweeper:
+class RemoveStaleKeys:
     """Does what the checkpoint asks for, on one registered connection after the other."""
 
     def __init__(self, settings: Settings, flow: Flow) -> None:
@@ -143,7 +143,7 @@ class Sweeper:
         try:
             while True:
                 if not session.checkpoint.sweeps_first:
-                    self._status.retire("sweep")
+                    self._status.forget("sweep")
                     backoff.reset()
                     await self._flow.sweep_due.wait()
                     continue
@@ -162,9 +162,9 @@ class Sweeper:
                     self._beat(seconds)
                     await anyio.sleep(seconds)
         finally:
-            self._status.retire("sweep")
+            self._status.forget("sweep")
 
-    async def _check_stale(self, reader: Reader, info: ServerInfo, listed: int) -> None:
+    async def _check_stale(self, reader: Client, info: ServerInfo, listed: int) -> None:
         """Raise HeldError where more is to be removed than target.max_deletions allows."""
         databases = info.keyspace
         key = stale_key(self._settings.name)
@@ -197,12 +197,12 @@ class Sweeper:
         await anyio.sleep(self._settings.retry.access_seconds)
 
     def _beat(self, seconds: float = 0.0) -> None:
-        self._status.beat("sweep", within=seconds + self._settings.target.timeout_seconds + 60.0)
+        self._status.heartbeat("sweep", within=seconds + self._settings.target.timeout_seconds + 60.0)
 
     async def _sweep(self, session: TargetSession) -> None:
         self._beat()
         name, checkpoint = self._settings.name, session.checkpoint
-        async with open_reader(self._settings.target) as reader:
+        async with open_client(self._settings.target) as reader:
             (reply,) = await reader.results([("INFO",)], "sweeping")
             info = parse_info(blob(reply))
             if info.run_id != self._flow.target_run_id:
@@ -221,7 +221,7 @@ class Sweeper:
                 status, seconds = self._status, round(self._status.clock() - began, 3)
                 log.info(what, listed=status.sweep_listed, deleted=status.sweep_deleted, seconds=seconds)
 
-    async def _carry_out(self, session: TargetSession, reader: Reader, phase: Phase, rounds: Rounds) -> bool:
+    async def _carry_out(self, session: TargetSession, reader: Client, phase: Phase, rounds: Rounds) -> bool:
         """Go through `rounds`, which are for `phase`; return False when another snapshot has begun meanwhile."""
         step = next(rounds)
         while True:
@@ -235,7 +235,7 @@ class Sweeper:
             except StopIteration:
                 return True
 
-    async def _round(self, session: TargetSession, reader: Reader, phase: Phase, step: Round) -> list[Any] | None:
+    async def _round(self, session: TargetSession, reader: Client, phase: Phase, step: Round) -> list[Any] | None:
         """Read and write; return the replies, None when what was to be written is not wanted any more."""
         ended, outcome = anyio.Event(), [True]
         if step.writes:

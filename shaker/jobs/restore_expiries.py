@@ -17,10 +17,10 @@ from shaker.codec.resp.replies import encode
 from shaker.errors import AccessError, LinkError
 from shaker.flow.flow import Flow
 from shaker.jobs.barrier import BarrierError, Barriers
-from shaker.jobs.copy_keys import Settler
+from shaker.jobs.copy_keys import KeyCopier
 from shaker.model.batch import CommandRun
 from shaker.model.server_info import parse_info
-from shaker.net.client import Reader, Request, open_reader
+from shaker.net.client import Client, Request, open_client
 from shaker.net.connection import ReplyError
 from shaker.net.reply_types import array, blob, number
 from shaker.settings.schema import Settings
@@ -55,7 +55,7 @@ class Waiting(NamedTuple):
         return self.expiring + self.copying + self.doubtful
 
 
-class TrueExpiries:
+class RestoreExpiries:
     """Works whenever keys wait for their true expiry and the stream is close behind the source."""
 
     def __init__(self, settings: Settings, flow: Flow, barriers: Barriers) -> None:
@@ -73,7 +73,7 @@ class TrueExpiries:
         Raises AccessError outside of follow mode: nobody is there to grant what is missing.
         """
         while True:
-            self._status.beat("expiries", within=120.0)
+            self._status.heartbeat("expiries", within=120.0)
             if self._may_run:
                 try:
                     await self._work()
@@ -104,11 +104,11 @@ class TrueExpiries:
 
     async def _work(self) -> None:
         settings, flow = self._settings, self._flow
-        async with open_reader(settings.source) as source, open_reader(settings.target) as target:
+        async with open_client(settings.source) as source, open_client(settings.target) as target:
             asked = parse_info(blob(await source.call("INFO", "server")))
             # PTTL loses the time that lies between it and TIME; the other came with Redis 7.0.
             asking = "PEXPIRETIME" if asked.release >= (7, 0) else "PTTL"
-            settler = Settler(flow, self._barriers, source, target, name=settings.name, asking=asking)
+            settler = KeyCopier(flow, self._barriers, source, target, name=settings.name, asking=asking)
             while self._may_run:
                 info = parse_info(blob(await target.call("INFO")))
                 if info.run_id != flow.target_run_id:
@@ -121,10 +121,10 @@ class TrueExpiries:
                 self._status.reasons.pop("expiries", None)
                 if not left:
                     await self._finish(source, target, databases)
-                self._status.beat("expiries", within=120.0)
+                self._status.heartbeat("expiries", within=120.0)
                 await anyio.sleep(0 if settled else POLL_SECONDS)
 
-    async def _look(self, target: Reader, databases: list[int]) -> list[Waiting]:
+    async def _look(self, target: Client, databases: list[int]) -> list[Waiting]:
         """Return what waits in each database, with as many keys in all as a barrier takes of each kind."""
         requests: list[Request] = []
         for database in databases:
@@ -146,7 +146,7 @@ class TrueExpiries:
             copy_left -= len(found[-1].to_copy)
         return [each for each in found if each.total]
 
-    async def _round(self, settler: Settler, source: Reader, target: Reader, waiting: list[Waiting]) -> int:
+    async def _round(self, settler: KeyCopier, source: Client, target: Client, waiting: list[Waiting]) -> int:
         """Settle some keys; return how many are settled."""
         settled = 0
         expiries = self._flow.expiries
@@ -160,7 +160,7 @@ class TrueExpiries:
             expiries.unsettled = False  # all that waited has been looked at
         return settled
 
-    async def _judge(self, source: Reader, target: Reader, waiting: list[Waiting]) -> int:
+    async def _judge(self, source: Client, target: Client, waiting: list[Waiting]) -> int:
         """Drop the doubts if the target has expired nothing, else have doubtful keys copied; return how many went."""
         expiries = self._flow.expiries
         before = expiries.expired, expiries.doubts
@@ -201,7 +201,7 @@ class TrueExpiries:
             requests = [encode("RENAME", self._doubtful, self._copying)]
         return CommandRun(database, b"".join(requests), len(requests))
 
-    async def _finish(self, source: Reader, target: Reader, databases: list[int]) -> None:
+    async def _finish(self, source: Client, target: Client, databases: list[int]) -> None:
         """Note that no key waits any more, at a point where nothing is on its way."""
         expiries = self._flow.expiries
         async with self._barriers.at(source, []):

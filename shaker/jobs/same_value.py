@@ -27,7 +27,7 @@ READS: Final[dict[bytes, tuple[str, ...]]] = {
 }
 
 
-class Subject(NamedTuple):
+class ComparedKey(NamedTuple):
     """A key and how it is compared: by DUMP, or knowing its type by reading it, or `large` by its length."""
 
     key: bytes

@@ -12,7 +12,7 @@ from shaker.model.refusals import refusal
 from shaker.model.server_info import ServerInfo, parse_info
 from shaker.net.backoff import Backoff
 from shaker.net.connection import Connection, ReplyError, connect
-from shaker.net.poll_interval import Looks
+from shaker.net.poll_interval import PollInterval
 from shaker.net.reconnect import credentials
 from shaker.net.reply_types import array, blob
 from shaker.net.sentinel import resolve
@@ -39,7 +39,7 @@ class SourceMonitor:
         self._flow = flow
         self._status = flow.status
         self._settle_at: tuple[str, int] | None = None  # history and offset
-        self.looks = Looks()
+        self.poll = PollInterval()
         self._buffer_limits = DEFAULT_BUFFER_LIMITS
 
     async def run(self) -> None:
@@ -53,7 +53,7 @@ class SourceMonitor:
             except LinkError as error:
                 log.debug("source not asked", kind=error.kind, error=error.what)
                 seconds = backoff.next()
-                self._status.beat("monitor", within=seconds + 60.0)
+                self._status.heartbeat("monitor", within=seconds + 60.0)
                 await anyio.sleep(seconds)
 
     async def _poll(self, backoff: Backoff) -> None:
@@ -77,10 +77,10 @@ class SourceMonitor:
                     raise refusal("source", str(error), "asking INFO") from error
                 self._status.observe_round_trip("source", self._status.clock() - asked)
                 backoff.reset()
-                self._status.beat("monitor", within=60.0)
+                self._status.heartbeat("monitor", within=60.0)
                 self._observe(info, asked)
                 await self._read_clock(clock, info)
-                await self.looks.pause(POLL_SECONDS)
+                await self.poll.pause(POLL_SECONDS)
 
     def _observe(self, info: ServerInfo, asked: float) -> None:
         status, flow = self._status, self._flow

@@ -22,9 +22,9 @@ from shaker.flow.flow import Flow
 from shaker.model.refusals import refusal
 from shaker.model.server_info import ServerInfo, parse_info
 from shaker.net.backoff import Backoff
-from shaker.net.client import Reader, Request, open_reader
+from shaker.net.client import Client, Request, open_client
 from shaker.net.connection import ReplyError
-from shaker.net.poll_interval import Looks
+from shaker.net.poll_interval import PollInterval
 from shaker.net.reply_types import blob, number, record
 from shaker.net.server_clock import ServerClock
 from shaker.settings.schema import Settings
@@ -49,7 +49,7 @@ class TargetMonitor:
         self._full_syncs = 0
         self._cleared = 0  # of the evicted keys counted, those that a full synchronisation brought back
         self._skewed = False
-        self.looks = Looks()
+        self.poll = PollInterval()
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -62,11 +62,11 @@ class TargetMonitor:
             except LinkError as error:
                 log.debug("target not asked", kind=error.kind, error=error.what)
                 seconds = backoff.next()
-                self._status.beat("target_monitor", within=seconds + 60.0)
+                self._status.heartbeat("target_monitor", within=seconds + 60.0)
                 await anyio.sleep(seconds)
 
     async def _poll(self, backoff: Backoff) -> None:
-        async with open_reader(self._settings.target) as target:
+        async with open_client(self._settings.target) as target:
             clock = ServerClock(target, self._status.clock)
             while True:
                 late, asked = self._flow.late, self._status.clock()
@@ -83,8 +83,8 @@ class TargetMonitor:
                     self._status.clock_offsets["target"] = await clock.offset()
                     self._watch_clocks()
                 backoff.reset()
-                self._status.beat("target_monitor", within=60.0)
-                await self.looks.pause(POLL_SECONDS)
+                self._status.heartbeat("target_monitor", within=60.0)
+                await self.poll.pause(POLL_SECONDS)
 
     def _observe(self, info: ServerInfo) -> None:
         status = self._status
@@ -118,7 +118,7 @@ class TargetMonitor:
         else:
             status.reasons.pop("eviction", None)
 
-    async def _check_records(self, target: Reader, keys: int) -> None:
+    async def _check_records(self, target: Client, keys: int) -> None:
         """Have the target link notice, while it writes nothing, that somebody else took or replaced its records.
 
         `keys` is how many the target holds, the records among them.

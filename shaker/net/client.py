@@ -41,7 +41,7 @@ LISTING_CLIENTS: Final = ("CLIENT", "LIST")
 Request = tuple[bytes | str | int, ...]
 
 
-class Reader:
+class Client:
     """Requests that change nothing; any other command is a ValueError."""
 
     def __init__(self, connection: Connection, side: str) -> None:
@@ -81,7 +81,7 @@ class Reader:
 
 
 @asynccontextmanager
-async def open_reader(endpoint: Endpoint) -> AsyncIterator[Reader]:
+async def open_client(endpoint: Endpoint) -> AsyncIterator[Client]:
     """Open a reading connection to `endpoint`; raises LinkError."""
     async with connect(
         await resolve(endpoint),
@@ -91,4 +91,4 @@ async def open_reader(endpoint: Endpoint) -> AsyncIterator[Reader]:
         timeout=TIMEOUT_SECONDS,
     ) as connection:
         await connection.authenticate(*credentials(endpoint))
-        yield Reader(connection, endpoint.side)
+        yield Client(connection, endpoint.side)

@@ -16,7 +16,7 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute
 
 from shaker.codec.resp.replies import encode
-from shaker.codec.resp.reply_values import ReplyReader
+from shaker.codec.resp.reply_values import ReplyParser
 from shaker.errors import CorruptError, LinkError
 from shaker.model.refusals import refusal
 from shaker.net.tls import READ_SIZE, start_tls
@@ -39,7 +39,7 @@ class Connection:
         self.address = address
         self._timeout = timeout
         self._sending = anyio.Lock(fast_acquire=True)  # two tasks may acknowledge; a stream takes one at a time
-        self._reader = ReplyReader(ReplyError)
+        self._reader = ReplyParser(ReplyError)
         self._watched = False
         self._send_until = self._receive_until = math.inf  # monotonic; finite while there is a wait
         self._receive_limit = math.inf

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 
-async def together(*tasks: Callable[[], Awaitable[None]]) -> None:
+async def first_to_finish(*tasks: Callable[[], Awaitable[None]]) -> None:
     """Run `tasks` until the first one ends or fails, then cancel the others.
 
     Raises the error of the one that failed as it is, not as a group: what ends a connection is one thing.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 
 
-class Looks:
+class PollInterval:
     """Counts the looks of one poll: `pause` is called by it after each one, `fresh` by whoever wants another."""
 
     def __init__(self) -> None:

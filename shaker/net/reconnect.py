@@ -34,7 +34,7 @@ STEADY_SECONDS: Final = 1.0
 STUCK_FAILURES: Final = 3
 
 
-class Progress(Protocol):
+class ProgressCounter(Protocol):
     """How far the replication is: tells a fault that passes from one that returns at the same place."""
 
     @property
@@ -46,10 +46,10 @@ class Progress(Protocol):
         """Whether all received data are applied."""
 
 
-class Attempts:
+class Reconnect:
     """What is remembered from one attempt of a side to the next."""
 
-    def __init__(self, settings: Settings, side: str, status: FlowStatus, progress: Progress) -> None:
+    def __init__(self, settings: Settings, side: str, status: FlowStatus, progress: ProgressCounter) -> None:
         self._settings = settings
         self.side = side
         self.status = status
@@ -134,7 +134,7 @@ class Attempts:
         )
         if one_off:
             seconds = min(seconds, self._patience(error))
-        self.status.beat(self.side, within=seconds + 60.0)
+        self.status.heartbeat(self.side, within=seconds + 60.0)
         await anyio.sleep(seconds)
         return not give_up()
 
@@ -186,14 +186,14 @@ def credentials(endpoint: Endpoint) -> tuple[str | None, str | None]:
 
 
 @asynccontextmanager
-async def open_connection(endpoint: Endpoint, side: str, attempts: Attempts) -> AsyncIterator[Connection]:
+async def open_connection(endpoint: Endpoint, side: str, reconnect: Reconnect) -> AsyncIterator[Connection]:
     """Open a connection to `endpoint`, with each attempt and its outcome logged."""
-    status = attempts.status
-    attempts.begin()
+    status = reconnect.status
+    reconnect.begin()
     # Whatever the limits are set to: a server that does not answer is no reason to restart the worker.
-    status.beat(side, within=endpoint.connect_timeout_seconds + endpoint.timeout_seconds + 60.0)
+    status.heartbeat(side, within=endpoint.connect_timeout_seconds + endpoint.timeout_seconds + 60.0)
     started = status.clock()
-    attempts.log.info("connecting", side=side, address=endpoint.address.text, attempt=attempts.number)
+    reconnect.log.info("connecting", side=side, address=endpoint.address.text, attempt=reconnect.number)
     address = await resolve(endpoint)
     (status.source if side == "source" else status.target).address = address.text
     async with connect(
@@ -203,6 +203,6 @@ async def open_connection(endpoint: Endpoint, side: str, attempts: Attempts) -> 
         connect_timeout=endpoint.connect_timeout_seconds,
         timeout=endpoint.timeout_seconds,
     ) as connection:
-        attempts.connected()
-        attempts.log.info("connected", side=side, address=address.text, seconds=round(status.clock() - started, 4))
+        reconnect.connected()
+        reconnect.log.info("connected", side=side, address=address.text, seconds=round(status.clock() - started, 4))
         yield connection

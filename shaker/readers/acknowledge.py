@@ -38,7 +38,7 @@ class Acknowledgements:
             self._eager -= eager
             with anyio.move_on_after(EAGER_ACK_SECONDS if eager else ACK_SECONDS):
                 await self._flow.ack.wait()
-            self._flow.status.beat("source")
+            self._flow.status.heartbeat("source")
             await self.send()
 
     async def send(self) -> None:

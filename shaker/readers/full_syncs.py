@@ -91,14 +91,14 @@ class FullSyncs:
                         seconds=round(left, 3),
                         hint="retry.full_sync_seconds is the minimum time between two full syncs of the source",
                     )
-                status.beat("source", within=60.0)
+                status.heartbeat("source", within=60.0)
                 await anyio.sleep(min(left, LOOK_SECONDS))
         finally:
             status.reasons.pop("full_sync", None)
 
     async def _check_flush(self, info: ServerInfo) -> None:
         flow, status = self._flow, self._status
-        status.beat("source", within=SCAN_SECONDS + 60.0)
+        status.heartbeat("source", within=SCAN_SECONDS + 60.0)
         records = await scan(self._settings, flow)
         refuse_loop(self._settings, flow, streams=False)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from shaker.checks.circles import look, refuse_loop
-from shaker.checks.same_dataset import check_distinct
+from shaker.checks.same_dataset import check_same_dataset
 from shaker.errors import LinkError, RefusedError, ServerBusyError
 from shaker.flow.flow import Flow
 from shaker.model.batch import Introduced
@@ -48,7 +48,7 @@ async def introduce(connection: Connection, session: ReplicaSession, settings: S
     resume = flow.resume
     if flow.target_registered and (info.replication.is_replica or resume is None or resume.replid not in replids):
         # Not who it was: an address can move to the target, and a source be made its replica.
-        await check_distinct(settings, flow.source)
+        await check_same_dataset(settings, flow.source)
     if flow.target_registered:
         refuse_loop(settings, flow, streams=flow.phase == Phase.STREAM)
     return info

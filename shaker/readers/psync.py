@@ -11,8 +11,8 @@ from shaker.errors import LinkError
 from shaker.flow.flow import Flow
 from shaker.flow.progress import Progress
 from shaker.net.connection import Connection
-from shaker.net.first_to_finish import together
-from shaker.net.reconnect import Attempts, credentials, open_connection
+from shaker.net.first_to_finish import first_to_finish
+from shaker.net.reconnect import Reconnect, credentials, open_connection
 from shaker.net.sentinel import follow
 from shaker.psync.session import ReplicaSession, ReplicaState
 from shaker.readers.full_syncs import FullSyncs
@@ -33,7 +33,7 @@ class SourceLink:
         self._settings = settings
         self._flow = flow
         self._status = flow.status
-        self.attempts = Attempts(settings, "source", flow.status, Progress(flow))
+        self.reconnect = Reconnect(settings, "source", flow.status, Progress(flow))
         self._full_syncs = FullSyncs(settings, flow)
         self._reading = anyio.CancelScope()
         self._stopped = False
@@ -52,13 +52,13 @@ class SourceLink:
                     await self._converse(connection)
             except LinkError as error:
                 self._disconnected()
-                await self.attempts.failed(error, give_up=lambda: self._stopped)
+                await self.reconnect.failed(error, give_up=lambda: self._stopped)
             finally:
                 self._disconnected()
         self.ended.set()
 
     def _open(self) -> AbstractAsyncContextManager[Connection]:
-        return open_connection(self._settings.source, "source", self.attempts)
+        return open_connection(self._settings.source, "source", self.reconnect)
 
     def _disconnected(self) -> None:
         self._flow.handshaking = False
@@ -74,7 +74,7 @@ class SourceLink:
             max_value=self._settings.snapshot.max_value,
             pass_above=self._flow.window.limit // PASS_SHARE,
         )
-        psync = PsyncConnection(self._settings, self._flow, connection, session, self.attempts, self._full_syncs)
+        psync = PsyncConnection(self._settings, self._flow, connection, session, self.reconnect, self._full_syncs)
         settings = self._settings.spool
         spool = None if settings.dir is None else Spool(settings.dir, settings.limit)
         self._flow.handshaking = True
@@ -105,7 +105,7 @@ class SourceLink:
         if spool is not None:
             tasks.append(lambda: psync.feed(spool))
         try:
-            await together(*tasks)
+            await first_to_finish(*tasks)
         finally:
             self._flow.cut = None
             psync.end_hold()

@@ -35,7 +35,7 @@ from shaker.model.position import Phase, Resume
 from shaker.model.rejection import Rejection
 from shaker.model.server_info import ServerInfo
 from shaker.net.connection import Connection
-from shaker.net.reconnect import Attempts
+from shaker.net.reconnect import Reconnect
 from shaker.net.tls import READ_SIZE
 from shaker.psync.records_seen import CHECKPOINT
 from shaker.psync.session import ReplicaSession, ReplicaState
@@ -72,7 +72,7 @@ class PsyncConnection:
         flow: Flow,
         connection: Connection,
         session: ReplicaSession,
-        attempts: Attempts,
+        reconnect: Reconnect,
         full_syncs: FullSyncs,
     ) -> None:
         self._settings = settings
@@ -80,7 +80,7 @@ class PsyncConnection:
         self._status = flow.status
         self._connection = connection
         self._session = session
-        self._attempts = attempts
+        self._reconnect = reconnect
         self._full_syncs = full_syncs
         self._records: set[str] = set()  # checkpoints of other workers that the snapshot holds
         self._coalescing = ReadCoalescing(FULL_READ, flow.status.clock)
@@ -140,13 +140,13 @@ class PsyncConnection:
         """Wait for a lagging replica of the same history: asked now, it would answer with a needless snapshot."""
         replid, offset = self._info.replication.replid, self._info.replication.offset
         if replid == resume.replid and offset is not None and offset < resume.offset:
-            self._attempts.behind += 1
-            if self._attempts.behind <= BEHIND_ATTEMPTS:
+            self._reconnect.behind += 1
+            if self._reconnect.behind <= BEHIND_ATTEMPTS:
                 raise ServerBusyError(
                     f"the source is at offset {offset}, behind what is already received ({resume.offset})",
                     kind="behind",
                 )
-        self._attempts.behind = 0
+        self._reconnect.behind = 0
 
     async def read(self) -> None:
         """Read snapshot and stream into the window, no faster than the target empties it."""
@@ -397,4 +397,4 @@ class PsyncConnection:
     def _connected(self) -> None:
         self._flow.handshaking = False
         self._status.source.last_error = ""
-        self._attempts.succeeded()
+        self._reconnect.succeeded()

@@ -14,9 +14,9 @@ from shaker.build import codec_kind
 from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_UNFAITHFUL, FencedError, RefusedError, ShakerError
 from shaker.flow.flow import Flow
 from shaker.jobs.barrier import Barriers
-from shaker.jobs.confirm import Comparison
-from shaker.jobs.remove_stale_keys import Sweeper
-from shaker.jobs.restore_expiries import TrueExpiries
+from shaker.jobs.confirm import Confirm
+from shaker.jobs.remove_stale_keys import RemoveStaleKeys
+from shaker.jobs.restore_expiries import RestoreExpiries
 from shaker.jobs.source_monitor import SourceMonitor
 from shaker.jobs.target_monitor import TargetMonitor
 from shaker.model.position import Phase
@@ -87,12 +87,12 @@ class Worker:
         self._status = status
         self._flow = Flow(status, settings, window_limit=settings.memory_limit // WINDOW_SHARE)
         self._source = SourceLink(settings, self._flow)
-        self._target = TargetLink(settings, self._flow, Sweeper(settings, self._flow).run)
+        self._target = TargetLink(settings, self._flow, RemoveStaleKeys(settings, self._flow).run)
         self._monitor = SourceMonitor(settings, self._flow)
         self._target_monitor = TargetMonitor(settings, self._flow)
         barriers = Barriers(self._flow)
-        self._true_expiries = TrueExpiries(settings, self._flow, barriers)
-        self._comparison = Comparison(settings, self._flow, barriers)
+        self._true_expiries = RestoreExpiries(settings, self._flow, barriers)
+        self._comparison = Confirm(settings, self._flow, barriers)
         self._flow.on_state = _log_state
         self._stop = anyio.Event()  # drain now: a signal came, or the work of a one-off mode is complete
         self._error: ShakerError | None = None
@@ -132,7 +132,7 @@ class Worker:
                 links.cancel_scope.cancel()
         finally:
             for task in ("source", "target", "monitor", "target_monitor", "sweep", "expiries", "unconfirmed"):
-                self._status.retire(task)
+                self._status.forget(task)
             self._flow.final = State.STOPPED
             if self._error is not None:
                 self._flow.final = State.FENCED if isinstance(self._error, FencedError) else State.FAILED
@@ -171,10 +171,10 @@ class Worker:
         """Have the summary of a one-off run say how far the source has gone on since the last command."""
         if self._flow.finished.is_set():
             with anyio.move_on_after(LAST_LOOK_SECONDS):
-                await self._target_monitor.looks.fresh()
+                await self._target_monitor.poll.fresh()
                 # Whoever writes to the source writes within a second: less would call a busy source idle.
                 await anyio.sleep(IDLE_SECONDS)
-                await self._monitor.looks.fresh()
+                await self._monitor.poll.fresh()
 
     async def _drop_unfinished(self) -> None:
         """Give up what the source has sent half of: its end is not read any more, the next run reads it anew."""
@@ -213,10 +213,10 @@ class Worker:
         status, flow = self._status, self._flow
         sampled = 0.0
         while True:
-            status.beat("loop", within=10.0)
+            status.heartbeat("loop", within=10.0)
             flow.refresh_state()
-            self._source.attempts.refresh()
-            self._target.attempts.refresh()
+            self._source.reconnect.refresh()
+            self._target.reconnect.refresh()
             combine(status)
             status.log_lines_dropped = dropped_lines()
             now = status.clock()

@@ -43,7 +43,7 @@ class Expiry(Section):
     )
 
 
-class Spool(Section):
+class SpoolSettings(Section):
     """A disk buffer for the stream while the target is behind."""
 
     dir: Path | None = Field(default=None, description="directory of the spool; none: no spool")
@@ -157,7 +157,7 @@ class Settings(BaseSettings):
     source: Source
     target: Target
     expiry: Expiry = Expiry()
-    spool: Spool = Spool()
+    spool: SpoolSettings = SpoolSettings()
     snapshot: Snapshot = Snapshot()
     retry: Retry = Retry()
     health: Health = Health()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from shaker.watch.status import Endpoint, SnapshotProgress, State, Status
+from shaker.watch.status import SideStatus, SnapshotProgress, State, Status
 
 # From the worst to the best: the worker is in the worst state of its flows.
 WORST_FIRST: Final = (
@@ -84,9 +84,9 @@ def combine(status: Status) -> None:
     }
 
 
-def _endpoint(sides: Sequence[Endpoint]) -> Endpoint:
+def _endpoint(sides: Sequence[SideStatus]) -> SideStatus:
     """Return the endpoint that needs attention: one that is not connected, or that has had an error."""
-    rules: tuple[Callable[[Endpoint], bool], ...] = (
+    rules: tuple[Callable[[SideStatus], bool], ...] = (
         lambda side: not side.connected,
         lambda side: bool(side.last_error),
     )

@@ -42,7 +42,7 @@ class State(StrEnum):
 
 
 @dataclass(slots=True)
-class Endpoint:
+class SideStatus:
     """One side of the replication as the worker sees it."""
 
     address: str = ""
@@ -96,8 +96,8 @@ class FlowStatus:
     clock: Callable[[], float] = time.monotonic
     state: State = State.STARTING
     started: bool = False
-    source: Endpoint = field(default_factory=Endpoint)
-    target: Endpoint = field(default_factory=Endpoint)
+    source: SideStatus = field(default_factory=SideStatus)
+    target: SideStatus = field(default_factory=SideStatus)
     snapshot: SnapshotProgress = field(default_factory=SnapshotProgress)
     stream: StreamProgress = field(default_factory=StreamProgress)
     full_syncs: int = 0
@@ -139,11 +139,11 @@ class FlowStatus:
     usual_lag_seconds: float = 0.0  # in the stream, smoothed over some ten seconds
     _round_trips: dict[str, deque[float]] = field(default_factory=dict)
 
-    def beat(self, task: str, *, within: float = 30.0) -> None:
+    def heartbeat(self, task: str, *, within: float = 30.0) -> None:
         """Tell that `task` turned now and will again `within` that many seconds."""
         self.heartbeats[task] = (self.clock(), within)
 
-    def retire(self, task: str) -> None:
+    def forget(self, task: str) -> None:
         """Tell that `task` ended as it should."""
         self.heartbeats.pop(task, None)
 
@@ -371,7 +371,7 @@ class Status(FlowStatus):
         }
 
 
-def _endpoint(side: Endpoint) -> dict[str, Any]:
+def _endpoint(side: SideStatus) -> dict[str, Any]:
     return {
         "address": side.address,
         "server": side.server,

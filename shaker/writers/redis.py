@@ -25,8 +25,8 @@ from shaker.flow.progress import Progress
 from shaker.model.items import Item, SnapshotFinish, SnapshotKeys, StreamItem
 from shaker.model.rejection import Rejection
 from shaker.net.connection import Connection, ReplyError
-from shaker.net.first_to_finish import together
-from shaker.net.reconnect import Attempts, open_connection
+from shaker.net.first_to_finish import first_to_finish
+from shaker.net.reconnect import Reconnect, open_connection
 from shaker.net.sentinel import follow
 from shaker.settings.schema import Settings
 from shaker.writers.register import Registered, register
@@ -55,7 +55,7 @@ class TargetLink:
         self._flow = flow
         self._status = flow.status
         self._identity = Identity.new()
-        self.attempts = Attempts(settings, "target", flow.status, Progress(flow))
+        self.reconnect = Reconnect(settings, "target", flow.status, Progress(flow))
         self._first = True
         self._run_id = ""
         self._answered_at = self._sent_at = 0.0
@@ -75,7 +75,7 @@ class TargetLink:
         await self._flow.source_known.wait()
         while not self._flow.drained.is_set():
             try:
-                async with open_connection(self._settings.target, "target", self.attempts) as connection:
+                async with open_connection(self._settings.target, "target", self.reconnect) as connection:
                     with connection.deadline("the registration"):
                         registered = await register(connection, self._settings, self._flow, self._identity)
                     await self._write(connection, registered)
@@ -85,7 +85,7 @@ class TargetLink:
                     self._flow.records_wiped = True
                 # A connection dropped on purpose is made anew: what it wrote last is not saved yet.
                 give_up = bool if isinstance(error, PlannedReconnectError) else self._give_up
-                if not await self.attempts.failed(error, give_up=give_up):
+                if not await self.reconnect.failed(error, give_up=give_up):
                     self._flow.drained.set()
             finally:
                 self._status.target.connected = False
@@ -156,7 +156,7 @@ class TargetLink:
         flow.refresh_state()
         status.target.last_error = ""
         self._answered_at = status.clock()
-        await together(
+        await first_to_finish(
             lambda: self._send(connection, session),
             lambda: self._receive(connection, session),
             connection.watch,
@@ -234,7 +234,7 @@ class TargetLink:
     def _report(self, session: TargetSession) -> None:
         """Count what was answered for."""
         for progress in session.progress():
-            self.attempts.succeeded()
+            self.reconnect.succeeded()
             self._count(progress.items, session)
             self._flow.answered(session.checkpoint)
             self._check_finished()
@@ -282,12 +282,12 @@ class TargetLink:
         while True:
             await anyio.sleep(TICK_SECONDS)
             now = status.clock()
-            status.beat("target")
+            status.heartbeat("target")
             self._told.turn()
             self._name_source(session)
             self._count_copied()
             if session.idle:
-                self.attempts.succeeded()
+                self.reconnect.succeeded()
             else:
                 idle_since = None
                 if session.waiting and now - self._answered_at > limit:

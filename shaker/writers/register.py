@@ -13,7 +13,7 @@ from shaker.apply.records import Checkpoint, Fence, checkpoint_key, fence_key, w
 from shaker.apply.rejections import DEFAULT_MAX_BULK, is_out_of_memory, is_passing, passing_error, script_error
 from shaker.checks.abilities import check_abilities
 from shaker.checks.circles import refuse_loop
-from shaker.checks.same_dataset import refuse_one_dataset
+from shaker.checks.same_dataset import refuse_same_dataset
 from shaker.errors import LinkError, RefusedError, ServerBusyError, counted, quoted
 from shaker.flow.flow import Flow
 from shaker.model.position import Phase
@@ -229,7 +229,7 @@ def _check_server(settings: Settings, source: SourceIdentity, info: ServerInfo) 
             f"the target {address} is {info.name}, and a target has to be Redis 6.2 or later",
             hint="upgrade the target: as a source this release works",
         )
-    refuse_one_dataset(source, info)
+    refuse_same_dataset(source, info)
     if info.replication.is_replica:
         raise ServerBusyError(
             f"the target {address} is a replica and takes no writes",

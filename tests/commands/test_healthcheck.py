@@ -36,7 +36,7 @@ def test_a_live_worker_is_0(health: HealthServer, capsys: pytest.CaptureFixture[
 
 
 def test_a_stalled_worker_is_75(health: HealthServer, status: Status, capsys: pytest.CaptureFixture[str]) -> None:
-    status.beat("target", within=-1)
+    status.heartbeat("target", within=-1)
 
     assert main(["--health.port", str(health.port)], {}) == 75
     assert capsys.readouterr().err == "the worker answers 503: target does not turn\n"

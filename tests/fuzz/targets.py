@@ -9,7 +9,7 @@ from typing import Any, Final
 from shaker.codec.rdb.lzf import decompress
 from shaker.codec.rdb.reader import SnapshotReader
 from shaker.codec.resp.replies import ReplyScanner
-from shaker.codec.resp.reply_values import ReplyReader
+from shaker.codec.resp.reply_values import ReplyParser
 from shaker.codec.resp.requests import whole
 from shaker.errors import LinkError, ShakerError
 from shaker.model.batch import Batch
@@ -101,13 +101,13 @@ def replies(data: bytes) -> None:
     """Replies of a target: counted and read alike, whatever the cut."""
     counts, values = [], []
     for pieces in ([data[1:]], pieces_of(data)):
-        scanner, reader = ReplyScanner(), ReplyReader(LinkError)
+        scanner, reader = ReplyScanner(), ReplyParser(LinkError)
 
         def count(piece: bytes, scanner: ReplyScanner = scanner) -> list[int]:
             scanner.feed(piece)
             return [1] * scanner.skip(1 << 30)
 
-        def read(piece: bytes, reader: ReplyReader = reader) -> list[Any]:
+        def read(piece: bytes, reader: ReplyParser = reader) -> list[Any]:
             reader.feed(piece)
             found: list[Any] = []
             while (reply := reader.read()) is not None:

@@ -16,7 +16,7 @@ from shaker.jobs import barrier as module
 from shaker.jobs.barrier import BarrierError
 from shaker.model.batch import CommandRun
 from shaker.net import client as reader_module
-from shaker.net.client import Reader, Request, open_reader
+from shaker.net.client import Client, Request, open_client
 from shaker.settings.schema import Settings
 from tests.support.counting import counting
 from tests.support.links import Links, replicating
@@ -51,7 +51,7 @@ async def goes_on(links: Links, source: Server, target: Server) -> None:
 
 def reader_of(source: Server, target: Server) -> Any:
     """Return a new reader of the source."""
-    return open_reader(Settings(source={"url": source.url}, target={"url": target.url}).source)  # type: ignore[arg-type]
+    return open_client(Settings(source={"url": source.url}, target={"url": target.url}).source)  # type: ignore[arg-type]
 
 
 # --- exactness ---
@@ -237,10 +237,10 @@ async def test_the_source_has_begun_another_history(source: Server, target: Serv
             proxy.heal()
 
 
-class Late(Reader):
+class Late(Client):
     """A reader whose answers come when they are not true any more."""
 
-    def __init__(self, reader: Reader, answers: list[Any]) -> None:
+    def __init__(self, reader: Client, answers: list[Any]) -> None:
         self._reader, self._answers = reader, answers
 
     async def pipeline(self, requests: Sequence[Request]) -> list[Any]:
@@ -354,7 +354,7 @@ async def test_a_reader_refuses_what_does_not_only_read(command: str, source: Se
     """Before anything is sent; not the first request only, and whatever its case."""
     settings = Settings(source={"url": source.url}, target={"url": "redis://other"})  # type: ignore[arg-type]
     source.client().set("key", 1)
-    async with open_reader(settings.source) as reader:
+    async with open_client(settings.source) as reader:
         with pytest.raises(ValueError, match=command):
             await reader.pipeline([("EXISTS", "key"), (command, "key", "0")])
         assert await reader.call("EXISTS", "key") == 1

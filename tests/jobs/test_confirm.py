@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from shaker.jobs import confirm as module
-from shaker.jobs.confirm import Comparison
-from shaker.jobs.restore_expiries import TrueExpiries
+from shaker.jobs.confirm import Confirm
+from shaker.jobs.restore_expiries import RestoreExpiries
 from shaker.jobs.source_monitor import SourceMonitor
 from shaker.settings.schema import Settings
 from tests.support.compare import differences
@@ -37,9 +37,9 @@ async def comparing(
         made = Settings(source={"url": source.url}, target={"url": target.url} | settings)  # type: ignore[arg-type]
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(SourceMonitor(made, links.flow).run)
-            tasks.start_soon(Comparison(made, links.flow, links.barriers).run)
+            tasks.start_soon(Confirm(made, links.flow, links.barriers).run)
             if copying:
-                tasks.start_soon(TrueExpiries(made, links.flow, links.barriers).run)
+                tasks.start_soon(RestoreExpiries(made, links.flow, links.barriers).run)
             yield links
             tasks.cancel_scope.cancel()
 

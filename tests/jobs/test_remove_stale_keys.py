@@ -13,7 +13,7 @@ from shaker.errors import LinkError
 from shaker.jobs import remove_stale_keys as module
 from shaker.jobs.remove_stale_keys import STEP_BYTES, STEP_KEYS, Round, Rounds, forgetting, listing, removal
 from shaker.model.position import Sweep
-from shaker.net.client import Reader, open_reader
+from shaker.net.client import Client, open_client
 from shaker.readers import acknowledge as acknowledgements_module
 from shaker.readers import psync_connection as conversation_module
 from shaker.settings.endpoints import Endpoint
@@ -217,15 +217,15 @@ async def test_another_server_answers_for_the_target(
     opened = []
 
     @asynccontextmanager
-    async def open_other(endpoint: Endpoint) -> AsyncIterator[Reader]:
+    async def open_other(endpoint: Endpoint) -> AsyncIterator[Client]:
         if balancer["elsewhere"]:
             endpoint = Settings(source={"url": source.url}, target={"url": other.url}).target  # type: ignore[arg-type]
         else:
             opened.append(endpoint)
-        async with open_reader(endpoint) as reader:
+        async with open_client(endpoint) as reader:
             yield reader
 
-    monkeypatch.setattr(module, "open_reader", open_other)
+    monkeypatch.setattr(module, "open_client", open_other)
     async with replicating(source, target) as links:
         target.client().set("stale", 1)
         await begin_resync(links, source)
@@ -245,16 +245,16 @@ async def test_a_removal_that_another_snapshot_overtakes(
     opened = []
 
     @asynccontextmanager
-    async def open_late(endpoint: Endpoint) -> AsyncIterator[Reader]:
+    async def open_late(endpoint: Endpoint) -> AsyncIterator[Client]:
         opened.append(endpoint)
         if len(opened) == 2:
             source.client().delete("later")
             await begin_resync(links, source)
             await links.wait(lambda: links.flow.listing, "the next snapshot")
-        async with open_reader(endpoint) as reader:
+        async with open_client(endpoint) as reader:
             yield reader
 
-    monkeypatch.setattr(module, "open_reader", open_late)
+    monkeypatch.setattr(module, "open_client", open_late)
     source.client().mset({"stays": 1, "later": 1})
     async with replicating(source, target) as links:
         target.client().set("stale", 1)

@@ -16,8 +16,8 @@ from shaker.jobs import barrier as barrier_module
 from shaker.jobs import copy_keys as settler_module
 from shaker.jobs import restore_expiries as module
 from shaker.jobs.barrier import BarrierError, Barriers, Held
-from shaker.jobs.restore_expiries import TrueExpiries
-from shaker.net.client import Reader, Request
+from shaker.jobs.restore_expiries import RestoreExpiries
+from shaker.net.client import Client, Request
 from shaker.settings.schema import Settings
 from tests.support.compare import EXPIRY_TOLERANCE, differences
 from tests.support.links import Links, replicating
@@ -106,7 +106,7 @@ async def following(
         made = Following(links, source)
         made.fall_behind()
         tasks.start_soon(made.observe)
-        tasks.start_soon(TrueExpiries(settings, links.flow, barriers(links.flow)).run)
+        tasks.start_soon(RestoreExpiries(settings, links.flow, barriers(links.flow)).run)
         yield made
         tasks.cancel_scope.cancel()
 
@@ -255,7 +255,7 @@ async def test_a_judgement_that_fails_is_made_again(source: Server, target: Serv
 
     class Lost(Barriers):
         @asynccontextmanager
-        async def at(self, source_reader: Reader, requests: Sequence[Request]) -> AsyncIterator[Held]:
+        async def at(self, source_reader: Client, requests: Sequence[Request]) -> AsyncIterator[Held]:
             async with super().at(source_reader, requests) as held:
                 yield held
                 if not requests and not failures:
@@ -374,7 +374,7 @@ async def test_over_a_distance(source: Server, target: Server, seconds: float, k
 
     class Counted(Barriers):
         @asynccontextmanager
-        async def at(self, source: Reader, requests: Sequence[Request]) -> AsyncIterator[Held]:
+        async def at(self, source: Client, requests: Sequence[Request]) -> AsyncIterator[Held]:
             async with super().at(source, requests) as held:
                 yield held
             barriers.append(len(requests))
@@ -480,7 +480,7 @@ async def test_values_are_copied_in_portions(
 
     class Measured(Barriers):
         @asynccontextmanager
-        async def at(self, source: Reader, requests: Sequence[Request]) -> AsyncIterator[Held]:
+        async def at(self, source: Client, requests: Sequence[Request]) -> AsyncIterator[Held]:
             async with super().at(source, requests) as held:
                 sizes.append(sum(len(reply) for reply in held.replies if isinstance(reply, bytes)))
                 yield held
@@ -505,7 +505,7 @@ async def test_many_keys_take_many_barriers(
 
     class Counted(Barriers):
         @asynccontextmanager
-        async def at(self, source: Reader, requests: Sequence[Request]) -> AsyncIterator[Held]:
+        async def at(self, source: Client, requests: Sequence[Request]) -> AsyncIterator[Held]:
             held_keys.append(sum(request[0] == "PEXPIRETIME" for request in requests))
             async with super().at(source, requests) as held:
                 yield held
@@ -528,7 +528,7 @@ async def test_a_source_that_stands_still_for_a_while(
 
     class Noticing(Barriers):
         @asynccontextmanager
-        async def at(self, source_reader: Reader, requests: Sequence[Request]) -> AsyncIterator[Held]:
+        async def at(self, source_reader: Client, requests: Sequence[Request]) -> AsyncIterator[Held]:
             if not given_up:
                 made.observing = False  # it would stand still, too
                 source.pause()
@@ -554,7 +554,7 @@ async def test_keys_wait_if_the_last_barrier_was_none(source: Server, target: Se
 
     class Lost(Barriers):
         @asynccontextmanager
-        async def at(self, source_reader: Reader, requests: Sequence[Request]) -> AsyncIterator[Held]:
+        async def at(self, source_reader: Client, requests: Sequence[Request]) -> AsyncIterator[Held]:
             async with super().at(source_reader, requests) as held:
                 yield held
             if not requests and not failures:
@@ -588,7 +588,7 @@ async def test_another_server_answers_for_the_target(source: Server, target: Ser
     async with following(source, target) as made, anyio.create_task_group() as tasks:
         other.client().sadd(EXPIRING, "x")
         made.expiries.waiting = True
-        wrong = TrueExpiries(settings, made.flow, made.links.barriers)
+        wrong = RestoreExpiries(settings, made.flow, made.links.barriers)
         await made.write("SET a 1 PX 300000")
         made.catch_up()
         await made.links.wait(lambda: not made.flow.behind, "the lag to be short")
@@ -608,7 +608,7 @@ async def test_how_long_the_stream_is_held(source: Server, target: Server, recor
 
     class Timed(Barriers):
         @asynccontextmanager
-        async def at(self, source_reader: Reader, requests: Sequence[Request]) -> AsyncIterator[Held]:
+        async def at(self, source_reader: Client, requests: Sequence[Request]) -> AsyncIterator[Held]:
             begun = 0.0
             async with super().at(source_reader, requests) as held:
                 begun = time.perf_counter()

@@ -13,7 +13,7 @@ import pytest
 from shaker.codec.resp.replies import encode
 from shaker.errors import AccessError, LinkError
 from shaker.net.connection import Connection, ReplyError, connect
-from shaker.net.first_to_finish import together
+from shaker.net.first_to_finish import first_to_finish
 from shaker.net.tls import READ_SIZE
 from shaker.settings.url import parse_address
 from tests.security.certificates import Authority, tls_server, tls_url
@@ -87,7 +87,7 @@ async def test_a_wait_that_is_watched(waits: str) -> None:
                 await connection.receive()
 
             with pytest.raises(LinkError) as caught:
-                await together(connection.watch, wait)
+                await first_to_finish(connection.watch, wait)
             assert caught.value.kind == "timeout"
             what = "did not take data for 0.4 s" if waits == "send" else "sent nothing for 0.4 s"
             assert caught.value.what.endswith(what)
@@ -103,7 +103,7 @@ async def test_waits_that_follow_each_other_are_watched_one_by_one(target: Serve
             while time.monotonic() < until:
                 assert await connection.call("DEBUG", "SLEEP", "0.2") == b"OK"
 
-        await together(connection.watch, ask)
+        await first_to_finish(connection.watch, ask)
 
 
 async def test_a_unix_socket(server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from shaker.errors import LinkError
-from shaker.net.first_to_finish import together
+from shaker.net.first_to_finish import first_to_finish
 
 pytestmark = pytest.mark.anyio
 
@@ -40,13 +40,13 @@ async def test_the_first_to_end_ends_the_others() -> None:
         await anyio.lowlevel.checkpoint()
 
     with anyio.fail_after(5):
-        await together(end, anyio.sleep_forever)
+        await first_to_finish(end, anyio.sleep_forever)
 
 
 async def test_an_error_comes_as_it_is() -> None:
     """Not as a group."""
     with anyio.fail_after(5), pytest.raises(LinkError, match="lost with Held"):
-        await together(lambda: fail(Held()), anyio.sleep_forever)
+        await first_to_finish(lambda: fail(Held()), anyio.sleep_forever)
 
 
 async def test_a_failure_lets_go(no_collector: None) -> None:
@@ -56,7 +56,7 @@ async def test_a_failure_lets_go(no_collector: None) -> None:
 
     async def lose(mine: Held) -> None:
         try:
-            await together(lambda: fail(mine))
+            await first_to_finish(lambda: fail(mine))
         except LinkError:
             return
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from shaker.net.poll_interval import Looks
+from shaker.net.poll_interval import PollInterval
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("begin", ["in a pause", "in a look"])
 async def test_a_fresh_look_begins_after_it_was_asked_for(begin: str) -> None:
-    looks, asked = Looks(), 0
+    looks, asked = PollInterval(), 0
     begun: list[int] = []  # how often a fresh one had been asked for when each look began
     looking = anyio.Event()
 

@@ -14,7 +14,7 @@ from shaker.flow.flow import Flow
 from shaker.flow.progress import Progress
 from shaker.model.items import SnapshotStart
 from shaker.model.position import Phase
-from shaker.net.reconnect import Attempts, credentials, open_connection
+from shaker.net.reconnect import Reconnect, credentials, open_connection
 from shaker.settings.schema import Settings
 from shaker.watch.status import Status
 from tests.support.servers import Server, free_port
@@ -22,7 +22,7 @@ from tests.support.servers import Server, free_port
 pytestmark = pytest.mark.anyio
 
 
-def attempts(mode: str = "follow", target: dict[str, Any] | None = None, **retry: float) -> Attempts:
+def reconnecting(mode: str = "follow", target: dict[str, Any] | None = None, **retry: float) -> Reconnect:
     """Return the attempts of a target."""
     settings = Settings(
         mode=mode,  # type: ignore[arg-type]
@@ -32,12 +32,12 @@ def attempts(mode: str = "follow", target: dict[str, Any] | None = None, **retry
         give_up_after_seconds=0.2,
     )
     status = Status()
-    return Attempts(settings, "target", status, Progress(Flow(status, settings, window_limit=1 << 20)))
+    return Reconnect(settings, "target", status, Progress(Flow(status, settings, window_limit=1 << 20)))
 
 
 async def test_failures_are_counted_by_kind() -> None:
     """Each failure counts under its name and is the side's last error, until one is asked to give up."""
-    side = attempts()
+    side = reconnecting()
     side.begin()
     assert await side.failed(LinkError("gone", kind="lost"), give_up=lambda: False)
     assert await side.failed(ServerBusyError("full", kind="oom"), give_up=lambda: False)
@@ -51,7 +51,7 @@ async def test_giving_up_while_waiting() -> None:
     """What ends during the wait is not tried again."""
     answers = iter([False, True])
 
-    assert not await attempts().failed(LinkError("gone"), give_up=lambda: next(answers))
+    assert not await reconnecting().failed(LinkError("gone"), give_up=lambda: next(answers))
 
 
 @pytest.mark.parametrize("mode", ["migrate", "snapshot"])
@@ -59,7 +59,7 @@ async def test_wrong_credentials_end_the_modes_that_end(mode: str) -> None:
     """Nobody waits for a one-off run to be mended."""
     error = AccessError("refused")
     with pytest.raises(AccessError) as caught:
-        await attempts(mode).failed(error, give_up=lambda: False)
+        await reconnecting(mode).failed(error, give_up=lambda: False)
 
     assert caught.value is error
     assert caught.value.exit_code == 3
@@ -67,7 +67,7 @@ async def test_wrong_credentials_end_the_modes_that_end(mode: str) -> None:
 
 async def test_reconnects_are_counted_once_for_each_connection() -> None:
     """The first connection is no reconnect, and only one that did its work counts."""
-    side = attempts()
+    side = reconnecting()
     for connection in range(3):
         side.begin()
         side.succeeded()
@@ -86,32 +86,32 @@ async def test_an_attempt_lets_go_of_the_one_before() -> None:
             self.itself = self
 
     alive = weakref.ref(Held())
-    attempts().begin()
+    reconnecting().begin()
 
     assert alive() is None
 
 
 async def test_a_password_file_that_is_gone(tmp_path: Path) -> None:
     """It is an error of access, tried again: secrets are mounted late."""
-    side = attempts(target={"password_file": tmp_path / "none"})
+    side = reconnecting(target={"password_file": tmp_path / "none"})
     with pytest.raises(AccessError, match="password_file"):
         credentials(side._settings.target)
 
 
 async def test_opening(target: Server) -> None:
     """An attempt counts whether it succeeds or not."""
-    side = attempts(target={"url": target.url})
+    side = reconnecting(target={"url": target.url})
     async with open_connection(side._settings.target, "target", side) as connection:
         assert await connection.call("PING") == b"PONG"
     assert side.number == 1
-    side = attempts(target={"url": f"redis://127.0.0.1:{free_port()}"})
+    side = reconnecting(target={"url": f"redis://127.0.0.1:{free_port()}"})
     with pytest.raises(LinkError):
         async with open_connection(side._settings.target, "target", side):
             pass
     assert side.number == 1
 
 
-def streaming(side: Attempts, offset: int = 100, replid: str = "a") -> None:
+def streaming(side: Reconnect, offset: int = 100, replid: str = "a") -> None:
     """Have the replication stand at an offset of the stream, with something left to apply."""
     flow, stream = side._progress._flow, side.status.stream
     flow.checkpoint = Checkpoint(phase=Phase.STREAM, replid=replid, offset=offset)
@@ -120,7 +120,7 @@ def streaming(side: Attempts, offset: int = 100, replid: str = "a") -> None:
         flow.window.put(SnapshotStart("s", replid, offset, flush=False))
 
 
-async def fail(side: Attempts, kind: str = "protocol", times: int = 1) -> None:
+async def fail(side: Reconnect, kind: str = "protocol", times: int = 1) -> None:
     """Fail so often over a connection that does its work."""
     for _ in range(times):
         side.begin()
@@ -131,7 +131,7 @@ async def fail(side: Attempts, kind: str = "protocol", times: int = 1) -> None:
 
 async def test_failures_at_one_place_are_named_until_there_is_progress() -> None:
     """From the third one on, with what would end it."""
-    side = attempts()
+    side = reconnecting()
     streaming(side)
     await fail(side, times=2)
     assert side.status.reasons == {}
@@ -150,7 +150,7 @@ async def test_failures_at_one_place_are_named_until_there_is_progress() -> None
 
 async def test_going_back_is_no_progress() -> None:
     """A target that loses what it had, and gets it again, is where it was."""
-    side = attempts()
+    side = reconnecting()
     streaming(side)
     for offset in (100, 70, 100, 50, 100):
         streaming(side, offset)
@@ -163,7 +163,7 @@ async def test_going_back_is_no_progress() -> None:
 
 async def test_a_snapshot_that_starts_over_is_no_progress() -> None:
     """Only one that comes further than all before it."""
-    side = attempts()
+    side = reconnecting()
     flow, status = side._progress._flow, side.status
     flow.checkpoint = Checkpoint(phase=Phase.SNAPSHOT)
     for keys in (10, 10, 5, 10):
@@ -179,7 +179,7 @@ async def test_a_snapshot_that_starts_over_is_no_progress() -> None:
 
 async def test_a_lost_link_with_nothing_to_do_is_not_stuck() -> None:
     """Once it has lasted; one that ends at once each time is."""
-    side = attempts()
+    side = reconnecting()
     streaming(side)
     side._progress._flow.window.clear(None)
     for _ in range(5):
@@ -196,7 +196,7 @@ async def test_a_lost_link_with_nothing_to_do_is_not_stuck() -> None:
 @pytest.mark.parametrize("learns", [True, False])
 async def test_a_planned_reconnect_waits_unless_it_taught_something(learns: bool) -> None:
     """What was left out the time before is progress; the same again is none."""
-    side = attempts(stuck_seconds=30.0)
+    side = reconnecting(stuck_seconds=30.0)
     streaming(side)
     window = side._progress._flow.window
     waits = []
@@ -214,7 +214,7 @@ async def test_a_planned_reconnect_waits_unless_it_taught_something(learns: bool
 
 async def test_waits_grow_longer_over_a_connection_that_fails_at_one_place() -> None:
     """A server that is down is found soon; one that fails at the same request each time is left alone longer."""
-    side = attempts(max_seconds=0.1, stuck_seconds=5.0)
+    side = reconnecting(max_seconds=0.1, stuck_seconds=5.0)
     streaming(side)
     down, stuck = [], []
     for waits, connected in ((down, False), (stuck, True)):
@@ -230,7 +230,7 @@ async def test_waits_grow_longer_over_a_connection_that_fails_at_one_place() -> 
 @pytest.mark.parametrize("mode", ["migrate", "snapshot", "follow"])
 async def test_giving_up_after_a_time_without_progress(mode: str) -> None:
     """75 in the modes that end; `follow` goes on for ever, and so does a mode that makes progress."""
-    side = attempts(mode)
+    side = reconnecting(mode)
     error = LinkError("no connection", hint="is it up?", kind="connect")
 
     async def try_again(seconds: float) -> None:

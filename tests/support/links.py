@@ -11,8 +11,8 @@ import anyio
 
 from shaker.flow.flow import Flow
 from shaker.jobs.barrier import Barriers
-from shaker.jobs.remove_stale_keys import Sweeper
-from shaker.net.client import Reader, open_reader
+from shaker.jobs.remove_stale_keys import RemoveStaleKeys
+from shaker.net.client import Client, open_client
 from shaker.readers.psync import SourceLink
 from shaker.settings.schema import Settings
 from shaker.watch.status import State, Status
@@ -25,7 +25,7 @@ TICK_SECONDS = 0.005
 class Links:
     """Source link and target link at work, and readers of both servers."""
 
-    def __init__(self, flow: Flow, source: Reader, target: Reader) -> None:
+    def __init__(self, flow: Flow, source: Client, target: Client) -> None:
         self.flow = flow
         self.status = flow.status
         self.barriers = Barriers(flow)
@@ -71,12 +71,12 @@ async def replicating(
     direct = Settings(source={"url": source.url}, target={"url": target.url})  # type: ignore[arg-type]
     flow = Flow(Status(started=True), made, window_limit=made.memory_limit // 4)
     async with (
-        open_reader(direct.source) as source_reader,
-        open_reader(direct.target) as target_reader,
+        open_client(direct.source) as source_reader,
+        open_client(direct.target) as target_reader,
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(SourceLink(made, flow).run)
-        tasks.start_soon(TargetLink(made, flow, Sweeper(made, flow).run).run)
+        tasks.start_soon(TargetLink(made, flow, RemoveStaleKeys(made, flow).run).run)
         links = Links(flow, source_reader, target_reader)
         await links.wait(lambda: links.status.state in (State.CATCHING_UP, State.STREAMING), "the stream")
         yield links

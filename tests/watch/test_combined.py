@@ -79,12 +79,12 @@ def test_reasons_name_their_flow(status: Status) -> None:
 
 
 def test_a_stalled_task_of_any_flow_stalls_the_worker(status: Status) -> None:
-    status.beat("loop", within=60)
-    status.flows["a"].beat("source", within=-1)
+    status.heartbeat("loop", within=60)
+    status.flows["a"].heartbeat("source", within=-1)
     combine(status)
     assert status.stalled() == ["a/source"]
 
-    status.flows["a"].retire("source")
+    status.flows["a"].forget("source")
     combine(status)
     assert status.stalled() == []
 

@@ -37,22 +37,22 @@ def test_states_are_those_of_the_contract() -> None:
 
 
 def test_a_task_stalls_when_its_beat_is_overdue(status: Status, clock: Clock) -> None:
-    status.beat("source", within=5)
-    status.beat("target", within=60)
+    status.heartbeat("source", within=5)
+    status.heartbeat("target", within=60)
     clock.now += 5
     assert status.stalled() == []
 
     clock.now += 1
     assert status.stalled() == ["source"]
 
-    status.beat("source", within=5)
+    status.heartbeat("source", within=5)
     assert status.stalled() == []
 
 
 def test_a_retired_task_cannot_stall(status: Status, clock: Clock) -> None:
-    status.beat("source", within=5)
-    status.retire("source")
-    status.retire("never began")
+    status.heartbeat("source", within=5)
+    status.forget("source")
+    status.forget("never began")
     clock.now += 100
 
     assert status.stalled() == []
@@ -195,7 +195,7 @@ def test_another_thread_may_read_while_the_worker_writes() -> None:
             status.count_error("source", f"kind {number % 50}")
             status.observe_source_offset(number * 10)
             status.observe_applied(number * 10 - 500, 1, 0.001)
-            status.beat(f"task {number % 20}")
+            status.heartbeat(f"task {number % 20}")
             status.reasons[f"reason {number % 20}"] = "x"
             if number % 25 == 0:
                 status.errors.clear()

@@ -16,7 +16,7 @@ MAX_ITEMS: Final = 500_000
 MAX_DEPTH: Final = 8
 
 
-class ReplyReader:
+class ReplyParser:
     """Reads replies one by one: bytes, int, None, lists of them, and what `error` makes of an error's text.
 
     A reply of more than MAX_REPLY bytes or MAX_ITEMS items, or deeper than MAX_DEPTH, and bytes that are no RESP2

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shaker.codec.resp import reply_values as replies
-from shaker.codec.resp.reply_values import ReplyReader
+from shaker.codec.resp.reply_values import ReplyParser
 from shaker.errors import CorruptError
 from tests.support.servers import Server
 from tests.support.splits import every_cut
@@ -29,7 +29,7 @@ class Refused(Exception):
 
 def read(pieces: list[bytes]) -> list[Any]:
     """Return all whole replies of `pieces`."""
-    reader, found = ReplyReader(Refused), []
+    reader, found = ReplyParser(Refused), []
     for piece in pieces:
         reader.feed(piece)
         while (reply := reader.read()) is not None:

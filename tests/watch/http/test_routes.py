@@ -60,13 +60,13 @@ def test_livez_depends_on_the_tasks_alone(http: httpx.Client, status: Status) ->
     status.reasons["x"] = "no Redis can be reached"
     assert http.get("/livez").status_code == 200
 
-    status.beat("target", within=-1)
-    status.beat("source", within=-1)
+    status.heartbeat("target", within=-1)
+    status.heartbeat("source", within=-1)
     answer = http.get("/livez")
     assert (answer.status_code, answer.text) == (503, "source does not turn\ntarget does not turn\n")
 
-    status.beat("target")
-    status.retire("source")
+    status.heartbeat("target")
+    status.forget("source")
     assert http.get("/livez").status_code == 200
 
 
@@ -338,10 +338,10 @@ async def test_probes_are_answered_while_the_event_loop_of_the_worker_stands_sti
         command = [sys.executable, "-m", "shaker", "healthcheck", "--health.port", str(health.port)]
         return subprocess.run(command, timeout=60).returncode
 
-    status.beat("loop", within=60)
+    status.heartbeat("loop", within=60)
     assert probe() == 0
 
-    status.beat("loop", within=0)
+    status.heartbeat("loop", within=0)
     assert probe() == 75
 
 
