@@ -14,6 +14,7 @@ from shaker import errors
 from shaker.apply.records import Checkpoint, Fence
 from shaker.apply.rejections import PASSING
 from shaker.cli import COMMANDS
+from shaker.commands.flags import default_text
 from shaker.errors import KINDS
 from shaker.model.refusals import WAITING
 from shaker.psync.session import TRANSITIONS, ReplicaState
@@ -26,6 +27,10 @@ from tests.support.worker import ROOT
 
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.glob("*.md")])
+
+
+def _page_name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
 def _make_states() -> ModuleType:
@@ -74,23 +79,22 @@ def test_each_field_of_the_records_is_explained() -> None:
 
 
 def test_the_commands_are_those_of_the_program() -> None:
-    """The table in the README."""
-    found = [row[0].removeprefix("shaker ") for row in _table(ROOT / "README.md", "## Commands")]
+    """The table of the command line's page."""
+    found = [row[0].removeprefix("shaker ") for row in _table(DOCS / "cli.md", "## Commands")]
 
     assert found == list(COMMANDS)
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "operations.md"])
-def test_the_exit_codes_are_those_of_the_program(page: Path) -> None:
+def test_the_exit_codes_are_those_of_the_program() -> None:
     """Each one that `shaker.errors` spells."""
-    found = {int(row[0]) for row in _table(page, "## Exit codes")}
+    found = {int(row[0]) for row in _table(DOCS / "cli.md", "## Exit codes")}
 
     assert found == {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
 
 
 def test_the_paths_are_those_of_the_health_server() -> None:
     """All but the files of the page."""
-    found = {row[0] for row in _table(ROOT / "README.md", "## HTTP")}
+    found = {row[0] for row in _table(DOCS / "http.md", "## Paths")}
     server = HealthServer(Status(), host="127.0.0.1", port=0, ready_max_lag_seconds=30)
 
     assert found == set(server.handlers) - set(PAGE) | {"/"}
@@ -99,7 +103,7 @@ def test_the_paths_are_those_of_the_health_server() -> None:
 def test_each_field_of_the_status_is_explained() -> None:
     """Those within, too, by name."""
     document = Status().document(max_lag_seconds=30)
-    rows = list(_table(DOCS / "operations.md", "## What `/status` says"))
+    rows = list(_table(DOCS / "http.md", "## What `/status` says"))
     found = {name: row[1] for row in rows for name in re.findall(r"[a-z_]+", row[0])}
 
     assert set(found) == set(document)
@@ -110,21 +114,73 @@ def test_each_field_of_the_status_is_explained() -> None:
 
 def test_the_history_is_explained() -> None:
     """Each of its columns."""
-    page = (DOCS / "operations.md").read_text()
+    page = (DOCS / "http.md").read_text()
 
     assert {name for name in History().document() if f"`{name}`" not in page} == set()
 
 
 def test_each_metric_is_explained() -> None:
     """By the name that a scrape shows."""
-    found = {row[0].partition("{")[0] for row in _table(DOCS / "operations.md", "## Metrics")}
+    found = {row[0].partition("{")[0] for row in _table(DOCS / "http.md", "## Metrics")}
     collector = StatusCollector(Status(), ready_max_lag_seconds=30)
     suffix = {"counter": "_total", "info": "_info"}
 
     assert found == {f"{family.name}{suffix.get(family.type, '')}" for family in collector.collect()}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_setting_is_explained_with_its_default() -> None:
+    """Those of both sides once, with the source's name."""
+    text = (DOCS / "configuration.md").read_text().partition("## All settings")[2]
+    rows = [line.split(" | ")[:2] for line in text.splitlines() if line.startswith("| `")]
+    found = {name: default for names, default in rows for name in re.findall(r"`([\w.]+)`", names)}
+    both_sides = {name for name in SETTINGS if name.replace("target.", "source.") in found}
+
+    assert set(found) - set(SETTINGS) == set()
+    assert set(SETTINGS) - set(found) == both_sides - set(found)
+    for name, default in found.items():
+        info = SETTINGS[name]
+        expected = "required" if info.is_required() else default_text(name)
+        if name == "target.max_deletions":
+            expected = "30%"
+        assert default.strip("`") == expected, name
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return the anchors of the headings of `page`, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_page_name)
+def test_each_link_leads_to_a_heading(page: Path) -> None:
+    """Links with an anchor, within the page and to others."""
+    links = re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", page.read_text())
+
+    assert [
+        f"{path}#{anchor}"
+        for path, anchor in links
+        if "://" not in path and anchor not in _anchors(page.parent / path if path else page)
+    ] == []
+
+
+def test_the_index_has_each_page() -> None:
+    """docs/README.md links to all the others."""
+    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", (DOCS / "README.md").read_text()))
+
+    assert linked == {page.name for page in DOCS.glob("*.md")} - {"README.md"}
+
+
+def test_the_readme_opens_with_the_commands_that_the_gate_calls() -> None:
+    """`make demo` and `make test`, before any other text."""
+    opening = (ROOT / "README.md").read_text().partition("```sh\n")
+    commands = [line.split("#")[0].strip() for line in opening[2].partition("```")[0].splitlines()]
+
+    assert opening[0] == "# shaker\n\n"
+    assert commands == ["make demo", "make test"]
+    assert re.search(r"for verb in test .*\n.*make \"\$verb\"", (ROOT / ".ci" / "run").read_text())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_page_name)
 def test_what_a_page_names_exists(page: Path) -> None:
     """Links, environment variables, and files of the project in backquotes."""
     text = page.read_text()

@@ -77,7 +77,7 @@ def add_settings(parser: Parser) -> None:
         section = setting.rpartition(".")[0]
         if section not in sections:
             sections[section] = parser.add_argument_group(section, _purpose(section))
-        default = "required" if info.is_required() else f"default: {_default(setting)}"
+        default = "required" if info.is_required() else f"default: {default_text(setting)}"
         text = f"{info.description} ({default})".replace("%", "%%")
         options: dict[str, Any] = {"dest": setting, "default": argparse.SUPPRESS}
         if takes(setting, bool):
@@ -106,7 +106,7 @@ def _metavar(setting: str) -> str:
     return setting.rpartition(".")[2].rpartition("_")[2].upper()
 
 
-def _default(setting: str) -> str:
+def default_text(setting: str) -> str:
     info = SETTINGS[setting]
     if info.default is None or info.default is PydanticUndefined:
         return "none"
