@@ -107,6 +107,7 @@ def _metavar(setting: str) -> str:
 
 
 def default_text(setting: str) -> str:
+    """Return the default of `setting` as a person writes it."""
     info = SETTINGS[setting]
     if info.default is None or info.default is PydanticUndefined:
         return "none"
