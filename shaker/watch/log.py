@@ -126,6 +126,5 @@ def configure(format: str = "auto", level: str = "info") -> None:  # noqa: A002 
     root.setLevel(level.upper())
     # A reader of our output that went away must not end the replication.
     logging.raiseExceptions = False
-    # What libraries tell below this is about themselves, or about malformed requests that anybody can send.
-    for library, least in (("uvicorn", logging.ERROR), ("asyncio", logging.WARNING)):
-        logging.getLogger(library).setLevel(logging.DEBUG if level == "debug" else least)
+    # Below this, asyncio reports on itself only.
+    logging.getLogger("asyncio").setLevel(logging.DEBUG if level == "debug" else logging.WARNING)

@@ -121,7 +121,7 @@ def test_the_process_imports_next_to_nothing(health: HealthServer) -> None:
         "rich",
         "structlog",
         "starlette",
-        "uvicorn",
+        "h11",
     }
     assert not heavy & {*modules}
     assert "argparse" not in modules

@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager, suppress
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def _connect(port: int, address: str = "127.0.0.1") -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), 5.0, (address, 0))
+def _connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), 5.0)
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def bursts(port: int, clients: int = 4, *, huge_headers: bool = False) -> Iterat
 
 
 @contextmanager
-def connecting(port: int, clients: int = 4, *, address: str = "127.0.0.1") -> Iterator[list[int]]:
+def connecting(port: int, clients: int = 4) -> Iterator[list[int]]:
     """Send one request on each connection, as fast as answers come; the list's item counts them."""
     stopped = threading.Event()
     count = [0]
@@ -75,7 +75,7 @@ def connecting(port: int, clients: int = 4, *, address: str = "127.0.0.1") -> It
     def send() -> None:
         while not stopped.is_set():
             with suppress(OSError):
-                probe_seconds(port, address)
+                probe_seconds(port)
                 count[0] += 1
 
     with _threads(stopped, [(send,) for _ in range(clients)]):
@@ -93,10 +93,10 @@ def _threads(stopped: threading.Event, calls: list[tuple]) -> Iterator[None]:  #
         yield
 
 
-def probe_seconds(port: int, address: str = "127.0.0.1") -> float:
-    """Return how long a probe from `address` takes, from connecting to its 200; OSError where there is none."""
+def probe_seconds(port: int) -> float:
+    """Return how long a probe takes, from connecting to its 200; OSError where there is none."""
     began = time.monotonic()
-    with _connect(port, address) as client:
+    with _connect(port) as client:
         client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         answer = client.recv(4096)
     if not answer.startswith(b"HTTP/1.1 200"):

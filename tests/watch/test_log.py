@@ -89,8 +89,8 @@ def test_a_logger_made_before_follows_the_configuration(capsys: pytest.CaptureFi
 def test_libraries_take_the_same_way_out(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("json", "info")
 
-    logging.getLogger("uvicorn.error").error("cannot %s", "serve")
-    logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+    logging.getLogger("asyncio").error("cannot %s", "serve")
+    logging.getLogger("asyncio").info("about itself")
 
     (event,) = lines(capsys)
     assert (event["event"], event["level"]) == ("cannot serve", "error")

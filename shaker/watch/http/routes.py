@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 import socket
-import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import structlog
+from anyio.from_thread import start_blocking_portal
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -21,8 +24,8 @@ from starlette.routing import Route
 from shaker.bytesize import parse_size
 from shaker.errors import SettingsError
 from shaker.text import printable
-from shaker.watch.http.rate_limit import Sparing
-from shaker.watch.http.server import BoundedServer, bounded_server
+from shaker.watch.http.rate_limit import Pace, Sparing
+from shaker.watch.http.server import DEFAULT_LIMITS, HttpServer, Limits
 from shaker.watch.metrics import OPENMETRICS_TYPE, Metrics
 from shaker.watch.status import Status
 
@@ -50,23 +53,27 @@ PAGE = {
 
 # Pending connections that the kernel keeps for us: room for a burst while the interpreter is busy.
 BACKLOG = 256
-START_SECONDS = 10.0
+# Bodies of one kind made per second, and in a burst: each takes up to a millisecond.
+MADE_PER_SECOND = 20.0
+MADE_AT_ONCE = 20
 
 
 class HealthServer:
-    """Answers probes about one `Status` from `start` to `stop`; `port` is the one bound to."""
+    """Answers HTTP requests about one `Status` from `start` to `stop`, in its own thread; `port` is the one bound."""
 
-    def __init__(self, status: Status, *, host: str, port: int, ready_max_lag_seconds: float) -> None:
+    def __init__(
+        self, status: Status, *, host: str, port: int, ready_max_lag_seconds: float, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
         self.port = port
         self._status = status
         self._host = host
         self._max_lag = ready_max_lag_seconds
+        self._limits = limits
         self._metrics = Metrics(status, ready_max_lag_seconds=ready_max_lag_seconds)
-        self._exposed: dict[bool, Sparing[tuple[bytes, str]]] = {False: Sparing(), True: Sparing()}
-        self._documents: Sparing[Response] = Sparing()
-        self._histories: Sparing[Response] = Sparing()
-        self._server: BoundedServer | None = None
-        self._thread: threading.Thread | None = None
+        self._exposed: dict[bool, Sparing[tuple[bytes, str]]] = {False: _sparing(), True: _sparing()}
+        self._documents: Sparing[Response] = _sparing()
+        self._histories: Sparing[Response] = _sparing()
+        self._running = ExitStack()
         self.handlers: dict[str, Handler] = {
             "/livez": self._livez,
             "/startupz": self._startupz,
@@ -86,20 +93,16 @@ class HealthServer:
         routes = [Route(path, handler, methods=["GET"]) for path, handler in self.handlers.items()]
         application = Starlette(routes=routes)
         application.router.redirect_slashes = False
-        self._server = bounded_server(application, HEADERS)
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [listener]}, name="health server", daemon=True
-        )
-        self._thread.start()
+        server = HttpServer(application, HEADERS, self._limits)
+        portal = self._running.enter_context(start_blocking_portal("asyncio", name="health server"))
+        serving, _ = portal.start_task(server.serve, listener)
+        serving.add_done_callback(_log_failure)
+        self._running.callback(portal.call, server.stop)
         structlog.get_logger().info("health server started", host=self._host, port=self.port)
 
     def stop(self) -> None:
-        """Stop serving and return once it has ended; without effect where nothing is served."""
-        if self._server is None or self._thread is None:
-            return
-        self._server.should_exit = True
-        self._thread.join(timeout=START_SECONDS)
-        self._server = self._thread = None
+        """Stop serving and return once it has ended; without effect if nothing is served."""
+        self._running.close()
 
     def _bind(self) -> socket.socket:
         try:
@@ -127,14 +130,14 @@ class HealthServer:
 
     async def _readyz(self, request: Request) -> Response:
         try:
-            seconds, size = self._limits(request)
+            seconds, size = self._lag_limits(request)
         except ValueError as error:
             return PlainTextResponse(f"{error}\n", 400)
         return _answer(self._status.not_ready(max_lag_seconds=seconds, max_lag_bytes=size))
 
     async def _healthz(self, request: Request) -> Response:
         try:
-            seconds, size = self._limits(request)
+            seconds, size = self._lag_limits(request)
         except ValueError as error:
             return JSONResponse({"error": str(error)}, 400)
         document = self._status.document(max_lag_seconds=seconds)
@@ -154,7 +157,7 @@ class HealthServer:
     async def _history(self, request: Request) -> Response:
         return self._histories.get(lambda: JSONResponse(self._status.history.document()))
 
-    def _limits(self, request: Request) -> tuple[float | None, int | None]:
+    def _lag_limits(self, request: Request) -> tuple[float | None, int | None]:
         """Return the lag allowed in (seconds, bytes): those of the request in place of the setting's."""
         given: dict[str, str] = {}
         for name, value in request.query_params.multi_items():
@@ -173,6 +176,15 @@ class HealthServer:
             except ValueError as error:
                 raise ValueError(f"lag {error}") from None
         return _seconds(given["lag_seconds"]) if "lag_seconds" in given else None, size
+
+
+def _sparing() -> Sparing[Any]:
+    return Sparing(Pace(per_second=MADE_PER_SECOND, at_once=MADE_AT_ONCE))
+
+
+def _log_failure(serving: Future[Any]) -> None:
+    if not serving.cancelled() and serving.exception() is not None:
+        structlog.get_logger().error("health server ended by a bug", exc_info=serving.exception())
 
 
 def _seconds(text: str) -> float:

@@ -1,161 +1,234 @@
-"""HTTP connections that cannot be held: few at a time, and none for longer than its time.
+"""Serve an ASGI application over HTTP/1.1 with a bound on everything that clients can hold or cost.
 
-uvicorn bounds neither the time that a request takes to arrive nor the number of open connections, and a probe
-must be answered whoever else is connected.
+h11 parses and anyio waits. uvicorn bounds neither the time that a request takes to arrive nor the number of open
+connections; here the two are a few lines.
 """
 
 from __future__ import annotations
 
-import asyncio
+import http
 import socket
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Any
+from urllib.parse import unquote
 
-import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+import anyio
+import h11
+import structlog
+from anyio.abc import SocketListener, SocketStream, TaskGroup, TaskStatus
 
-from shaker.watch.http.rate_limit import Admission, Pace
+from shaker.watch.http.rate_limit import Pace
 
-# Connections open at a time; one more takes the place of the oldest idle one. Far more than probes, scrapes and
-# browsers are: clients that hold on cost little as long as they do not have to come again.
-MAX_CONNECTIONS = 256
-# Requests answered in a second, and in one go, besides the first one of each connection: a page is some ten of
-# them. Each costs about 0.4 ms, so that these are 4 % of a processor. A probe comes on a connection of its own.
-REQUESTS_PER_SECOND = 100.0
-REQUESTS_AT_ONCE = 50
-# Seconds from connecting, or from the last answer, until a whole request has come and its answer has gone out.
-EXCHANGE_SECONDS = 5.0
+Message = MutableMapping[str, Any]
+Application = Callable[
+    [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
+]
+Header = tuple[str, str]
+
 # Bytes of a request's line and headers together, twice that at most; probes send about 100, browsers with cookies
 # a few thousand.
 MAX_HEAD_BYTES = 16 * 1024
+MAX_BODY_BYTES = 64 * 1024
 # Seconds that open exchanges may still take when the server stops.
 STOP_SECONDS = 0.1
+# Seconds before the next accept after a failed one: no file descriptor is left, or the client is gone.
+ACCEPT_AGAIN_SECONDS = 0.05
 
 
-class BoundedProtocol(H11Protocol):
-    """One HTTP/1.1 connection that ends itself when an exchange takes too long, even if bytes go on moving."""
+@dataclass(frozen=True)
+class Limits:
+    """What clients may take in total."""
 
-    pace: Pace  # of all connections of a server together
-    _deadline: asyncio.TimerHandle | None = None
-    _held: asyncio.TimerHandle | None = None
+    # Open connections; the next one replaces the oldest idle one. Far more than probes, scrapes and browsers need,
+    # because a held connection costs less than a client that reconnects.
+    connections: int = 256
+    # Seconds for a request to arrive, counted from connecting or from the last answer, and for its answer to leave.
+    exchange_seconds: float = 5.0
+    # Connections accepted per second, and in a burst: with one request each about 0.5 ms, 7 % of a processor.
+    accepted_per_second: float = 150.0
+    accepted_at_once: int = 256
+    # Further requests on open connections answered per second, and in a burst: about 0.3 ms each; a page sends ten.
+    requests_per_second: float = 100.0
+    requests_at_once: int = 50
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection, and drop the oldest idle one where there are too many."""
-        super().connection_made(transport)
-        self._arm()
-        others = [each for each in self.connections if isinstance(each, BoundedProtocol) and each is not self]
-        if len(others) >= MAX_CONNECTIONS:
-            min(others, key=lambda each: (each.answering(), each.since)).drop()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection and its deadline."""
-        self._disarm()
-        self._release()
-        super().connection_lost(exc)
+DEFAULT_LIMITS = Limits()
 
-    def data_received(self, data: bytes) -> None:
-        """Read requests; a whole one begins the time of its answer."""
-        before = self.cycle
-        # In pieces, because h11 holds only what is incomplete against its limit: a long head that came in one
-        # piece would pass.
-        for start in range(0, len(data), MAX_HEAD_BYTES):
-            if self.transport.is_closing():
-                return
-            super().data_received(data[start : start + MAX_HEAD_BYTES])
-        if self.cycle is not before:
-            self._arm()
 
-    def on_response_complete(self) -> None:
-        """Begin the time of the next exchange, which may have to wait for its turn."""
-        self._arm()
-        delay = 0.0 if self.transport.is_closing() else self.pace.count()
-        if delay:
-            self.flow.pause_reading()
-            self._held = self.loop.call_later(delay, self._go_on)
+@dataclass(eq=False)
+class _Peer:
+    """An open connection: how to drop it, and which to drop first."""
+
+    since: float  # when it connected or got its last answer
+    answering: bool = False
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+
+
+class HttpServer:
+    """Serves `application` and adds `headers` to each response, from `serve` to `stop`, both in one event loop."""
+
+    def __init__(self, application: Application, headers: Sequence[Header], limits: Limits) -> None:
+        self._application = application
+        self._headers = headers
+        self._limits = limits
+        self._peers: set[_Peer] = set()
+        self._requests = Pace(per_second=limits.requests_per_second, at_once=limits.requests_at_once)
+        self._stopping = False
+
+    async def serve(self, listener: socket.socket, *, task_status: TaskStatus[None]) -> None:
+        """Accept connections of `listener`; after `stop`, give open exchanges `STOP_SECONDS` and drop the others."""
+        async with anyio.create_task_group() as connections:
+            with anyio.CancelScope() as self._accepting:
+                async with await SocketListener.from_socket(listener) as listening:
+                    task_status.started()
+                    await self._accept(listening, connections)
+            self._stopping = True
+            for peer in self._peers:
+                if not peer.answering:
+                    peer.scope.cancel()
+            connections.cancel_scope.deadline = anyio.current_time() + STOP_SECONDS
+
+    def stop(self) -> None:
+        """Stop accepting: `serve` returns within `STOP_SECONDS`."""
+        self._accepting.cancel()
+
+    async def _accept(self, listening: SocketListener, connections: TaskGroup) -> None:
+        pace = Pace(per_second=self._limits.accepted_per_second, at_once=self._limits.accepted_at_once)
+        while True:
+            await anyio.sleep(pace.delay())
+            try:
+                stream = await listening.accept()
+            except OSError:
+                await anyio.sleep(ACCEPT_AGAIN_SECONDS)
+                continue
+            pace.count()
+            if len(self._peers) >= self._limits.connections:
+                oldest = min(self._peers, key=lambda peer: (peer.answering, peer.since))
+                self._peers.discard(oldest)
+                oldest.scope.cancel()
+            peer = _Peer(anyio.current_time())
+            self._peers.add(peer)
+            connections.start_soon(self._converse, peer, stream)
+
+    async def _converse(self, peer: _Peer, stream: SocketStream) -> None:
+        """Answer requests of one connection until it ends, breaks, or misses a deadline."""
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
+        lost = (TimeoutError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
+        try:
+            with peer.scope, suppress(*lost):
+                while await self._exchange(peer, stream, connection) and not self._stopping:
+                    connection.start_next_cycle()
+                    if delay := self._requests.count():
+                        await anyio.sleep(delay)
+        finally:
+            self._peers.discard(peer)
+            with anyio.CancelScope(shield=True):
+                await stream.aclose()
+
+    async def _exchange(self, peer: _Peer, stream: SocketStream, connection: h11.Connection) -> bool:
+        """Answer one request; return whether another may follow. TimeoutError where the client is too slow."""
+        peer.since = anyio.current_time()
+        try:
+            with anyio.fail_after(self._limits.exchange_seconds):
+                request, body = await _receive(stream, connection)
+        except h11.RemoteProtocolError:
+            request, body = None, b""
+        peer.answering = True
+        try:
+            with anyio.fail_after(self._limits.exchange_seconds):
+                if request is None:
+                    status, headers, content = _refusal()
+                else:
+                    status, headers, content = await _call(self._application, request, body)
+                headers = [*headers, ("Date", formatdate(usegmt=True)), *self._headers]
+                await stream.send(_response(connection, request, status, headers, content))
+        finally:
+            peer.answering = False
+        return connection.our_state is h11.DONE and connection.their_state is h11.DONE
+
+
+async def _receive(stream: SocketStream, connection: h11.Connection) -> tuple[h11.Request, bytes]:
+    """Return a request and its body; EndOfStream where there is none, RemoteProtocolError where it is malformed."""
+    request, body = None, b""
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            if connection.they_are_waiting_for_100_continue:
+                await stream.send(connection.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
+            try:
+                # In chunks of the limit, because h11 compares only an incomplete head with it.
+                data = await stream.receive(MAX_HEAD_BYTES)
+            except anyio.EndOfStream:
+                data = b""
+            connection.receive_data(data)
+        elif isinstance(event, h11.Request):
+            request = event
+        elif isinstance(event, h11.Data):
+            body += event.data
+            if len(body) > MAX_BODY_BYTES:
+                raise h11.RemoteProtocolError("the body is too large")
+        elif isinstance(event, h11.EndOfMessage) and request is not None:
+            return request, body
         else:
-            super().on_response_complete()
-
-    def _go_on(self) -> None:
-        self._held = None
-        super().on_response_complete()
-
-    def answering(self) -> bool:
-        """Return True while a request is being answered."""
-        return self.cycle is not None and not self.cycle.response_complete
-
-    def drop(self) -> None:
-        """End the connection now, without a word."""
-        self._disarm()
-        self._release()
-        self.connections.discard(self)
-        self.transport.abort()
-
-    def _arm(self) -> None:
-        self._disarm()
-        self.since = self.loop.time()
-        if not self.transport.is_closing():
-            self._deadline = self.loop.call_later(EXCHANGE_SECONDS, self.drop)
-
-    def _disarm(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _release(self) -> None:
-        if self._held is not None:
-            self._held.cancel()
-            self._held = None
+            raise anyio.EndOfStream
 
 
-class BoundedServer(uvicorn.Server):
-    """uvicorn's server behind an `Admission`, that ends within `STOP_SECONDS` whatever its clients do."""
+async def _call(
+    application: Application, request: h11.Request, body: bytes
+) -> tuple[int, list[tuple[str, str]], bytes]:
+    """Return status, headers and content of the application's response; 500 where it fails."""
+    path, _, query = request.target.partition(b"?")
+    scope: Message = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": request.http_version.decode("ascii"),
+        "method": request.method.decode("ascii"),
+        "scheme": "http",
+        "root_path": "",
+        "path": unquote(path.decode("ascii")),
+        "raw_path": path,
+        "query_string": query,
+        "headers": [(name, value) for name, value in request.headers],
+        "client": None,
+        "server": None,
+    }
+    incoming = iter(({"type": "http.request", "body": body, "more_body": False},))
+    started: Message = {"status": 500, "headers": [(b"content-length", b"0")]}
+    content = b""
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to take connections of the one listener in `sockets`."""
-        loop = asyncio.get_running_loop()
-        pace = Pace(per_second=REQUESTS_PER_SECOND, at_once=REQUESTS_AT_ONCE)
-        opening: set[asyncio.Task[Any]] = set()
+    async def receive() -> Message:
+        return next(incoming, {"type": "http.disconnect"})
 
-        def create() -> BoundedProtocol:
-            protocol = BoundedProtocol(config=self.config, server_state=self.server_state, app_state={})
-            protocol.pace = pace
-            return protocol
+    async def send(message: Message) -> None:
+        nonlocal started, content
+        if message["type"] == "http.response.start":
+            started = message
+        else:
+            content += message.get("body", b"")
 
-        def admit(connection: socket.socket) -> None:
-            task = loop.create_task(loop.connect_accepted_socket(create, connection))
-            opening.add(task)
-            task.add_done_callback(opening.discard)
-
-        self.servers = []
-        self._admissions = [Admission(loop, listener, admit) for listener in sockets or []]
-        self.started = True
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening, let open exchanges end, drop the rest."""
-        for admission in self._admissions:
-            admission.close()
-        for connection in list(self.server_state.connections):
-            connection.shutdown()
-        if self.server_state.connections:
-            await asyncio.sleep(STOP_SECONDS)
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
+    try:
+        await application(scope, receive, send)
+    except Exception:
+        structlog.get_logger().exception("health server failed to answer", path=scope["path"])
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in started["headers"]]
+    return started["status"], headers, content
 
 
-def bounded_server(app: Any, headers: list[tuple[str, str]]) -> BoundedServer:
-    """Return a server of the ASGI `app` that sends `headers` with each answer and logs no access."""
-    return BoundedServer(
-        uvicorn.Config(
-            app,
-            http=BoundedProtocol,
-            ws="none",
-            loop="asyncio",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=int(EXCHANGE_SECONDS),
-            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
-            headers=headers,
-        )
-    )
+def _refusal() -> tuple[int, list[Header], bytes]:
+    text = b"Invalid HTTP request received."
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))]
+    return 400, [*headers, ("Connection", "close")], text
+
+
+def _response(
+    connection: h11.Connection, request: h11.Request | None, status: int, headers: list[Header], content: bytes
+) -> bytes:
+    reason = http.HTTPStatus(status).phrase
+    parts = [connection.send(h11.Response(status_code=status, headers=headers, reason=reason))]
+    if content and (request is None or request.method != b"HEAD"):
+        parts.append(connection.send(h11.Data(data=content)))
+    parts.append(connection.send(h11.EndOfMessage()))
+    return b"".join(part for part in parts if part)

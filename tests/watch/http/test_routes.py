@@ -18,8 +18,8 @@ import httpx
 import pytest
 
 from shaker.errors import SettingsError
-from shaker.watch.http import server as bounded
 from shaker.watch.http.routes import HealthServer
+from shaker.watch.http.server import DEFAULT_LIMITS, Limits
 from shaker.watch.status import State, Status
 
 FILES = ["/page.css", "/page.js", "/curve.js", "/text.js"]
@@ -38,6 +38,16 @@ def status() -> Status:
 @pytest.fixture
 def health(status: Status) -> Iterator[HealthServer]:
     server = HealthServer(status, host="127.0.0.1", port=0, ready_max_lag_seconds=30)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def hasty(status: Status) -> Iterator[HealthServer]:
+    """A server with little patience."""
+    limits = Limits(exchange_seconds=0.4)
+    server = HealthServer(status, host="127.0.0.1", port=0, ready_max_lag_seconds=30, limits=limits)
     server.start()
     yield server
     server.stop()
@@ -362,7 +372,7 @@ def test_two_hundred_half_open_clients_do_not_keep_a_probe_waiting(
 
 def test_more_connections_than_allowed_drop_the_oldest_idle_one(health: HealthServer) -> None:
     with ExitStack() as stack:
-        clients = [stack.enter_context(connect(health)) for _ in range(bounded.MAX_CONNECTIONS + 1)]
+        clients = [stack.enter_context(connect(health)) for _ in range(DEFAULT_LIMITS.connections + 1)]
 
         assert ended(clients[0])
         clients[-1].sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -371,13 +381,10 @@ def test_more_connections_than_allowed_drop_the_oldest_idle_one(health: HealthSe
         assert clients[1].recv(4096).startswith(b"HTTP/1.1 200")
 
 
-def test_a_request_that_never_ends_is_dropped_in_its_time(
-    health: HealthServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bounded, "EXCHANGE_SECONDS", 0.3)
+def test_a_request_that_never_ends_is_dropped_in_its_time(hasty: HealthServer) -> None:
     with ExitStack() as stack:
-        silent = stack.enter_context(connect(health))
-        slow = stack.enter_context(connect(health))
+        silent = stack.enter_context(connect(hasty))
+        slow = stack.enter_context(connect(hasty))
         slow.sendall(b"GET /livez HTTP/1.1\r\nX-Slow: ")
         began = time.monotonic()
         stop = threading.Event()
@@ -401,11 +408,8 @@ def test_a_request_that_never_ends_is_dropped_in_its_time(
         assert 0.2 < time.monotonic() - began < 5
 
 
-def test_a_body_that_never_ends_is_dropped_in_its_time(
-    health: HealthServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bounded, "EXCHANGE_SECONDS", 0.3)
-    with connect(health) as client:
+def test_a_body_that_never_ends_is_dropped_in_its_time(hasty: HealthServer) -> None:
+    with connect(hasty) as client:
         client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nabc")
 
         assert ended(client)
@@ -417,11 +421,8 @@ def send_for_ever(client: socket.socket, request: bytes) -> None:
         client.sendall(request)
 
 
-def test_a_client_that_reads_no_answers_is_dropped_in_its_time(
-    health: HealthServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bounded, "EXCHANGE_SECONDS", 0.5)
-    with connect(health) as client:
+def test_a_client_that_reads_no_answers_is_dropped_in_its_time(hasty: HealthServer) -> None:
+    with connect(hasty) as client:
         client.settimeout(10)
         request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 1000
         with pytest.raises(OSError, match=r"reset|[Bb]roken"):
