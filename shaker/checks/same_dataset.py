@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from shaker.errors import RefusedError
-from shaker.model.refusals import refusal
-from shaker.model.server_info import ServerInfo, SourceIdentity, parse_info
-from shaker.net.connection import ReplyError, connect
-from shaker.net.reconnect import credentials
-from shaker.net.reply_types import blob
-from shaker.net.sentinel import resolve
-from shaker.net.tls import tls_context
+from shaker.model.server_info import ServerInfo, SourceIdentity
+from shaker.net.client import open_client
 from shaker.settings.schema import Settings
 
 
@@ -30,17 +25,6 @@ async def check_same_dataset(settings: Settings, source: SourceIdentity) -> None
 
     What the registration saw does not do: a server changes its replication id when its first replica comes.
     """
-    endpoint = settings.target
-    async with connect(
-        await resolve(endpoint),
-        side="target",
-        tls=tls_context(endpoint),
-        connect_timeout=endpoint.connect_timeout_seconds,
-        timeout=endpoint.timeout_seconds,
-    ) as connection:
-        try:
-            await connection.authenticate(*credentials(endpoint))
-            info = parse_info(blob(await connection.call("INFO")))
-        except ReplyError as error:
-            raise refusal("target", str(error), "asking INFO") from error
+    async with open_client(settings.target) as client:
+        info = await client.info()
     refuse_same_dataset(source, info)

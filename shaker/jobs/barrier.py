@@ -22,7 +22,7 @@ from shaker.model.batch import CommandRun
 from shaker.model.items import Barrier
 from shaker.model.refusals import refusal
 from shaker.model.server_info import ServerInfo, parse_info
-from shaker.net.client import Client, Request
+from shaker.net.client import Client, Request, check_same_server
 from shaker.net.connection import ReplyError
 from shaker.net.reply_types import array, blob, number
 
@@ -138,9 +138,15 @@ class Barriers:
         flow = self._flow
         source, cut, resume = flow.source, flow.cut, flow.resume
         offset = info.replication.offset
-        if source is None or info.run_id != source.run_id:
-            raise BarrierError("another server answers for the source than the one that streams")
-        if cut is None or resume is None or info.replication.replid != resume.replid or offset is None:
+        if source is not None:
+            check_same_server(info, source.run_id, "source")
+        if (
+            source is None
+            or cut is None
+            or resume is None
+            or info.replication.replid != resume.replid
+            or offset is None
+        ):
             raise BarrierError("there is no stream of the source's present history")
         hold = Barrier(resume.replid, offset, reached, ended)
         cut(hold)

@@ -18,11 +18,10 @@ from shaker.apply.rejections import MAX_KEY
 from shaker.codec.resp.replies import encode
 from shaker.errors import AccessError, LinkError, RefusedError
 from shaker.flow.flow import Flow
-from shaker.jobs.barrier import BarrierError, Barriers
+from shaker.jobs.barrier import Barriers
 from shaker.jobs.same_value import READS, ComparedKey
 from shaker.model.batch import CommandRun
 from shaker.model.refusals import refusal
-from shaker.model.server_info import parse_info
 from shaker.net.client import Client, Request, open_client
 from shaker.net.connection import ReplyError
 from shaker.net.reply_types import array, blob, number
@@ -100,7 +99,7 @@ class Confirm:
     async def _work(self) -> None:
         settings = self._settings
         async with open_client(settings.source) as source, open_client(settings.target) as target:
-            asked = [parse_info(blob(await side.call("INFO"))) for side in (source, target)]
+            asked = [await side.info() for side in (source, target)]
             # PTTL came long before, and tells only what is left.
             exact = all(info.release >= (7, 0) for info in asked)
             sides = Sides(source, target, "PEXPIRETIME" if exact else "PTTL")
@@ -115,10 +114,7 @@ class Confirm:
 
     async def _databases(self, sides: Sides) -> list[int]:
         """Return the databases of the target that hold keys."""
-        info = parse_info(blob(await sides.target.call("INFO")))
-        if info.run_id != self._flow.target_run_id:
-            raise BarrierError("another server answers for the target than the one that is written to")
-        return sorted(info.keyspace)
+        return sorted((await sides.target.info_of(self._flow.target_run_id)).keyspace)
 
     async def _round(self, sides: Sides) -> tuple[int, int]:
         """Compare some keys of each database; return how many waited, and how many of them are settled."""
@@ -135,7 +131,7 @@ class Confirm:
             new = keys - copying - {unconfirmed.whole, unconfirmed.everything}
             settled += await self._compare(sides, database, new)
             if unconfirmed.everything in keys:
-                source = parse_info(blob(await sides.source.call("INFO"))).keyspace
+                source = (await sides.source.info()).keyspace
                 for each in sorted({*source, *await self._databases(sides)}):
                     await self._compare_all(sides, each)
                 settled += await self._forget(sides, database, [unconfirmed.everything])

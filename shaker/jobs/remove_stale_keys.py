@@ -22,7 +22,7 @@ from shaker.flow.flow import Flow
 from shaker.model.batch import CommandRun
 from shaker.model.items import SweepStep
 from shaker.model.position import Phase, Sweep
-from shaker.model.server_info import ServerInfo, parse_info
+from shaker.model.server_info import ServerInfo
 from shaker.net.backoff import Backoff
 from shaker.net.client import Client, Request, open_client
 from shaker.net.reply_types import array, blob, number
@@ -203,10 +203,7 @@ class RemoveStaleKeys:
         self._beat()
         name, checkpoint = self._settings.name, session.checkpoint
         async with open_client(self._settings.target) as reader:
-            (reply,) = await reader.results([("INFO",)], "sweeping")
-            info = parse_info(blob(reply))
-            if info.run_id != self._flow.target_run_id:
-                raise LinkError("another server answers for the target than the one that is written to")
+            info = await reader.info_of(self._flow.target_run_id)
             databases = sorted(info.keyspace)
             if self._settings.target.stale_keys == "keep":
                 rounds, what = forgetting(name, databases), "lists of stale keys dropped"

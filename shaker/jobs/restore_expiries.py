@@ -16,10 +16,9 @@ from shaker.apply.records import copying_key, doubtful_key, expiring_key
 from shaker.codec.resp.replies import encode
 from shaker.errors import AccessError, LinkError
 from shaker.flow.flow import Flow
-from shaker.jobs.barrier import BarrierError, Barriers
+from shaker.jobs.barrier import Barriers
 from shaker.jobs.copy_keys import KeyCopier
 from shaker.model.batch import CommandRun
-from shaker.model.server_info import parse_info
 from shaker.net.client import Client, Request, open_client
 from shaker.net.connection import ReplyError
 from shaker.net.reply_types import array, blob, number
@@ -105,14 +104,12 @@ class RestoreExpiries:
     async def _work(self) -> None:
         settings, flow = self._settings, self._flow
         async with open_client(settings.source) as source, open_client(settings.target) as target:
-            asked = parse_info(blob(await source.call("INFO", "server")))
+            asked = await source.info("server")
             # PTTL loses the time that lies between it and TIME; the other came with Redis 7.0.
             asking = "PEXPIRETIME" if asked.release >= (7, 0) else "PTTL"
             settler = KeyCopier(flow, self._barriers, source, target, name=settings.name, asking=asking)
             while self._may_run:
-                info = parse_info(blob(await target.call("INFO")))
-                if info.run_id != flow.target_run_id:
-                    raise BarrierError("another server answers for the target than the one that is written to")
+                info = await target.info_of(flow.target_run_id)
                 databases = list(info.keyspace)
                 waiting = await self._look(target, databases)
                 settled = await self._round(settler, source, target, waiting)
@@ -167,7 +164,7 @@ class RestoreExpiries:
         dropped = 0
         try:
             async with self._barriers.at(source, []) as held:
-                now = ExpiredKeys.of(parse_info(blob(await target.call("INFO"))))
+                now = ExpiredKeys.of(await target.info())
                 agrees = expired_nothing(expiries.expired, now)
                 requests = [
                     request
@@ -205,7 +202,7 @@ class RestoreExpiries:
         """Note that no key waits any more, at a point where nothing is on its way."""
         expiries = self._flow.expiries
         async with self._barriers.at(source, []):
-            info = parse_info(blob(await target.call("INFO", "keyspace")))
+            info = await target.info("keyspace")
             requests: list[Request] = []
             for database in info.keyspace:
                 requests.append(("SELECT", database))

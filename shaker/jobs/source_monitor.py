@@ -8,23 +8,18 @@ import structlog
 from shaker.errors import LinkError
 from shaker.flow.flow import Flow
 from shaker.model.position import Phase
-from shaker.model.refusals import refusal
-from shaker.model.server_info import ServerInfo, parse_info
+from shaker.model.server_info import ServerInfo
 from shaker.net.backoff import Backoff
-from shaker.net.connection import Connection, ReplyError, connect
+from shaker.net.client import Client, open_client
+from shaker.net.connection import ReplyError
 from shaker.net.poll_interval import PollInterval
-from shaker.net.reconnect import credentials
 from shaker.net.reply_types import array, blob
-from shaker.net.sentinel import resolve
 from shaker.net.server_clock import ServerClock
-from shaker.net.tls import tls_context
 from shaker.settings.schema import Settings
 
 log = structlog.get_logger("shaker.source")
 
 POLL_SECONDS = 0.5
-# The answer is read within this time or the connection is made anew: lag must not hang on one lost packet.
-TIMEOUT_SECONDS = 5.0
 # Of the source's output buffer limits for replicas (hard, soft in bytes; seconds): what servers come with, and the
 # share of the lower one from which on it is worth a warning.
 DEFAULT_BUFFER_LIMITS = (256 * 1024 * 1024, 64 * 1024 * 1024, 60)
@@ -57,24 +52,13 @@ class SourceMonitor:
                 await anyio.sleep(seconds)
 
     async def _poll(self, backoff: Backoff) -> None:
-        endpoint = self._settings.source
-        async with connect(
-            await resolve(endpoint),
-            side="source",
-            tls=tls_context(endpoint),
-            connect_timeout=endpoint.connect_timeout_seconds,
-            timeout=TIMEOUT_SECONDS,
-        ) as connection:
-            await connection.authenticate(*credentials(endpoint))
-            await self._read_buffer_limits(connection)
-            await self._check_ping_period(connection)
-            clock = ServerClock(connection, self._status.clock)
+        async with open_client(self._settings.source) as source:
+            await self._read_buffer_limits(source)
+            await self._check_ping_period(source)
+            clock = ServerClock(source, self._status.clock)
             while True:
                 asked = self._status.clock()
-                try:
-                    info = parse_info(blob(await connection.call("INFO")))
-                except ReplyError as error:
-                    raise refusal("source", str(error), "asking INFO") from error
+                info = await source.info()
                 self._status.observe_round_trip("source", self._status.clock() - asked)
                 backoff.reset()
                 self._status.heartbeat("monitor", within=60.0)
@@ -132,22 +116,22 @@ class SourceMonitor:
                 hint="raise client-output-buffer-limit replica and repl-backlog-size there, or set spool.dir",
             )
 
-    async def _read_buffer_limits(self, connection: Connection) -> None:
+    async def _read_buffer_limits(self, source: Client) -> None:
         """Ask for the limits of the source's output buffer; a user who may not ask gets the servers' defaults."""
         self._buffer_limits = DEFAULT_BUFFER_LIMITS
         try:
-            reply = array(await connection.call("CONFIG", "GET", "client-output-buffer-limit"))
+            reply = array(await source.call("CONFIG", "GET", "client-output-buffer-limit"))
             words = blob(reply[1]).decode("ascii", "replace").split()
             at = next(index for index, word in enumerate(words) if word in ("slave", "replica"))
             self._buffer_limits = (int(words[at + 1]), int(words[at + 2]), int(words[at + 3]))
         except (ReplyError, IndexError, ValueError, StopIteration):
             log.debug("output buffer limits not told")
 
-    async def _check_ping_period(self, connection: Connection) -> None:
+    async def _check_ping_period(self, source: Client) -> None:
         """Warn of a timeout that a source with nothing to say reaches: it says so much only once a period."""
         timeout = self._settings.source.timeout_seconds
         try:
-            reply = array(await connection.call("CONFIG", "GET", "repl-ping-replica-period"))
+            reply = array(await source.call("CONFIG", "GET", "repl-ping-replica-period"))
             period = int(blob(reply[1]))
         except (ReplyError, IndexError, ValueError):
             log.debug("ping period not told")

@@ -19,13 +19,11 @@ from shaker.apply.records import (
 )
 from shaker.errors import LinkError, counted
 from shaker.flow.flow import Flow
-from shaker.model.refusals import refusal
-from shaker.model.server_info import ServerInfo, parse_info
+from shaker.model.server_info import ServerInfo
 from shaker.net.backoff import Backoff
 from shaker.net.client import Client, Request, open_client
-from shaker.net.connection import ReplyError
 from shaker.net.poll_interval import PollInterval
-from shaker.net.reply_types import blob, number, record
+from shaker.net.reply_types import number, record
 from shaker.net.server_clock import ServerClock
 from shaker.settings.schema import Settings
 
@@ -70,10 +68,7 @@ class TargetMonitor:
             clock = ServerClock(target, self._status.clock)
             while True:
                 late, asked = self._flow.late, self._status.clock()
-                try:
-                    info = parse_info(blob(await target.call("INFO")))
-                except ReplyError as error:
-                    raise refusal("target", str(error), "asking INFO") from error
+                info = await target.info()
                 # Behind a balancer or after a failover this connection can reach another server than the writes.
                 if info.run_id == self._flow.target_run_id:
                     self._status.observe_round_trip("target", self._status.clock() - asked)

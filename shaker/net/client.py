@@ -1,4 +1,8 @@
-"""Connections that only read: whatever is written to a target goes through its one registered connection."""
+"""The client for control connections: monitors, barriers, jobs and checks ask through it, and it never writes.
+
+Writes to a target go through its one registered connection. The client stands on our own connection and parser, not
+on redis-py: docs/architecture.md gives the measurements.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,17 @@ from typing import Any, Final
 
 from shaker.errors import LinkError
 from shaker.model.refusals import refusal
+from shaker.model.server_info import ServerInfo, parse_info
 from shaker.net.connection import Connection, ReplyError, connect
-from shaker.net.reconnect import credentials
+from shaker.net.credentials import credentials
+from shaker.net.reply_types import blob
 from shaker.net.sentinel import resolve
 from shaker.net.tls import tls_context
 from shaker.settings.endpoints import Endpoint
 
-# A reader's answer comes within this time or its connection is given up.
+# A server that does not answer within this time loses its connection: lag must not hang on one lost packet.
 TIMEOUT_SECONDS: Final = 5.0
-READING: Final = frozenset(
+READ_COMMANDS: Final = frozenset(
     {
         *(
             "DBSIZE",
@@ -36,18 +42,39 @@ READING: Final = frozenset(
         *("STRLEN", "TIME", "TYPE", "XLEN", "ZCARD", "ZRANGE"),
     }
 )
-LISTING_CLIENTS: Final = ("CLIENT", "LIST")
+READ_SUBCOMMANDS: Final = frozenset({("CLIENT", "LIST"), ("CONFIG", "GET")})
 
 Request = tuple[bytes | str | int, ...]
 
 
+class OtherServerError(LinkError):
+    """The address leads to another server than the one that the flow reads or writes."""
+
+
 class Client:
-    """Requests that change nothing; any other command is a ValueError."""
+    """Requests that change nothing; any other command is a ValueError.
+
+    Replies are bytes, int, None or lists of them; `shaker.net.reply_types` checks them where they are used.
+    """
 
     def __init__(self, connection: Connection, side: str) -> None:
         self._connection = connection
         self._side = side
         self._unanswered = False
+
+    async def info(self, *sections: str) -> ServerInfo:
+        """Return what INFO says, of all sections unless some are named; raises LinkError."""
+        (reply,) = await self.results([("INFO", *sections)], "asking INFO")
+        return parse_info(blob(reply))
+
+    async def info_of(self, run_id: str) -> ServerInfo:
+        """Return what INFO says; raises OtherServerError where another server answers than the one of `run_id`.
+
+        The address of a balancer, or one after a failover, may lead to another server on each connection.
+        """
+        info = await self.info()
+        check_same_server(info, run_id, self._side)
+        return info
 
     async def call(self, *arguments: bytes | str | int) -> Any:
         """Send one request and return its reply; raises ReplyError for an error reply, LinkError."""
@@ -67,10 +94,10 @@ class Client:
     async def pipeline(self, requests: Sequence[Request]) -> list[Any]:
         """Send requests at once and return their replies; an error reply is a ReplyError in its place.
 
-        Raises LinkError, also where an earlier call was given up: its replies would be taken for those of this one.
+        Raises LinkError, also after a call that was cancelled: its replies would be read as those of this one.
         """
         for request in requests:
-            if request[0] not in READING and request[:2] != LISTING_CLIENTS:
+            if request[0] not in READ_COMMANDS and request[:2] not in READ_SUBCOMMANDS:
                 raise ValueError(f"{request[0]!r} is not a command that only reads")
         if self._unanswered:
             raise LinkError(f"the {self._side} has not answered an earlier request on this connection")
@@ -82,7 +109,10 @@ class Client:
 
 @asynccontextmanager
 async def open_client(endpoint: Endpoint) -> AsyncIterator[Client]:
-    """Open a reading connection to `endpoint`; raises LinkError."""
+    """Connect to `endpoint` and log in; certificates and passwords are read from their files at each call.
+
+    Raises LinkError; AccessError for credentials that the server refuses or files that cannot be read.
+    """
     async with connect(
         await resolve(endpoint),
         side=endpoint.side,
@@ -92,3 +122,10 @@ async def open_client(endpoint: Endpoint) -> AsyncIterator[Client]:
     ) as connection:
         await connection.authenticate(*credentials(endpoint))
         yield Client(connection, endpoint.side)
+
+
+def check_same_server(info: ServerInfo, run_id: str, side: str) -> None:
+    """Raise OtherServerError where `info` is not of the server of `run_id`."""
+    if info.run_id != run_id:
+        doing = "streams" if side == "source" else "is written to"
+        raise OtherServerError(f"another server answers for the {side} than the one that {doing}")

@@ -17,7 +17,6 @@ from shaker.errors import (
     LinkError,
     PlannedReconnectError,
     ServerBusyError,
-    SettingsError,
 )
 from shaker.net.backoff import Backoff
 from shaker.net.connection import Connection, connect
@@ -175,14 +174,6 @@ class Reconnect:
                 f"no progress for {limit:g} s (give_up_after_seconds): {error.what}", hint=error.hint
             ) from error
         return left
-
-
-def credentials(endpoint: Endpoint) -> tuple[str | None, str | None]:
-    """Return username and password as they are now; raises AccessError for a password file that cannot be read."""
-    try:
-        return endpoint.credentials()
-    except SettingsError as error:
-        raise AccessError(error.what, hint=error.hint) from error
 
 
 @asynccontextmanager

@@ -5,8 +5,9 @@ from __future__ import annotations
 import anyio
 import structlog
 
-from shaker.errors import AccessError, LinkError, SettingsError, quoted
+from shaker.errors import AccessError, LinkError, quoted
 from shaker.net.connection import ReplyError, connect
+from shaker.net.credentials import sentinel_credentials
 from shaker.net.reply_types import array, blob, number
 from shaker.net.tls import tls_context
 from shaker.settings.endpoints import Endpoint
@@ -59,7 +60,7 @@ async def _ask(node: Address, endpoint: Endpoint) -> Address:
         timeout=TIMEOUT_SECONDS,
     ) as connection:
         try:
-            username, password = _credentials(endpoint)
+            username, password = sentinel_credentials(endpoint)
             if password is not None:
                 await connection.call("AUTH", *([username] if username else []), password)
             reply = await connection.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
@@ -76,14 +77,6 @@ async def _ask(node: Address, endpoint: Endpoint) -> Address:
         )
     host, port = array(reply, 2)
     return _plain(endpoint.address, blob(host).decode("utf-8", "replace"), number(port))
-
-
-def _credentials(endpoint: Endpoint) -> tuple[str | None, str | None]:
-    """Return username and password for the Sentinels; raises AccessError for a file that cannot be read."""
-    try:
-        return endpoint.sentinel_credentials()
-    except SettingsError as error:
-        raise AccessError(error.what, hint=error.hint) from error
 
 
 def _plain(address: Address, host: str, port: int) -> Address:

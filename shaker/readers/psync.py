@@ -11,8 +11,9 @@ from shaker.errors import LinkError
 from shaker.flow.flow import Flow
 from shaker.flow.progress import Progress
 from shaker.net.connection import Connection
+from shaker.net.credentials import credentials
 from shaker.net.first_to_finish import first_to_finish
-from shaker.net.reconnect import Reconnect, credentials, open_connection
+from shaker.net.reconnect import Reconnect, open_connection
 from shaker.net.sentinel import follow
 from shaker.psync.session import ReplicaSession, ReplicaState
 from shaker.readers.full_syncs import FullSyncs

@@ -20,7 +20,7 @@ from shaker.model.position import Phase
 from shaker.model.refusals import refusal
 from shaker.model.server_info import ServerInfo, SourceIdentity, parse_info
 from shaker.net.connection import Connection, ReplyError
-from shaker.net.reconnect import credentials
+from shaker.net.credentials import credentials
 from shaker.net.reply_types import array, blob, number, record
 from shaker.rules.command_table import CommandTable
 from shaker.settings.schema import Settings

@@ -32,7 +32,7 @@ BARRIERS = 200
 @pytest.fixture(autouse=True)
 def values(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the readers of these tests read a value, which a worker's never do."""
-    monkeypatch.setattr(reader_module, "READING", reader_module.READING | {"GET"})
+    monkeypatch.setattr(reader_module, "READ_COMMANDS", reader_module.READ_COMMANDS | {"GET"})
 
 
 async def count(links: Links) -> int:
@@ -219,7 +219,7 @@ async def test_another_server_answers_for_the_source(source: Server, target: Ser
     replica = server()
     replica.replicate(source)
     async with replicating(source, target) as links, reader_of(replica, target) as other:
-        with pytest.raises(BarrierError, match="another server"):
+        with pytest.raises(LinkError, match="another server"):
             async with links.barriers.at(other, [("GET", "counter")]):
                 raise AssertionError("held")
         await goes_on(links, source, target)

@@ -14,7 +14,8 @@ from shaker.flow.flow import Flow
 from shaker.flow.progress import Progress
 from shaker.model.items import SnapshotStart
 from shaker.model.position import Phase
-from shaker.net.reconnect import Reconnect, credentials, open_connection
+from shaker.net.credentials import credentials
+from shaker.net.reconnect import Reconnect, open_connection
 from shaker.settings.schema import Settings
 from shaker.watch.status import Status
 from tests.support.servers import Server, free_port
