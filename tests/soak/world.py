@@ -25,6 +25,7 @@ TIMEOUT_SECONDS = 4
 # Seconds that a worker's margin may have grown by when it was killed, after its status was read.
 UNSEEN_MARGIN = 5.0
 RESIDENT_LIMIT = 250 * 1024 * 1024
+LOAD_SECONDS = 120.0  # that a restarted server may take to load its data
 
 
 class World:
@@ -195,6 +196,8 @@ class World:
         """End every fault."""
         self.source_proxy.heal()
         self.target_proxy.heal()
+        for server in (self.source, self.target):
+            server.wait_loaded(LOAD_SECONDS)  # a restarted one refuses the next fault's writes until then
         if self.worker is None:
             self.start_worker()
 
