@@ -32,8 +32,8 @@ def refuse_loop(settings: Settings, flow: Flow, *, streams: bool) -> None:
 
     `streams`: whether this worker's own checkpoint is in the stream.
     """
-    key = flow.upstream.closes(
-        flow.target_ids,
+    key = flow.source.upstream.closes(
+        flow.target.ids,
         streams=streams,
         own=checkpoint_key(settings.name),
         address=settings.target.address.text,
@@ -106,7 +106,7 @@ async def _read(flow: Flow, reader: Client, keys: Iterable[str]) -> None:
         if isinstance(reply, ReplyError):
             log.debug("record on the source not read", error=str(reply))
         elif found := record(reply):
-            flow.upstream.put(key, found)
+            flow.source.upstream.put(key, found)
 
 
 def _writers(clients: str) -> set[str]:

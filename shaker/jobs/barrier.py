@@ -82,12 +82,12 @@ class Barriers:
                 reached.set()
                 ended.set()
 
-            flow.close_gate()
+            flow.intake.pause()
             try:
                 replies, info, source_ms = await self._read(source, requests)
                 hold = self._cut(info, reached.set, end)
             finally:
-                flow.open_gate()
+                flow.intake.resume()
             parts: tuple[CommandRun, ...] = ()
             try:
                 limit = self._limit(REACH_SECONDS)
@@ -103,7 +103,7 @@ class Barriers:
             finally:
                 # Whatever happened in the block: the stream goes on, and without writes if it did not end well.
                 hold.go_on(parts)
-                flow.work.set()
+                flow.wakeups.work.set()
             with anyio.move_on_after(self._limit(REACH_SECONDS)):
                 await ended.wait()
             if outcome != [True]:
@@ -136,18 +136,13 @@ class Barriers:
     def _cut(self, info: ServerInfo, reached: Any, ended: Any) -> Barrier:
         """Have the stream held at the offset that `info` tells, if it is of the very history that is streamed."""
         flow = self._flow
-        source, cut, resume = flow.source, flow.cut, flow.resume
+        source, resume = flow.source.identity, flow.resume
         offset = info.replication.offset
         if source is not None:
             check_same_server(info, source.run_id, "source")
-        if (
-            source is None
-            or cut is None
-            or resume is None
-            or info.replication.replid != resume.replid
-            or offset is None
-        ):
+        if source is None or resume is None or info.replication.replid != resume.replid or offset is None:
             raise BarrierError("there is no stream of the source's present history")
         hold = Barrier(resume.replid, offset, reached, ended)
-        cut(hold)
+        if not flow.barrier(hold):
+            raise BarrierError("no stream is being received from the source")
         return hold

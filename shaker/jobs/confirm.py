@@ -93,7 +93,7 @@ class Confirm:
             and flow.unconfirmed.place is None
             and not flow.sweep
             and self._status.state in (State.STREAMING, State.CATCHING_UP)
-            and not flow.behind
+            and not flow.expiry.behind
         )
 
     async def _work(self) -> None:
@@ -114,7 +114,7 @@ class Confirm:
 
     async def _databases(self, sides: Sides) -> list[int]:
         """Return the databases of the target that hold keys."""
-        return sorted((await sides.target.info_of(self._flow.target_run_id)).keyspace)
+        return sorted((await sides.target.info_of(self._flow.target.run_id)).keyspace)
 
     async def _round(self, sides: Sides) -> tuple[int, int]:
         """Compare some keys of each database; return how many waited, and how many of them are settled."""
@@ -258,7 +258,7 @@ class Confirm:
         """Whether a key expires on the target when it should: with up to the present margin."""
         if mine < 0 or theirs < 0:
             return mine == theirs
-        return 0 <= theirs - mine <= self._flow.margin_seconds * 1000
+        return 0 <= theirs - mine <= self._flow.expiry.margin_seconds * 1000
 
     def _outcome(
         self, database: int, equal: list[bytes], expiring: list[bytes], copying: list[bytes]

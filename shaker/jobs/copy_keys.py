@@ -11,6 +11,7 @@ from shaker.apply.records import copying_key, expiring_key
 from shaker.codec.rdb.field_expiries import deferred
 from shaker.codec.resp.replies import encode
 from shaker.flow.flow import Flow
+from shaker.flow.lifecycle import WorkState
 from shaker.jobs.barrier import Barriers, Held
 from shaker.model.batch import CommandRun
 from shaker.net.client import Client, Request
@@ -125,7 +126,8 @@ class KeyCopier:
     @property
     def _margin(self) -> int:
         """Milliseconds by which an expiry lies later on the target."""
-        return 0 if self._flow.settling else int(self._flow.margin_seconds * 1000)
+        complete = self._flow.lifecycle.work is not WorkState.COPYING
+        return 0 if complete else int(self._flow.expiry.margin_seconds * 1000)
 
     async def copy(self, keys: Keys) -> int:
         """Copy keys from the source; return how many are settled."""
@@ -180,7 +182,7 @@ class KeyCopier:
             for key in some:
                 reply = next(replies)
                 size = 0 if reply is None else number(reply)
-                if size > min(COPY_BYTES, self._flow.max_bulk):  # it would be one argument of RESTORE
+                if size > min(COPY_BYTES, self._flow.target.max_bulk):  # it would be one argument of RESTORE
                     self._refuse(key, size)
                     too_large.setdefault(database, []).append(key)
                     batch.setdefault(database, [])

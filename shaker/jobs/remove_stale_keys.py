@@ -145,7 +145,7 @@ class RemoveStaleKeys:
                 if not session.checkpoint.sweeps_first:
                     self._status.forget("sweep")
                     backoff.reset()
-                    await self._flow.sweep_due.wait()
+                    await self._flow.wakeups.sweep.wait()
                     continue
                 try:
                     await self._sweep(session)
@@ -203,7 +203,7 @@ class RemoveStaleKeys:
         self._beat()
         name, checkpoint = self._settings.name, session.checkpoint
         async with open_client(self._settings.target) as reader:
-            info = await reader.info_of(self._flow.target_run_id)
+            info = await reader.info_of(self._flow.target.run_id)
             databases = sorted(info.keyspace)
             if self._settings.target.stale_keys == "keep":
                 rounds, what = forgetting(name, databases), "lists of stale keys dropped"
@@ -244,7 +244,7 @@ class RemoveStaleKeys:
             sweep = session.checkpoint.sweep if step.sweep is None else step.sweep
             listed = session.checkpoint.listed if step.sweep is None else step.listed
             session.sweep(SweepStep(phase, step.parts, sweep, end, listed))
-            self._flow.work.set()
+            self._flow.wakeups.work.set()
         else:
             ended.set()
         try:

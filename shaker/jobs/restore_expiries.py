@@ -92,7 +92,7 @@ class RestoreExpiries:
             flow.expiries.waiting
             and not flow.sweep
             and self._status.state in (State.STREAMING, State.CATCHING_UP)
-            and not flow.behind
+            and not flow.expiry.behind
         )
 
     @property
@@ -109,7 +109,7 @@ class RestoreExpiries:
             asking = "PEXPIRETIME" if asked.release >= (7, 0) else "PTTL"
             settler = KeyCopier(flow, self._barriers, source, target, name=settings.name, asking=asking)
             while self._may_run:
-                info = await target.info_of(flow.target_run_id)
+                info = await target.info_of(flow.target.run_id)
                 databases = list(info.keyspace)
                 waiting = await self._look(target, databases)
                 settled = await self._round(settler, source, target, waiting)

@@ -7,6 +7,7 @@ import structlog
 
 from shaker.errors import LinkError
 from shaker.flow.flow import Flow
+from shaker.flow.lifecycle import FlowEvent
 from shaker.model.position import Phase
 from shaker.model.server_info import ServerInfo
 from shaker.net.backoff import Backoff
@@ -41,7 +42,7 @@ class SourceMonitor:
         """Poll until cancelled."""
         retry = self._settings.retry
         backoff = Backoff(initial=retry.initial_seconds, maximum=retry.max_seconds)
-        await self._flow.source_known.wait()
+        await self._flow.source.identified.wait()
         while True:
             try:
                 await self._poll(backoff)
@@ -69,7 +70,7 @@ class SourceMonitor:
     def _observe(self, info: ServerInfo, asked: float) -> None:
         status, flow = self._status, self._flow
         offset, failover = info.replication.offset, info.replication.failover_state
-        source = flow.source
+        source = flow.source.identity
         # Behind a balancer or after a failover this connection can reach another server than the stream.
         if source is None or info.run_id != source.run_id or offset is None:
             return
@@ -147,7 +148,7 @@ class SourceMonitor:
             )
 
     async def _read_clock(self, clock: ServerClock, info: ServerInfo) -> None:
-        source = self._flow.source
+        source = self._flow.source.identity
         if source is not None and info.run_id == source.run_id:
             self._status.clock_offsets["source"] = await clock.offset()
 
@@ -160,6 +161,6 @@ class SourceMonitor:
         flow = self._flow
         # The copy is not complete while it holds keys that the source does not have, or expiries of the worker's.
         if self._status.stream.applied_offset >= self._settle_at[1] and not flow.sweep:
-            flow.settling = True
+            flow.happen(FlowEvent.END_REACHED)
             if not flow.expiries.waiting and not flow.unconfirmed.pending:
-                flow.finished.set()
+                flow.happen(FlowEvent.WORK_COMPLETE)

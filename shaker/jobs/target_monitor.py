@@ -53,7 +53,7 @@ class TargetMonitor:
         """Poll until cancelled."""
         retry = self._settings.retry
         backoff = Backoff(initial=retry.initial_seconds, maximum=max(retry.max_seconds, POLL_SECONDS))
-        await self._flow.target_ready.wait()
+        await self._flow.target.ready.wait()
         while True:
             try:
                 await self._poll(backoff)
@@ -67,12 +67,12 @@ class TargetMonitor:
         async with open_client(self._settings.target) as target:
             clock = ServerClock(target, self._status.clock)
             while True:
-                late, asked = self._flow.late, self._status.clock()
+                late, asked = self._flow.expiry.late, self._status.clock()
                 info = await target.info()
                 # Behind a balancer or after a failover this connection can reach another server than the writes.
-                if info.run_id == self._flow.target_run_id:
+                if info.run_id == self._flow.target.run_id:
                     self._status.observe_round_trip("target", self._status.clock() - asked)
-                    self._flow.observe_expired(late, ExpiredKeys.of(info))
+                    self._flow.expiry.observe_expired(late, ExpiredKeys.of(info))
                     self._observe(info)
                     await self._check_records(target, info.keys)
                     self._status.clock_offsets["target"] = await clock.offset()
@@ -119,7 +119,7 @@ class TargetMonitor:
         `keys` is how many the target holds, the records among them.
         """
         flow, name = self._flow, self._settings.name
-        fence, written = flow.fence, flow.checkpoint is not None
+        fence, written = flow.target.fence, flow.target.checkpoint is not None
         requests: list[Request] = [
             ("HGETALL", fence_key(name)),
             ("EXISTS", checkpoint_key(name)),
@@ -127,8 +127,8 @@ class TargetMonitor:
         ]
         found, exists, own = await target.results(requests, "reading the worker's records")
         self._status.keys["target"] = max(0, keys - number(own))
-        if flow.fence is fence and (Fence.parse(record(found)) != fence or (written and not exists)):
-            flow.records_gone.set()
+        if flow.target.fence is fence and (Fence.parse(record(found)) != fence or (written and not exists)):
+            flow.wakeups.records_gone.set()
 
     def _watch_clocks(self) -> None:
         """Warn once for each time that the clocks come to differ by more than the setting allows."""

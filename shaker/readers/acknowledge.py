@@ -29,7 +29,7 @@ class Acknowledgements:
     def hurry(self) -> None:
         """Acknowledge often from now on, for a second: the snapshot has ended."""
         self._eager = EAGER_ACKS
-        self._flow.ack.set()
+        self._flow.wakeups.acknowledge.set()
 
     async def run(self) -> None:
         """Acknowledge every second, and at once when asked and when what was asked for is applied."""
@@ -37,7 +37,7 @@ class Acknowledgements:
             eager = self._eager > 0 and self._session.state is ReplicaState.STREAMING
             self._eager -= eager
             with anyio.move_on_after(EAGER_ACK_SECONDS if eager else ACK_SECONDS):
-                await self._flow.ack.wait()
+                await self._flow.wakeups.acknowledge.wait()
             self._flow.status.heartbeat("source")
             await self.send()
 

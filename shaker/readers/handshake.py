@@ -8,6 +8,7 @@ from shaker.checks.circles import look, refuse_loop
 from shaker.checks.same_dataset import check_same_dataset
 from shaker.errors import LinkError, RefusedError, ServerBusyError
 from shaker.flow.flow import Flow
+from shaker.flow.lifecycle import TargetState
 from shaker.model.batch import Introduced
 from shaker.model.position import Phase
 from shaker.model.server_info import ServerInfo, SourceIdentity
@@ -39,17 +40,17 @@ async def introduce(connection: Connection, session: ReplicaSession, settings: S
     if info.replication.is_replica and not info.replication.primary_link_up:
         raise ServerBusyError("the source is a replica that has lost its own primary", kind="masterdown")
     replids = info.replication.replids
-    before, identity = flow.source, SourceIdentity(settings.source.address.text, info.run_id, replids)
+    before = flow.source.identity
+    identity = SourceIdentity(settings.source.address.text, info.run_id, replids)
     if before is None or before.run_id != identity.run_id:
         # Later, on the same server, the stream carries the records that workers write.
         await look(settings, flow)
-    flow.source = identity
-    flow.source_known.set()
-    resume = flow.resume
-    if flow.target_registered and (info.replication.is_replica or resume is None or resume.replid not in replids):
+    flow.source.identify(identity)
+    resume, registered = flow.resume, flow.lifecycle.target is not TargetState.UNREGISTERED
+    if registered and (info.replication.is_replica or resume is None or resume.replid not in replids):
         # Not who it was: an address can move to the target, and a source be made its replica.
-        await check_same_dataset(settings, flow.source)
-    if flow.target_registered:
+        await check_same_dataset(settings, identity)
+    if registered:
         refuse_loop(settings, flow, streams=flow.phase == Phase.STREAM)
     return info
 

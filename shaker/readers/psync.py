@@ -9,6 +9,7 @@ import structlog
 
 from shaker.errors import LinkError
 from shaker.flow.flow import Flow
+from shaker.flow.lifecycle import FlowEvent, RunState
 from shaker.flow.progress import Progress
 from shaker.net.connection import Connection
 from shaker.net.credentials import credentials
@@ -19,6 +20,7 @@ from shaker.psync.session import ReplicaSession, ReplicaState
 from shaker.readers.full_syncs import FullSyncs
 from shaker.readers.psync_connection import PsyncConnection
 from shaker.readers.spool import Spool
+from shaker.readers.spool_intake import SpoolIntake
 from shaker.settings.schema import Settings
 
 log = structlog.get_logger("shaker.source")
@@ -33,7 +35,6 @@ class SourceLink:
     def __init__(self, settings: Settings, flow: Flow) -> None:
         self._settings = settings
         self._flow = flow
-        self._status = flow.status
         self.reconnect = Reconnect(settings, "source", flow.status, Progress(flow))
         self._full_syncs = FullSyncs(settings, flow)
         self._reading = anyio.CancelScope()
@@ -50,7 +51,7 @@ class SourceLink:
         while not self._stopped:
             try:
                 async with self._open() as connection:
-                    await self._converse(connection)
+                    await self._replicate(connection)
             except LinkError as error:
                 self._disconnected()
                 await self.reconnect.failed(error, give_up=lambda: self._stopped)
@@ -62,24 +63,15 @@ class SourceLink:
         return open_connection(self._settings.source, "source", self.reconnect)
 
     def _disconnected(self) -> None:
-        self._flow.handshaking = False
-        self._flow.snapshot_asked = None
-        self._status.source.connected = False
-        self._flow.refresh_state()
+        self._flow.status.source.connected = False
+        self._flow.happen(FlowEvent.SOURCE_LOST)
 
-    async def _converse(self, connection: Connection) -> None:
-        username, password = credentials(self._settings.source)
-        session = ReplicaSession(
-            username=username,
-            password=password,
-            max_value=self._settings.snapshot.max_value,
-            pass_above=self._flow.window.limit // PASS_SHARE,
-        )
-        psync = PsyncConnection(self._settings, self._flow, connection, session, self.reconnect, self._full_syncs)
-        settings = self._settings.spool
-        spool = None if settings.dir is None else Spool(settings.dir, settings.limit)
-        self._flow.handshaking = True
-        self._flow.refresh_state()
+    async def _replicate(self, connection: Connection) -> None:
+        flow = self._flow
+        session = self._session()
+        psync = PsyncConnection(self._settings, flow, connection, session, self.reconnect, self._full_syncs)
+        spool = self._spool(psync)
+        flow.happen(FlowEvent.SOURCE_CONNECTED)
         self._reading = anyio.CancelScope()
         if self._stopped:
             return
@@ -88,28 +80,41 @@ class SourceLink:
             with self._reading:
                 await psync.introduce()
                 await psync.request()
-                self._flow.cut = psync.cut
-                await (psync.read() if spool is None else psync.spool(spool))
+                await psync.read(spool)
             if session.state is ReplicaState.STREAMING:
-                await self._flow.drained.wait()
+                await flow.until(lambda lifecycle: lifecycle.run is RunState.DRAINED)
                 await psync.acknowledgements.send()
 
         async def restart() -> None:
-            while self._flow.source_restarts == psync.restarts:
-                await self._flow.restart_source.wait()
-            log.warning("source link restarts", reason="the target stands where the window does not reach")
+            while flow.restarts == psync.restarts:
+                await flow.wakeups.restart_source.wait()
+            log.warning("source link restarts", reason="the window does not reach where the target is")
 
         async def moved() -> None:
             await follow(self._settings.source, connection.address)
 
-        tasks = [connection.watch, read, psync.acknowledgements.run, restart, moved]
+        tasks = [connection.watch, read, psync.acknowledgements.run, psync.take_barriers, restart, moved]
         if spool is not None:
-            tasks.append(lambda: psync.feed(spool))
+            tasks.append(spool.feed)
         try:
             await first_to_finish(*tasks)
         finally:
-            self._flow.cut = None
-            psync.end_hold()
+            flow.intake.give_up()
+            psync.give_up_barrier()
             if spool is not None:
                 spool.close()
-                self._status.spool_bytes = 0
+
+    def _session(self) -> ReplicaSession:
+        username, password = credentials(self._settings.source)
+        return ReplicaSession(
+            username=username,
+            password=password,
+            max_value=self._settings.snapshot.max_value,
+            pass_above=self._flow.window.limit // PASS_SHARE,
+        )
+
+    def _spool(self, psync: PsyncConnection) -> SpoolIntake | None:
+        settings = self._settings.spool
+        if settings.dir is None:
+            return None
+        return SpoolIntake(self._flow, Spool(settings.dir, settings.limit), psync.take)

@@ -36,7 +36,7 @@ class Review:
         self._flow = flow
         self._resume = resume
         self._info = info
-        self._touched = Touched(flow.table)
+        self._touched = Touched(flow.target.table)
         unconfirmed = flow.unconfirmed
         self._due = resume is not None and unconfirmed.unread
         self.begin: tuple[int, int] | None = None
@@ -96,7 +96,7 @@ class Review:
         batch = unconfirmed.batch(self._touched, replid, resume.offset, resume.database)
         if not last and not batch.parts:
             return
-        self._touched = Touched(self._flow.table)
+        self._touched = Touched(self._flow.target.table)
         if last:
             unconfirmed.unread = unconfirmed.unreadable = False
             log.info("unconfirmed work read again", bytes=unconfirmed.bytes, keys_waiting=unconfirmed.waiting)

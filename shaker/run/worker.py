@@ -13,6 +13,7 @@ from shaker import __version__
 from shaker.build import codec_kind
 from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_UNFAITHFUL, FencedError, RefusedError, ShakerError
 from shaker.flow.flow import Flow
+from shaker.flow.lifecycle import FlowEvent, RunState, WorkState
 from shaker.jobs.barrier import Barriers
 from shaker.jobs.confirm import Confirm
 from shaker.jobs.remove_stale_keys import RemoveStaleKeys
@@ -26,7 +27,7 @@ from shaker.settings.schema import Settings
 from shaker.watch.combined import combine
 from shaker.watch.http.routes import HealthServer
 from shaker.watch.log import dropped_lines
-from shaker.watch.status import State, Status
+from shaker.watch.status import Status
 from shaker.writers.redis import TargetLink
 
 log = structlog.get_logger("shaker")
@@ -93,7 +94,6 @@ class Worker:
         barriers = Barriers(self._flow)
         self._true_expiries = RestoreExpiries(settings, self._flow, barriers)
         self._comparison = Confirm(settings, self._flow, barriers)
-        self._flow.on_state = _log_state
         self._stop = anyio.Event()  # drain now: a signal came, or the work of a one-off mode is complete
         self._error: ShakerError | None = None
 
@@ -107,7 +107,7 @@ class Worker:
             tasks.start_soon(self._tick, progress)
             tasks.start_soon(self._finish)
             self._status.started = True
-            self._flow.refresh_state()
+            self._flow.happen(FlowEvent.STARTED)
             await self._replicate()
             if isinstance(self._error, FencedError) and self._settings.fenced_action == "wait":
                 await self._wait_fenced()
@@ -133,10 +133,12 @@ class Worker:
         finally:
             for task in ("source", "target", "monitor", "target_monitor", "sweep", "expiries", "unconfirmed"):
                 self._status.forget(task)
-            self._flow.final = State.STOPPED
-            if self._error is not None:
-                self._flow.final = State.FENCED if isinstance(self._error, FencedError) else State.FAILED
-            self._flow.refresh_state()
+            self._flow.happen(self._ending())
+
+    def _ending(self) -> FlowEvent:
+        if self._error is None:
+            return FlowEvent.ENDED
+        return FlowEvent.FENCED if isinstance(self._error, FencedError) else FlowEvent.FAILED
 
     async def _guard(self, link: object, scope: anyio.CancelScope) -> None:
         """Run a link; an error that ends it ends the replication."""
@@ -152,24 +154,23 @@ class Worker:
     async def _drain(self) -> None:
         """Stop reading and let what was read be applied and saved."""
         flow = self._flow
-        flow.draining = True
-        flow.refresh_state()
+        flow.happen(FlowEvent.STOP_REQUESTED)
         self._source.stop()
-        flow.work.set()
+        flow.wakeups.work.set()
         if flow.phase != Phase.STREAM:
             return  # a snapshot cut short starts over: nothing is gained by waiting
         with anyio.move_on_after(self._settings.drain_timeout_seconds):
             await self._drop_unfinished()
             if self._status.target.connected or flow.unapplied:
-                await flow.drained.wait()
+                await flow.until(lambda lifecycle: lifecycle.run is RunState.DRAINED)
             else:
-                flow.drained.set()
+                flow.happen(FlowEvent.DRAINED)
             if self._status.source.connected:
                 await self._source.ended.wait()
 
     async def _look_once_more(self) -> None:
         """Have the summary of a one-off run say how far the source has gone on since the last command."""
-        if self._flow.finished.is_set():
+        if self._complete:
             with anyio.move_on_after(LAST_LOOK_SECONDS):
                 await self._target_monitor.poll.fresh()
                 # Whoever writes to the source writes within a second: less would call a busy source idle.
@@ -205,7 +206,7 @@ class Worker:
                 signal.signal(number, signal.SIG_IGN)
 
     async def _finish(self) -> None:
-        await self._flow.finished.wait()
+        await self._flow.until(lambda lifecycle: lifecycle.work is WorkState.COMPLETE)
         self._stop.set()
 
     async def _tick(self, progress: Progress) -> None:
@@ -226,18 +227,19 @@ class Worker:
             progress.turn()
             await anyio.sleep(TICK_SECONDS)
 
+    @property
+    def _complete(self) -> bool:
+        """Whether the work of a one-off mode is complete."""
+        return self._flow.lifecycle.work is WorkState.COMPLETE
+
     def _exit_code(self) -> int:
         if self._error is not None:
             return self._error.exit_code
         flow = self._flow
         if self._settings.mode != "follow":
-            if not flow.finished.is_set():
+            if not self._complete:
                 return EXIT_INCOMPLETE
             if self._settings.mode == "migrate" and self._status.rejected_commands:
                 return EXIT_UNFAITHFUL
-        complete = flow.phase == Phase.STREAM and not flow.sweep and flow.drained.is_set()
+        complete = flow.phase == Phase.STREAM and not flow.sweep and flow.drained
         return EXIT_OK if complete else EXIT_INCOMPLETE
-
-
-def _log_state(before: State, now: State) -> None:
-    log.info("state", state=str(now), before=str(before))

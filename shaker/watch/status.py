@@ -95,7 +95,6 @@ class FlowStatus:
 
     clock: Callable[[], float] = time.monotonic
     state: State = State.STARTING
-    started: bool = False
     source: SideStatus = field(default_factory=SideStatus)
     target: SideStatus = field(default_factory=SideStatus)
     snapshot: SnapshotProgress = field(default_factory=SnapshotProgress)
@@ -274,6 +273,7 @@ class Status(FlowStatus):
     mode: str = "follow"
     codec: str = "plain"
     version: str = ""
+    started: bool = False
     flows: dict[str, FlowStatus] = field(default_factory=dict)
     log_lines_dropped: int = 0  # that standard output did not take
     history: History = field(default_factory=History)

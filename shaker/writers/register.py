@@ -16,6 +16,7 @@ from shaker.checks.circles import refuse_loop
 from shaker.checks.same_dataset import refuse_same_dataset
 from shaker.errors import LinkError, RefusedError, ServerBusyError, counted, quoted
 from shaker.flow.flow import Flow
+from shaker.flow.lifecycle import RecordsState
 from shaker.model.position import Phase
 from shaker.model.refusals import refusal
 from shaker.model.server_info import ServerInfo, SourceIdentity, parse_info
@@ -69,21 +70,21 @@ async def register(connection: Connection, settings: Settings, flow: Flow, ident
         await connection.authenticate(*credentials(settings.target))
         info = parse_info(blob(await _ask(connection, "INFO")))
         flow.status.target.server = info.name
-        source = flow.source
+        source = flow.source.identity
         assert source is not None  # registrations wait for the source's introduction
         _check_server(settings, source, info)
-        flow.target_expired = ExpiredKeys.of(info)
-        flow.table = CommandTable.from_reply(array(await _ask(connection, "COMMAND")))
+        flow.target.expired = ExpiredKeys.of(info)
+        flow.target.table = CommandTable.from_reply(array(await _ask(connection, "COMMAND")))
         await _ask(connection, "CLIENT", "SETNAME", writer_name(settings.name, identity.token))
         own = number(await _ask(connection, "CLIENT", "ID"))
         checkpoint = Checkpoint.parse(record(await connection.call("HGETALL", checkpoint_key(settings.name))))
         ids = (info.run_id, info.replication.replid)
-        flow.target_ids = frozenset(each for each in ids if each.strip("0"))
+        flow.target.ids = frozenset(each for each in ids if each.strip("0"))
         refuse_loop(settings, flow, streams=checkpoint is not None and checkpoint.phase == Phase.STREAM)
         # At every connect: an address can lead to another server than before, and to keys that are not ours.
-        ours = flow.records_wiped and info.run_id == flow.target_run_id
+        ours = flow.lifecycle.records is RecordsState.WIPED and info.run_id == flow.target.run_id
         await _check_contents(connection, settings, source, info, checkpoint, ours=ours)
-        if info.run_id != flow.target_run_id:
+        if info.run_id != flow.target.run_id:
             rule = settings.target.on_existing if checkpoint is None else settings.target.stale_keys
             await check_abilities(connection, settings, flushes=rule == "flush")
         for _ in range(ATTEMPTS):

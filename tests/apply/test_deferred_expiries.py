@@ -45,7 +45,7 @@ class Feeding:
             replid=REPLID,
             offset=1000,
             database=0,
-            table=writer.flow.table,
+            table=writer.flow.target.table,
             max_transaction=1 << 20,
             pass_above=pass_above,
         )
@@ -67,16 +67,15 @@ class Feeding:
 @pytest.fixture
 def behind(writer: Writer) -> Feeding:
     """The stream of a writer that is behind; the target has expired nothing."""
-    assert writer.flow.behind
-    writer.flow.target_expired = COUNTED
-    writer.flow.begin_snapshot()
-    writer.flow.loading = False
+    assert writer.flow.expiry.behind
+    writer.flow.target.expired = COUNTED
+    writer.flow.expiries.begin_snapshot(COUNTED)
     return Feeding(writer)
 
 
 def expire_one(writer: Writer) -> None:
     """Let the target have expired a key."""
-    writer.flow.target_expired = COUNTED._replace(keys=1)
+    writer.flow.target.expired = COUNTED._replace(keys=1)
 
 
 def catch_up(writer: Writer) -> None:
@@ -85,7 +84,7 @@ def catch_up(writer: Writer) -> None:
     status.clock = lambda: 0.0
     status.lag.applied(0)
     status.lag.told(0.0, 0)
-    assert not writer.flow.behind
+    assert not writer.flow.expiry.behind
 
 
 def listed(server: Server, key: str = EXPIRING, database: int = 0) -> set[str]:
@@ -361,7 +360,7 @@ def test_what_fails_before_databases_are_swapped_by_its_own_transaction(behind: 
 def fall_behind(writer: Writer) -> None:
     """Let the writer be behind its source from now on."""
     writer.flow.status.lag.reset()
-    assert writer.flow.behind
+    assert writer.flow.expiry.behind
 
 
 def test_a_new_worker_takes_nothing_for_granted(

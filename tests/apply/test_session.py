@@ -256,14 +256,14 @@ def test_a_target_that_lost_answered_batches_is_not_given_the_next_ones(forgetfu
     forgetful.put(lost)
     forgetful.run()
     forgetful.put(kept)
-    restarts = forgetful.flow.source_restarts
+    restarts = forgetful.flow.restarts
     lose_since_save(target, forgetful)
 
     assert not forgetful.register()
 
     flow = forgetful.flow
     assert len(flow.window) == 0
-    assert flow.source_restarts == restarts + 1
+    assert flow.restarts == restarts + 1
     assert flow.resume == (REPLID, saved, 0)
     assert flow.acknowledged_offset == saved
     forgetful.put(lost, kept)

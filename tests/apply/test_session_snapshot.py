@@ -244,7 +244,7 @@ def test_the_libraries_of_the_source(
     """A snapshot's libraries replace those of the target, or join them where that is asked for."""
     target.client().function_load((LIBRARY % (b"old", b"old")).decode())
     payload = functions_payload([LIBRARY % (code, code) for code in codes])
-    request = libraries_request(payload, fresh.flow.table, keep=keep)
+    request = libraries_request(payload, fresh.flow.target.table, keep=keep)
     fresh.put(SnapshotStart("s", REPLID, 500, flush=False))
     if request:
         fresh.put(SnapshotKeys("s", 1, 0, request, 0, 1))
@@ -263,14 +263,14 @@ def test_libraries_for_a_target_without_functions(server: Callable[..., Server],
     payload = functions_payload([LIBRARY % (b"new", b"new")])
 
     with pytest.raises(UnfaithfulError, match="no functions"):
-        libraries_request(payload, writer.flow.table, keep=False)
+        libraries_request(payload, writer.flow.target.table, keep=False)
 
 
 def test_libraries_that_are_refused_are_not_forgotten(fresh: Writer, target: Server) -> None:
     """The snapshot is not complete without them: the checkpoint says so, and the next worker begins again."""
     payload = functions_payload([b"#!lua name=new\nerror('needs another version')\n"])
     fresh.put(SnapshotStart("s", REPLID, 500, flush=False))
-    fresh.put(SnapshotKeys("s", 1, 0, libraries_request(payload, fresh.flow.table, keep=False), 0, 1))
+    fresh.put(SnapshotKeys("s", 1, 0, libraries_request(payload, fresh.flow.target.table, keep=False), 0, 1))
     fresh.put(SnapshotFinish(REPLID, 500, 0))
 
     with pytest.raises(UnfaithfulError, match="function libraries") as caught:

@@ -147,7 +147,7 @@ def test_a_new_worker(writer: Writer, stream: Stream, target: Server) -> None:
         second.session.persist()
         assert second.send() == b""
 
-        touched = Touched(second.flow.table)
+        touched = Touched(second.flow.target.table)
         touched.add(3, encode("INCR", "n"))
         first = unconfirmed.batch(touched, REPLID, lost, 3)
         second.put(ReviewItem(first, 0.0))
@@ -155,7 +155,9 @@ def test_a_new_worker(writer: Writer, stream: Stream, target: Server) -> None:
         assert remembered(target, 3) == {b"n"}
         assert record(target).confirmed == start
 
-        second.put(ReviewItem(unconfirmed.batch(Touched(second.flow.table), REPLID, lost, 3), 0.0, last=True))
+        second.put(
+            ReviewItem(unconfirmed.batch(Touched(second.flow.target.table), REPLID, lost, 3), 0.0, last=True)
+        )
         second.put(stream.batch(("INCR", "n"), database=3))
         second.run()
         assert record(target).confirmed == stream.offset

@@ -8,6 +8,7 @@ import pytest
 
 from shaker.apply.records import Checkpoint
 from shaker.errors import RecordsWipedError
+from shaker.flow.lifecycle import FlowEvent, RecordsState
 from shaker.model.batch import RecordsWiped
 from shaker.model.items import SnapshotFinish, SnapshotStart
 from tests.support.servers import NAMES, Server
@@ -43,13 +44,13 @@ def test_noticed_by_the_next_transaction(
     with pytest.raises(RecordsWipedError):
         writer.run()
 
-    writer.flow.records_wiped = True
+    writer.flow.happen(FlowEvent.RECORDS_WIPED)
     writer.cut()
-    restarts = writer.flow.source_restarts
+    restarts = writer.flow.restarts
     assert not writer.register()
     flow = writer.flow
-    assert (flow.resume, flow.loading, flow.records_wiped) == (None, True, False)
-    assert flow.source_restarts == restarts + 1
+    assert (flow.resume, flow.loading, flow.lifecycle.records) == (None, True, RecordsState.REFILLING)
+    assert flow.restarts == restarts + 1
     start_stream(writer, Stream(5000))
     writer.put(stream.batch(("SET", "c", 1), database=4))
     writer.run()
@@ -85,7 +86,7 @@ def test_an_older_record_that_comes_back(writer: Writer, stream: Stream, target:
     writer.put(stream.batch(("SET", "a", 1)))
     writer.run()
     target.client().swapdb(0, 1)
-    writer.flow.records_wiped = True
+    writer.flow.happen(FlowEvent.RECORDS_WIPED)
     writer.cut()
     writer.register()
     start_stream(writer, Stream(5000))

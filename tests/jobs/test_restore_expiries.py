@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from shaker.errors import LinkError
+from shaker.flow.lifecycle import FlowEvent
 from shaker.jobs import barrier as barrier_module
 from shaker.jobs import copy_keys as settler_module
 from shaker.jobs import restore_expiries as module
@@ -63,12 +64,12 @@ class Following:
     def fall_behind(self) -> None:
         """Have far to go from now on."""
         self.observing = False
-        self.flow.caught_up_at = 1 << 62
-        assert self.flow.behind
+        self.flow.source.caught_up_at = 1 << 62
+        assert self.flow.expiry.behind
 
     def catch_up(self) -> None:
         """Be close behind the source from now on."""
-        self.flow.caught_up_at = 0
+        self.flow.source.caught_up_at = 0
         self.observing = True
 
     async def write(self, *commands: str, database: int = 0) -> None:
@@ -361,7 +362,7 @@ async def test_the_margin_of_what_is_settled(name: str, server: Servers) -> None
         made.fall_behind()
         await made.write("SET settled 2 PX 60000", database=3)
         target.client(db=3).sadd(COPYING, "copied")
-        made.flow.settling = True
+        made.flow.happen(FlowEvent.END_REACHED)
         await made.settle()
         for key in ("settled", "copied"):
             assert abs(later(key)) <= tolerance, key
@@ -594,7 +595,7 @@ async def test_another_server_answers_for_the_target(source: Server, target: Ser
         wrong = RestoreExpiries(settings, made.flow, made.links.barriers)
         await made.write("SET a 1 PX 300000")
         made.catch_up()
-        await made.links.wait(lambda: not made.flow.behind, "the lag to be short")
+        await made.links.wait(lambda: not made.flow.expiry.behind, "the lag to be short")
         made.expiries.waiting = True
         with pytest.raises(LinkError, match="another server"):
             await wrong._work()

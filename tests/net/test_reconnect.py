@@ -11,6 +11,7 @@ import pytest
 from shaker.apply.records import Checkpoint
 from shaker.errors import AccessError, GivenUpError, LinkError, PlannedReconnectError, ServerBusyError
 from shaker.flow.flow import Flow
+from shaker.flow.lifecycle import FlowEvent
 from shaker.flow.progress import Progress
 from shaker.model.items import SnapshotStart
 from shaker.model.position import Phase
@@ -115,7 +116,7 @@ async def test_opening(target: Server) -> None:
 def streaming(side: Reconnect, offset: int = 100, replid: str = "a") -> None:
     """Have the replication stand at an offset of the stream, with something left to apply."""
     flow, stream = side._progress._flow, side.status.stream
-    flow.checkpoint = Checkpoint(phase=Phase.STREAM, replid=replid, offset=offset)
+    flow.target.checkpoint = Checkpoint(phase=Phase.STREAM, replid=replid, offset=offset)
     stream.replid, stream.applied_offset = replid, offset
     if not len(flow.window):
         flow.window.put(SnapshotStart("s", replid, offset, flush=False))
@@ -166,10 +167,13 @@ async def test_a_snapshot_that_starts_over_is_no_progress() -> None:
     """Only one that comes further than all before it."""
     side = reconnecting()
     flow, status = side._progress._flow, side.status
-    flow.checkpoint = Checkpoint(phase=Phase.SNAPSHOT)
+    flow.registered(Checkpoint(phase=Phase.SNAPSHOT), same_server_run=False, first=True)
     for keys in (10, 10, 5, 10):
         status.begin_snapshot(0)
+        flow.happen(FlowEvent.SOURCE_LOST)
+        flow.happen(FlowEvent.SOURCE_CONNECTED)
         flow.begin_snapshot()
+        flow.happen(FlowEvent.SNAPSHOT_ARRIVES)
         status.snapshot.keys_done = keys
         await fail(side)
     assert "stuck_target" in status.reasons

@@ -8,6 +8,7 @@ from shaker.apply.records import Checkpoint
 from shaker.codec.resp.replies import encode
 from shaker.errors import LinkError
 from shaker.flow.flow import Flow
+from shaker.flow.lifecycle import FlowEvent
 from shaker.model.batch import Batch, CommandRun, Reviewed, ReviewEnd
 from shaker.model.items import ReviewItem
 from shaker.model.position import Resume
@@ -31,7 +32,7 @@ def flow(*, at: str = f"{CONFIRMED} 2") -> Flow:
     """What a new worker knows that has found unconfirmed work."""
     settings = Settings(source={"url": "redis://source"}, target={"url": "redis://target"})  # type: ignore[arg-type]
     made = Flow(Status(), settings, window_limit=1 << 20)
-    made.table = CommandTable({"set": KeyPositions(1, 1, 1, movable=False)})
+    made.target.table = CommandTable({"set": KeyPositions(1, 1, 1, movable=False)})
     checkpoint = Checkpoint("stream", OLD, OFFSET, 3, CONFIRMED, confirmed_at=at)
     made.registered(checkpoint, same_server_run=False, first=True)
     return made
@@ -153,6 +154,7 @@ def test_the_source_fails_over_as_it_is_asked(info: dict[str, str]) -> None:
 def test_a_full_sync_settles_it() -> None:
     """Nothing is asked for behind it."""
     made = flow()
+    made.happen(FlowEvent.SOURCE_CONNECTED)
     made.begin_snapshot()
     made.resume = Resume(NEW, 900, 0)
     review = Review(made, made.resume, server_info(**SAME))

@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 
 from shaker.flow.flow import Flow
+from shaker.flow.lifecycle import FlowEvent
 from shaker.jobs.barrier import Barriers
 from shaker.jobs.remove_stale_keys import RemoveStaleKeys
 from shaker.net.client import Client, open_client
@@ -70,6 +71,7 @@ async def replicating(
     made = Settings(**values)  # type: ignore[arg-type]
     direct = Settings(source={"url": source.url}, target={"url": target.url})  # type: ignore[arg-type]
     flow = Flow(Status(started=True), made, window_limit=made.memory_limit // 4)
+    flow.happen(FlowEvent.STARTED)
     async with (
         open_client(direct.source) as source_reader,
         open_client(direct.target) as target_reader,

@@ -121,7 +121,7 @@ class Replicating:
             replid=REPLID,
             offset=offset,
             database=database,
-            table=self.writer.flow.table,
+            table=self.writer.flow.target.table,
             max_transaction=1 << 20,
             pass_above=self._pass_above,
         )

@@ -18,6 +18,7 @@ from shaker.apply.session import EXEC, Progress, TargetSession
 from shaker.codec.resp.replies import encode
 from shaker.errors import LinkError
 from shaker.flow.flow import Flow
+from shaker.flow.lifecycle import FlowEvent
 from shaker.jobs.remove_stale_keys import Round, Rounds, listing, removal
 from shaker.model.batch import Batch, CommandRun, RecordsWiped
 from shaker.model.items import Item, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
@@ -179,7 +180,7 @@ class Writer:
             target={"url": server.url, **target},
         )
         self.flow = Flow(Status(), self.settings, window_limit=window_limit)
-        self.flow.source = SOURCE
+        self.flow.source.identity = SOURCE
         self.identity = Identity.new()
         self.rejections: list[Rejection] = []
         self.progress: list[Progress] = []
@@ -201,12 +202,13 @@ class Writer:
             register(self.wire, self.settings, self.flow, self.identity)  # type: ignore[arg-type]
         )
         self.registered = registered
-        self.flow.records_wiped |= registered.wiped
+        if registered.wiped:
+            self.flow.happen(FlowEvent.RECORDS_WIPED)
         kept = self.flow.registered(
             registered.checkpoint, same_server_run=registered.run_id == self._run_id, first=self.first
         )
         self.first = False
-        self._run_id = self.flow.target_run_id = registered.run_id
+        self._run_id = self.flow.target.run_id = registered.run_id
         self.session = TargetSession(
             name=self.settings.name,
             window=self.flow.window,
@@ -214,7 +216,7 @@ class Writer:
                 source=SOURCE.address, source_run_id=SOURCE.run_id
             ),
             fence=registered.fence,
-            table=self.flow.table,
+            table=self.flow.target.table,
             expiries=self.flow.expiries,
             unconfirmed=self.flow.unconfirmed,
             on_rejected=self.rejections.append,
@@ -312,7 +314,7 @@ class Writer:
             self.progress.append(progress)
             if progress.written and not isinstance(next(iter(progress.items), None), SnapshotKeys):
                 self._executed += 1
-            self.flow.answered(self.session.checkpoint)
+            self.flow.applied(self.session.checkpoint)
 
 
 class Stream:
@@ -363,7 +365,7 @@ def start_stream(writer: Writer, stream: Stream) -> None:
         SnapshotFinish(stream.replid, stream.offset, 0),
     )
     writer.run()
-    writer.flow.loading = False
+    writer.flow.snapshot_applied(stream.offset)
 
 
 def checkpoint_of(server: Server, name: str = "default", database: int = 0) -> Checkpoint | None:

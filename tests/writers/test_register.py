@@ -318,7 +318,7 @@ def test_another_source(make_writer: MakeWriter, target: Server) -> None:  # noq
     """A checkpoint of another source is refused, and no run id at all is not the same run id."""
     target.client().execute_command(*_arguments(Checkpoint("stream", "c" * 40, 5, source="elsewhere:1")))
     writer = make_writer(target)
-    writer.flow.source = SourceIdentity(SOURCE.address, "", SOURCE.replids)
+    writer.flow.source.identity = SourceIdentity(SOURCE.address, "", SOURCE.replids)
 
     assert "another source, elsewhere:1" in str(refused(writer))
     make_writer(target, adopt=True).register()
@@ -341,9 +341,9 @@ def test_a_target_that_is_the_source(make_writer: MakeWriter, target: Server) ->
     """A server under two addresses is told by its run id, replicas of one another by their history."""
     info = target.info("server") | target.info()
     writer = make_writer(target)
-    writer.flow.source = SourceIdentity("source:1", info["run_id"], ())
+    writer.flow.source.identity = SourceIdentity("source:1", info["run_id"], ())
     assert "same server" in str(refused(writer))
-    writer.flow.source = SourceIdentity("source:1", "x", (info["master_replid"],))
+    writer.flow.source.identity = SourceIdentity("source:1", "x", (info["master_replid"],))
     assert "one another" in str(refused(writer))
 
 

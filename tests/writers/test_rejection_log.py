@@ -42,7 +42,7 @@ def reject(told: RejectionLog, count: int) -> list[dict[str, Any]]:
 def turn(told: RejectionLog, **how: bool) -> list[dict[str, Any]]:
     """Let the log take a turn and return its lines."""
     with capture_logs() as lines:
-        told.turn(**how)
+        told.report(**how)
     return [dict(line) for line in lines]
 
 

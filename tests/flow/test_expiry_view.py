@@ -1,4 +1,4 @@
-"""How expiries are treated at a moment: by which margin, what is put off, what may have come too late."""
+"""What a flow knows decides how its expiries are treated: lag, clocks, the target's expired keys, the mode."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import pytest
 
 from shaker.apply.expired import ExpiredKeys
 from shaker.apply.records import Checkpoint
-from shaker.flow.flow import BEHIND_FACTOR, BEHIND_SECONDS, NOTICE_SECONDS, Flow
+from shaker.flow.expiry_policy import BEHIND_FACTOR, BEHIND_SECONDS, NOTICE_SECONDS
+from shaker.flow.flow import Flow
+from shaker.flow.lifecycle import FlowEvent
 from shaker.model.batch import Batch
 from shaker.model.items import StreamItem
 from shaker.model.position import Phase
@@ -30,13 +32,14 @@ class World:
         self.status.clock_offsets = {"source": SOURCE_NOW - 1000.0, "target": SOURCE_NOW - 1000.0 + skew}
         made = Settings(source={"url": "redis://a"}, target={"url": "redis://b"}, **settings)  # type: ignore[arg-type]
         self.flow = Flow(self.status, made, window_limit=1 << 20)
-        self.status.stream.applied_offset = 500
-        self.status.lag.applied(500)
+        checkpoint = Checkpoint(phase=Phase.STREAM, replid="a" * 40, offset=500)
+        self.flow.registered(checkpoint, same_server_run=False, first=True)
+        self.flow.happen(FlowEvent.SOURCE_CONNECTED)
         self.status.observe_source_offset(500, self.now)
 
     def agree(self) -> None:
         """Have the target say what it expired, in step with the source."""
-        self.flow.observe_expired(False, BEFORE)
+        self.flow.expiry.observe_expired(False, BEFORE)
 
     def item(self, received_at: float = 1000.0, offset: int = 600) -> StreamItem:
         """A batch of the stream."""
@@ -50,14 +53,14 @@ def ms(seconds: float) -> int:
 
 def times(world: World, item: StreamItem | None) -> Times:
     """How expiries are treated now."""
-    return world.flow.times(item)
+    return world.flow.expiry.times(item)
 
 
 def test_close_behind() -> None:
     """Every expiry gets the margin; nothing is put off, nothing is late."""
     world = World()
     world.agree()
-    assert not world.flow.behind
+    assert not world.flow.expiry.behind
     assert times(world, world.item()) == (ms(0), NEVER, 0, 2000, False, False)
 
 
@@ -70,15 +73,15 @@ def test_behind(why: str, skew: float) -> None:
     world = World(skew=skew)
     flow, status = world.flow, world.status
     if why == "loading":
-        flow.loading = True
+        flow.happen(FlowEvent.POSITION_LOST)
     elif why == "not caught up":
-        flow.caught_up_at = 501
+        flow.source.caught_up_at = 501
     elif why == "lag":
         world.now += GRACE
     elif why == "nobody knows":
         status.lag.reset()
     elapsed = world.now - 1000.0
-    assert flow.behind
+    assert flow.expiry.behind
     found = times(world, world.item(world.now))
     catching_up = BEHIND_FACTOR * GRACE if why == "lag" else BEHIND_SECONDS
     assert found.near == pytest.approx(ms(elapsed + skew + GRACE + catching_up), abs=2)
@@ -90,11 +93,11 @@ def test_a_little_less_than_the_grace_is_not_behind() -> None:
     """What the target's clock is ahead is no lag."""
     world = World(skew=0.5)
     world.now += GRACE - 0.01
-    assert not world.flow.behind
+    assert not world.flow.expiry.behind
     assert times(world, world.item()).near == NEVER
     world.now += 0.02
-    assert world.flow.behind
-    assert not World(skew=3600.0).flow.behind
+    assert world.flow.expiry.behind
+    assert not World(skew=3600.0).flow.expiry.behind
 
 
 def test_the_way_to_the_servers_is_no_lag() -> None:
@@ -104,9 +107,9 @@ def test_the_way_to_the_servers_is_no_lag() -> None:
         world.status.observe_round_trip(side, 9.0)
         world.status.observe_round_trip(side, 0.5)
     world.now += GRACE + 1.9
-    assert not world.flow.behind
+    assert not world.flow.expiry.behind
     world.now += 0.2
-    assert world.flow.behind
+    assert world.flow.expiry.behind
 
 
 @pytest.mark.parametrize("margin", [2.0, 10.0, 0.5])
@@ -117,8 +120,8 @@ def test_late_is_three_quarters_of_the_margin(margin: float) -> None:
     assert not times(world, world.item()).late
     world.now += 0.02
     assert times(world, world.item()).late
-    assert World(skew=0.75 * margin, expiry={"margin_seconds": margin}).flow.late
-    assert not World(skew=-3600.0, expiry={"margin_seconds": margin}).flow.late
+    assert World(skew=0.75 * margin, expiry={"margin_seconds": margin}).flow.expiry.late
+    assert not World(skew=-3600.0, expiry={"margin_seconds": margin}).flow.expiry.late
 
 
 def test_without_a_margin_late_is_behind() -> None:
@@ -159,7 +162,7 @@ def test_a_target_that_keeps_what_expires_gets_no_margin() -> None:
     """In import mode only the source's deletions count."""
     world = World()
     world.flow.expiries.by_target = True
-    assert world.flow.margin_seconds == 0
+    assert world.flow.expiry.margin_seconds == 0
 
 
 def test_the_longer_the_lag_the_further_is_near() -> None:
@@ -169,11 +172,11 @@ def test_the_longer_the_lag_the_further_is_near() -> None:
     world.now += 100
     found = times(world, world.item(world.now))
     assert found.near == pytest.approx(ms(100 + GRACE + BEHIND_FACTOR * 100), abs=2)
-    world.flow.caught_up_at = 900
+    world.flow.source.caught_up_at = 900
     found = times(world, world.item(world.now))
     assert found.near == pytest.approx(ms(100 + GRACE + BEHIND_SECONDS + BEHIND_FACTOR * 100), abs=2)
     short = World(expiry={"hold_seconds": 60})
-    short.flow.loading = True
+    short.flow.happen(FlowEvent.POSITION_LOST)
     found = times(short, None)
     assert found.near == found.until == pytest.approx(ms(GRACE + 60), abs=2)
 
@@ -195,11 +198,12 @@ def test_a_migration_puts_near_expiries_off_until_it_settles() -> None:
         assert (found.margin, found.late) == (0, False)
 
 
-@pytest.mark.parametrize("final", ["snapshot", "settling"])
+@pytest.mark.parametrize("final", ["snapshot", "complete"])
 def test_a_copy_that_is_left_alone_has_its_true_expiries(final: str) -> None:
     """Even behind."""
     world = World(mode="snapshot") if final == "snapshot" else World()
-    world.flow.settling = final == "settling"
+    if final == "complete":
+        world.flow.happen(FlowEvent.END_REACHED)
     world.status.lag.reset()
     for item in (None, world.item()):
         found = times(world, item)
@@ -217,7 +221,7 @@ def test_a_target_that_expired_something_may_have_expired_anything() -> None:
     assert times(world, world.item()).passed  # nobody knows yet
     world.agree()
     assert not times(world, world.item()).passed
-    world.flow.target_expired = BEFORE._replace(keys=6)
+    world.flow.target.expired = BEFORE._replace(keys=6)
     assert times(world, world.item()).passed
 
 
@@ -230,7 +234,7 @@ def test_agreement_is_noted_only_while_nothing_can_be_early(why: str) -> None:
     if why == "late after":
         world.now += 2
     world.flow.expiries.doubts = why == "doubts"
-    world.flow.observe_expired(why == "late before", after)
+    world.flow.expiry.observe_expired(why == "late before", after)
     assert world.flow.expiries.expired == BEFORE
     assert times(world, world.item()).passed
 
@@ -240,7 +244,7 @@ def test_a_snapshot_begins_from_what_was_counted_last() -> None:
     world = World()
     world.agree()
     world.now += 100
-    world.flow.observe_expired(True, BEFORE._replace(keys=9))
+    world.flow.expiry.observe_expired(True, BEFORE._replace(keys=9))
     world.flow.begin_snapshot()
     assert world.flow.expiries.expired == BEFORE._replace(keys=9)
 
@@ -268,7 +272,7 @@ def test_a_source_that_does_not_tell_its_time() -> None:
     """The worker's own clock has to do."""
     world = World()
     world.status.clock_offsets = {}
-    assert abs(world.flow.source_now - time.time()) < 5
+    assert abs(world.flow.expiry.source_time - time.time()) < 5
 
 
 def test_a_new_worker_of_an_idle_source_knows_that_it_is_even() -> None:
@@ -279,7 +283,7 @@ def test_a_new_worker_of_an_idle_source_knows_that_it_is_even() -> None:
     checkpoint = Checkpoint(phase=Phase.STREAM, replid="a" * 40, offset=700, expiring=1)
     assert fresh.registered(checkpoint, same_server_run=False, first=True)
     assert fresh.expiries.waiting
-    assert fresh.behind
+    assert fresh.expiry.behind
     fresh.status.observe_source_offset(700, 5.0)
-    assert not fresh.behind
+    assert not fresh.expiry.behind
     assert not world.flow.expiries.waiting

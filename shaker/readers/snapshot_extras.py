@@ -1,0 +1,83 @@
+"""What comes in a snapshot beside keys that are applied: libraries, scripts, losses; and keys that are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import structlog
+
+from shaker.codec.resp.replies import encode
+from shaker.errors import UnfaithfulError
+from shaker.model.batch import SnapshotLibrary, SnapshotLoss, SnapshotScript
+from shaker.model.entries import Entries
+from shaker.model.rejection import Rejection
+from shaker.rules.restore import functions_payload
+from shaker.rules.scripts import Scripts
+from shaker.watch.status import FlowStatus
+
+log = structlog.get_logger("shaker.source")
+
+MAX_LOSSES: Final = 1000  # a server has a handful of modules, and each writes its data at most twice
+SHOWN_KEYS: Final = 10  # left-out keys that the log names one by one
+SHOWN_CHARACTERS: Final = 128
+SCRIPT_BYTES: Final = 1024 * 1024  # of scripts that are sent at once
+
+
+class SnapshotExtras:
+    """Keeps what is applied at the end of one snapshot, of `limit` bytes at most, and tells what never is."""
+
+    def __init__(self, status: FlowStatus, limit: int) -> None:
+        self.losses: list[Rejection] = []
+        self._status = status
+        self._limit = limit
+        self._libraries: list[bytes] = []
+        self._scripts: list[bytes] = []
+        self._bytes = 0
+        self._empty = self._expired = 0
+
+    def keep(self, event: SnapshotLibrary | SnapshotLoss | SnapshotScript) -> None:
+        """Keep what is applied behind the keys."""
+        if isinstance(event, SnapshotLibrary):
+            self._libraries.append(event.code)
+            self._bytes += len(event.code)
+        elif isinstance(event, SnapshotScript):
+            self._scripts.append(event.body)
+            self._bytes += len(event.body)
+        else:
+            self.losses.append(Rejection(event.kind, event.name, "no command carries data of modules beside keys"))
+        if len(self.losses) > MAX_LOSSES or self._bytes > self._limit:
+            raise UnfaithfulError(
+                "libraries, scripts or data of modules beyond memory_limit (SHAKER_MEMORY_LIMIT): raise it"
+            )
+
+    def left_out(self, event: Entries) -> None:
+        """Name and count the keys that are no data: a server leaves them out as well when it loads a snapshot."""
+        for key in event.empty:
+            self._empty += 1
+            if self._empty <= SHOWN_KEYS:
+                shown = key[:SHOWN_CHARACTERS].decode("utf-8", "backslashreplace")
+                log.warning("empty key skipped", key=shown, database=event.database)
+        self._expired += event.expired
+        self._status.empty_keys_skipped += len(event.empty)
+        self._status.expired_keys_skipped += event.expired
+
+    def libraries(self) -> bytes:
+        """Return the payload of FUNCTION RESTORE, empty where there are no libraries."""
+        if self._empty or self._expired:
+            log.info("keys of the snapshot skipped", empty=self._empty, expired=self._expired)
+        return functions_payload(self._libraries)
+
+    def scripts(self, known: Scripts) -> Iterator[tuple[bytes, int]]:
+        """Yield requests that load the scripts, with how many they are; note them as `known`."""
+        requests: list[bytes] = []
+        size = 0
+        for body in self._scripts:
+            known.add(body)
+            requests.append(encode("SCRIPT", "LOAD", body))
+            size += len(body)
+            if size >= SCRIPT_BYTES:
+                yield b"".join(requests), len(requests)
+                requests, size = [], 0
+        if requests:
+            yield b"".join(requests), len(requests)
