@@ -53,11 +53,11 @@ def _table(page: Path, heading: str) -> Iterator[list[str]]:
         yield [cell.strip().strip("`") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
 
 
-def test_the_diagram_is_that_of_the_table() -> None:
+def test_the_diagrams_are_those_of_the_tables() -> None:
     """After a change of TRANSITIONS, docs/make_states.py has to be run."""
     page = (DOCS / "states.md").read_text()
 
-    assert _make_states().with_diagram(page) == page
+    assert _make_states().with_diagrams(page) == page
     assert page.count(" --> ") >= len(TRANSITIONS)
 
 
