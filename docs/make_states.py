@@ -46,12 +46,12 @@ DIAGRAMS: Final[Mapping[str, str]] = {
 
 
 def with_diagrams(page: str) -> str:
-    """Return the text of `page` with each diagram between its two marks made anew."""
+    """Return the text of `page` with each diagram between its two marks replaced."""
     for name, made in DIAGRAMS.items():
         before, begin, rest = page.partition(BEGIN.format(name))
         _, end, after = rest.partition(END)
         if not (begin and end):
-            raise ValueError(f"{PAGE.name} lacks the marks that the diagram {name!r} stands between")
+            raise ValueError(f"{PAGE.name} lacks the marks around the diagram {name!r}")
         page = before + begin + made + end + after
     return page
 

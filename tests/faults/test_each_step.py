@@ -35,8 +35,8 @@ TAKEOVER = {
 }
 # A worker that starts where another one ended.
 RESUME = {
-    "the source is asked to go on": Mark(("PSYNC",), effect=True),
-    "the source goes on": Mark(answer=b"+CONTINUE"),
+    "the source is asked to continue": Mark(("PSYNC",), effect=True),
+    "the source continues": Mark(answer=b"+CONTINUE"),
     "a database is proven": Mark(("SELECT",)),
     "the first transaction begins": Mark(("MULTI",), 2),
     "its first command is queued": Mark(("INCR",)),
@@ -47,7 +47,7 @@ RESUME = {
 }
 # A worker that starts with a checkpoint of a history that the source does not have any more.
 FULL_RESYNC = {
-    "the source is asked to go on": Mark(("PSYNC",), effect=True),
+    "the source is asked to continue": Mark(("PSYNC",), effect=True),
     "the source refuses": Mark(answer=b"+FULLRESYNC"),
     "the snapshot begins on the target": Mark(("MULTI",), 2),
     "the checkpoint of the beginning is queued": Mark(("HSET", CHECKPOINT)),
