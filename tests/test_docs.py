@@ -219,8 +219,6 @@ def _code() -> list[Path]:
 UNCONVERTED: set[str] = {
     "config",
     "docs/architecture.md",
-    "docs/contributing.md",
-    "docs/performance.md",
     "helm",
     "shaker/__main__.py",
     "shaker/apply",
