@@ -15,7 +15,12 @@ MYPY = "mypy~=2.4.1"
 
 # Modules with work per key, per command or per reply; the others are not worth an extension module.
 ROOMS = ("shaker/codec",)
-SINGLE = ("shaker/model/entries.py", "shaker/rules/expiry.py", "shaker/rules/restore.py")
+SINGLE = (
+    "shaker/model/entries.py",
+    "shaker/rules/expiry.py",
+    "shaker/rules/record_keys.py",
+    "shaker/rules/restore.py",
+)
 
 
 def wanted() -> bool:

@@ -13,7 +13,7 @@ from shaker.apply.in_flight import Probe, Step, Transaction
 from shaker.apply.window import Window
 from shaker.codec.resp.replies import encode
 from shaker.errors import PlannedReconnectError
-from shaker.model.items import Item, SnapshotKeys, StreamItem
+from shaker.model.items import Item, SnapshotBatch, StreamItem
 
 SELECT_0: Final = encode("SELECT", 0)
 # Databases tried before a transaction that is too large to know what it uses, and how many times as many as it was
@@ -110,4 +110,4 @@ def used_by(item: StreamItem) -> list[int]:
 def _used(item: Item) -> Iterable[int]:
     if isinstance(item, StreamItem):
         return [part.database for part in item.batch.parts]
-    return (item.database,) if isinstance(item, SnapshotKeys) else ()
+    return (item.database,) if isinstance(item, SnapshotBatch) else ()

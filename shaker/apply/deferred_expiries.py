@@ -15,11 +15,9 @@ from shaker.apply.records import copying_key, doubtful_key, expiring_key
 from shaker.apply.sent import MissingKeyFailure
 from shaker.codec.resp.replies import encode
 from shaker.model.batch import CommandRun
-from shaker.model.entries import Entries, LargeEntry
 from shaker.model.items import StreamItem
 from shaker.model.rejection import Rejection
-from shaker.rules.expiry import NEVER, NOTED, SETS, Times, rewrite
-from shaker.rules.restore import Restored, large_restore, restore_requests
+from shaker.rules.expiry import NEVER, NOTED, SETS, Rewritten, Times, rewrite
 
 
 class Expiries:
@@ -58,24 +56,24 @@ class Expiries:
         self.missed = False
         self.lacking.clear()
 
-    def rewrite(self, item: StreamItem, part: CommandRun) -> tuple[bytes, list[tuple[int, bytes]]]:
-        """Return what to send for a part of the stream, as many commands, and requests behind it with databases."""
-        if part.label is not None:
-            return part.data, self._fragment(item, part, *part.label)
+    def times_for(self, item: StreamItem, part: CommandRun) -> Times | None:
+        """Return how expiries in a run of the stream are treated, None where no rule has to look at it."""
         if not part.expiries:
-            return part.data, []
+            return None
         times = self._now(item)
-        if not (part.expiries & SETS or self.waiting or times.late):
-            return part.data, []
-        found = rewrite(part.data, times, any_waiting=self.waiting)
-        requests = self._remember(found.waiting, found.copying, found.doubtful)
-        beside = [(part.database, request) for request in requests]
-        return found.data, beside + self._remember_copying(found.elsewhere)
+        return times if part.expiries & SETS or self.waiting or times.late else None
 
-    def _fragment(
+    def remember(self, database: int, found: Rewritten | None) -> list[tuple[int, bytes]]:
+        """Return requests that remember the keys of a run, each with its database."""
+        if found is None:
+            return []
+        requests = self._remember(found.waiting, found.copying, found.doubtful)
+        return [(database, request) for request in requests] + self._remember_copying(found.elsewhere)
+
+    def remember_huge(
         self, item: StreamItem, part: CommandRun, name: bytes, key: bytes | None
     ) -> list[tuple[int, bytes]]:
-        """Return requests behind a fragment: what is too large to be looked at may set an expiry."""
+        """Return requests after a fragment: a command that is too large to be looked at may set an expiry."""
         note = NOTED.get(name.upper())
         if not part.commands or key is None or note is None or not note.bits & SETS:
             return []
@@ -131,19 +129,13 @@ class Expiries:
         """
         return self._remember_copying({moved(database): keys for database, keys in self.lacking.items()})
 
-    def restore(self, entries: Entries) -> tuple[Restored, list[bytes]]:
-        """Return the requests for keys of a snapshot, and requests to send behind them."""
-        times = self._now(None)
-        restored = restore_requests(entries, times.near, times.until, times.margin)
-        return restored, self._remember(restored.waiting, restored.copying)
+    def snapshot_times(self) -> Times:
+        """Return how expiries of a snapshot are treated."""
+        return self._now(None)
 
-    def restore_large(self, entry: LargeEntry) -> tuple[bytes, bytes, list[bytes]]:
-        """Return what comes before and behind a payload that passes in pieces, and requests to send behind it."""
-        times = self._now(None)
-        expiry = entry.expires_at_ms
-        if 0 <= expiry < times.near:
-            return (*large_restore(entry, times.until), self._remember([entry.key]))
-        return (*large_restore(entry, expiry + times.margin if expiry > 0 else 0), [])
+    def remember_restored(self, waiting: Iterable[bytes], copying: Iterable[bytes] = ()) -> list[bytes]:
+        """Return requests that remember keys of a snapshot; their database is selected."""
+        return self._remember(waiting, copying)
 
     def _now(self, item: StreamItem | None) -> Times:
         times = self._times(item)

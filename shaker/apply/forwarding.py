@@ -18,8 +18,7 @@ from shaker.errors import PlannedReconnectError, UnfaithfulError
 from shaker.model.batch import CommandRun, RecordsWiped
 from shaker.model.items import ReviewItem, StreamItem
 from shaker.model.rejection import Rejection
-from shaker.rules.command_table import CommandTable
-from shaker.rules.mset import mset
+from shaker.rules.chain import Chain
 
 UNNUMBERED: Final = -1  # what the source has not sent
 
@@ -42,7 +41,7 @@ class Forwarder:
         expiries: Expiries,
         unconfirmed: Unconfirmed,
         databases: Databases,
-        table: CommandTable,
+        chain: Chain,
         limits: Limits,
     ) -> None:
         self._name = name
@@ -51,7 +50,7 @@ class Forwarder:
         self._expiries = expiries
         self._unconfirmed = unconfirmed
         self._databases = databases
-        self._table = table
+        self._chain = chain
         self._max_transaction, self._max_bulk = limits
 
     def send(self, item: StreamItem, transaction: Transaction, out: list[bytes]) -> None:
@@ -83,7 +82,7 @@ class Forwarder:
         if batch.records is not None:
             self._write_records(batch.records, transaction, out)
 
-    def beside(self, requests: list[tuple[int, bytes]], transaction: Transaction, out: list[bytes]) -> None:
+    def send_extra(self, requests: list[tuple[int, bytes]], transaction: Transaction, out: list[bytes]) -> None:
         """Send requests of the worker's own, each in its database."""
         for database, request in requests:
             self._databases.require(database)
@@ -102,12 +101,11 @@ class Forwarder:
         self, item: StreamItem, part: CommandRun, number: int, transaction: Transaction, out: list[bytes]
     ) -> None:
         """Send a run of commands; `number` is that of the first one."""
-        if part.prefix:
-            transaction.run(Sent(1, item, part, number), mset(part.data, part.commands), out)
-            return
-        data, requests = self._expiries.rewrite(item, part)
-        transaction.run(Sent(part.commands, item, part, number), (data,), out)
-        self.beside(requests + self._unconfirmed.derived(part, self._table), transaction, out)
+        times = self._expiries.times_for(item, part)
+        written = self._chain.written(part, times, any_waiting=self._expiries.waiting)
+        transaction.run(Sent(written.requests, item, part, number), written.pieces, out)
+        requests = self._expiries.remember(part.database, written.found)
+        self.send_extra(requests + self._unconfirmed.derived(part, self._chain.table), transaction, out)
 
     def _some(
         self, item: StreamItem, part: CommandRun, number: int, transaction: Transaction, out: list[bytes]
@@ -124,7 +122,7 @@ class Forwarder:
             return
         runs, gone = runs_without(apart, number, numbers)
         for each, arguments in zip(numbers, gone, strict=True):
-            self._without(item, describe(arguments, left_out.get(each) or "", self._table), transaction)
+            self._without(item, describe(arguments, left_out.get(each) or "", self._chain.table), transaction)
         for run, first in runs:
             self._run(item, run, first, transaction, out)
 
@@ -142,7 +140,7 @@ class Forwarder:
                 raise PlannedReconnectError(f"the command is left out: {rejection_of(label, error).summary}")
         if error is None:
             transaction.fragment(item, part, number, out)
-            self.beside(self._expiries.rewrite(item, part)[1], transaction, out)
+            self.send_extra(self._expiries.remember_huge(item, part, *label), transaction, out)
         elif part.commands:
             self._without(item, rejection_of(label, error), transaction)
 

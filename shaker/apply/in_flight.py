@@ -12,7 +12,7 @@ from shaker.apply.sent import Missed, MissingKeyFailure, Sent
 from shaker.codec.resp.replies import encode
 from shaker.codec.resp.requests import split
 from shaker.model.batch import CommandRun
-from shaker.model.items import Barrier, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
+from shaker.model.items import Barrier, SnapshotFinish, SnapshotItem, SnapshotStart, StreamItem, SweepStep
 from shaker.model.rejection import Rejection
 from shaker.rules.expiry import SWAPS
 
@@ -145,7 +145,8 @@ class Requests:
     sent is not whole, and others will follow it.
     """
 
-    items: list[SnapshotKeys]
+    items: list[SnapshotItem]
+    size: int = 0  # bytes of requests that are sent again after a failure
     left: int = 0
     unfinished: bool = False
     new_fields: int = 0  # how many the checkpoint got
@@ -188,7 +189,7 @@ class Ping:
 class Progress(NamedTuple):
     """What the target has answered for: counts since the last report, and the item it reached."""
 
-    items: tuple[Barrier | StreamItem | SnapshotStart | SnapshotKeys | SnapshotFinish, ...]
+    items: tuple[Barrier | StreamItem | SnapshotStart | SnapshotItem | SnapshotFinish, ...]
     commands: int
     written: bool
 

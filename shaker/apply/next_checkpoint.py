@@ -1,4 +1,4 @@
-"""What an item makes of the checkpoint, and the end of a snapshot of the function libraries."""
+"""The checkpoint that a transaction writes at its end."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from shaker.apply.in_flight import Transaction
 from shaker.apply.records import Checkpoint
 from shaker.apply.unconfirmed import Place, Unconfirmed
 from shaker.codec.resp.replies import encode
-from shaker.errors import UnfaithfulError
 from shaker.model.items import Barrier, SnapshotFinish, SnapshotStart, StreamItem
 from shaker.model.position import Phase, Sweep
-from shaker.rules.command_table import CommandTable
 
 
 def advanced(checkpoint: Checkpoint, item: Barrier | StreamItem | SnapshotStart | SnapshotFinish) -> Checkpoint:
@@ -57,20 +55,3 @@ def concluding(
 def snapshot_requests(item: SnapshotStart | SnapshotFinish, fence: bytes) -> list[bytes]:
     """Return what begins or ends a snapshot on the target besides the checkpoint; `fence` writes the fence."""
     return [encode("FLUSHALL"), fence] if isinstance(item, SnapshotStart) and item.flush else []
-
-
-def libraries_request(payload: bytes, table: CommandTable, *, keep: bool) -> bytes:
-    """Return the request that makes the function libraries those of a snapshot; empty where there is nothing to do.
-
-    `payload` is that of FUNCTION RESTORE, empty where the source has none; with `keep` they join those of the
-    target, whose commands are in `table`. Raises UnfaithfulError where the target knows no functions.
-    """
-    if payload and "function" not in table:
-        raise UnfaithfulError(
-            "the source has function libraries, the target knows no functions",
-            hint="take a target of Redis 7.0 or newer, or delete the libraries on the source",
-            kind="function",
-        )
-    if payload:
-        return encode("FUNCTION", "RESTORE", payload, "REPLACE" if keep else "FLUSH")
-    return encode("FUNCTION", "FLUSH") if "function" in table and not keep else b""

@@ -9,9 +9,11 @@ from typing import Final
 from shaker.codec.resp.requests import command_end, longest_argument, nth_command, split
 from shaker.errors import AccessError, LinkError, ServerBusyError, UnfaithfulError, quoted
 from shaker.model.batch import CommandRun
-from shaker.model.items import SnapshotKeys
+from shaker.model.items import SnapshotChunk, SnapshotItem, SnapshotKeys, SnapshotLibraries, SnapshotScripts
 from shaker.model.rejection import Rejection
-from shaker.rules.command_table import CommandTable, is_record
+from shaker.rules.command_table import CommandTable
+from shaker.rules.record_keys import is_record
+from shaker.rules.restore import restore_requests
 
 # Error codes that tell of the server's state, not of the command: waiting helps.
 PASSING: Final = frozenset(
@@ -85,30 +87,37 @@ def script_error(text: str) -> LinkError:
     )
 
 
-def refused_request(item: SnapshotKeys, position: int, text: str) -> UnfaithfulError:
-    """Return the error for a snapshot request that the target refuses in itself, naming its key."""
+def refused_request(item: SnapshotItem, position: int, text: str) -> UnfaithfulError:
+    """Return the error for a snapshot request that the target refuses in itself, naming its key.
+
+    `position` is that of the reply, the one of a SELECT before the requests included.
+    """
     index = position - (1 if item.database else 0)
-    if not 0 <= index < (item.requests if item.label is None else 1):
+    if isinstance(item, SnapshotScripts) and 0 <= index < len(item.bodies):
+        return UnfaithfulError(
+            f"the target refuses a Lua script of the source: {rejection_of((b'SCRIPT', None), text).error}",
+            hint="SCRIPT FLUSH on the source, if nothing uses its scripts any more",
+            kind="refused_script",
+        )
+    if isinstance(item, SnapshotLibraries) and index == 0:
+        return UnfaithfulError(
+            f"the target refuses the function libraries of the source: {text[:256]}",
+            hint="is the target older than the source, or is the name of a function taken there?",
+            kind="function",
+        )
+    key, kind = b"", ""
+    if isinstance(item, SnapshotChunk) and index == 0:
+        key, kind = item.entry.key, "a value too large to hold"
+    elif isinstance(item, SnapshotKeys):
+        # Made again: the expiries in them do not matter here.
+        made = restore_requests(item.entries)
+        if 0 <= index < made.requests:
+            arguments = nth_command(made.data, index)
+            # Of the keys of an MSET the first one: what it holds are strings, which no target refuses one by one.
+            key = arguments[1]
+            kind = f"RDB type {arguments[3][0]}" if arguments[0] == b"RESTORE" else "a string"
+    if not kind:
         return UnfaithfulError(f"the target refuses the worker's own request: {text}", kind="records")
-    if item.label is not None:
-        key, kind = item.label, "a value too large to hold"
-    else:
-        arguments = nth_command(item.data, index)
-        if arguments[0] == b"SCRIPT":
-            return UnfaithfulError(
-                f"the target refuses a Lua script of the source: {rejection_of((b'SCRIPT', None), text).error}",
-                hint="SCRIPT FLUSH on the source, if nothing uses its scripts any more",
-                kind="refused_script",
-            )
-        if arguments[0] == b"FUNCTION":
-            return UnfaithfulError(
-                f"the target refuses the function libraries of the source: {text[:256]}",
-                hint="is the target older than the source, or is the name of a function taken there?",
-                kind="function",
-            )
-        # Of the keys of an MSET the first one: what it holds are strings, which no target refuses one by one.
-        key = arguments[1]
-        kind = f"RDB type {arguments[3][0]}" if arguments[0] == b"RESTORE" else "a string"
     return UnfaithfulError(
         f"the target refuses key {quoted(key, MAX_KEY)} of database {item.database} ({kind}): {text[:120]}",
         hint="is the target older than the source, or without a module that the key needs?",
@@ -116,16 +125,21 @@ def refused_request(item: SnapshotKeys, position: int, text: str) -> UnfaithfulE
     )
 
 
-def check_lengths(item: SnapshotKeys, limit: int) -> None:
-    """Raise UnfaithfulError where a request of a snapshot has an argument of more than `limit` bytes."""
-    start = index = 0
-    while start < len(item.data):
-        end = len(item.data) if item.label is not None else command_end(item.data, start)
-        longest = longest_argument(item.data[start:end])
+def check_lengths(item: SnapshotItem, requests: bytes, limit: int) -> None:
+    """Raise UnfaithfulError where the `requests` of an item have an argument of more than `limit` bytes."""
+    position = 1 if item.database else 0
+    if isinstance(item, SnapshotChunk):
+        longest = max(len(item.entry.key), item.entry.size)
         if longest > limit:
-            position = index + (1 if item.database else 0)
             raise refused_request(item, position, beyond(longest, limit))
-        start, index = end, index + 1
+    elif len(requests) > limit:
+        start = 0
+        while start < len(requests):
+            end = command_end(requests, start)
+            longest = longest_argument(requests[start:end])
+            if longest > limit:
+                raise refused_request(item, position, beyond(longest, limit))
+            start, position = end, position + 1
 
 
 def runs_without(

@@ -9,9 +9,10 @@ from typing import Final
 from shaker.apply.databases import SELECT_0, Databases
 from shaker.apply.in_flight import Requests, Step, Transaction
 from shaker.apply.rejections import check_lengths
+from shaker.apply.snapshot_requests import SnapshotEncoder, SnapshotRequests
 from shaker.apply.window import Window
 from shaker.codec.resp.replies import encode
-from shaker.model.items import SnapshotKeys
+from shaker.model.items import SnapshotChunk, SnapshotItem
 
 # Bytes of requests on the wire unanswered: enough to keep the target busy over a long round trip.
 PIPELINE_BYTES: Final = 8 * 1024 * 1024
@@ -28,6 +29,7 @@ class KeySender:
         expected: deque[Step],
         window: Window,
         databases: Databases,
+        encoder: SnapshotEncoder,
         conclude: Callable[[int], bytes],
         *,
         max_bulk: int,
@@ -35,6 +37,7 @@ class KeySender:
         self._expected = expected
         self._window = window
         self._databases = databases
+        self._encoder = encoder
         self._conclude = conclude
         self._max_bulk = max_bulk
         self._cut: Requests | None = None
@@ -45,43 +48,47 @@ class KeySender:
         """Whether a huge request is not whole yet."""
         return self._cut is not None
 
-    def send(self, item: SnapshotKeys, out: list[bytes]) -> bool:
+    def send(self, item: SnapshotItem, out: list[bytes]) -> bool:
         """Send the window's next item; False when that may not be now."""
         step = self._cut
+        if step is None and not self._may_begin(item, out):
+            return False
+        made = self._encoder.requests(item)
         if step is None:
-            step = self._begin(item, out)
-            if step is None:
-                return False
+            step = self._begin(item, made, out)
         self._window.take()
         step.items.append(item)
-        out.append(item.data)
-        if item.label is not None:
+        out += made.pieces
+        if isinstance(item, SnapshotChunk):
             self._window.release([item])
-        step.unfinished = item.more
-        self._cut = step if item.more else None
-        if not item.more:
-            step.left += item.beside + 1
-            if item.database:
-                step.left += 1
-                out.append(SELECT_0)
-            out.append(self._conclude(item.number))
-            self.pipelined += item.size
+            if item.more:
+                self._cut, step.unfinished = step, True
+                return True
+            self._cut, step.unfinished = None, False
+        else:
+            step.size = sum(map(len, made.pieces))
+            self.pipelined += step.size
+        step.left += made.extra + 1
+        if item.database:
+            step.left += 1
+            out.append(SELECT_0)
+        out.append(self._conclude(item.number))
         return True
 
     def answered(self, step: Requests) -> None:
         """Take what has been answered off what is pipelined."""
-        self.pipelined -= sum(item.size for item in step.items)
+        self.pipelined -= step.size
 
-    def _begin(self, item: SnapshotKeys, out: list[bytes]) -> Requests | None:
+    def _may_begin(self, item: SnapshotItem, out: list[bytes]) -> bool:
         if any(isinstance(step, Transaction) for step in self._expected):
-            return None
+            return False
         if self.pipelined and self.pipelined + item.size > PIPELINE_BYTES:
-            return None
-        if not self._databases.proven([item.database], out):
-            return None
-        if item.label is not None or item.size > self._max_bulk:
-            check_lengths(item, self._max_bulk)
-        step = Requests([], item.requests if not item.more else 1)
+            return False
+        return self._databases.proven([item.database], out)
+
+    def _begin(self, item: SnapshotItem, made: SnapshotRequests, out: list[bytes]) -> Requests:
+        check_lengths(item, made.pieces[0], self._max_bulk)
+        step = Requests([], left=1 if isinstance(item, SnapshotChunk) else made.requests)
         self._expected.append(step)
         if item.database:
             step.left += 1

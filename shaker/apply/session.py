@@ -25,15 +25,16 @@ from shaker.apply.rejections import DEFAULT_MAX_BULK, passing_error
 from shaker.apply.reply_reader import ReplyReader
 from shaker.apply.scripted import freeing, removes, script
 from shaker.apply.sending_keys import KeySender
+from shaker.apply.snapshot_requests import SnapshotEncoder
 from shaker.apply.tally import Tally
 from shaker.apply.unconfirmed import Unconfirmed
 from shaker.apply.window import Window, position_of
 from shaker.codec.resp.replies import encode
 from shaker.errors import ServerBusyError
-from shaker.model.items import Barrier, Item, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
+from shaker.model.items import Barrier, Item, SnapshotBatch, SnapshotStart, StreamItem, SweepStep
 from shaker.model.position import Phase
 from shaker.model.rejection import Rejection
-from shaker.rules.command_table import CommandTable
+from shaker.rules.chain import Chain
 
 MULTI: Final = encode("MULTI")
 EXEC: Final = encode("EXEC")
@@ -57,7 +58,7 @@ class TargetSession:
         window: Window,
         checkpoint: Checkpoint,
         fence: Fence,
-        table: CommandTable,
+        chain: Chain,
         expiries: Expiries,
         unconfirmed: Unconfirmed,
         on_rejected: Callable[[Rejection], None],
@@ -70,16 +71,19 @@ class TargetSession:
         self._name = name
         self._window = window
         self._fence = fence
-        self._table = table
+        self._table = chain.table
         self._expiries = expiries
         self._unconfirmed = unconfirmed
         self._expected: deque[Step] = deque()
-        self._reader = ReplyReader(self._expected, window, table)
+        self._reader = ReplyReader(self._expected, window, chain.table)
         self._open: Transaction | None = None
         self._databases = Databases(self._expected, window)
         limits = Limits(max_transaction, max_bulk)
-        self._forwarder = Forwarder(name, fence, window, expiries, unconfirmed, self._databases, table, limits)
-        self._keys = KeySender(self._expected, window, self._databases, self._restored_up_to, max_bulk=max_bulk)
+        self._forwarder = Forwarder(name, fence, window, expiries, unconfirmed, self._databases, chain, limits)
+        encoder = SnapshotEncoder(name, chain, expiries)
+        self._keys = KeySender(
+            self._expected, window, self._databases, encoder, self._restored_up_to, max_bulk=max_bulk
+        )
         self._record = RecordWatch(lacks)
         self.source = checkpoint.named_source  # as the next checkpoint names it
         self._sweep: SweepStep | None = None  # to be written
@@ -207,7 +211,7 @@ class TargetSession:
             return False
         if isinstance(item, StreamItem):
             return self._fill_stream(item, out)
-        if isinstance(item, SnapshotKeys):
+        if isinstance(item, SnapshotBatch):
             return self._keys.send(item, out)
         if isinstance(item, Barrier):
             return self._fill_hold(item, out)
@@ -330,7 +334,7 @@ class TargetSession:
         for item in transaction.items:
             self._tally.add(() if isinstance(item, SnapshotStart | Barrier) else item.rejections)
         self._tally.add(transaction.left_out)
-        self._forwarder.beside(self._expiries.owed(transaction.moved), transaction, out)
+        self._forwarder.send_extra(self._expiries.owed(transaction.moved), transaction, out)
         known = self._tally.counted_in(self.checkpoint.naming(self.source))
         checkpoint = concluding(known, transaction, self._applied, self._expiries, self._unconfirmed)
         transaction.checkpoint = checkpoint

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from shaker.apply.left_out import LeftOut
 from shaker.apply.records import Checkpoint
-from shaker.model.items import Barrier, Item, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.model.items import Barrier, Item, SnapshotBatch, SnapshotChunk, SnapshotStart, StreamItem
 from shaker.model.position import Phase, Position
 from shaker.rules.mset import without_prefixes
 
@@ -154,7 +154,7 @@ class Window:
                 item.batch = without_prefixes(item.batch)
                 self.size += item.size - before
 
-    def release(self, items: Iterable[StreamItem | SnapshotKeys]) -> None:
+    def release(self, items: Iterable[StreamItem | SnapshotChunk]) -> None:
         """Drop the bytes of `items`, which were sent and are too large to keep: they can only come anew."""
         for item in items:
             before = _cost(item)
@@ -221,7 +221,7 @@ class Window:
         self.end_holds()
         aligned = self._align(checkpoint, same_server_run)
         return aligned and not any(
-            isinstance(item, StreamItem | SnapshotKeys) and item.released for item in self._items
+            isinstance(item, StreamItem | SnapshotChunk) and item.released for item in self._items
         )
 
     def _align(self, checkpoint: Checkpoint | None, same_server_run: bool) -> bool:
@@ -246,7 +246,7 @@ class Window:
         """Hand out again what was not answered: safe to repeat for snapshot requests, but none may be missing."""
         base = self.applied_position
         if base is not None and base.phase == Phase.SNAPSHOT and base.history == here.history:
-            handed = [item for item in islice(self._items, self._handed) if isinstance(item, SnapshotKeys)]
+            handed = [item for item in islice(self._items, self._handed) if isinstance(item, SnapshotBatch)]
             newest = handed[-1].number if handed else base.number
             if not same_server_run or not base.number <= here.number <= newest:
                 return False
@@ -277,13 +277,13 @@ def _cost(item: Item) -> int:
     One whose bytes were dropped takes nothing: it leaves only with the rest of what it belongs to, which may come
     in any number of pieces, and must find room.
     """
-    released = isinstance(item, StreamItem | SnapshotKeys) and item.released
+    released = isinstance(item, StreamItem | SnapshotChunk) and item.released
     return 0 if released else item.size + ITEM_OVERHEAD
 
 
 def _goes_on(item: Item) -> bool:
     """Whether `item` is only a beginning: the target stands at its position with a later one."""
-    return item.batch.more if isinstance(item, StreamItem) else isinstance(item, SnapshotKeys) and item.more
+    return item.batch.more if isinstance(item, StreamItem) else isinstance(item, SnapshotChunk) and item.more
 
 
 def position_of(checkpoint: Checkpoint | None) -> Position | None:

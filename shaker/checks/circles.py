@@ -15,7 +15,7 @@ from shaker.flow.flow import Flow
 from shaker.net.client import Client, open_client
 from shaker.net.connection import ReplyError
 from shaker.net.reply_types import array, blob, record
-from shaker.rules.command_table import RESERVED, is_record
+from shaker.rules.record_keys import RESERVED, is_record
 from shaker.settings.schema import Settings
 
 log = structlog.get_logger("shaker.source")

@@ -11,7 +11,7 @@ import redis.asyncio
 from redis.exceptions import NoPermissionError
 
 from shaker.errors import AccessError, LinkError
-from shaker.rules.command_table import is_record
+from shaker.rules.record_keys import is_record
 
 Argument = bytes | str | int
 Command = tuple[Argument, ...]

@@ -11,6 +11,7 @@ from shaker.apply.records import Checkpoint, Fence
 from shaker.apply.rejections import DEFAULT_MAX_BULK
 from shaker.apply.upstream import Upstream
 from shaker.model.server_info import SourceIdentity
+from shaker.rules.chain import Chain
 from shaker.rules.command_table import CommandTable
 
 
@@ -54,3 +55,8 @@ class KnownTarget:
     checkpoint: Checkpoint | None = None
     fence: Fence | None = None
     ready: anyio.Event = field(default_factory=anyio.Event)
+
+    @property
+    def chain(self) -> Chain:
+        """The rules for this target's commands."""
+        return Chain(self.table)

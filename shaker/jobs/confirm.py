@@ -25,7 +25,7 @@ from shaker.model.refusals import refusal
 from shaker.net.client import Client, Request, open_client
 from shaker.net.connection import ReplyError
 from shaker.net.reply_types import array, blob, number
-from shaker.rules.command_table import is_record
+from shaker.rules.record_keys import is_record
 from shaker.settings.schema import Settings
 from shaker.watch.status import State
 

@@ -26,7 +26,7 @@ from shaker.model.server_info import ServerInfo
 from shaker.net.backoff import Backoff
 from shaker.net.client import Client, Request, open_client
 from shaker.net.reply_types import array, blob, number
-from shaker.rules.command_table import is_record
+from shaker.rules.record_keys import is_record
 from shaker.settings.schema import Settings
 
 log = structlog.get_logger("shaker.sweep")

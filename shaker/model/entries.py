@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+# What CPython 3.11 takes for an element of a list beside its bytes: an object of bytes, or a tuple with two of them
+# and numbers.
+OBJECT_BYTES: Final = 48
+ENTRY_BYTES: Final = 256
 
 
 class Entry(NamedTuple):
@@ -42,6 +47,24 @@ class Entries(NamedTuple):
     entries: list[Entry]
     empty: tuple[bytes, ...] = ()
     expired: int = 0
+
+
+def keys_in(entries: Entries) -> int:
+    """Return how many keys there are, those left out not counted."""
+    pairs = len(entries.strings) + len(entries.values)
+    return pairs // 2 + len(entries.expiring) + len(entries.entries)
+
+
+def held_bytes(entries: Entries) -> int:
+    """Return the memory that the keys take, in bytes."""
+    size = sum(map(len, entries.strings)) + sum(map(len, entries.values))
+    size += OBJECT_BYTES * (len(entries.strings) + len(entries.values))
+    size += ENTRY_BYTES * (len(entries.expiring) + len(entries.entries))
+    for key, value, _ in entries.expiring:
+        size += len(key) + len(value)
+    for key, payload, *_ in entries.entries:
+        size += len(key) + len(payload)
+    return size
 
 
 class Aux(NamedTuple):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from shaker.model.batch import Batch, CommandRun
+from shaker.model.entries import Entries, LargeEntry, held_bytes
 from shaker.model.position import Phase, Position
 from shaker.model.rejection import Rejection
 
@@ -69,38 +70,96 @@ class SnapshotStart:
 
 
 @dataclass(slots=True)
-class SnapshotKeys:
-    """Requests that give the target `keys` keys of a snapshot: safe to repeat, in any order among each other.
-
-    `beside` more requests of the worker's own stand behind them. With a `label`, the key, it is a piece of one huge
-    request; `more` pieces follow, and the last one counts it.
-    """
+class SnapshotBatch:
+    """Something of a snapshot that is safe to apply again. `number` counts them from 1."""
 
     snapshot: str
     number: int
-    database: int
-    data: bytes
-    keys: int
-    requests: int
-    beside: int = 0
-    label: bytes | None = None
-    more: bool = False
-    released: bool = False
-    size: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.size = len(self.data)
-
-    def release(self) -> None:
-        """Drop the bytes."""
-        self.data = b""
-        self.size = 0
-        self.released = True
 
     @property
     def position(self) -> Position:
         """Where the checkpoint stands once it has taken effect."""
         return Position(Phase.SNAPSHOT, self.snapshot, self.number)
+
+
+@dataclass(slots=True)
+class SnapshotKeys(SnapshotBatch):
+    """Keys of one database, in any order.
+
+    `listed`: the keys of the target were listed as stale before the snapshot; these keys leave the list.
+    """
+
+    entries: Entries
+    listed: bool = False
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = held_bytes(self.entries)
+
+    @property
+    def database(self) -> int:
+        """The database of the keys."""
+        return self.entries.database
+
+
+@dataclass(slots=True)
+class SnapshotChunk(SnapshotBatch):
+    """Bytes of the payload of a value that is too large to hold, the `first` of them, the last or between.
+
+    `more` chunks follow. Chunks that were sent are released: they can only come from the source again.
+    """
+
+    entry: LargeEntry
+    data: bytes
+    first: bool
+    more: bool
+    listed: bool = False
+    released: bool = False
+
+    def release(self) -> None:
+        """Drop the bytes."""
+        self.data = b""
+        self.released = True
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return len(self.data)
+
+    @property
+    def database(self) -> int:
+        """The database of the key."""
+        return self.entry.database
+
+
+@dataclass(slots=True)
+class SnapshotScripts(SnapshotBatch):
+    """Lua scripts that the source keeps."""
+
+    bodies: tuple[bytes, ...]
+    database: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return sum(map(len, self.bodies))
+
+
+@dataclass(slots=True)
+class SnapshotLibraries(SnapshotBatch):
+    """The function libraries of the source; with `keep` those of the target stay beside them."""
+
+    codes: tuple[bytes, ...]
+    keep: bool
+    database: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return sum(map(len, self.codes))
+
+
+SnapshotItem = SnapshotKeys | SnapshotChunk | SnapshotScripts | SnapshotLibraries
 
 
 @dataclass(slots=True)
@@ -163,4 +222,4 @@ class SweepStep:
     listed: int = 0
 
 
-Item = Barrier | StreamItem | SnapshotStart | SnapshotKeys | SnapshotFinish
+Item = Barrier | StreamItem | SnapshotStart | SnapshotItem | SnapshotFinish

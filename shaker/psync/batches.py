@@ -21,17 +21,19 @@ from shaker.model.batch import (
 )
 from shaker.psync.pending import Label, Pending, PendingRun
 from shaker.psync.records_seen import RecordsSeen
-from shaker.rules.client_forms import FORMS, NOTES, SCRIPTS, HugeForm, client_forms
-from shaker.rules.command_table import RESERVED, CommandTable, is_record
+from shaker.rules.chain import Chain
+from shaker.rules.client_forms import SCRIPTS, HugeForm
 from shaker.rules.mset import LEAST, SET
-from shaker.rules.reserved import Verdict, judge
+from shaker.rules.record_keys import RESERVED
+from shaker.rules.reserved import MENTIONS
+from shaker.rules.rule import Received
 from shaker.rules.scripts import bodies
+from shaker.rules.sentinel_hello import PUBLISHES
 
 # Commands that steer the stream or reach the worker's records; matched whatever their case (Valkey 9 sends `ping`).
 STEERING: Final = frozenset(
     (b"PING", b"REPLCONF", b"SELECT", b"MULTI", b"EXEC", b"FLUSHALL", b"FLUSHDB", b"SWAPDB", b"PUBLISH")
 )
-SENTINEL_HELLO: Final = b"__sentinel__:hello"
 
 
 class StreamAssembler:
@@ -48,13 +50,13 @@ class StreamAssembler:
         replid: str,
         offset: int,
         database: int,
-        table: CommandTable,
+        chain: Chain,
         max_transaction: int,
         pass_above: int | None = None,
     ) -> None:
         self.replid = replid
         self.database = database
-        self._table = table
+        self._chain = chain
         self._max_transaction = max_transaction
         self._pass_above = pass_above
         self._reader = StreamReader(
@@ -63,7 +65,7 @@ class StreamAssembler:
             marker=RESERVED,
             max_command=max_transaction,
             fragment_above=pass_above,
-            noted=NOTES,
+            noted=chain.notes,
             frame=(b"MULTI", b"EXEC"),
             prefix_free=SET,
             least_prefix_free=LEAST,
@@ -113,13 +115,19 @@ class StreamAssembler:
         out, self._out = self._out, []
         return out
 
-    def _add(self, data: bytes, commands: int, noted: int, prefix: bytes = b"") -> None:
-        """Append a run of commands; `noted` are the bits of those in it."""
-        if noted & FORMS:
-            data = client_forms(data, noted)
-            if noted & SCRIPTS:
-                self._pending.scripts += bodies(data)
-        self._pending.add(self.database, data, commands, noted & ~FORMS, prefix)
+    def _add(self, data: bytes, commands: int, marks: int, prefix: bytes = b"") -> Received | None:
+        """Append a run of commands; return what became of it where a rule looked at it."""
+        received = None
+        if self._chain.changes(marks):
+            received = self._chain.commands(Received(data, commands, marks))
+            if marks & SCRIPTS:
+                self._pending.scripts += bodies(received.data)
+            data, commands, marks = received[:3]
+            self._pending.skipped += received.skipped
+            self._pending.rejected += received.rejected
+        if commands:
+            self._pending.add(self.database, data, commands, marks, prefix)
+        return received
 
     @property
     def _pending(self) -> Pending:
@@ -137,16 +145,13 @@ class StreamAssembler:
 
     def _fragment(self, fragment: Fragment) -> None:
         if fragment.first:
-            self._label = (fragment.arguments[0], self._table.first_key(fragment.arguments))
+            self._label = (fragment.arguments[0], self._chain.table.first_key(fragment.arguments))
             self._begun, self._count = fragment.arguments[:2], fragment.total
-            self._form = HugeForm(fragment.arguments)
+            self._form = self._chain.huge_form(fragment.arguments)
             data = self._form.begin(fragment.arguments, fragment.data)
         else:
             data = self._form.pass_on(fragment.data)
-        reserved = any(
-            is_record(argument) and self._table.may_be_key(self._begun, index, self._count)
-            for index, argument in fragment.marked
-        )
+        reserved = self._chain.huge_is_reserved(self._begun, fragment.marked, self._count)
         self._pending.add_fragment(
             PendingRun(self.database, [data], int(fragment.last), self._label, 0, b"", fragment.longest, reserved)
         )
@@ -216,28 +221,18 @@ class StreamAssembler:
             self._forward(command)
 
     def _publish(self, command: Special) -> None:
-        if len(command.arguments) > 1 and command.arguments[1] == SENTINEL_HELLO:
-            return  # gossip of the source's Sentinels about the source
-        self._forward(command)
+        self._forward(command, PUBLISHES)
 
     def _mention(self, command: Special) -> None:
-        verdict, rewritten = judge(command.arguments, self._table)
-        if verdict is Verdict.FORWARD:
-            self._forward(command)
-        elif verdict is Verdict.REWRITE:
-            self._pending.add(self.database, rewritten, 1, 0)
-            self._pending.skipped += 1
-        elif verdict is Verdict.DROP:
-            self._pending.skipped += 1
-            if (written := self._records.note(command.arguments)) is not None:
+        received = self._forward(command, MENTIONS)
+        if received is not None and received.skipped:
+            written = self._records.note(command.arguments)
+            if written is not None:
                 self._out.append(written)
-        else:
-            self._pending.rejected.append(command.name)
 
-    def _forward(self, command: Special) -> None:
-        note = NOTES.get(command.name)
-        noted = note.bits if note is not None and len(command.arguments) >= note.least else 0
-        self._add(command.data, 1, noted)
+    def _forward(self, command: Special, marks: int = 0) -> Received | None:
+        marks |= self._chain.marks(command.name, len(command.arguments))
+        return self._add(command.data, 1, marks)
 
     def _with_records(self, command: Special, location: int) -> None:
         alone = self._transaction is None

@@ -27,6 +27,7 @@ from shaker.model.server_info import parse_info
 from shaker.psync.batches import StreamAssembler
 from shaker.psync.divided import DividedStream
 from shaker.psync.snapshot import SnapshotContents
+from shaker.rules.chain import Chain
 from shaker.rules.command_table import CommandTable
 
 # The newest Valkey whose snapshots are known. From 9 on Valkey writes for the version that a replica announces, and
@@ -106,7 +107,7 @@ class ReplicaSession:
         self.state = ReplicaState.NEW
         self._username = username
         self._password = password
-        self._table = CommandTable({})
+        self._chain = Chain(CommandTable({}))
         self._max_value = max_value
         self._pass_above = pass_above
         self._out = bytearray()
@@ -155,17 +156,17 @@ class ReplicaSession:
         offset: int,
         database: int,
         *,
-        table: CommandTable,
+        chain: Chain,
         review: tuple[int, int] | None = None,
     ) -> None:
         """Ask for the stream of `replid` from behind `offset`, or with None for a snapshot.
 
-        `database` is the one selected at that offset: a source that goes on does not repeat its SELECT. `table`
-        tells the keys of the stream's commands. With `review`, an offset before the other one and the database
+        `database` is the one selected at that offset: a source that goes on does not repeat its SELECT. `chain` has
+        the rules for the stream. With `review`, an offset before the other one and the database
         selected there (-1 unknown), what lies between the two comes as `Reviewed`, behind it `ReviewEnd`.
         """
         self._move(Input.REQUEST)
-        self._table = table
+        self._chain = chain
         self._database = database
         if replid is None:
             self._out += encode("PSYNC", "?", "-1")
@@ -337,7 +338,7 @@ class ReplicaSession:
             replid=self._replid,
             offset=self._offset,
             database=self._database,
-            table=self._table,
+            chain=self._chain,
             max_transaction=self._max_value,
             pass_above=self._pass_above,
         )

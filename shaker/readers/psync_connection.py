@@ -116,7 +116,7 @@ class PsyncConnection:
         log.info("psync", replid=replid or "?", offset=(review[0] if review else offset) + 1 if replid else -1)
         if replid is None:
             flow.request_snapshot()
-        self._session.request(replid, offset, database, table=flow.target.table, review=review)
+        self._session.request(replid, offset, database, chain=flow.target.chain, review=review)
         await self._connection.send(self._session.data_to_send())
 
     def _check_not_behind(self, resume: Resume) -> None:

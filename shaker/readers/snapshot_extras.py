@@ -7,12 +7,10 @@ from typing import Final
 
 import structlog
 
-from shaker.codec.resp.replies import encode
 from shaker.errors import UnfaithfulError
 from shaker.model.batch import SnapshotLibrary, SnapshotLoss, SnapshotScript
 from shaker.model.entries import Entries
 from shaker.model.rejection import Rejection
-from shaker.rules.restore import functions_payload
 from shaker.rules.scripts import Scripts
 from shaker.watch.status import FlowStatus
 
@@ -62,22 +60,22 @@ class SnapshotExtras:
         self._status.empty_keys_skipped += len(event.empty)
         self._status.expired_keys_skipped += event.expired
 
-    def libraries(self) -> bytes:
-        """Return the payload of FUNCTION RESTORE, empty where there are no libraries."""
+    def libraries(self) -> tuple[bytes, ...]:
+        """Return the code of the function libraries."""
         if self._empty or self._expired:
             log.info("keys of the snapshot skipped", empty=self._empty, expired=self._expired)
-        return functions_payload(self._libraries)
+        return tuple(self._libraries)
 
-    def scripts(self, known: Scripts) -> Iterator[tuple[bytes, int]]:
-        """Yield requests that load the scripts, with how many they are; note them as `known`."""
-        requests: list[bytes] = []
+    def scripts(self, known: Scripts) -> Iterator[tuple[bytes, ...]]:
+        """Yield the scripts, some at a time; note them as `known`."""
+        bodies: list[bytes] = []
         size = 0
         for body in self._scripts:
             known.add(body)
-            requests.append(encode("SCRIPT", "LOAD", body))
+            bodies.append(body)
             size += len(body)
             if size >= SCRIPT_BYTES:
-                yield b"".join(requests), len(requests)
-                requests, size = [], 0
-        if requests:
-            yield b"".join(requests), len(requests)
+                yield tuple(bodies)
+                bodies, size = [], 0
+        if bodies:
+            yield tuple(bodies)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import secrets
 
-from shaker.apply.next_checkpoint import libraries_request
-from shaker.apply.stale_set import restored_keys
+from shaker.apply.snapshot_requests import takes_libraries
 from shaker.flow.flow import Flow
 from shaker.model.batch import FullSync, SnapshotEnd, SnapshotLibrary, SnapshotLoss, SnapshotScript
-from shaker.model.entries import Entries, LargeChunk, LargeEntry
-from shaker.model.items import SnapshotFinish, SnapshotKeys, SnapshotStart
+from shaker.model.entries import Entries, LargeChunk, LargeEntry, keys_in
+from shaker.model.items import (
+    SnapshotChunk,
+    SnapshotFinish,
+    SnapshotKeys,
+    SnapshotLibraries,
+    SnapshotScripts,
+    SnapshotStart,
+)
 from shaker.model.position import Resume
 from shaker.psync.records_seen import CHECKPOINT
 from shaker.readers.snapshot_extras import SnapshotExtras
-from shaker.rules.command_table import is_record
-from shaker.rules.restore import names
 from shaker.settings.schema import Settings
 
 
@@ -24,15 +28,14 @@ class SnapshotIntake:
     def __init__(self, settings: Settings, flow: Flow) -> None:
         self.records: set[str] = set()
         self._flow = flow
-        self._name = settings.name
         self._keep_libraries = settings.target.on_existing == "merge" or settings.target.stale_keys == "keep"
         self._extras = SnapshotExtras(flow.status, settings.memory_limit)
         self._id = secrets.token_hex(8)
         self._batches = 0
         self._sweeps = False  # stale keys are removed after the snapshot
-        self._large: LargeEntry | None = None  # whose chunks are arriving
-        self._suffix = b""  # what ends its request
-        self._extra_requests: list[bytes] = []  # that go with it
+        self._chain = flow.target.chain
+        self._large: LargeEntry | None = None  # whose chunks are arriving, None for one that is left out
+        self._large_begins = False  # its first chunk is next
 
     def begin(self, event: FullSync, *, flush: bool, sweep: bool) -> None:
         """Append the beginning."""
@@ -46,51 +49,36 @@ class SnapshotIntake:
     def put_keys(self, event: Entries) -> None:
         """Append keys."""
         self._extras.left_out(event)
-        restored, extra = self._flow.expiries.restore(event)
-        if restored.skipped:
-            self._flow.status.reserved_keys_skipped += len(restored.skipped)
-            self.records.update(key.decode() for key in restored.skipped if key.startswith(CHECKPOINT))
-        if restored.requests:
+        skipped: list[bytes] = []
+        entries = self._chain.entries(event, skipped)
+        if skipped:
+            self._flow.status.reserved_keys_skipped += len(skipped)
+            self.records.update(key.decode() for key in skipped if key.startswith(CHECKPOINT))
+        if keys_in(entries):
             self._batches += 1
-            if self._sweeps:
-                extra += restored_keys(self._name, names(event))
-            data = b"".join((restored.data, *extra)) if extra else restored.data
-            counts = restored.keys, restored.requests, len(extra)
-            self._flow.put(SnapshotKeys(self._id, self._batches, event.database, data, *counts))
+            self._flow.put(SnapshotKeys(self._id, self._batches, entries, listed=self._sweeps))
 
     def begin_large(self, event: LargeEntry) -> None:
-        """Append the beginning of a value too large to hold; its chunks follow."""
-        self._large = event
-        prefix, self._suffix, self._extra_requests = self._flow.expiries.restore_large(event)
-        self._put_chunk(prefix, last=False)
+        """Note a value too large to hold; its chunks follow."""
+        self._large, self._large_begins = self._chain.large(event), True
 
     def put_chunk(self, event: LargeChunk) -> None:
         """Append a chunk of that value."""
-        self._put_chunk(event.data, last=event.last)
-
-    def _put_chunk(self, data: bytes, *, last: bool) -> None:
-        """Append a piece of one RESTORE, which all pieces make together."""
-        entry = self._large
-        assert entry is not None  # chunks follow their entry
-        if is_record(entry.key):
-            self._flow.status.reserved_keys_skipped += last
+        entry, first = self._large, self._large_begins
+        self._large_begins = False
+        if entry is None:
+            self._flow.status.reserved_keys_skipped += event.last
             return
-        self._batches += last
-        extra = [*self._extra_requests] if last else []
-        if last and self._sweeps:
-            extra += restored_keys(self._name, [entry.key])
-        if last:
-            data = b"".join((data, self._suffix, *extra))
-        place = self._id, self._batches, entry.database
-        counts = int(last), int(last), len(extra)
-        self._flow.put(SnapshotKeys(*place, data, *counts, label=entry.key, more=not last))
+        self._batches += event.last
+        place = self._id, self._batches, entry
+        self._flow.put(SnapshotChunk(*place, event.data, first, not event.last, listed=self._sweeps))
 
     def end(self, event: SnapshotEnd) -> None:
         """Append scripts, libraries and the end; the stream follows."""
         flow = self._flow
-        for data, requests in self._extras.scripts(flow.scripts):
+        for bodies in self._extras.scripts(flow.scripts):
             self._batches += 1
-            flow.put(SnapshotKeys(self._id, self._batches, 0, data, 0, requests))
+            flow.put(SnapshotScripts(self._id, self._batches, bodies))
         self._put_libraries()
         flow.resume = Resume(event.replid, event.offset, event.database)
         rejections = tuple(self._extras.losses)
@@ -98,8 +86,7 @@ class SnapshotIntake:
 
     def _put_libraries(self) -> None:
         """Append the function libraries as a part of the snapshot: refused, they leave it incomplete."""
-        payload = self._extras.libraries()
-        request = libraries_request(payload, self._flow.target.table, keep=self._keep_libraries)
-        if request:
+        codes, keep = self._extras.libraries(), self._keep_libraries
+        if takes_libraries(codes, self._flow.target.table, keep=keep):
             self._batches += 1
-            self._flow.put(SnapshotKeys(self._id, self._batches, 0, request, 0, 1))
+            self._flow.put(SnapshotLibraries(self._id, self._batches, codes, keep))

@@ -15,8 +15,8 @@ from shaker.codec.rdb.value_types import FUNCTION2
 from shaker.codec.resp.command_events import Note
 from shaker.codec.resp.replies import encode
 from shaker.codec.resp.requests import split
-from shaker.rules.expiry import NOTED, SETS
 from shaker.rules.restore import CHECKSUM_SIZE, FOOTER_SIZE, portable, portable_footer
+from shaker.rules.rule import Received, Rule
 
 # What a run may hold: trimming of streams, payloads of DUMP and FUNCTION DUMP, or scripts. Bits beside those of
 # expiries.
@@ -28,13 +28,12 @@ FORMS: Final = TRIMS | PAYLOADS | SCRIPTS
 _FORM_NOTES: Final[dict[bytes, Note]] = {
     b"XADD": Note(TRIMS, 9),
     b"XTRIM": Note(TRIMS, 6),
-    b"RESTORE": Note(SETS | PAYLOADS, 4),
-    b"RESTORE-ASKING": Note(SETS | PAYLOADS, 4),
+    b"RESTORE": Note(PAYLOADS, 4),
+    b"RESTORE-ASKING": Note(PAYLOADS, 4),
     b"FUNCTION": Note(PAYLOADS, 3),
     b"EVAL": Note(SCRIPTS, 3),
     b"SCRIPT": Note(SCRIPTS, 3),
 }
-NOTES: Final[dict[bytes, Note]] = NOTED | _FORM_NOTES
 # Options before the id of an XADD, or anywhere in an XTRIM, that stay: how many arguments each takes, its name
 # included. Those of IDMP came with Redis 8.6, the three before them with 8.2.
 _STAYING: Final[dict[bytes, int]] = {
@@ -155,6 +154,17 @@ _HANDLERS: Final[dict[bytes, Callable[[list[bytes]], list[bytes] | None]]] = {
     b"RESTORE-ASKING": _restore,
     b"FUNCTION": _function,
 }
+
+
+class ClientForms(Rule):
+    """Gives commands the forms that a target takes from a client."""
+
+    marks = FORMS
+    notes = _FORM_NOTES
+
+    def commands(self, run: Received) -> Received:
+        """Change the commands that have another form."""
+        return run._replace(data=client_forms(run.data, run.marks))
 
 
 class HugeForm:

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-# The workers' own records in a target begin so. A source that is itself a target has them, too.
-RESERVED: Final = b"shaker:"
-# Their keys, each with the name of a worker, as the settings allow it; all other keys are data.
-_RECORD: Final = re.compile(
-    rb"shaker:(?:fence|checkpoint|stale|expiring|copying|doubtful|unconfirmed):[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-)
 # Where in a row of COMMAND the subcommands are.
 SUBCOMMANDS = 9
-
-
-def is_record(key: bytes) -> bool:
-    """Return whether `key` is a record of a worker, whatever its name: not data."""
-    return key.startswith(RESERVED) and _RECORD.fullmatch(key) is not None
 
 
 class KeyPositions(NamedTuple):

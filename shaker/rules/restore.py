@@ -12,7 +12,6 @@ from shaker.codec.rdb.crc64 import crc64
 from shaker.codec.rdb.field_expiries import deferred
 from shaker.codec.rdb.value_types import FIELDS_EXPIRE, REDIS, VALKEY
 from shaker.model.entries import Entries, Entry, ExpiringString, LargeEntry
-from shaker.rules.command_table import RESERVED, is_record
 from shaker.rules.mset import mset_begin
 
 # Behind the value of a DUMP payload stand the RDB version and the checksum. Valkey's own versions begin at 80.
@@ -33,16 +32,22 @@ REPLACE: Final = b"\r\n$7\r\nREPLACE\r\n"
 class Restored(NamedTuple):
     """Requests, how many they are, and how many keys they are for; each is answered by +OK.
 
-    `skipped` are the reserved keys that were left out, `waiting` those whose expiry was put off, `copying` those with
-    expiries of fields that were put off.
+    `waiting` are the keys whose expiry was deferred, `copying` those with deferred expiries of fields.
     """
 
     data: bytes
     requests: int
     keys: int
-    skipped: list[bytes]
     waiting: list[bytes]
     copying: list[bytes]
+
+
+class LargeRestored(NamedTuple):
+    """One RESTORE request without its payload: what comes before and after it; `waits`: its expiry was deferred."""
+
+    before: bytes
+    after: bytes
+    waits: bool
 
 
 def restore_requests(entries: Entries, near: int = 0, until: int = 0, margin: int = 0) -> Restored:
@@ -52,16 +57,15 @@ def restore_requests(entries: Entries, near: int = 0, until: int = 0, margin: in
     all others get `margin` milliseconds more.
     """
     out: list[bytes] = []
-    skipped: list[bytes] = []
-    keys, requests = _strings(entries.strings, out, skipped)
-    count = _values(entries.values, out, skipped)
+    keys, requests = _strings(entries.strings, out)
+    count = _values(entries.values, out)
     waiting: list[bytes] = []
     copying: list[bytes] = []
     before = len(out)
-    _expiring(entries.expiring, near, until, margin, out, skipped, waiting)
-    _entries(entries.entries, near, until, margin, out, skipped, waiting, copying)
+    _expiring(entries.expiring, near, until, margin, out, waiting)
+    _entries(entries.entries, near, until, margin, out, waiting, copying)
     count += len(out) - before
-    return Restored(b"".join(out), requests + count, keys + count, skipped, waiting, copying)
+    return Restored(b"".join(out), requests + count, keys + count, waiting, copying)
 
 
 def names(entries: Entries) -> list[bytes]:
@@ -70,16 +74,13 @@ def names(entries: Entries) -> list[bytes]:
     return [*entries.strings[::2], *entries.values[::2], *expiring, *(entry.key for entry in entries.entries)]
 
 
-def _strings(strings: list[bytes], out: list[bytes], skipped: list[bytes]) -> tuple[int, int]:
+def _strings(strings: list[bytes], out: list[bytes]) -> tuple[int, int]:
     """Append the MSET requests; return how many keys and requests they are."""
     arguments: list[bytes] = []
     table = ARGUMENT
     keys = requests = size = 0
     for index in range(0, len(strings), 2):
         key, value = strings[index], strings[index + 1]
-        if key.startswith(RESERVED) and is_record(key):
-            skipped.append(key)
-            continue
         key_size, value_size = len(key), len(value)
         arguments.append(table[key_size] if key_size < TABLE_SIZE else b"\r\n$%d\r\n" % key_size)
         arguments.append(key)
@@ -106,15 +107,12 @@ def _mset(arguments: list[bytes], out: list[bytes]) -> int:
     return keys
 
 
-def _values(values: list[bytes], out: list[bytes], skipped: list[bytes]) -> int:
+def _values(values: list[bytes], out: list[bytes]) -> int:
     """Append a `RESTORE key 0 payload REPLACE` for each; return how many."""
     for_key, for_value = RESTORE_KEY, RESTORE_VALUE
     keys = 0
     for index in range(0, len(values), 2):
         key, payload = values[index], values[index + 1]
-        if key.startswith(RESERVED) and is_record(key):
-            skipped.append(key)
-            continue
         size = len(key)
         out.append(for_key[size] if size < TABLE_SIZE else b"*5\r\n$7\r\nRESTORE\r\n$%d\r\n" % size)
         out.append(key)
@@ -132,14 +130,10 @@ def _expiring(
     until: int,
     margin: int,
     out: list[bytes],
-    skipped: list[bytes],
     waiting: list[bytes],
 ) -> None:
     """Append a `SET key value PXAT expiry` for each."""
     for key, value, expires_at_ms in strings:
-        if key.startswith(RESERVED) and is_record(key):
-            skipped.append(key)
-            continue
         at = expires_at_ms + margin
         if expires_at_ms < near:
             waiting.append(key)
@@ -157,7 +151,6 @@ def _entries(
     until: int,
     margin: int,
     out: list[bytes],
-    skipped: list[bytes],
     waiting: list[bytes],
     copying: list[bytes],
 ) -> None:
@@ -167,9 +160,6 @@ def _entries(
     expiry is an absolute Unix time in milliseconds, 0 for none (redis.io/commands/restore).
     """
     for key, payload, expires_at_ms, idle_seconds, frequency in entries:
-        if key.startswith(RESERVED) and is_record(key):
-            skipped.append(key)
-            continue
         if expires_at_ms < 0:
             expiry = b"0"
         elif expires_at_ms < near:
@@ -241,6 +231,14 @@ def large_restore(entry: LargeEntry, until: int = 0) -> tuple[bytes, bytes]:
         entry.size,
     )
     return head, b"\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(text), text) for text in arguments)
+
+
+def large_restored(entry: LargeEntry, near: int = 0, until: int = 0, margin: int = 0) -> LargeRestored:
+    """Return what comes before and after the payload of a value that passes in chunks, its expiry as in `restored`."""
+    at = entry.expires_at_ms
+    waits = 0 <= at < near
+    before, after = large_restore(entry, until if waits else at + margin if at > 0 else 0)
+    return LargeRestored(before, after, waits)
 
 
 def functions_payload(libraries: list[bytes]) -> bytes:

@@ -10,7 +10,8 @@ from shaker.apply.session import TargetSession
 from shaker.errors import UnfaithfulError, counted
 from shaker.flow.flow import Flow
 from shaker.flow.lifecycle import FlowEvent, WorkState
-from shaker.model.items import Item, SnapshotFinish, SnapshotKeys, StreamItem
+from shaker.model.entries import keys_in
+from shaker.model.items import Item, SnapshotChunk, SnapshotFinish, SnapshotKeys, StreamItem
 from shaker.model.rejection import Rejection
 from shaker.settings.schema import Settings
 from shaker.writers.rejection_log import RejectionLog
@@ -42,7 +43,9 @@ class AppliedCounter:
                 offset = item.batch.end_offset
                 status.observe_applied(offset, commands, latency, exact=self._flow.expiries.exact(offset))
             elif isinstance(item, SnapshotKeys):
-                status.snapshot.keys_done += item.keys
+                status.snapshot.keys_done += keys_in(item.entries)
+            elif isinstance(item, SnapshotChunk):
+                status.snapshot.keys_done += not item.more
             elif isinstance(item, SnapshotFinish):
                 self._snapshot_finished(item)
             else:

@@ -123,7 +123,7 @@ class TargetLink:
             window=flow.window,
             checkpoint=(checkpoint or Checkpoint())._replace(source=source.address, source_run_id=source.run_id),
             fence=registered.fence,
-            table=flow.target.table,
+            chain=flow.target.chain,
             expiries=flow.expiries,
             unconfirmed=flow.unconfirmed,
             on_rejected=self._applied.rejected,

@@ -5,19 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 import pytest
 
 from shaker.apply.deferred_expiries import Expiries
 from shaker.apply.expired import ExpiredKeys
+from shaker.apply.snapshot_requests import SnapshotEncoder
 from shaker.codec.resp.replies import encode
 from shaker.errors import LinkError, UnfaithfulError
 from shaker.model.batch import Batch, CommandRun
 from shaker.model.entries import Entry, LargeEntry
-from shaker.model.items import SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.model.items import SnapshotChunk, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.model.position import Phase
 from shaker.psync.batches import StreamAssembler
+from shaker.rules.chain import Chain
+from shaker.rules.command_table import CommandTable
 from shaker.rules.expiry import NEEDS, NEVER, SETS, Times
 from tests.support.rdb_bytes import entries_of
 from tests.support.replicating import Command, Replicating, Source
@@ -45,7 +47,7 @@ class Feeding:
             replid=REPLID,
             offset=1000,
             database=0,
-            table=writer.flow.target.table,
+            chain=writer.flow.target.chain,
             max_transaction=1 << 20,
             pass_above=pass_above,
         )
@@ -578,11 +580,9 @@ def test_keys_of_a_snapshot(fresh: Writer, target: Server, database: int) -> Non
         Entry(b"far", payload, FAR, -1, -1),
         Entry(b"none", payload, -1, -1, -1),
     ]
-    restored, beside = expiries.restore(entries_of(*entries, database=database))
-    data = restored.data + b"".join(beside)
     fresh.put(
         SnapshotStart("s", REPLID, 1000, flush=False),
-        SnapshotKeys("s", 1, database, data, restored.keys, restored.requests, len(beside)),
+        SnapshotKeys("s", 1, entries_of(*entries, database=database)),
     )
     fresh.run()
     checkpoint = checkpoint_of(target)
@@ -604,17 +604,14 @@ def test_keys_of_a_snapshot(fresh: Writer, target: Server, database: int) -> Non
 def test_a_value_of_a_snapshot_in_pieces(fresh: Writer, target: Server) -> None:
     """The same."""
     payload = dump_of(target, "value" * 100)
-    head, tail, beside = fresh.flow.expiries.restore_large(LargeEntry(0, b"large", len(payload), soon(), -1, -1))
-    pieces = [head, payload[:50], payload[50:], tail + b"".join(beside)]
+    entry = LargeEntry(0, b"large", len(payload), soon(), -1, -1)
     fresh.put(
         SnapshotStart("s", REPLID, 1000, flush=False),
-        *(
-            SnapshotKeys("s", 1, 0, piece, 0, 0, label=b"large", more=True)
-            for piece in pieces[:-1]
-        ),
-        SnapshotKeys("s", 1, 0, pieces[-1], 1, 1, len(beside), label=b"large"),
+        SnapshotChunk("s", 0, entry, payload[:20], first=True, more=True),
+        SnapshotChunk("s", 0, entry, payload[20:50], first=False, more=True),
+        SnapshotChunk("s", 1, entry, payload[50:], first=False, more=False),
         SnapshotFinish(REPLID, 1000, 0),
-    )  # fmt: skip
+    )
     fresh.run()
 
     assert target.client().get("large") == b"value" * 100
@@ -626,13 +623,10 @@ def test_a_value_of_a_snapshot_in_pieces(fresh: Writer, target: Server) -> None:
 def test_a_key_that_the_target_refuses_is_named(fresh: Writer, target: Server, database: int) -> None:
     """Requests of the worker's own are among them."""
     payload = dump_of(target, "value")
-    restored, beside = fresh.flow.expiries.restore(
-        entries_of(Entry(b"good", payload, soon(), -1, -1), Entry(b"bad", payload[:-1] + b"!", soon(), -1, -1))
-    )
-    data = restored.data + b"".join(beside)
+    good, bad = Entry(b"good", payload, soon(), -1, -1), Entry(b"bad", payload[:-1] + b"!", soon(), -1, -1)
     fresh.put(
         SnapshotStart("s", REPLID, 1000, flush=False),
-        SnapshotKeys("s", 1, database, data, restored.keys, restored.requests, len(beside)),
+        SnapshotKeys("s", 1, entries_of(good, bad, database=database)),
     )
     with pytest.raises(UnfaithfulError, match="'bad'"):
         fresh.run()
@@ -665,6 +659,25 @@ def item(*parts: CommandRun) -> StreamItem:
     return StreamItem(Batch(parts, 1, 10, REPLID, 2000, 0, None), 0.0)
 
 
+CHAIN = Chain(CommandTable({}))
+
+
+def rewritten(expiries: Expiries, item: StreamItem, run: CommandRun) -> tuple[bytes, list[tuple[int, bytes]]]:
+    """What is sent for a run of the stream, and the requests that remember its keys."""
+    if run.label is not None:
+        return run.data, expiries.remember_huge(item, run, *run.label)
+    written = CHAIN.written(run, expiries.times_for(item, run), any_waiting=expiries.waiting)
+    return written.pieces[0], expiries.remember(run.database, written.found)
+
+
+def restored(expiries: Expiries, *entries: Entry | LargeEntry) -> list[bytes]:
+    """What is sent for keys of a snapshot: requests, then those that remember keys."""
+    encoder = SnapshotEncoder("default", CHAIN, expiries)
+    if isinstance(entries[0], LargeEntry):
+        return encoder.requests(SnapshotChunk("s", 1, entries[0], b"", first=True, more=False)).pieces
+    return encoder.requests(SnapshotKeys("s", 1, entries_of(*entries))).pieces
+
+
 def test_what_tells_of_no_expiry_is_not_looked_at() -> None:
     """It is passed on as it is; what only needs a key is looked at once there is any to be copied or late."""
     asked = Asked()
@@ -677,18 +690,18 @@ def test_what_tells_of_no_expiry_is_not_looked_at() -> None:
         part(near)._replace(label=(b"SETRANGE", b"k")),
         part(near)._replace(label=(b"SET", None)),
     ):
-        data, beside = expiries.rewrite(item(one), one)
+        data, beside = rewritten(expiries, item(one), one)
         assert data is one.data
         assert beside == []
     assert asked.questions == []
 
     moving = part(("RENAME", "a", "b"), expiries=NEEDS)
-    assert expiries.rewrite(item(moving), moving) == (moving.data, [])
+    assert rewritten(expiries, item(moving), moving) == (moving.data, [])
     assert len(asked.questions) == 1
     expiries.waiting = True
-    assert expiries.rewrite(item(moving), moving) == (moving.data, [(0, encode("SADD", COPYING, "b"))])
+    assert rewritten(expiries, item(moving), moving) == (moving.data, [(0, encode("SADD", COPYING, "b"))])
     late = Expiries("default", Asked(late=True))
-    assert late.rewrite(item(moving), moving) == (moving.data, [(0, encode("SADD", DOUBTFUL, "b"))])
+    assert rewritten(late, item(moving), moving) == (moving.data, [(0, encode("SADD", DOUBTFUL, "b"))])
     assert late.doubts
     assert not expiries.doubts
 
@@ -701,9 +714,9 @@ def test_a_fragment_that_may_set_an_expiry_is_remembered() -> None:
 
     one = part(("SET", "k", "v", "PXAT", NOW + 5))._replace(label=(b"set", b"k"))
     margin = 2000
-    assert Expiries("default", close).rewrite(item(one), one) == (one.data, [(0, encode("SADD", EXPIRING, "k"))])
+    assert rewritten(Expiries("default", close), item(one), one) == (one.data, [(0, encode("SADD", EXPIRING, "k"))])
     margin = 0
-    assert Expiries("default", close).rewrite(item(one), one) == (one.data, [])
+    assert rewritten(Expiries("default", close), item(one), one) == (one.data, [])
 
 
 def test_a_target_that_keeps_what_expires() -> None:
@@ -711,15 +724,12 @@ def test_a_target_that_keeps_what_expires() -> None:
     expiries = Expiries("default", Asked())
     expiries.by_target = True
     one = part(("EXPIRE", "k", 5), ("PERSIST", "l"))
-    data, beside = expiries.rewrite(item(one), one)
+    data, beside = rewritten(expiries, item(one), one)
     assert data == encode("PEXPIREAT", "k", NOW + 5000) + encode("PERSIST", "l")
     assert beside == []
-    restored, beside = expiries.restore(
-        entries_of(Entry(b"k", b"\0\0", 5, -1, -1), Entry(b"h", bytes([22]), -1, -1, -1))
-    )
-    assert b"$1\r\n5\r\n" in restored.data
-    assert beside == []
-    assert expiries.restore_large(LargeEntry(0, b"k", 5, 7, -1, -1))[2] == []
+    (data,) = restored(expiries, Entry(b"k", b"\0\0", 5, -1, -1), Entry(b"h", bytes([22]), -1, -1, -1))
+    assert b"$1\r\n5\r\n" in data
+    assert len(restored(expiries, LargeEntry(0, b"k", 5, 7, -1, -1))) == 3
     assert not expiries.waiting
 
 
@@ -728,9 +738,9 @@ def test_times_are_asked_for_the_item_or_for_a_snapshot() -> None:
     asked = Asked()
     expiries = Expiries("default", asked)
     one = part(("EXPIRE", "k", 5))
-    expiries.rewrite(item(one), one)
-    expiries.restore(entries_of())
-    expiries.restore_large(LargeEntry(0, b"k", 5, -1, -1, -1))
+    rewritten(expiries, item(one), one)
+    restored(expiries, Entry(b"k", b"\0\0", -1, -1, -1))
+    restored(expiries, LargeEntry(0, b"k", 5, -1, -1, -1))
     assert asked.questions == [False, True, True]
 
 
@@ -741,8 +751,7 @@ def test_nothing_is_near_for_a_copy_that_is_left_alone() -> None:
         return Times(NOW, NEVER, 0, 0, late=False, passed=False)
 
     expiries = Expiries("default", never)
-    restored, beside = expiries.restore(entries_of(Entry(b"k", bytes([22]), 5, -1, -1)))
-    assert (restored.waiting, restored.copying, beside) == ([], [], [])
+    assert len(restored(expiries, Entry(b"k", bytes([22]), 5, -1, -1))) == 1
     one = part(("HPEXPIREAT", "h", 5, "FIELDS", 1, "f"), ("PEXPIREAT", "k", 5))
-    data: Any = expiries.rewrite(item(one), one)
+    data = rewritten(expiries, item(one), one)
     assert data == (one.data, [])

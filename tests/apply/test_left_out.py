@@ -10,9 +10,9 @@ import pytest
 from shaker.apply import left_out as left_out_module
 from shaker.apply.left_out import LeftOut
 from shaker.apply.rejections import RESERVED
-from shaker.codec.resp.replies import encode
 from shaker.errors import UnfaithfulError
-from shaker.model.items import SnapshotKeys, SnapshotStart
+from shaker.model.entries import Entries, LargeEntry
+from shaker.model.items import SnapshotChunk, SnapshotKeys, SnapshotStart
 from tests.support.replicating import Command, Replicating, Source
 from tests.support.servers import NAMES, Server
 from tests.support.target_driver import REPLID, Stream, Writer, checkpoint_of, start_stream
@@ -207,13 +207,14 @@ def test_a_value_of_a_snapshot_beyond_what_the_target_takes(
     target = server(proto_max_bulk_len="1mb")
     writer = make_writer(target)
     writer.register()
-    small, big = encode("RESTORE", "small", 0, "x"), encode("RESTORE", "big", 0, BIG)
-    data = small + big if label is None else big[:100]
-    count = 2 if label is None else 0
-    writer.put(
-        SnapshotStart("s", REPLID, 0, flush=False),
-        SnapshotKeys("s", 1, 4, data, count, count, label=label, more=label is not None),
-    )
+    item: SnapshotKeys | SnapshotChunk
+    if label is None:
+        item = SnapshotKeys("s", 1, Entries(4, [], [b"small", b"x", b"big", BIG.encode()], [], []))
+    else:
+        item = SnapshotChunk(
+            "s", 1, LargeEntry(4, label, len(BIG), -1, -1, -1), BIG[:100].encode(), first=True, more=True
+        )
+    writer.put(SnapshotStart("s", REPLID, 0, flush=False), item)
 
     with pytest.raises(UnfaithfulError, match=r"'big' of database 4.*beyond proto-max-bulk-len"):
         writer.run()

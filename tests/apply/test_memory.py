@@ -15,6 +15,7 @@ from shaker.model.batch import Batch
 from shaker.model.items import StreamItem
 from shaker.model.rejection import Rejection
 from shaker.psync.batches import StreamAssembler
+from shaker.rules.chain import Chain
 from shaker.rules.command_table import CommandTable, KeyPositions
 
 MIB = 1024 * 1024
@@ -51,7 +52,7 @@ def fill(shape: list[str], read: int) -> tuple[int, int]:
     stream = data * (1 + 2 * read // len(data))
     window = Window(LIMIT)
     assembler = StreamAssembler(
-        replid="a" * 40, offset=0, database=0, table=TABLE, max_transaction=1 << 28, pass_above=MIB
+        replid="a" * 40, offset=0, database=0, chain=Chain(TABLE), max_transaction=1 << 28, pass_above=MIB
     )
     gc.collect()
     tracemalloc.start()

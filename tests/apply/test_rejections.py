@@ -15,6 +15,7 @@ from shaker.codec.resp.replies import encode
 from shaker.codec.resp.requests import split
 from shaker.errors import AccessError, LinkError, ServerBusyError
 from shaker.model.batch import CommandRun
+from shaker.model.entries import Entries
 from shaker.model.items import SnapshotKeys
 from shaker.model.rejection import Rejection
 from shaker.rules.command_table import CommandTable
@@ -229,21 +230,20 @@ def test_a_description_holds_no_value() -> None:
 
 def test_a_refused_key_of_a_snapshot_is_named() -> None:
     """The position counts the SELECT before the keys of a database other than 0."""
-    data = b"".join(
-        b"*4\r\n$7\r\nRESTORE\r\n$2\r\nk%d\r\n$1\r\n0\r\n$2\r\n\x12p\r\n" % number for number in range(3)
-    )
-    assert "'k1' of database 0 (RDB type 18)" in str(
-        refused_request(SnapshotKeys("s", 1, 0, data, 3, 3), 1, "ERR Bad data")
-    )
-    assert "'k1' of database 5" in str(refused_request(SnapshotKeys("s", 1, 5, data, 3, 3), 2, "ERR Bad data"))
-    assert refused_request(SnapshotKeys("s", 1, 5, data, 3, 3), 4, "ERR").kind == "records"
-    assert refused_request(SnapshotKeys("s", 1, 0, data, 3, 3), 3, "WRONGTYPE").kind == "records"
+
+    def item(database: int) -> SnapshotKeys:
+        values = [each for number in range(3) for each in (b"k%d" % number, b"\x12p")]
+        return SnapshotKeys("s", 1, Entries(database, [], values, [], []))
+
+    assert "'k1' of database 0 (RDB type 18)" in str(refused_request(item(0), 1, "ERR Bad data"))
+    assert "'k1' of database 5" in str(refused_request(item(5), 2, "ERR Bad data"))
+    assert refused_request(item(5), 4, "ERR").kind == "records"
+    assert refused_request(item(0), 3, "WRONGTYPE").kind == "records"
 
 
 def test_a_refused_string_of_a_snapshot_is_named() -> None:
     """Many are in one request: by the first one's name."""
-    data = encode("MSET", "k0", "v0", "k1", "v1") + encode("RESTORE", "k2", 0, b"\x12p", "REPLACE")
-    item = SnapshotKeys("s", 1, 0, data, 3, 2)
+    item = SnapshotKeys("s", 1, Entries(0, [b"k0", b"v0", b"k1", b"v1"], [b"k2", b"\x12p"], [], []))
     error = refused_request(item, 0, "ERR unknown command 'MSET'")
     assert "'k0' of database 0 (a string)" in str(error)
     assert "v0" not in str(error)

@@ -6,14 +6,18 @@ from collections.abc import Callable
 
 import pytest
 
-from shaker.apply.next_checkpoint import libraries_request
 from shaker.apply.session import EXEC
-from shaker.codec.resp.replies import encode
+from shaker.apply.snapshot_requests import takes_libraries
 from shaker.errors import ServerBusyError, UnfaithfulError
-from shaker.model.items import SnapshotFinish, SnapshotKeys, SnapshotStart
+from shaker.model.entries import LargeEntry
+from shaker.model.items import (
+    SnapshotChunk,
+    SnapshotFinish,
+    SnapshotLibraries,
+    SnapshotStart,
+)
 from shaker.model.position import Phase
 from shaker.model.rejection import Rejection
-from shaker.rules.restore import functions_payload
 from tests.support.servers import Server
 from tests.support.target_driver import (
     REPLID,
@@ -82,15 +86,15 @@ def test_a_refused_key_keeps_the_snapshot_open(fresh: Writer, target: Server) ->
 def test_a_huge_request_is_expected_from_its_first_byte(fresh: Writer, target: Server, database: int) -> None:
     """Answers may come before the last piece is sent: of the SELECT before it, or of a request that is refused."""
     payload = dump_of(target, "value")
-    request = encode("RESTORE", "huge", 0, payload, "REPLACE", "ABSTTL")
     fresh.put(SnapshotStart("s", REPLID, 500, flush=False), keys_item("s", 1, 4, {"proven": payload}))
     while fresh.step():
         pass
+    entry = LargeEntry(database, b"huge", len(payload), -1, -1, -1)
     first, second = (
-        SnapshotKeys("s", 2, database, data, 0, 0, label=b"huge", more=True)
-        for data in (request[:9], request[9:20])
+        SnapshotChunk("s", 2, entry, data, first=begins, more=True)
+        for data, begins in ((payload[:3], True), (payload[3:9], False))
     )
-    last = SnapshotKeys("s", 2, database, request[20:], 1, 1, label=b"huge")
+    last = SnapshotChunk("s", 2, entry, payload[9:], first=False, more=False)
     fresh.put(first)
     fresh.send()
     assert not fresh.session.idle
@@ -114,9 +118,10 @@ def test_a_huge_request_that_is_refused_before_its_end(fresh: Writer, target: Se
     fresh.put(SnapshotStart("s", REPLID, 500, flush=False), keys_item("s", 1, 4, {"proven": payload}))
     while fresh.step():
         pass
-    fresh.put(SnapshotKeys("s", 2, 4, b"*6\r\n$7\r\nRESTORE\r\n$4\r\nhuge\r\n$bad", 0, 0, label=b"huge", more=True))
+    entry = LargeEntry(4, b"huge", 10, -1, -1, -1)
+    fresh.put(SnapshotChunk("s", 2, entry, payload[:9], first=True, more=True))
     fresh.send()
-    fresh.put(SnapshotKeys("s", 2, 4, b"\r\n", 0, 0, label=b"huge", more=True))
+    fresh.put(SnapshotChunk("s", 2, entry, b"x\r\nno request\r\n", first=False, more=True))
     fresh.send()
 
     wait_replies(fresh, len(b"+OK\r\n-ERR Protocol error"))
@@ -243,11 +248,10 @@ def test_the_libraries_of_the_source(
 ) -> None:
     """A snapshot's libraries replace those of the target, or join them where that is asked for."""
     target.client().function_load((LIBRARY % (b"old", b"old")).decode())
-    payload = functions_payload([LIBRARY % (code, code) for code in codes])
-    request = libraries_request(payload, fresh.flow.target.table, keep=keep)
+    libraries = tuple(LIBRARY % (code, code) for code in codes)
     fresh.put(SnapshotStart("s", REPLID, 500, flush=False))
-    if request:
-        fresh.put(SnapshotKeys("s", 1, 0, request, 0, 1))
+    if takes_libraries(libraries, fresh.flow.target.table, keep=keep):
+        fresh.put(SnapshotLibraries("s", 1, libraries, keep))
     fresh.put(SnapshotFinish(REPLID, 500, 0, rejections=(Rejection("MODULE", "m", "lost"),)))
     fresh.run()
 
@@ -260,17 +264,14 @@ def test_libraries_for_a_target_without_functions(server: Callable[..., Server],
     """A target that knows no functions is refused by name, not left without them in silence."""
     writer = make_writer(server("redis-6.2"))
     writer.register()
-    payload = functions_payload([LIBRARY % (b"new", b"new")])
-
     with pytest.raises(UnfaithfulError, match="no functions"):
-        libraries_request(payload, writer.flow.target.table, keep=False)
+        takes_libraries((LIBRARY % (b"new", b"new"),), writer.flow.target.table, keep=False)
 
 
 def test_libraries_that_are_refused_are_not_forgotten(fresh: Writer, target: Server) -> None:
     """The snapshot is not complete without them: the checkpoint says so, and the next worker begins again."""
-    payload = functions_payload([b"#!lua name=new\nerror('needs another version')\n"])
     fresh.put(SnapshotStart("s", REPLID, 500, flush=False))
-    fresh.put(SnapshotKeys("s", 1, 0, libraries_request(payload, fresh.flow.target.table, keep=False), 0, 1))
+    fresh.put(SnapshotLibraries("s", 1, (b"#!lua name=new\nerror('needs another version')\n",), keep=False))
     fresh.put(SnapshotFinish(REPLID, 500, 0))
 
     with pytest.raises(UnfaithfulError, match="function libraries") as caught:

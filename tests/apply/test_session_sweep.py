@@ -11,6 +11,7 @@ from shaker.apply.stale_set import REQUEST_KEYS, forget_keys, list_keys, remove_
 from shaker.codec.resp.replies import encode
 from shaker.errors import ServerBusyError, UnfaithfulError
 from shaker.model.batch import CommandRun
+from shaker.model.entries import Entries
 from shaker.model.items import Barrier, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
 from shaker.model.position import Phase, Sweep
 from tests.support.servers import Server
@@ -33,12 +34,10 @@ def listed(target: Server, database: int = 0) -> set[bytes]:
 
 
 def restored(target: Server, number: int, database: int, *keys: str, snapshot: str = "s") -> SnapshotKeys:
-    """Return the requests that restore keys, and take them off the list."""
+    """Return keys of a snapshot that leave the list."""
     payload = dump_of(target, "new")
-    requests = [encode("RESTORE", key, 0, payload, "REPLACE", "ABSTTL") for key in keys]
-    requests += restored_keys("default", [key.encode() for key in keys])
-    data = b"".join(requests)
-    return SnapshotKeys(snapshot, number, database, data, len(keys), len(keys), 1)
+    values = [each for key in keys for each in (key.encode(), payload)]
+    return SnapshotKeys(snapshot, number, Entries(database, [], values, [], []), listed=True)
 
 
 def start(snapshot: str = "s", *, sweep: bool = True, flush: bool = False) -> SnapshotStart:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -13,7 +12,8 @@ from hypothesis import strategies as st
 from shaker.apply.records import Checkpoint
 from shaker.apply.window import ITEM_OVERHEAD, Window
 from shaker.model.batch import Batch, CommandRun
-from shaker.model.items import Item, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.model.entries import Entries, LargeEntry
+from shaker.model.items import Item, SnapshotChunk, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.model.position import Phase, Position
 
 REPLID = "a" * 40
@@ -27,7 +27,7 @@ def batch(offset: int, *, effect: bool = True, replid: str = REPLID, size: int =
 
 def keys(snapshot: str, number: int) -> SnapshotKeys:
     """Return a batch of a snapshot's keys."""
-    return SnapshotKeys(snapshot, number, 0, b"x" * 100, 1, 1)
+    return SnapshotKeys(snapshot, number, Entries(0, [b"key", b"x" * 100], [], [], []))
 
 
 def start(snapshot: str) -> SnapshotStart:
@@ -112,7 +112,8 @@ def test_what_waits_is_discarded_and_what_was_handed_out_stays() -> None:
 @pytest.mark.parametrize("handed", [0, 1, 2, 3, 4])
 def test_what_was_begun_is_finished_when_the_source_begins_anew(handed: int) -> None:
     """The rest of a request of which a part was sent stays: what came in its place would be taken for its value."""
-    pieces = [replace(keys("s", 1), more=True), replace(keys("s", 1), more=True), keys("s", 1)]
+    entry = LargeEntry(0, b"large", 30, -1, -1, -1)
+    pieces = [SnapshotChunk("s", 1, entry, b"x" * 10, first=index == 0, more=index < 2) for index in range(3)]
     window = window_of(*pieces, keys("s", 2), handed=handed)
     window.discard_waiting()
 

@@ -20,6 +20,7 @@ from shaker.codec.resp.replies import ReplyScanner
 from shaker.commands.sample import pack
 from shaker.model.entries import Entries
 from shaker.psync.batches import StreamAssembler
+from shaker.rules.chain import Chain
 from shaker.rules.command_table import CommandTable
 from shaker.rules.restore import restore_requests
 from tests.bench.loads import LOADS
@@ -54,7 +55,7 @@ def _stream(kind: str) -> Callable[[], None]:
 
     def work() -> None:
         assembler = StreamAssembler(
-            replid="0" * 40, offset=0, database=0, table=CommandTable({}), max_transaction=1 << 28
+            replid="0" * 40, offset=0, database=0, chain=Chain(CommandTable({})), max_transaction=1 << 28
         )
         for start in range(0, len(data), CHUNK):
             assembler.feed(data[start : start + CHUNK])

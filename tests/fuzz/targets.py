@@ -15,6 +15,7 @@ from shaker.errors import LinkError, ShakerError
 from shaker.model.batch import Batch
 from shaker.psync.batches import StreamAssembler
 from shaker.psync.session import ReplicaSession
+from shaker.rules.chain import Chain
 from shaker.rules.command_table import CommandTable
 from tests.support.rdb_bytes import merge
 
@@ -57,7 +58,7 @@ def stream(data: bytes) -> None:
     """The replication stream: the same commands and the same offset for every cut."""
     results = []
     for pieces in ([data[1:]], pieces_of(data)):
-        assembler = StreamAssembler(replid="r", offset=0, database=0, table=TABLE, max_transaction=MAX_VALUE)
+        assembler = StreamAssembler(replid="r", offset=0, database=0, chain=Chain(TABLE), max_transaction=MAX_VALUE)
         found = _outcome(assembler.feed, pieces)
         if isinstance(found, str):
             results.append(found)
@@ -89,7 +90,7 @@ def session(data: bytes) -> None:
         for piece in pieces_of(data):
             if talk.receive_data(piece) and not asked:
                 asked = True
-                talk.request(None, 0, 0, table=TABLE)
+                talk.request(None, 0, 0, chain=Chain(TABLE))
     except ShakerError as error:
         text = str(error)
     else:

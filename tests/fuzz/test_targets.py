@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from shaker.codec.rdb.reader import SnapshotReader
 from shaker.model.entries import Entries
 from shaker.psync.session import ReplicaSession, ReplicaState
+from shaker.rules.chain import Chain
 from tests.fuzz.seeds import SEEDS, snapshot_of
 from tests.fuzz.targets import MAX_VALUE, TABLE, TARGETS, pieces_of
 from tests.security.damage import damage
@@ -44,7 +45,7 @@ def test_the_seed_of_a_session_reaches_the_stream() -> None:
     talk.start()
     for piece in pieces_of(SEEDS["session"]):
         if talk.receive_data(piece) and talk.state is ReplicaState.READY:
-            talk.request(None, 0, 0, table=TABLE)
+            talk.request(None, 0, 0, chain=Chain(TABLE))
     assert talk.state is ReplicaState.STREAMING
 
 

@@ -12,6 +12,7 @@ from shaker.codec.resp.replies import encode
 from shaker.errors import CorruptError, ShakerError, UnfaithfulError
 from shaker.model.batch import RUN_BYTES, AckRequested, Batch, CommandRun, RecordsWiped
 from shaker.psync.batches import StreamAssembler
+from shaker.rules.chain import Chain
 from shaker.rules.command_table import CommandTable
 from shaker.rules.mset import LEAST, SET
 from tests.rules.conftest import exchange
@@ -31,7 +32,9 @@ def stream(text: str) -> bytes:
 
 def make(table: CommandTable, *, database: int = 0, limit: int = 1_000_000) -> StreamAssembler:
     """An assembler of a stream that goes on at START."""
-    return StreamAssembler(replid=REPLID, offset=START, database=database, table=table, max_transaction=limit)
+    return StreamAssembler(
+        replid=REPLID, offset=START, database=database, chain=Chain(table), max_transaction=limit
+    )
 
 
 def feed(assembler: StreamAssembler, pieces: list[bytes]) -> list[Batch | AckRequested]:

@@ -9,6 +9,7 @@ import pytest
 from shaker.model.batch import BarrierReached, Batch, Event
 from shaker.psync.divided import LONGEST_END
 from shaker.psync.session import ReplicaSession, ReplicaState
+from shaker.rules.chain import Chain
 from shaker.rules.command_table import CommandTable
 from tests.support.outcome import applied, requests
 from tests.support.psync_driver import MAX_VALUE, Conversation
@@ -50,7 +51,7 @@ class Recorded:
         session = ReplicaSession(username=None, password=None, max_value=MAX_VALUE, pass_above=pass_above)
         session.start()
         session.receive_data(self.recording.handshake)
-        session.request(self.replid, self.begin, 0, table=self.recording.table)
+        session.request(self.replid, self.begin, 0, chain=Chain(self.recording.table))
         session.receive_data(self.answer)
         assert session.state is ReplicaState.STREAMING
         return session
@@ -184,6 +185,6 @@ def test_before_the_stream_nothing_can_be_cut(record: Callable[[str], Recorded])
     session.start()
     session.receive_data(recorded.recording.handshake)
     assert session.cut(recorded.end) == [BarrierReached(recorded.end, recorded.end, clean=False)]
-    session.request(recorded.replid, recorded.begin, 0, table=recorded.recording.table)
+    session.request(recorded.replid, recorded.begin, 0, chain=Chain(recorded.recording.table))
     events = session.receive_data(recorded.answer + recorded.stream)
     assert not any(isinstance(event, BarrierReached) for event in events)

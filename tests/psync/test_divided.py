@@ -10,6 +10,7 @@ from shaker.errors import CorruptError
 from shaker.model.batch import BarrierReached, Batch, Event, Reviewed, ReviewEnd
 from shaker.psync.batches import StreamAssembler
 from shaker.psync.divided import DividedStream
+from shaker.rules.chain import Chain
 from shaker.rules.command_table import CommandTable
 from tests.support.splits import every_cut
 
@@ -27,7 +28,7 @@ def assembler(offset: int = BEGIN, database: int = 2, pass_above: int | None = N
         replid="a" * 40,
         offset=offset,
         database=database,
-        table=CommandTable({}),
+        chain=Chain(CommandTable({})),
         max_transaction=1 << 20,
         pass_above=pass_above,
     )

@@ -6,6 +6,7 @@ from shaker.codec.resp.replies import encode
 from shaker.model.batch import Batch, RecordWritten
 from shaker.psync.batches import StreamAssembler
 from shaker.psync.records_seen import MAX_RECORDS, RecordsSeen
+from shaker.rules.chain import Chain
 from shaker.rules.command_table import CommandTable, KeyPositions
 
 KEY = b"shaker:checkpoint:other"
@@ -46,7 +47,7 @@ def test_a_flood_of_records_is_bounded() -> None:
 def test_it_comes_in_its_place() -> None:
     """Inside a transaction of the other worker, whose commands go on without it."""
     table = CommandTable({"set": KeyPositions(1, 1, 1, False), "hset": KeyPositions(1, 1, 1, False)})
-    assembler = StreamAssembler(replid="r", offset=0, database=0, table=table, max_transaction=1 << 20)
+    assembler = StreamAssembler(replid="r", offset=0, database=0, chain=Chain(table), max_transaction=1 << 20)
     data = b"".join(
         encode(*arguments) for arguments in (("MULTI",), ("SET", "k", 1), written(source="a"), ("EXEC",))
     )

@@ -19,6 +19,7 @@ from shaker.psync.session import (
     ReplicaState,
     refusal,
 )
+from shaker.rules.chain import Chain
 from shaker.rules.command_table import CommandTable
 from tests.support.outcome import applied, keys_of, others
 from tests.support.rdb_bytes import length, rdb, string
@@ -68,7 +69,7 @@ def do(found: ReplicaSession, step: Input | bytes) -> list[object]:
         found.start()
         return []
     if step is I.REQUEST:
-        found.request(REPLID, 500, 9, table=CommandTable({}))
+        found.request(REPLID, 500, 9, chain=Chain(CommandTable({})))
         return []
     return [*found.receive_data(step if isinstance(step, bytes) else LINES[step])]
 
@@ -150,7 +151,7 @@ def test_request_for_a_snapshot_or_the_stream() -> None:
     for replid, offset, sent in ((REPLID, 41, encode("PSYNC", REPLID, 42)), (None, 41, encode("PSYNC", "?", "-1"))):
         found = reach(S.READY)
         found.data_to_send()
-        found.request(replid, offset, 0, table=CommandTable({}))
+        found.request(replid, offset, 0, chain=Chain(CommandTable({})))
         assert found.data_to_send() == sent
 
 
@@ -330,7 +331,7 @@ def play(handshake: list[bytes], answer: list[bytes]) -> None:
     for piece in handshake:
         events += found.receive_data(piece)
     if found.state is S.READY:
-        found.request(REPLID, 500, 9, table=CommandTable({}))
+        found.request(REPLID, 500, 9, chain=Chain(CommandTable({})))
         for piece in answer:
             events += found.receive_data(piece)
     assert all(isinstance(event, tuple) for event in events)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shaker.codec.rdb.crc64 import crc64
 from shaker.codec.resp.replies import encode
 from shaker.codec.resp.requests import split
-from shaker.rules.client_forms import NOTES, PAYLOADS, TRIMS, HugeForm, client_forms
+from shaker.rules.client_forms import PAYLOADS, TRIMS, ClientForms, HugeForm, client_forms
 from tests.rules.conftest import exchange
 from tests.support.servers import NAMES, Server
 from tests.support.splits import every_cut
@@ -176,7 +176,7 @@ def test_a_huge_payload_is_changed_on_its_way(command: tuple[str, ...]) -> None:
     library = b"\xf5\x41\xf4" + b"l" * 500 + (80).to_bytes(2, "little")
     known = {"payload": body + crc64(body), "library": library + crc64(library)}
     data = encode(*(known.get(word, word) for word in command))
-    expected = client_forms(data, PAYLOADS) if command[0].upper().encode() in NOTES else data
+    expected = client_forms(data, PAYLOADS) if command[0].upper().encode() in ClientForms.notes else data
     assert (expected != data) == (command[0].upper() == "RESTORE" or command[1] == "RESTORE")
     for pieces in every_cut(data, 200):
         if len(pieces[0]) > 40:  # what tells FUNCTION RESTORE is at hand

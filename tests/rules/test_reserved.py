@@ -7,8 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from shaker.codec.resp.replies import encode
+from shaker.model.entries import LargeEntry
 from shaker.rules.command_table import CommandTable
-from shaker.rules.reserved import Verdict, judge
+from shaker.rules.reserved import MENTIONS, ReservedKeys
+from shaker.rules.rule import Received
 from tests.support.servers import NAMES
 
 F = b"shaker:fence:default"
@@ -80,18 +82,24 @@ REWRITTEN = [
 ]
 
 
+def received(arguments: list[bytes], table: CommandTable) -> Received:
+    """What becomes of a command."""
+    return ReservedKeys(table).commands(Received(encode(*arguments), 1, MENTIONS))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_records_alone_are_dropped(table: Callable[[str], CommandTable], name: str) -> None:
     """A command that touches nothing but records of workers goes nowhere."""
     for arguments in DROPPED:
-        assert judge(arguments, table(name)) == (Verdict.DROP, b""), arguments
+        assert received(arguments, table(name)) == Received(b"", 0, 0, skipped=1), arguments
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_records_mixed_with_data_are_rejected(table: Callable[[str], CommandTable], name: str) -> None:
     """A command that would mix records with data, or whose keys cannot be told, is a rejected command."""
     for arguments in REJECTED:
-        assert judge(arguments, table(name)) == (Verdict.REJECT, b""), arguments
+        rejected = (arguments[0].upper(),)
+        assert received(arguments, table(name)) == Received(b"", 0, 0, 0, rejected), arguments
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -100,11 +108,20 @@ def test_a_mention_that_is_no_key_is_forwarded(table: Callable[[str], CommandTab
     for arguments in FORWARDED:
         if arguments[0] == b"FUNCTION" and name == "redis-6.2":
             continue  # it does not know it
-        assert judge(arguments, table(name)) == (Verdict.FORWARD, b""), arguments
+        assert received(arguments, table(name)) == Received(encode(*arguments), 1, MENTIONS), arguments
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_deletions_go_on_without_records(table: Callable[[str], CommandTable], name: str) -> None:
     """DEL and UNLINK, in any case, keep their other keys in order."""
     for arguments, expected in REWRITTEN:
-        assert judge(arguments, table(name)) == (Verdict.REWRITE, encode(*expected)), arguments
+        assert received(arguments, table(name)) == Received(encode(*expected), 1, 0, skipped=1), arguments
+
+
+def test_keys_of_a_snapshot_and_back() -> None:
+    """A large record is left out; no key of the source becomes a record on the target."""
+    rule = ReservedKeys(CommandTable({}))
+    for key, kept in ((C, False), (F, False), (b"shaker:x", True), (b"k", True)):
+        entry = LargeEntry(0, key, 10, -1, -1, -1)
+        assert rule.large(entry) == (entry if kept else None)
+        assert rule.source_key(3, key) == ((3, key) if kept else None)

@@ -9,11 +9,11 @@ import pytest
 
 from shaker.model.entries import Entries, Entry, ExpiringString, LargeEntry
 from shaker.rules.expiry import NEVER
+from shaker.rules.record_keys import without_records
 from shaker.rules.restore import (
     MSET_BYTES,
     MSET_KEYS,
     TABLE_SIZE,
-    functions_payload,
     large_restore,
     names,
     restore_requests,
@@ -41,7 +41,8 @@ def fill(server: Server) -> dict[bytes, bytes]:
 
 def restore(server: Server, entries: list[Entry]) -> list[bytes]:
     """Run the requests for the entries, all of which the server must accept; return the keys left out."""
-    data, count, keys, skipped = restore_requests(entries_of(*entries))[:4]
+    skipped: list[bytes] = []
+    data, count, keys = restore_requests(without_records(entries_of(*entries), skipped))[:3]
     assert count == keys == len(entries) - len(skipped)
     assert exchange(server, data, count) == [b"OK"] * count
     return skipped
@@ -135,15 +136,7 @@ def test_records_of_workers_are_left_out(shared: Callable[[str], Server], name: 
     assert restore(server, [Entry(key, payload, -1, -1, -1) for key in keys]) == records
 
     assert sorted(client.keys()) == sorted(others)
-    assert restore_requests(entries_of(Entry(records[0], payload, FAR, 1, 2))) == (
-        b"",
-        0,
-        0,
-        records[:1],
-        [],
-        [],
-    )
-    assert restore_requests(entries_of()) == (b"", 0, 0, [], [], [])
+    assert restore_requests(entries_of()) == (b"", 0, 0, [], [])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -167,7 +160,7 @@ def test_keys_without_expiry(shared: Callable[[str], Server], name: str) -> None
 
     found = restore_requests(Entries(0, [part for pair in strings.items() for part in pair], values, [], []))
     assert exchange(server, found.data, found.requests) == [b"OK"] * found.requests
-    assert (found.keys, found.skipped) == (len(strings) + len(lists), [])
+    assert found.keys == len(strings) + len(lists)
 
     assert {key: client.get(key) for key in strings} == strings
     assert {key: client.lrange(key, 0, -1) for key in lists} == lists
@@ -203,55 +196,6 @@ def test_how_many_strings_a_request_takes() -> None:
     assert arguments([MSET_BYTES // 2] * 5) == [2, 2, 1]
 
 
-def test_records_among_strings_and_values_are_left_out() -> None:
-    """Where nothing is left of a request there is none."""
-    alone = Entries(
-        0,
-        [b"shaker:fence:a", b"1"],
-        [b"shaker:stale:b", b"payload"],
-        [ExpiringString(b"shaker:fence:c", b"v", 5)],
-        [],
-    )
-    assert restore_requests(alone)[:4] == (b"", 0, 0, [b"shaker:fence:a", b"shaker:stale:b", b"shaker:fence:c"])
-    mixed = Entries(
-        0, [b"k", b"1", b"shaker:fence:a", b"2", b"l", b"3"], [b"m", b"4", b"shaker:stale:b", b"5"], [], []
-    )
-    found = restore_requests(mixed)
-    assert (found.requests, found.keys, found.skipped) == (2, 3, [b"shaker:fence:a", b"shaker:stale:b"])
-    assert requests(found.data) == [
-        [b"MSET", b"k", b"1", b"l", b"3"],
-        [b"RESTORE", b"m", b"0", b"4", b"REPLACE"],
-    ]
-
-
-LIBRARIES = [
-    b"#!lua name=one\nredis.register_function('first', function() return 1 end)\n",
-    b"#!lua name=two\n-- \xff\r\n"
-    + b"-- long\n" * 10_000
-    + b"redis.register_function('second', function() return 2 end)",
-]
-
-
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "redis-6.2"])
-def test_function_libraries(shared: Callable[[str], Server], name: str) -> None:
-    """FUNCTION RESTORE takes the libraries, also twice, and their functions run."""
-    client = shared(name).client()
-    client.function_flush()
-    payload = functions_payload(LIBRARIES)
-    for _ in range(2):
-        assert client.execute_command("FUNCTION", "RESTORE", payload, "REPLACE") == b"OK"
-    assert client.fcall("first", 0) == 1
-    assert client.fcall("second", 0) == 2
-    client.function_flush()
-    assert client.execute_command("FUNCTION", "RESTORE", functions_payload(LIBRARIES[:1])) == b"OK"
-    assert len(client.function_list()) == 1
-
-
-def test_no_libraries() -> None:
-    """Without libraries there is nothing to restore."""
-    assert functions_payload([]) == b""
-
-
 # --- expiries that are put off ---
 
 NEAR = FAR - 1_000_000
@@ -270,13 +214,12 @@ def test_near_expiries_are_put_off(shared: Callable[[str], Server], name: str) -
         b"at": NEAR,
         b"far": FAR,
         b"none": -1,
-        b"shaker:fence:x": 5,
     }
     entries = [Entry(key, payload, at, -1, -1) for key, at in expiries.items()]
     found = restore_requests(entries_of(*entries), NEAR, UNTIL, MARGIN)
 
     assert exchange(server, found.data, found.requests) == [b"OK"] * 6
-    assert (found.requests, found.skipped) == (6, [b"shaker:fence:x"])
+    assert found.requests == 6
     assert (found.waiting, found.copying) == ([b"zero", b"past", b"near"], [])
     margin = 5000 if name == "redis-6.2" else 0
     for key in (b"zero", b"past", b"near"):
@@ -294,16 +237,16 @@ def test_strings_that_expire(shared: Callable[[str], Server], name: str, near: i
     client = server.client()
     client.flushall()
     client.rpush("far", "another type")
-    expiries = {b"zero": 0, b"past": 5, b"near": NEAR - 1, b"at": NEAR, b"far": FAR, b"shaker:fence:x": 5}
+    expiries = {b"zero": 0, b"past": 5, b"near": NEAR - 1, b"at": NEAR, b"far": FAR}
     strings = [ExpiringString(key, b"\r\n" + key, at) for key, at in expiries.items()]
     found = restore_requests(Entries(0, [], [], strings, []), near, UNTIL)
 
     assert exchange(server, found.data, found.requests) == [b"OK"] * found.requests
-    assert (found.requests, found.keys, found.skipped, found.copying) == (5, 5, [b"shaker:fence:x"], [])
+    assert (found.requests, found.keys, found.copying) == (5, 5, [])
     assert found.waiting == ([b"zero", b"past", b"near"] if near else [])
     margin = 5000 if name == "redis-6.2" else 0
     for key, at in expiries.items():
-        if key == b"shaker:fence:x" or (at < 10 and not near):
+        if at < 10 and not near:
             assert client.get(key) is None
         else:
             assert client.get(key) == b"\r\n" + key

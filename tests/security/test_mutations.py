@@ -13,6 +13,7 @@ from shaker.commands.sample import Load, seed
 from shaker.errors import ShakerError
 from shaker.model.batch import Event, SnapshotEnd
 from shaker.psync.session import ReplicaSession
+from shaker.rules.chain import Chain
 from shaker.rules.command_table import CommandTable
 from tests.security.damage import cuts, damage
 from tests.support.psync_driver import Conversation, Recording
@@ -63,7 +64,7 @@ def feed(recording: Recording, handshake: bytes, answer: bytes, draw: random.Ran
     try:
         for piece in cuts(handshake, draw):
             events += session.receive_data(piece)
-        session.request(None, 0, 0, table=recording.table)
+        session.request(None, 0, 0, chain=Chain(recording.table))
         for piece in cuts(answer, draw):
             events += session.receive_data(piece)
     except ShakerError as error:

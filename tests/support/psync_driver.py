@@ -11,6 +11,7 @@ from shaker.codec.resp.replies import encode
 from shaker.model.batch import Event, Introduced
 from shaker.model.server_info import ServerInfo
 from shaker.psync.session import ReplicaSession, ReplicaState
+from shaker.rules.chain import Chain
 from shaker.rules.command_table import CommandTable
 from tests.support.servers import Server
 from tests.support.splits import cut
@@ -48,7 +49,7 @@ class Recording(NamedTuple):
         events: list[Event] = []
         for piece in pieces(self.handshake):
             events += session.receive_data(piece)
-        session.request(self.replid, self.offset, self.database, table=self.table)
+        session.request(self.replid, self.offset, self.database, chain=Chain(self.table))
         for piece in pieces(self.answer):
             events += session.receive_data(piece)
         return events, session
@@ -89,7 +90,7 @@ class Conversation:
         """Send PSYNC."""
         self._asked = (replid, offset, database)
         self._answer = b""
-        self.session.request(replid, offset, database, table=self._table)
+        self.session.request(replid, offset, database, chain=Chain(self._table))
         self._note_state()
         return self
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shaker.apply.rejections import RESERVED
-from shaker.apply.stale_set import restored_keys
 from shaker.codec.resp.replies import encode
 from shaker.errors import LinkError, ServerBusyError
 from shaker.model.batch import Batch
+from shaker.model.entries import Entries
 from shaker.model.items import SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
 from shaker.model.position import Resume
 from shaker.model.rejection import Rejection
@@ -108,9 +108,8 @@ class Replicating:
                 for key, payload in payloads.items()
             ]
             for number, (database, key, payload) in enumerate(restored, 1):
-                (taken,) = restored_keys("default", [key.encode()])
-                data = encode("RESTORE", key, 0, payload, "REPLACE", "ABSTTL") + taken
-                self.pending.append(SnapshotKeys(snapshot, number, database, data, 1, 1, 1))
+                entries = Entries(database, [], [key.encode(), payload], [], [])
+                self.pending.append(SnapshotKeys(snapshot, number, entries, listed=True))
             self.pending.append(SnapshotFinish(REPLID, START, 0))
             offset, database = START, 0
         else:
@@ -121,7 +120,7 @@ class Replicating:
             replid=REPLID,
             offset=offset,
             database=database,
-            table=self.writer.flow.target.table,
+            chain=self.writer.flow.target.chain,
             max_transaction=1 << 20,
             pass_above=self._pass_above,
         )

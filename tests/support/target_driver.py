@@ -21,7 +21,16 @@ from shaker.flow.flow import Flow
 from shaker.flow.lifecycle import FlowEvent
 from shaker.jobs.remove_stale_keys import Round, Rounds, listing, removal
 from shaker.model.batch import Batch, CommandRun, RecordsWiped
-from shaker.model.items import Item, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem, SweepStep
+from shaker.model.entries import Entries
+from shaker.model.items import (
+    Item,
+    SnapshotBatch,
+    SnapshotFinish,
+    SnapshotKeys,
+    SnapshotStart,
+    StreamItem,
+    SweepStep,
+)
 from shaker.model.rejection import Rejection
 from shaker.model.server_info import SourceIdentity, parse_info
 from shaker.net.client import Request
@@ -216,7 +225,7 @@ class Writer:
                 source=SOURCE.address, source_run_id=SOURCE.run_id
             ),
             fence=registered.fence,
-            table=self.flow.target.table,
+            chain=self.flow.target.chain,
             expiries=self.flow.expiries,
             unconfirmed=self.flow.unconfirmed,
             on_rejected=self.rejections.append,
@@ -312,7 +321,7 @@ class Writer:
     def _report(self) -> None:
         for progress in self.session.progress():
             self.progress.append(progress)
-            if progress.written and not isinstance(next(iter(progress.items), None), SnapshotKeys):
+            if progress.written and not isinstance(next(iter(progress.items), None), SnapshotBatch):
                 self._executed += 1
             self.flow.applied(self.session.checkpoint)
 
@@ -414,6 +423,6 @@ def dump_of(server: Server, value: str) -> bytes:
 
 
 def keys_item(snapshot: str, number: int, database: int, payloads: dict[str, bytes]) -> SnapshotKeys:
-    """Return RESTORE requests of a snapshot."""
-    data = b"".join(encode("RESTORE", key, 0, payload, "REPLACE", "ABSTTL") for key, payload in payloads.items())
-    return SnapshotKeys(snapshot, number, database, data, len(payloads), len(payloads))
+    """Return keys of a snapshot, by name and payload."""
+    values = [each for key, payload in payloads.items() for each in (key.encode(), payload)]
+    return SnapshotKeys(snapshot, number, Entries(database, [], values, [], []))
