@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from shaker.apply.deferred_expiries import Expiries
 from shaker.apply.in_flight import Transaction
+from shaker.apply.ledger import Ledger
 from shaker.apply.records import Checkpoint
-from shaker.apply.unconfirmed import Place, Unconfirmed
+from shaker.apply.unconfirmed import Place
 from shaker.codec.resp.replies import encode
 from shaker.model.items import Barrier, SnapshotFinish, SnapshotStart, StreamItem
 from shaker.model.position import Phase, Sweep
@@ -35,18 +35,17 @@ def advanced(checkpoint: Checkpoint, item: Barrier | StreamItem | SnapshotStart 
     )  # fmt: skip
 
 
-def concluding(
-    checkpoint: Checkpoint, transaction: Transaction, applied: int, expiries: Expiries, unconfirmed: Unconfirmed
-) -> Checkpoint:
-    """Return what the end of a transaction makes of the checkpoint; the stream is applied up to `applied`."""
-    checkpoint = checkpoint._replace(
+def concluding(transaction: Transaction, ledger: Ledger) -> Checkpoint:
+    """Return the checkpoint that the end of a transaction writes."""
+    expiries, unconfirmed = ledger.expiries, ledger.unconfirmed
+    checkpoint = ledger.tally.counted_in(ledger.checkpoint.naming(ledger.source))._replace(
         expiring=int(expiries.waiting), expired=expiries.expired_text, unconfirmed=unconfirmed.recorded
     )
     if checkpoint.phase == Phase.STREAM:
         place = unconfirmed.place
         if place is None or unconfirmed.ends(transaction.items):
-            place = Place(applied, checkpoint.database)
-        checkpoint = checkpoint._replace(offset=applied).confirming(*place)
+            place = Place(ledger.applied, checkpoint.database)
+        checkpoint = checkpoint._replace(offset=ledger.applied).confirming(*place)
     if transaction.sweep is not None:
         checkpoint = checkpoint._replace(sweep=transaction.sweep.sweep, listed=transaction.sweep.listed)
     return advanced(checkpoint, transaction.items[-1]) if transaction.items else checkpoint

@@ -134,7 +134,7 @@ class RedisConnection:
         """Let the checkpoint name the source as it is now, and the workers that write to it."""
         source = self._flow.source.identity
         if source is not None:
-            self._session.source = (source.address, source.run_id, self._flow.source.upstream.origins)
+            self._session.name_source((source.address, source.run_id, self._flow.source.upstream.origins))
 
     def _report(self) -> None:
         """Count answered items, and end the drain or the writing where it is time to."""

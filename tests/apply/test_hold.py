@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from shaker.apply.session import EXEC
+from shaker.apply.planner import EXEC
 from shaker.apply.window import ITEM_OVERHEAD, Window
 from shaker.codec.resp.replies import encode
 from shaker.errors import LinkError

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from shaker.apply.planner import EXEC, MULTI
 from shaker.apply.records import copying_key, doubtful_key
-from shaker.apply.session import EXEC, MULTI
 from shaker.codec.resp.replies import encode
 from shaker.codec.resp.requests import commands
 from shaker.errors import AccessError

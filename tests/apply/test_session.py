@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from shaker.apply import session as session_module
+from shaker.apply import planner as planner_module
+from shaker.apply.planner import EXEC, MULTI
 from shaker.apply.records import Checkpoint
-from shaker.apply.session import EXEC, MULTI
 from shaker.codec.resp.replies import encode
 from shaker.errors import AccessError, LinkError, ServerBusyError, UnfaithfulError
 from shaker.model.position import Phase
@@ -84,7 +84,7 @@ def test_the_end_waits_for_the_answer(sliced: Writer, stream: Stream) -> None:
 
 def test_a_large_transaction_is_closed(writer: Writer, stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
     """A transaction that has its fill takes no more; the next one follows it and nothing is lost between."""
-    monkeypatch.setattr(session_module, "TRANSACTION_BYTES", 100)
+    monkeypatch.setattr(planner_module, "TRANSACTION_BYTES", 100)
     writer.put(*[stream.batch(("RPUSH", "l", number)) for number in range(50)])
     sizes = []
     while True:

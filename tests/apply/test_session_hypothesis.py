@@ -12,7 +12,7 @@ import redis
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
-from shaker.apply import session as session_module
+from shaker.apply import planner as planner_module
 from shaker.apply import window as window_module
 from shaker.apply.records import checkpoint_key, copying_key, expiring_key, fence_key, stale_key
 from shaker.codec.resp.replies import encode
@@ -266,7 +266,7 @@ def test_each_command_takes_effect_once(
     worker = Replicating(source, target, window_limit=window_limit, pass_above=pass_above)
     try:
         with (
-            patch.object(session_module, "TRANSACTION_BYTES", transaction_bytes),
+            patch.object(planner_module, "TRANSACTION_BYTES", transaction_bytes),
             patch.object(window_module, "ITEM_OVERHEAD", overhead),
             patch.object(sweep_module, "FIRST_KEYS", 1),
             patch.object(sweep_module, "STEP_KEYS", step_keys),

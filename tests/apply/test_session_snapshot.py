@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from shaker.apply.session import EXEC
+from shaker.apply.planner import EXEC
 from shaker.apply.snapshot_requests import takes_libraries
 from shaker.errors import ServerBusyError, UnfaithfulError
 from shaker.model.entries import LargeEntry

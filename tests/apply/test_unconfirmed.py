@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from shaker.apply.planner import EXEC
 from shaker.apply.records import Checkpoint
-from shaker.apply.session import EXEC
 from shaker.apply.unconfirmed import Unconfirmed
 from shaker.codec.resp.replies import encode
 from shaker.model.batch import Batch

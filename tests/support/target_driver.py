@@ -13,8 +13,10 @@ from typing import Any
 import hiredis
 
 from shaker.apply.fence import Identity
+from shaker.apply.in_flight import Progress
+from shaker.apply.planner import EXEC
 from shaker.apply.records import Checkpoint, Fence, checkpoint_key, fence_key
-from shaker.apply.session import EXEC, Progress, TargetSession
+from shaker.apply.session import TargetSession
 from shaker.codec.resp.replies import encode
 from shaker.errors import LinkError
 from shaker.flow.flow import Flow

@@ -1,0 +1,62 @@
+"""What the target is known to have applied, what its checkpoint says of it, and what the checkpoint lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from shaker.apply.deferred_expiries import Expiries
+from shaker.apply.in_flight import Progress
+from shaker.apply.records import Checkpoint
+from shaker.apply.tally import Tally
+from shaker.apply.unconfirmed import Unconfirmed
+from shaker.apply.window import Window
+from shaker.model.position import Phase
+from shaker.model.rejection import Rejection
+
+
+class Ledger:
+    """The state of one connection. `checkpoint` is the newest one that the target answered for.
+
+    `applied` is the offset up to which the stream has taken effect, and may be after the checkpoint's. `source` is
+    how the next checkpoint names the source. `progress` is what was answered and is not reported.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        window: Window,
+        expiries: Expiries,
+        unconfirmed: Unconfirmed,
+        on_rejected: Callable[[Rejection], None],
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.expiries = expiries
+        self.unconfirmed = unconfirmed
+        self.source = checkpoint.named_source
+        self.progress: list[Progress] = []
+        self.tally = Tally(*window.rejections_at(checkpoint), on_rejected)
+        base = window.applied_position
+        self.applied = base.number if base is not None and base.phase == Phase.STREAM else checkpoint.offset
+
+    @property
+    def lags(self) -> bool:
+        """Whether the checkpoint lacks an offset or a rejection."""
+        return self.applied != self.checkpoint.offset or self.tally.count != self.checkpoint.rejected
+
+    @property
+    def behind(self) -> bool:
+        """Whether the checkpoint lacks something that the worker knows: an offset, replies read, a rejection."""
+        checkpoint = self.checkpoint
+        return checkpoint.phase == Phase.STREAM and (
+            (checkpoint.expiring, checkpoint.named_source) != (self.expiries.waiting, self.source)
+            or self.lags
+            or self.unconfirmed.lacks(checkpoint, self.applied)
+            or bool(self.expiries.lacking)
+        )
+
+    @property
+    def unpersisted(self) -> bool:
+        """Whether all that the checkpoint lacks is an offset that commands without effect have led to."""
+        checkpoint, known = self.checkpoint, (self.expiries.waiting, self.source)
+        moved = checkpoint.phase == Phase.STREAM and checkpoint.offset != self.applied
+        return moved and (checkpoint.expiring, checkpoint.named_source) == known
