@@ -1,4 +1,4 @@
-"""The command line: which command does what, and how its end becomes an exit code."""
+"""The command line: the table of commands, and the exit code of each outcome."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from shaker import __version__
 from shaker.build import codec_kind
 from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, SettingsError, ShakerError
 
-# Python's own code for an exception that nobody caught: not one of ours, because it always is a bug.
+# Python's own code for an uncaught exception: none of ours, because it is always a bug.
 EXIT_BUG = 1
-# Objects after which the garbage collector of `shaker run` looks for cycles, 700 by default. The modules that are
-# imported, and a chunk of a snapshot, are thousands of objects without any.
+# Allocations after which the garbage collector of `shaker run` looks for cycles, 700 by default. Imported modules,
+# or a chunk of a snapshot, are thousands of objects without cycles.
 GARBAGE_THRESHOLD = 50_000
 
 
 class Command(NamedTuple):
-    """A command: what it does, and what runs it."""
+    """A command: its purpose, and the function that runs it."""
 
     purpose: str
     run: Callable[[Sequence[str]], int]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command that `arguments` name and return the exit code of the contract (see `shaker.errors`)."""
+    """Run the command named by `arguments` and return its exit code (see `shaker.errors`)."""
     first = arguments[0] if arguments else "--help"
     if first in ("-h", "--help", "help"):
         sys.stdout.write(usage())
@@ -46,10 +46,10 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write("".join(f"shaker: {each}\n" for each in str(error).splitlines()))
         return error.exit_code
     except SystemExit as end:
-        # Of the argument parser's --help, or else of rich, whose reader left.
+        # From the argument parser's --help, or from rich after its reader closed the pipe.
         return EXIT_OK if not end.code else EXIT_INCOMPLETE
     except BrokenPipeError:
-        # The reader of our output left. Python would complain of the same once more at its end.
+        # The reader of our output closed the pipe. Python would report that once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_INCOMPLETE
     except KeyboardInterrupt:
@@ -57,15 +57,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def usage() -> str:
-    """Return the help that `shaker` and `shaker --help` print."""
+    """Return the help text of `shaker` and `shaker --help`."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {command.purpose}" for name, command in COMMANDS.items()]
     return (
         "usage: shaker COMMAND [options]\n\n"
-        "Replicates a Redis or Valkey (the source) to another one (the target), each command exactly once.\n\n"
+        "Replicates a Redis or Valkey (the source) to another (the target), applying each command exactly once.\n\n"
         "commands:\n" + "\n".join(lines) + "\n\n"
         "options:\n"
-        "  --version  show the version and whether the codec is compiled\n"
+        "  --version  show the version, and whether the codec is compiled\n"
         "  --help     show this help; `shaker COMMAND --help` shows that of a command\n\n"
         "example:\n"
         "  shaker run --source.url redis://127.0.0.1:6379 --target.url redis://127.0.0.1:6380\n"
@@ -111,14 +111,14 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _lighten_imports() -> None:
-    """Import structlog without rich, which it needs only for tracebacks that it is not told to draw.
+    """Import structlog without rich, which it needs only to draw tracebacks, and collect garbage less often.
 
-    That, and fewer looks for garbage among what is imported, saves a fifth of the start.
+    Together this saves a fifth of the start time.
     """
     gc.set_threshold(GARBAGE_THRESHOLD)
     absent = "rich" not in sys.modules
     if absent:
-        sys.modules["rich"] = None  # type: ignore[assignment]  # which is how an import is told that there is none
+        sys.modules["rich"] = None  # type: ignore[assignment]  # makes `import rich` fail
     import structlog  # noqa: F401
 
     if absent:
@@ -149,11 +149,11 @@ def _demo(arguments: Sequence[str]) -> int:
     return demo(list(arguments))
 
 
-# Each command imports what it needs when it runs: `shaker status` has no use for the replication's modules.
+# Each command imports its modules when it runs: `shaker status` does not need those of the replication.
 COMMANDS = {
     "run": Command("replicate the source to the target", _run),
     "status": Command("show the status of a running worker: a line, --json, or --watch", _status),
-    "healthcheck": Command("exit 0 when the local worker is alive", _healthcheck),
-    "config": Command("show the effective settings and where each came from, or --check them", _config),
-    "demo": Command("show all of it with two private servers and live load; nothing to configure", _demo),
+    "healthcheck": Command("exit 0 if the local worker is alive", _healthcheck),
+    "config": Command("show the effective settings and the origin of each, or --check them", _config),
+    "demo": Command("show a replication with two private servers and live load; needs no configuration", _demo),
 }

@@ -1,4 +1,4 @@
-"""Every exception that shaker raises: what went wrong, where, what to do, and whether trying again helps.
+"""Every exception that shaker raises: the fault, its place, the fix, and whether a retry helps.
 
 The exit codes are the public contract of the commands; `EXIT_*` below are the only places that spell them.
 """
@@ -14,8 +14,8 @@ EXIT_FENCED = 6
 EXIT_INCOMPLETE = 75
 
 
-# Kinds of errors that each side can have, the values of `shaker_errors_total{side,kind}`: a series that begins with
-# its first error would hide that one from rate() and increase(). Those of `worker` end it.
+# Kinds of errors of each side, the values of `shaker_errors_total{side,kind}`. All series exist from the start: rate()
+# and increase() miss the first error of a new series. The kinds of `worker` end it.
 _LINK = (
     *(
         "access",
@@ -56,32 +56,32 @@ KINDS = {
     ),
 }
 
-# What to do about an error, by its kind, where whoever raises it knows nothing better.
+# Default hints, by the kind of the error.
 HINTS = {
-    "aborted": "look into the target's log",
+    "aborted": "check the target's log",
     "behind": "wait for that replica to catch up, or name its primary",
-    "busy": "a script blocks the server: wait for it, or end it by SCRIPT KILL",
-    "clusterdown": "look at the target's cluster",
-    "connect": "is the server up, and is its URL right?",
-    "contended": "are several workers of this name started at once? give each replication its own name (SHAKER_NAME)",
-    "corrupt": "start the worker again: if it fails at the same place, the data of the other side is damaged",
-    "history": "nothing to do: the worker asks again, from where the target stands",
-    "link": "look into the server's log",
+    "busy": "a script blocks the server: wait for it, or end it with SCRIPT KILL",
+    "clusterdown": "check the target's cluster",
+    "connect": "check that the server is up and that its URL is right",
+    "contended": "are several workers of this name starting at once? give each replication its own name (SHAKER_NAME)",
+    "corrupt": "restart the worker: if it fails at the same offset, the data of the other side is damaged",
+    "history": "no action needed: the worker asks again, from the target's offset",
+    "link": "check the server's log",
     "loading": "wait until the server has loaded its dataset",
-    "lost": "look into the server's log for the reason",
+    "lost": "check the server's log for the reason",
     "masterdown": "wait until that replica has its primary again, or name the primary",
-    "misconf": "the target cannot save to its disk: look at its free space and its log",
-    "moved": "nothing to do: the worker connects to the new primary",
+    "misconf": "the target cannot save to its disk: check its free space and its log",
+    "moved": "no action needed: the worker connects to the new primary",
     "nomasterlink": "wait until that replica has its primary again, or name the primary",
     "noreplicas": "bring back the target's replicas, or lower min-replicas-to-write there",
-    "oom": "raise the target's maxmemory, or remove keys that it does not need",
+    "oom": "raise the target's maxmemory, or remove keys that are not needed",
     "protocol": "is something other than a Redis or Valkey at that address?",
-    "readonly": "name the target's primary, or its Sentinels, which follow a failover",
-    "records": "look into the target's log, and at the rights of the worker's user (docs/access.md)",
-    "records_wiped": "was the target flushed, or restored from a backup? a full sync makes it whole again",
-    "refused": "is a proxy in between that does not know the command? name the server itself",
-    "rejected": "the worker sends the transaction again, without what the target rejects",
-    "timeout": "does a slow command block the server, or does a firewall drop what is idle?",
+    "readonly": "set the URL to the target's primary, or to its Sentinels, which follow a failover",
+    "records": "check the target's log and the ACL of the worker's user (docs/access.md)",
+    "records_wiped": "was the target flushed, or restored from a backup? a full sync repairs it",
+    "refused": "is there a proxy that does not support the command? connect to the server itself",
+    "rejected": "the worker sends the transaction again without the rejected commands",
+    "timeout": "does a slow command block the server, or does a firewall drop idle connections?",
     "tryagain": "wait until the server has moved the slot",
     "unfaithful": "is the source newer than this worker, or does it use a module? see docs/reliability.md",
 }
@@ -93,7 +93,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def quoted(text: bytes | str, most: int = 128) -> str:
-    """Return the beginning of what a user or a server wrote, in quotes and without control characters."""
+    """Return the beginning of a user's or a server's text, in quotes and without control characters."""
     shown = text[:most].decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text[:most]
     return "'" + "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in shown) + "'"
 
@@ -101,8 +101,8 @@ def quoted(text: bytes | str, most: int = 128) -> str:
 class ShakerError(Exception):
     """An error with a hint. `kind` is its stable name in logs and in `shaker_errors_total{kind}`.
 
-    `exit_code` is what the process ends with when the error ends it, `retry` whether the worker may go on
-    by trying again. The text never holds a value or a secret.
+    `exit_code` is the exit code if the error ends the process; `retry` is True if a retry may help. The text never
+    holds a value or a secret.
     """
 
     kind = "internal"
@@ -121,14 +121,14 @@ class ShakerError(Exception):
 
 
 class SettingsError(ShakerError):
-    """Settings that cannot be used: one line for each fault, naming the setting."""
+    """Invalid settings: one line for each fault, naming the setting."""
 
     kind = "settings"
     exit_code = EXIT_USAGE
 
 
 class RefusedError(ShakerError):
-    """Source or target are not fit for the work; nothing was written."""
+    """Source or target are unfit for the replication; nothing was written."""
 
     kind = "refused"
     exit_code = EXIT_REFUSED
@@ -142,13 +142,13 @@ class UnfaithfulError(ShakerError):
 
 
 class CorruptError(UnfaithfulError):
-    """Bytes of the source that break its protocol or its snapshot format, named with their offset."""
+    """Bytes of the source that violate its protocol or snapshot format, with their offset."""
 
     kind = "corrupt"
 
 
 class GivenUpError(ShakerError):
-    """A one-off mode made no progress for as long as it may: trying again later helps."""
+    """A one-off mode made no progress for too long: a later run may succeed."""
 
     kind = "given_up"
     exit_code = EXIT_INCOMPLETE
@@ -162,14 +162,14 @@ class FencedError(ShakerError):
 
 
 class LinkError(ShakerError):
-    """A connection could not be made, was lost, or missed a deadline: trying again helps."""
+    """A connection failed, was lost, or missed a deadline: a retry helps."""
 
     kind = "link"
     retry = True
 
 
 class RecordsWipedError(LinkError):
-    """Somebody else removed or replaced the worker's records on the target, and perhaps the data with them."""
+    """The worker's records on the target were removed or replaced, and perhaps the data with them."""
 
     kind = "records_wiped"
 
@@ -181,15 +181,15 @@ class PlannedReconnectError(LinkError):
 
 
 class ServerBusyError(LinkError):
-    """The server answered that it cannot do it now (LOADING, OOM, READONLY, …): waiting helps."""
+    """The server cannot comply now (LOADING, OOM, READONLY, …): waiting helps."""
 
     kind = "busy"
 
 
 class AccessError(LinkError):
-    """Wrong credentials or a forbidden command: trying again helps once an operator has mended it.
+    """Wrong credentials or a forbidden command: a retry helps once an operator has fixed them.
 
-    Retried slowly in follow mode, ends the one-off modes.
+    Follow mode retries slowly; the one-off modes end.
     """
 
     kind = "access"
@@ -197,6 +197,6 @@ class AccessError(LinkError):
 
 
 class HeldError(AccessError):
-    """More of the target's keys would be removed than the settings allow: nothing is, until an operator says so."""
+    """A full resync would remove more keys than the settings allow: it waits for an operator."""
 
     kind = "max_deletions"

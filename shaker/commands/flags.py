@@ -19,16 +19,16 @@ from shaker.settings.schema import Settings
 from shaker.settings.sources import Loaded, load
 
 EPILOG = """\
-Each setting can also be an environment variable (source.url is SHAKER_SOURCE__URL), stand in the TOML file named by
---config or SHAKER_CONFIG, or be a file of the secrets directory: SHAKER_SECRETS_DIR, else /run/secrets/shaker, with
-names such as source__password. The command line goes before the environment, that before the file, that before the
-secrets directory. Give passwords by one of the latter: a command line can be read by every user of the machine.
-Sizes take the units of redis.conf: 64mb (or 64MiB) is 67108864 bytes.
+Each setting can also be set by an environment variable (source.url is SHAKER_SOURCE__URL), in the TOML file named by
+--config or SHAKER_CONFIG, or by a file in the secrets directory (SHAKER_SECRETS_DIR, default /run/secrets/shaker) with
+a name such as source__password. The command line takes precedence over the environment, then the file, then the
+secrets directory. Do not put passwords on the command line: every user of the machine can read it.
+Sizes use the units of redis.conf: 64mb (or 64MiB) is 67108864 bytes.
 """
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser of one command; faults are SettingsErrors that name arguments and show no values."""
+    """The argument parser of one command; its errors are SettingsErrors that name arguments and show no values."""
 
     def __init__(self, command: str, description: str, *, epilog: str = "") -> None:
         width = min(shutil.get_terminal_size().columns, 120)
@@ -44,19 +44,19 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Raise SettingsError in place of ending the process."""
-        # argparse repeats a value only where a flag takes none, after this word.
+        """Raise SettingsError instead of exiting."""
+        # argparse repeats a value only after these words, for a flag that takes none.
         what = message.partition("ignored explicit argument")
         raise SettingsError(f"{what[0]}takes no value" if what[1] else message, hint=f"see `{self.prog} --help`")
 
     def parse(self, arguments: Sequence[str]) -> dict[str, Any]:
-        """Return the given arguments by name; raises SettingsError for what is not known, naming it."""
+        """Return the arguments by name; raises SettingsError, naming the unknown ones."""
         namespace, unknown = self.parse_known_args(list(arguments))
         faults = []
         flags = [flag for action in self._actions for flag in action.option_strings]
         for each in unknown:
             name = each.partition("=")[0]
-            # A value that belongs to an unknown flag follows it: it may be a secret and is not shown.
+            # The value of an unknown flag follows it; it may be a secret and is not shown.
             if name.startswith("--"):
                 close = get_close_matches(name, flags, n=1, cutoff=0.75)
                 hint = f"did you mean {close[0]}?" if close else f"see `{self.prog} --help`"
@@ -69,7 +69,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_settings(parser: Parser) -> None:
-    """Give `parser` every setting as a flag such as `--source.url`, grouped by section, and `--config`."""
+    """Add every setting to `parser` as a flag such as `--source.url`, grouped by section, and `--config`."""
     group = parser.add_argument_group("general")
     group.add_argument("--config", metavar="FILE", default=None, help="TOML file of settings (SHAKER_CONFIG)")
     sections: dict[str, Any] = {"": group}
@@ -91,7 +91,7 @@ def add_settings(parser: Parser) -> None:
 
 
 def load_given(given: dict[str, Any]) -> Loaded:
-    """Return the settings with those that were `given` on the command line over all others."""
+    """Return the settings; those `given` on the command line take precedence."""
     flags = {name: value for name, value in given.items() if name in SETTINGS}
     return load(flags, config_file=given["config"], environment=os.environ)
 

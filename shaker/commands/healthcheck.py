@@ -1,7 +1,7 @@
 """`shaker healthcheck`: asks the local worker's `/livez`, as fast as a process can start.
 
-Only the standard library, and of it only what is needed: a container runtime starts this every few seconds.
-So the three settings that it needs are read here, without the model, and by the same precedence.
+Imports a few modules of the standard library only, because a container runtime starts this every few seconds.
+So it reads its three settings here, without the model, by the same precedence.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_USAGE, SettingsError
 DEFAULT_PORT = 8080
 TIMEOUT_SECONDS = 2.0
 
-_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - what is listened at, not here
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared, not listened on
 
 HELP = """usage: shaker healthcheck [--health.host HOST] [--health.port PORT] [--config FILE]
 
@@ -56,10 +56,10 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
 
 
 def worker_address(options: Mapping[str, str], environment: Mapping[str, str]) -> tuple[str, int]:
-    """Return (host, port) at which this machine reaches the worker's health server.
+    """Return the (host, port) of the worker's health server, as seen from this machine.
 
-    `options` may hold `health.host`, `health.port` and `config`; an address that listens everywhere becomes the
-    loopback one. Raises SettingsError.
+    `options` may hold `health.host`, `health.port` and `config`; the unspecified address becomes the loopback one.
+    Raises SettingsError.
     """
     host = options.get("health.host") or environment.get("SHAKER_HEALTH__HOST")
     port: object = options.get("health.port") or environment.get("SHAKER_HEALTH__PORT")
@@ -83,9 +83,7 @@ def _health_of_file(path: str) -> Mapping[str, object]:
         with open(path, "rb") as file:
             health = tomllib.load(file).get("health", {})
     except (OSError, ValueError):
-        raise SettingsError(
-            f"{path} cannot be read as TOML", hint="name a settings file that can be read"
-        ) from None
+        raise SettingsError(f"{path} cannot be read as TOML", hint="name a readable settings file") from None
     return health if isinstance(health, dict) else {}
 
 

@@ -1,4 +1,4 @@
-"""Sample data and live load: keys of every type, and a writer that does not stop changing them."""
+"""Sample data and live load: keys of every type, and a writer that keeps changing them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Command = tuple[Argument, ...]
 
 DATABASES = (0, 1, 5)
 _CHUNK = 1000  # commands written at once while seeding: some 150 kB, less than a socket buffer holds
-_FAR = 30 * 86400  # seconds: an expiry that no demonstration and no test reaches
+_FAR = 30 * 86400  # seconds: no demonstration and no test lasts that long
 
 _SCRIPT = (
     "redis.call('INCRBY', KEYS[1], ARGV[1]) redis.call('RPUSH', KEYS[2], ARGV[1]) "
@@ -35,7 +35,7 @@ _ACKNOWLEDGE = (
 class Sampler:
     """Draws keys and writing commands from a seed: one seed draws one sequence. Not safe between threads.
 
-    `shortest_expiry` is the least time, in milliseconds, that a written key is given to live.
+    `shortest_expiry` is the minimum time to live of a written key, in milliseconds.
     """
 
     def __init__(self, seed: int, *, shortest_expiry: int = 50) -> None:
@@ -61,7 +61,7 @@ class Sampler:
             if kind == 0:
                 return [(b"SET", key, index)]
             if kind == 1:
-                # Most expire long after the end, a few while somebody looks on.
+                # Most expire long after the end, a few during the demonstration.
                 soon = max(20, self._shortest // 1000) + number(40)
                 return [(b"SET", key, self.value(100), b"EX", soon if index % 2000 == 1 else _FAR)]
             return [(b"SET", key, self.value(60 + number(80)))]
@@ -87,7 +87,7 @@ class Sampler:
     def write(self, keys: int = 500) -> list[Command]:
         """Return the commands of one random writing operation on some of `keys` keys of each type.
 
-        Some are refused by the server, such as a RENAME of a key that is not there: as in real life.
+        The server refuses some, such as a RENAME of a missing key: as in real life.
         """
         self._drawn += 1
         return self._draw(self.number(36), keys)
@@ -174,7 +174,7 @@ def seed(client: redis.Redis, keys: int, seed: int = 0, *, shortest_expiry: int 
     pool = client.connection_pool
     connection = pool.get_connection()
     try:
-        # Without replies nothing waits: the server tells at the end what it refused.
+        # Without replies nothing waits: at the end, the server reports its errors.
         connection.send_packed_command([pack([(b"CLIENT", b"REPLY", b"OFF")])])  # type: ignore[no-untyped-call]
         for start in range(0, keys, _CHUNK):
             commands: list[Command] = []
@@ -199,8 +199,8 @@ def _refused(client: redis.Redis) -> int:
 class Load:
     """A thread that writes random operations into the databases DATABASES until stopped. A context manager.
 
-    `rate` is in operations per second, None for as fast as one client can. An unreachable server is tried again
-    until `stop`. `operations` counts what was answered, `refused` the commands answered with an error.
+    `rate` is in operations per second, None for as fast as one client can. It retries an unreachable server
+    until `stop`. `operations` counts answered operations, `refused` the commands answered with an error.
     """
 
     def __init__(
@@ -231,7 +231,7 @@ class Load:
         return self
 
     def stop(self) -> None:
-        """Stop after the batch under way; raises what ended the thread early."""
+        """Stop after the current batch; raises the exception that ended the thread early."""
         self._stopped.set()
         self._thread.join()
         if self.failure is not None:

@@ -1,4 +1,4 @@
-"""`shaker status`: what the local worker's `/status` says, as a line, as JSON, or drawn live."""
+"""`shaker status`: the `/status` of the local worker, as a line, as JSON, or drawn live."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from shaker.text import printable
 
 TIMEOUT_SECONDS = 5.0
 WATCH_SECONDS = 1.0
-# Kinds of errors of a server that answers, and cannot do it now.
+# Kinds of errors of a server that answers but cannot comply now.
 _NOT_NOW = (
     "oom",
     "readonly",
@@ -46,14 +46,14 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         "status",
         "Shows the status of the running worker.",
-        epilog="Exit code 0 when the worker answers, whatever its state; 75 when it does not.",
+        epilog="Exit code 0 if the worker answers, in any state; otherwise 75.",
     )
     parser.add_argument("--json", action="store_true", help="the whole status as JSON")
     parser.add_argument("--watch", action="store_true", help="draw the status live until interrupted")
     parser.add_argument("--url", metavar="URL", help="the worker's health server, such as http://worker-1:8080")
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings (SHAKER_CONFIG)")
-    parser.add_argument("--health.host", metavar="HOST", help="where to ask (default: the setting health.host)")
-    parser.add_argument("--health.port", metavar="PORT", help="where to ask (default: the setting health.port)")
+    parser.add_argument("--health.host", metavar="HOST", help="host to ask (default: the setting health.host)")
+    parser.add_argument("--health.port", metavar="PORT", help="port to ask (default: the setting health.port)")
     given = parser.parse(arguments)
     url = given["url"] or _local_url({name: value for name, value in given.items() if isinstance(value, str)})
     if given["watch"]:
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
 def fetch(url: str) -> dict[str, Any]:
     """Return the status document of the health server at `url`.
 
-    Raises LinkError when there is no answer or not a status, SettingsError when `url` cannot be asked at all.
+    Raises LinkError if there is no answer or it is not a status, SettingsError if `url` is not an address.
     """
     try:
         parts = urlsplit(url)
@@ -95,12 +95,12 @@ def fetch(url: str) -> dict[str, Any]:
     finally:
         connection.close()
     if not isinstance(document, dict) or not {"state", "stream", "snapshot"} <= document.keys():
-        raise LinkError(f"what answers at {where} is not a worker", hint="check health.port, or give --url")
+        raise LinkError(f"the server at {where} is not a worker", hint="check health.port, or set --url")
     return document
 
 
 def line(document: dict[str, Any]) -> str:
-    """Return the status as one line for people, without anything that a terminal would act on."""
+    """Return the status as one line for people, without terminal escapes."""
     stream = document["stream"]
     parts = [f"{document['name']}: {document['state']}, {'ready' if document['ready'] else 'not ready'}"]
     if document["state"] == "snapshot":
@@ -115,7 +115,7 @@ def line(document: dict[str, Any]) -> str:
 
 
 def snapshot_text(snapshot: dict[str, Any]) -> str:
-    """Return how far the snapshot is, for people."""
+    """Return the progress of the snapshot, for people."""
     keys = f"{snapshot['keys_done']:,}" + (f" of {snapshot['keys_total']:,}" if snapshot["keys_total"] else "")
     size = format_size(snapshot["bytes_done"])
     size += f" of {format_size(snapshot['bytes_total'])}" if snapshot["bytes_total"] else ""
@@ -124,7 +124,7 @@ def snapshot_text(snapshot: dict[str, Any]) -> str:
 
 
 def watch(url: str) -> int:
-    """Draw the status at `url` each second until interrupted; return 0 if the last answer came, else 75."""
+    """Draw the status at `url` each second until interrupted; return 0 if the worker answered last, else 75."""
     code = EXIT_INCOMPLETE
     try:
         with Live(Text("asking the worker"), console=Console(), auto_refresh=False) as live:
@@ -175,7 +175,7 @@ def _colour(document: dict[str, Any]) -> str:
 
 def _side(side: dict[str, Any]) -> str:
     parts = [
-        side["address"] or "not known yet",
+        side["address"] or "unknown",
         side["server"],
         "connected" if side["connected"] else _answers(side),
     ]
@@ -185,9 +185,9 @@ def _side(side: dict[str, Any]) -> str:
 
 
 def _answers(side: dict[str, Any]) -> str:
-    """Say of a side that is not connected whether it is there; kinds of errors as in docs/operations.md."""
+    """Return whether a side that is not connected answers, by its kind of error (docs/operations.md)."""
     answered = side.get("last_error_kind") in (*_NOT_NOW, "access", "refused")
-    return "reachable, but it refuses" if answered else "not connected"
+    return "reachable, but refuses" if answered else "not connected"
 
 
 def _local_url(options: dict[str, str]) -> str:

@@ -1,1 +1,1 @@
-"""What an operator says: the settings, where each comes from, and the secrets in them."""
+"""The settings, the origin of each, and the secrets in them."""

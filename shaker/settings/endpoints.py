@@ -1,4 +1,4 @@
-"""Settings of the two sides, and what sections and fields of all settings have in common."""
+"""Settings of source and target, and the types that all settings share."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ GIB = 1024 * MIB
 
 
 def as_size(value: Any) -> Any:
-    """Return the bytes of a size that is text, and anything else as it is."""
+    """Return the bytes of a size given as text; any other value unchanged."""
     return parse_size(value) if isinstance(value, str) else value
 
 
 def _share(value: Any) -> Any:
-    """Take a share as `30%`, too."""
+    """Return the number of a share given as `30%`; any other value unchanged."""
     if isinstance(value, str) and value.strip().endswith("%"):
         try:
             return float(value.strip()[:-1]) / 100
@@ -43,7 +43,7 @@ def _share(value: Any) -> Any:
 
 
 def _no_bool(value: Any) -> Any:
-    # A TOML `port = true` would otherwise be taken as 1.
+    # Pydantic takes a TOML `port = true` as 1.
     if isinstance(value, bool):
         raise ValueError("must be a number")  # noqa: TRY004 - pydantic collects ValueError, not TypeError
     return value
@@ -57,41 +57,41 @@ Seconds = Annotated[float, Number, Field(allow_inf_nan=False)]
 
 
 class Section(BaseModel):
-    """A group of settings: unknown names are faults, nothing changes after loading, no fault shows its input."""
+    """A group of settings: rejects unknown names, is immutable, and shows no input in its faults."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Tls(Section):
-    """Encryption of one side's connections, for `rediss://`."""
+    """TLS of one side's connections, for `rediss://`."""
 
     ca_file: Path | None = Field(
         default=None,
-        description="PEM file of the authorities that may sign the server's certificate; none: the system's",
+        description="PEM file of the certificate authorities for the server's certificate; none: the system's",
     )
     cert_file: Path | None = Field(
-        default=None, description="PEM file of the client's certificate, together with key_file"
+        default=None, description="PEM file of the client certificate; requires key_file"
     )
     key_file: Path | None = Field(
-        default=None, description="PEM file of the client's private key, together with cert_file"
+        default=None, description="PEM file of the client's private key; requires cert_file"
     )
-    verify: bool = Field(default=True, description="check the server's certificate and host name: true or false")
+    verify: bool = Field(default=True, description="verify the server's certificate and host name: true or false")
 
     @field_validator("key_file")
     @classmethod
     def _both_or_none(cls, key_file: Path | None, info: ValidationInfo) -> Path | None:
         if key_file is not None and info.data.get("cert_file") is None:
-            raise ValueError("is set without cert_file: set both or none")
+            raise ValueError("is set without cert_file: set both or neither")
         return key_file
 
 
 class Sentinel(Section):
-    """Who the worker is to the Sentinels of a `redis+sentinel://` URL; the URL's user is one of the servers."""
+    """Credentials for the Sentinels of a `redis+sentinel://` URL; the URL's own are for the servers."""
 
-    username: str | None = Field(default=None, description="ACL user on the Sentinels; none: the default user")
-    password: SecretStr | None = Field(default=None, description="password of that user; none: no login")
+    username: str | None = Field(default=None, description="ACL user for the Sentinels; none: the default user")
+    password: SecretStr | None = Field(default=None, description="password of that user; none: no authentication")
     password_file: Path | None = Field(
-        default=None, description="file that holds that password, read again whenever the Sentinels are asked"
+        default=None, description="file with that password, read again at each query of the Sentinels"
     )
 
     @field_validator("password_file")
@@ -102,31 +102,36 @@ class Sentinel(Section):
 
 def _not_both(password_file: Path | None, info: ValidationInfo) -> Path | None:
     if password_file is not None and info.data.get("password") is not None:
-        raise ValueError("is set together with password: set one of them")
+        raise ValueError("is set together with password: set only one of them")
     return password_file
 
 
 class Endpoint(Section):
-    """What both sides have: where they are, who connects, and how long anything may take."""
+    """Settings that both sides have: address, credentials, timeouts."""
 
     side: ClassVar[str] = "endpoint"
 
     url: SecretStr
-    username: str | None = Field(default=None, description="ACL user; none: that of the URL, else the default user")
+    username: str | None = Field(default=None, description="ACL user; none: the URL's, or the default user")
     password: SecretStr | None = Field(
-        default=None, description="taken as it is, nothing in it is expanded or decoded; goes before one in the URL"
+        default=None,
+        description="password, taken literally: nothing in it is expanded or decoded; "
+        "takes precedence over one in the URL",
     )
     password_file: Path | None = Field(
         default=None,
-        description="file that holds the password, read again at each connect; one trailing newline is cut off",
+        description="file with the password, read again at each connect; one trailing newline is removed",
     )
     sentinel: Sentinel = Sentinel()
     tls: Tls = Tls()
     connect_timeout_seconds: Seconds = Field(
-        default=5.0, ge=0.1, le=300, description="seconds within which a connection must be made and accepted"
+        default=5.0,
+        ge=0.1,
+        le=300,
+        description="seconds within which a connection must be established and accepted",
     )
     timeout_seconds: Seconds = Field(
-        default=60.0, ge=1, le=3600, description="seconds of silence after which a connection counts as lost"
+        default=60.0, ge=1, le=3600, description="seconds of silence after which a connection is considered lost"
     )
 
     @field_validator("url")
@@ -146,38 +151,37 @@ class Endpoint(Section):
         url = info.data.get("url")
         if url is None or parse_address(url.get_secret_value()).tls:
             if tls.cert_file is not None and tls.key_file is None:
-                raise fault(f"{cls.side}.tls.cert_file", "is set without key_file: set both or none")
+                raise fault(f"{cls.side}.tls.cert_file", "is set without key_file: set both or neither")
             return tls
-        # A certificate authority that is named and not used would leave a connection open to all in silence.
+        # Silently ignoring a certificate authority would leave the connection unprotected.
         for name in tls.model_fields_set:
             if getattr(tls, name) is not None and name != "verify":
-                raise fault(f"{cls.side}.tls.{name}", "is set, but the URL is not encrypted: make it rediss://")
+                raise fault(f"{cls.side}.tls.{name}", "is set, but the URL is not encrypted: use rediss://")
         return tls
 
     @cached_property
     def address(self) -> Address:
-        """Where this side is; its `text` may be logged."""
+        """The address of this side; its `text` may be logged."""
         return parse_address(self.url.get_secret_value())
 
     def credentials(self) -> tuple[str | None, str | None]:
-        """Return (username, password) as they are now; None where there is none.
+        """Return the current (username, password); None for a missing one.
 
-        The password file is read at each call, so that a rotated password is used at the next connect. Bytes of
-        it that are not UTF-8 come as surrogate escapes. Raises SettingsError naming the setting where the file
-        cannot be read.
+        Each call reads the password file, so the next connect uses a rotated password. Bytes that are not UTF-8
+        become surrogate escapes. Raises SettingsError, naming the setting, if the file cannot be read.
         """
         password = password_of(self.side, self.password, self.password_file) or self.address.password
         hide(password or "")
         return self.username or self.address.username, password
 
     def sentinel_credentials(self) -> tuple[str | None, str | None]:
-        """Return (username, password) for the Sentinels as they are now, like `credentials`."""
+        """Return the current (username, password) for the Sentinels, like `credentials`."""
         sentinel = self.sentinel
         return sentinel.username, password_of(f"{self.side}.sentinel", sentinel.password, sentinel.password_file)
 
 
 class Source(Endpoint):
-    """The Redis that is replicated from."""
+    """The Redis to replicate from."""
 
     side = "source"
 
@@ -187,7 +191,7 @@ class Source(Endpoint):
 
 
 class Target(Endpoint):
-    """The Redis that is replicated to."""
+    """The Redis to replicate to."""
 
     side = "target"
 
@@ -195,26 +199,26 @@ class Target(Endpoint):
         description="address of the Redis to replicate to, such as redis://127.0.0.1:6380, rediss://… or unix:///…"
     )
     on_existing: Literal["refuse", "merge", "flush"] = Field(
-        default="refuse", description="what to do with a target that holds keys and no checkpoint of this name"
+        default="refuse", description="action for a target that holds keys and no checkpoint of this name"
     )
     adopt: bool = Field(
-        default=False, description="go on from a checkpoint that another source wrote: true or false"
+        default=False, description="resume from a checkpoint written for another source: true or false"
     )
     allow_eviction: bool = Field(
         default=False,
-        description="accept a target whose maxmemory-policy may evict any key, the checkpoint too: true or false",
+        description="accept a target whose maxmemory-policy may evict any key, even the checkpoint: true or false",
     )
     stale_keys: Literal["sweep", "flush", "keep"] = Field(
         default="sweep",
-        description="what to do after a full resync with keys that the source no longer has; keep where merged",
+        description="action after a full resync for keys that the source no longer has; keep with on_existing=merge",
     )
     max_deletions: Share = Field(
         default=0.3,
-        description="share of the target's keys, such as 30% or 0.3, above which a full resync is held before it "
-        "removes them; 100%: never held",
+        description="maximum share of the target's keys, such as 30% or 0.3, that a full resync removes without an "
+        "operator's consent; 100%: no maximum",
     )
     on_error: Literal["continue", "stop"] = Field(
-        default="continue", description="what to do when the target rejects a command in itself; both record it"
+        default="continue", description="action when the target rejects a command as such; both record it"
     )
 
     @model_validator(mode="before")
@@ -228,10 +232,10 @@ class Target(Endpoint):
     @classmethod
     def _merged_keys_are_kept(cls, stale_keys: str, info: ValidationInfo) -> str:
         if info.data.get("on_existing") == "merge" and stale_keys != "keep":
-            raise ValueError("would delete the keys that on_existing=merge keeps: set it to keep or leave it out")
+            raise ValueError("would delete the keys that on_existing=merge keeps: set it to keep or omit it")
         return stale_keys
 
 
 def fault(setting: str, what: str) -> PydanticCustomError:
-    """Return an error of validation that names another setting than the one being validated."""
+    """Return a validation error for a setting other than the one being validated."""
     return PydanticCustomError("setting", "{what}", {"what": what, "setting": setting})

@@ -1,4 +1,4 @@
-"""Passwords as settings give them, read when they are used, and the names of settings in the environment."""
+"""Passwords of the settings, read at each use, and the environment variables of settings."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def environment_name(setting: str) -> str:
 
 
 def password_of(section: str, password: SecretStr | None, path: Path | None) -> str | None:
-    """Return the password of a section of the settings, from its file where it names one; None for none.
+    """Return the password of a section, from its file if one is set; None for no password.
 
-    Raises SettingsError naming the setting where the file cannot be read.
+    Raises SettingsError, naming the setting, if the file cannot be read.
     """
     if path is None:
         text = None if password is None else password.get_secret_value() or None
     else:
         text = _read(f"{section}.password_file", path)
-    # The log's last guard knows every password that was ever handed out, the rotated ones too.
+    # The log masks every password ever used, rotated ones included.
     hide(text or "")
     return text
 
@@ -37,9 +37,9 @@ def _read(setting: str, path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        hint = "name a file that this user may read"
+        hint = "name a file that the worker's user may read"
         raise SettingsError(f"{name}: {path} cannot be read: {error.strerror}", hint=hint) from None
     content = content.removesuffix(b"\n").removesuffix(b"\r")
     if not content:
-        raise SettingsError(f"{name}: {path} is empty", hint="write the password into it")
+        raise SettingsError(f"{name}: {path} is empty", hint="write the password to it")
     return content.decode("utf-8", "surrogateescape")

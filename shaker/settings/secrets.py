@@ -1,4 +1,4 @@
-"""Secrets that are known to this process, and text without them."""
+"""Masks the secrets that this process knows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 MASK = "***"
 
-# A shorter secret is replaced only as a whole word: replaced everywhere, it would make each line unreadable.
+# A shorter secret is masked only as a whole word: masked everywhere, it would make lines unreadable.
 _SHORT = 4
 _MAX_DEPTH = 8
 
@@ -17,14 +17,14 @@ _secrets: dict[str, re.Pattern[str]] = {}
 
 
 def hide(secret: str) -> None:
-    """Replace `secret` by `***` in every event from now on, as it is and percent-encoded."""
+    """Mask `secret` in every later event, in plain and percent-encoded form."""
     for form in {secret, quote(secret, safe="", errors="surrogateescape")} if secret else ():
         pattern = re.escape(form)
         _secrets[form] = re.compile(pattern if len(form) >= _SHORT else rf"(?<!\w){pattern}(?!\w)")
 
 
 def masked(event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Return `event` without any hidden secret in its strings."""
+    """Return `event` with the hidden secrets in its strings masked."""
     return {name: _masked(value, 0) for name, value in event.items()} if _secrets else event
 
 
@@ -35,12 +35,12 @@ def _masked(value: Any, depth: int) -> Any:
         return [_masked(each, depth + 1) for each in value]
     if isinstance(value, dict) and depth < _MAX_DEPTH:
         return {str(name): _masked(each, depth + 1) for name, each in value.items()}
-    # The renderer would make text of anything else after this guard: so it is made text here.
+    # The renderer would turn other values into text after this guard, so they become text here.
     if isinstance(value, (bytes, bytearray, memoryview)):
         text = bytes(value).decode("utf-8", "backslashreplace")
     else:
         text = str(value)
-    # Longest first: one secret may be the beginning of another.
+    # Longest first: one secret may be a prefix of another.
     for secret in sorted(_secrets, key=len, reverse=True):
         text = _secrets[secret].sub(MASK, text)
     return text

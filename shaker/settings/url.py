@@ -1,4 +1,4 @@
-"""The URL of a Redis, taken apart: where it is and who connects, never looked up and never connected to."""
+"""Parses the URL of a Redis into address and credentials, without resolving or connecting."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DEFAULT_SENTINEL_PORT = 26379
 SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
 SCHEMES = ("redis", "rediss", "unix", *SENTINEL_SCHEMES, "redis+cluster")
 
-# Names that mean this very machine without asking a resolver.
+# Names of this machine that need no resolver.
 _LOOPBACK = {"localhost": "127.0.0.1"}
 _NODE = re.compile(
     r"(?:\[(?P<bracketed>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<name>[^\s\[\]:@/?#%,]+))(?::(?P<port>[0-9]{1,5}))?"
@@ -20,11 +20,10 @@ _NODE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a Redis is. `username` and `password` are those of the URL, percent-decoded; `text` has neither.
+    """The address of a Redis, with the URL's `username` and `password`, percent-decoded; `text` has neither.
 
-    `host` and `port` are those of the only or the first node; a `unix` address has neither, but a `path`. A
-    `redis+sentinel` (with TLS `rediss+sentinel`) or `redis+cluster` address has all its `nodes`, and Sentinel the
-    `service` that it watches.
+    `host` and `port` are those of the first node; a `unix` address has a `path` instead. A `redis+sentinel` (with TLS
+    `rediss+sentinel`) or `redis+cluster` address lists all its `nodes`, and with Sentinel the monitored `service`.
     """
 
     scheme: str
@@ -56,7 +55,7 @@ class Address:
         return f"{self.scheme}://{user}{self.text}"
 
     def is_same_server(self, other: Address) -> bool:
-        """Return True when both name one server, as far as can be told without a resolver."""
+        """Return True if both name the same server, as far as the text shows without a resolver."""
         if self.path or other.path:
             return self.path == other.path
         if self.service != other.service:
@@ -65,24 +64,26 @@ class Address:
 
 
 def parse_address(url: str) -> Address:
-    """Return the `Address` that `url` means.
+    """Return the `Address` of `url`.
 
-    Raises ValueError with what is wrong and what to do. Its text repeats nothing of the URL: where a URL is
-    malformed, any part of it may be a piece of the password.
+    Raises ValueError with the fault and the fix. Its text repeats nothing of the URL: any part of a malformed URL
+    may be a piece of the password.
     """
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
     if not separator or scheme not in SCHEMES:
         raise ValueError(f"must begin with one of {', '.join(name + '://' for name in SCHEMES)}")
     if "#" in rest:
-        raise ValueError("holds a '#': write it as %23 if it belongs to the password, or give the password apart")
+        raise ValueError(
+            "holds a '#': write it as %23 if it belongs to the password, or set the password separately"
+        )
     if any(character.isspace() or not character.isprintable() for character in rest):
-        raise ValueError("holds a blank or a control character: remove it, or percent-encode it")
+        raise ValueError("holds a space or a control character: remove it or percent-encode it")
     try:
         parts = urlsplit(f"//{rest}")
     except ValueError:
         raise ValueError(
-            "is malformed: percent-encode special characters of the password, or give it apart"
+            "is malformed: percent-encode special characters of the password, or set it separately"
         ) from None
     user, _, location = parts.netloc.rpartition("@")
     username, _, password = user.partition(":")
@@ -93,7 +94,7 @@ def parse_address(url: str) -> Address:
         return Address(scheme, path=unquote(parts.path), username=_decode(username), password=_decode(password))
     sentinel = scheme in SENTINEL_SCHEMES
     if not sentinel and scheme != "redis+cluster" and "," in location:
-        raise ValueError("names several hosts: only redis+sentinel:// and redis+cluster:// take more than one")
+        raise ValueError("names several hosts: only redis+sentinel:// and redis+cluster:// allow more than one")
     nodes = tuple(_node(text, DEFAULT_SENTINEL_PORT if sentinel else DEFAULT_PORT) for text in location.split(","))
     service, database = "", parts.path.removeprefix("/")
     if sentinel:
@@ -119,8 +120,8 @@ def _node(text: str, default_port: int) -> tuple[str, int]:
     match = _NODE.fullmatch(text)
     if match is None:
         raise ValueError(
-            "must name host:port after the '@' or the '//'; an IPv6 address stands in brackets, "
-            "special characters of a password are percent-encoded or the password is given apart"
+            "must name host:port after the '@' or the '//'; put an IPv6 address in brackets, "
+            "and percent-encode special characters of a password or set it separately"
         )
     port = int(match["port"]) if match["port"] else default_port
     if not 1 <= port <= 65535:
@@ -133,14 +134,14 @@ def _check_query(query: str) -> None:
         return
     name, _, value = query.partition("=")
     if name != "db" or "&" in value:
-        raise ValueError("holds a '?': no options are taken there, set them as settings of their own")
+        raise ValueError("holds a '?': options in the URL are not supported, use separate settings")
     _check_database(value)
 
 
 def _check_database(text: str) -> None:
-    # A number and 0 only; anything else would silently not be what the user thinks.
+    # Only 0 is accepted: any other database would be silently ignored.
     if text not in ("", "0"):
-        raise ValueError("names a database: all databases are replicated, each to its own number; remove it")
+        raise ValueError("names a database: all databases are replicated, each to the same number; remove it")
 
 
 def _canonical(nodes: tuple[tuple[str, int], ...]) -> set[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""What an operator sees: status, lag, health, metrics, logs.
+"""The operator's view: status, lag, health, metrics, logs.
 
-Everything here reads `Status`, never a stage; a stage counts into `Status` and knows nothing of who reads it.
+Everything here reads `Status`, never a stage; a stage counts into `Status` and knows none of its readers.
 """

@@ -1,4 +1,4 @@
-"""The last minutes of lag and throughput, a sample a second: what the page draws its curves from."""
+"""Lag and throughput of the last minutes, a sample a second, for the curves of the page."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 SCHEMA_VERSION = 1
 
-# Five minutes of a sample a second: long enough to see whether a lag grows or shrinks.
+# Five minutes of one sample a second: long enough to see whether a lag grows or shrinks.
 SAMPLES = 300
-# What a person reads as the rate of now: one second alone jumps.
+# Samples in a current rate: that of one second alone fluctuates.
 RATE_SAMPLES = 3
 
 
 class Sample(NamedTuple):
-    """What is drawn of one moment. `at` is Unix time; the rates are those since the sample before."""
+    """The figures of one moment. `at` is Unix time; rates are since the previous sample."""
 
     at: float
     lag_bytes: int
@@ -43,10 +43,10 @@ class History:
     def add(
         self, now: float, *, lag_bytes: int, lag_seconds: float, commands: int, keys: int, received: int
     ) -> None:
-        """Add the sample of `now`, in seconds of a clock that never goes back.
+        """Add the sample of `now`, in seconds of a monotonic clock.
 
-        `commands` applied, `keys` of the snapshot applied and bytes `received` are counted from the beginning;
-        one that starts over, as keys do with each snapshot, counts from 0 again.
+        `commands` applied, snapshot `keys` applied and bytes `received` are totals; a total that starts over, as keys
+        do with each snapshot, counts from 0 again.
         """
         counts = (commands, keys, received)
         rates = (0.0, 0.0, 0.0)
@@ -60,7 +60,7 @@ class History:
 
     def document(self) -> dict[str, Any]:
         """Return the body of `/history`, schema version 1: a column for each field, oldest sample first."""
-        # One call that nothing interrupts: the event loop goes on adding.
+        # One atomic call, because the event loop adds samples meanwhile.
         samples = tuple(self._samples)
         columns = {name: [sample[place] for sample in samples] for place, name in enumerate(Sample._fields)}
         return {"version": SCHEMA_VERSION, "now": round(time.time(), 3), **columns}

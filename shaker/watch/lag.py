@@ -7,11 +7,11 @@ from collections import deque
 
 
 class LagClock:
-    """A bounded row of (time, source offset) samples, coarser the longer it has to reach back.
+    """A bounded series of (time, source offset) samples, coarser the further it reaches back.
 
-    `observe` takes what the source's offset was at a time; `seconds` answers how long the oldest offset beyond
-    `applied` has been waiting. 0 when all is applied; rising when the source cannot be reached, because a
-    source that cannot be asked may have gone on: the age of the last successful observation counts then.
+    `observe` records the source's offset at a time; `seconds` returns the age of the oldest offset beyond `applied`.
+    It is 0 when everything is applied, and rises while the source is unreachable: the source may have moved on, so the
+    age of the last observation counts.
     Times are seconds of any monotonic clock, offsets are bytes of one replication history.
     """
 
@@ -20,12 +20,12 @@ class LagClock:
         self._limit = samples
         self._unreachable_after = unreachable_after
         self._seen: float | None = None
-        self._told: deque[tuple[float, int]] = deque(maxlen=samples)  # beyond what is applied
-        self._even: float | None = None  # when the source was last known to stand at what is applied, or before it
+        self._reported: deque[tuple[float, int]] = deque(maxlen=samples)  # beyond the applied offset
+        self._even: float | None = None  # last time the source was known to be at or before the applied offset
         self._applied = 0
 
     def observe(self, now: float, source_offset: int) -> None:
-        """Record that the source stood at `source_offset` at time `now`."""
+        """Record that the source was at `source_offset` at time `now`."""
         self._seen = now
         if self._samples and source_offset < self._samples[-1][1]:
             self._samples.clear()  # another history: old offsets say nothing about it
@@ -34,22 +34,22 @@ class LagClock:
                 self._thin()
             self._samples.append((now, source_offset))
 
-    def told(self, asked: float, source_offset: int) -> None:
-        """Record that the source, asked at time `asked`, answered that it stood at `source_offset`.
+    def reported(self, asked: float, source_offset: int) -> None:
+        """Record that the source, asked at time `asked`, reported that it was at `source_offset`.
 
-        Only this tells how far it had not gone by then: what the stream brings can have been on the way for long.
+        Only a report bounds the source's offset at a time: bytes of the stream may have been in transit for long.
         """
-        if self._told and source_offset < self._told[-1][1]:
-            self._told.clear()  # another history
-        self._told.append((asked, source_offset))
+        if self._reported and source_offset < self._reported[-1][1]:
+            self._reported.clear()  # another history
+        self._reported.append((asked, source_offset))
         self._compare()
 
     def _compare(self) -> None:
-        while self._told and self._told[0][1] <= self._applied:
-            self._even = self._told.popleft()[0]
+        while self._reported and self._reported[0][1] <= self._applied:
+            self._even = self._reported.popleft()[0]
 
     def _thin(self) -> None:
-        """Make one of each two samples, of the earlier time and the later offset: none gets younger by it."""
+        """Merge each two samples into one with the earlier time and the later offset, so that no age shrinks."""
         samples = tuple(self._samples)
         pairs = zip(samples[::2], (*samples[1::2], samples[-1]), strict=False)
         self._samples = deque((time, offset) for (time, _), (_, offset) in pairs)
@@ -57,14 +57,14 @@ class LagClock:
     def reset(self) -> None:
         """Forget all samples: a new replication history begins."""
         self._samples.clear()
-        self._told.clear()
+        self._reported.clear()
         self._seen = self._even = None
         self._applied = 0
 
     def applied(self, offset: int) -> None:
-        """Drop the samples at or below the applied `offset`, but for the newest of them."""
+        """Drop the samples at or below the applied `offset`, except the newest of them."""
         if offset < self._applied:
-            self._even = None  # the target has lost something
+            self._even = None  # the target has lost data
         self._applied = offset
         self._compare()
         samples = self._samples
@@ -72,14 +72,14 @@ class LagClock:
             samples.popleft()
 
     def longest(self, now: float) -> float:
-        """Return how long ago, at the most, the source went beyond what is applied; endless where nobody knows.
+        """Return an upper bound of the age of the oldest offset that is not applied; infinite if unknown.
 
-        What `seconds` answers is the least that it can have been. Only for the thread that adds the samples.
+        `seconds` returns a lower bound. Only for the thread that adds the samples.
         """
         return math.inf if self._even is None else now - self._even
 
     def written(self, offset: int) -> float | None:
-        """Return when the source was first seen at or behind `offset`, None where no sample reaches it.
+        """Return when the source was first seen at or after `offset`; None if no sample reaches it.
 
         Only for the thread that adds the samples.
         """

@@ -1,6 +1,6 @@
-"""Logs: one event a line on standard output, JSON or text for a terminal, and no secret in any.
+"""Logs: one event a line on standard output, as JSON or text for a terminal, without secrets.
 
-Modules log by `structlog.get_logger()`; what libraries write by `logging` takes the same way out.
+Modules log by `structlog.get_logger()`; records of libraries from `logging` take the same path.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _writer: LineWriter | None = None
 
 
 def hide_secrets(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Return `event` without any hidden secret in its strings: the last guard, not the rule that none gets here."""
+    """Return `event` with secrets masked: the last guard, since none should get here."""
     return masked(event)
 
 
 def _printable(logger: WrappedLogger, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    # A key or a server's answer with terminal escapes must not reach a terminal as such.
-    # Nor may a line end in it pass for a line of the log; only tracebacks, which the worker makes itself, have lines.
+    # Keys and answers of servers may hold terminal escapes and line ends. Neither may reach the terminal: a line end
+    # could fake a line of the log. Only tracebacks, which the worker makes itself, have several lines.
     return {
         name: printable(value) if isinstance(value, str) and name != "exception" else value
         for name, value in event.items()
@@ -38,15 +38,15 @@ def _printable(logger: WrappedLogger, method: str, event: MutableMapping[str, An
 
 
 def write_aside() -> None:
-    """Have `configure` write by a thread from now on, so that a standard output that nobody reads stops nothing."""
+    """Make `configure` write from a thread, so that an unread standard output blocks nothing."""
     global _writer
     _writer = _writer or LineWriter(STDOUT, _report_dropped)
 
 
 def footer(level: str) -> Footer | None:
-    """Return a last line of the terminal below the log, which is reduced to warnings where `level` is `info`.
+    """Return a last line of the terminal below the log, and reduce the log to warnings if `level` is `info`.
 
-    None where logs are not written aside. What the progress shows, the log need not say once more.
+    None if logs are not written from a thread. The log need not repeat the progress that the line shows.
     """
     if _writer is None:
         return None
@@ -59,27 +59,27 @@ def footer(level: str) -> Footer | None:
 
 
 def close() -> None:
-    """Give the last lines a second to be written."""
+    """Wait up to a second until the last lines are written."""
     if _writer is not None:
         _writer.close()
 
 
 def dropped_lines() -> int:
-    """Return how many lines were dropped because standard output did not take them."""
+    """Return the number of lines dropped because standard output did not accept them."""
     return 0 if _writer is None else _writer.dropped
 
 
 def _report_dropped(count: int) -> None:
     structlog.get_logger("shaker").warning(
-        "log lines dropped", count=count, hint="standard output was not read, closed or full: look at what reads it"
+        "log lines dropped", count=count, hint="standard output was not read, closed or full: check its reader"
     )
 
 
 def configure(format: str = "auto", level: str = "info") -> None:  # noqa: A002 - the setting's own name
     """Send all logs of this process to standard output.
 
-    `format` is `json`, `console`, or `auto`: console on a terminal, else JSON. `level` is the least level
-    written: `debug`, `info`, `warning` or `error`. May be called again, for instance with other settings.
+    `format` is `json`, `console`, or `auto`: console on a terminal, else JSON. `level` is the minimum level
+    written: `debug`, `info`, `warning` or `error`. May be called again with other settings.
     """
     terminal = sys.stdout.isatty()
     console = format == "console" or (format == "auto" and terminal)
@@ -108,7 +108,7 @@ def configure(format: str = "auto", level: str = "info") -> None:  # noqa: A002 
     else:
         last = [structlog.processors.JSONRenderer(ensure_ascii=True)]
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A key that is not UTF-8 must not cost the line that names it.
+        # A key that is not UTF-8 must not lose the line that names it.
         sys.stdout.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler(sys.stdout if _writer is None else cast(TextIO, _writer))
     handler.setFormatter(
@@ -124,7 +124,7 @@ def configure(format: str = "auto", level: str = "info") -> None:  # noqa: A002 
     handler.of_shaker = True  # type: ignore[attr-defined]
     root.addHandler(handler)
     root.setLevel(level.upper())
-    # A reader of our output that went away must not end the replication.
+    # A reader that closes our output must not end the replication.
     logging.raiseExceptions = False
-    # Below this, asyncio reports on itself only.
+    # Below this level, asyncio reports only on itself.
     logging.getLogger("asyncio").setLevel(logging.DEBUG if level == "debug" else logging.WARNING)

@@ -1,4 +1,4 @@
-"""The metrics: `Status` written as Prometheus or OpenMetrics text. Names and units are public."""
+"""`Status` as Prometheus or OpenMetrics text. Names and units of the metrics are public."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ OPENMETRICS_TYPE = "application/openmetrics-text"
 
 _ERROR_SERIES = tuple((side, kind) for side, kinds in KINDS.items() for kind in kinds)
 
-# Chosen once: the library's own choice parses versions out of the request and fails on what is not one.
+# Chosen once: for each request, the library would parse versions and fail on a malformed one.
 _OPENMETRICS = choose_encoder(OPENMETRICS_TYPE)
 _PROMETHEUS = choose_encoder("")
 
 
 class StatusCollector(Collector):
-    """Reads `Status` at each scrape. `ready_max_lag_seconds` is the limit that `shaker_ready` is judged by."""
+    """Reads `Status` at each scrape. `ready_max_lag_seconds` is the limit of `shaker_ready`."""
 
     def __init__(self, status: Status, *, ready_max_lag_seconds: float) -> None:
         self._status = status
         self._ready_max_lag_seconds = ready_max_lag_seconds
 
     def collect(self) -> Iterator[Family]:
-        """Yield every metric of the worker; counters begin at 0 with the process."""
+        """Yield every metric of the worker; counters start at 0 with the process."""
         yield from self._states()
         yield from self._offsets()
         yield from self._counters()
@@ -42,7 +42,7 @@ class StatusCollector(Collector):
     def _states(self) -> Iterator[Family]:
         status = self._status
         state = GaugeMetricFamily(
-            "shaker_state", "1 for the state that the worker is in, else 0.", labels=["state"]
+            "shaker_state", "1 for the current state of the worker, otherwise 0.", labels=["state"]
         )
         for each in State:
             state.add_metric([str(each)], float(status.state is each))
@@ -61,7 +61,7 @@ class StatusCollector(Collector):
         skew = status.clock_skew_seconds
         for name, text, value in (
             ("shaker_source_offset_bytes", "Replication offset of the source.", stream.source_offset),
-            ("shaker_received_offset_bytes", "Offset that the worker has read up to.", stream.received_offset),
+            ("shaker_received_offset_bytes", "Offset up to which the worker has read.", stream.received_offset),
             ("shaker_applied_offset_bytes", "Offset that the target has applied.", stream.applied_offset),
             ("shaker_checkpoint_offset_bytes", "Offset of the checkpoint on the target.", stream.checkpoint_offset),
             ("shaker_lag_bytes", "Bytes of the source's history that are not applied.", status.lag_bytes),
@@ -71,19 +71,19 @@ class StatusCollector(Collector):
             ("shaker_window_bytes", "Bytes held between source and target.", status.window_bytes),
             ("shaker_spool_bytes", "Bytes held on disk while the target is behind.", status.spool_bytes),
             ("shaker_sweep_stale_keys", "Stale keys found and not removed yet.", status.sweep_stale),
-            ("shaker_expiries_waiting_keys", "Keys that wait for their true expiry.", status.expiries_waiting),
-            ("shaker_snapshot_expected_keys", "Keys of the snapshot; 0: not known.", snapshot.keys_total),
-            ("shaker_snapshot_expected_bytes", "Bytes of the snapshot; 0: not known.", snapshot.bytes_total),
+            ("shaker_expiries_waiting_keys", "Keys whose expiry is still deferred.", status.expiries_waiting),
+            ("shaker_snapshot_expected_keys", "Keys of the snapshot; 0: unknown.", snapshot.keys_total),
+            ("shaker_snapshot_expected_bytes", "Bytes of the snapshot; 0: unknown.", snapshot.bytes_total),
             ("shaker_snapshot_done_keys", "Keys copied of this snapshot.", snapshot.keys_done),
             ("shaker_snapshot_done_bytes", "Bytes read of this snapshot.", snapshot.bytes_done),
             (
                 "shaker_clock_skew_seconds",
-                "How far the target's clock is ahead of the source's; NaN: not known.",
+                "Seconds that the target's clock is ahead of the source's; NaN: unknown.",
                 math.nan if skew is None else skew,
             ),
             (
                 "shaker_last_applied_timestamp_seconds",
-                "When a command was last applied; 0: never.",
+                "Time of the last applied command; 0: none.",
                 status.last_applied,
             ),
         ):
@@ -107,14 +107,14 @@ class StatusCollector(Collector):
             ("shaker_sweep_deleted_keys", "Stale keys that the sweep removed.", status.sweep_deleted),
             (
                 "shaker_expiries_settled",
-                "Keys that got the true expiry after a later one.",
+                "Keys whose deferred expiry was restored.",
                 status.expiries_settled,
             ),
             ("shaker_expiries_copied", "Keys copied again because of an expiry.", status.expiries_copied),
             ("shaker_evicted_keys", "Keys that the target evicted.", status.evicted_keys),
             (
                 "shaker_log_lines_dropped",
-                "Log lines dropped because standard output did not take them.",
+                "Log lines dropped because standard output did not accept them.",
                 status.log_lines_dropped,
             ),
             (
@@ -135,7 +135,7 @@ class StatusCollector(Collector):
         ):
             # The exposition adds `_total` to the name of a counter.
             yield CounterMetricFamily(name, text, value=value)
-        reconnects = CounterMetricFamily("shaker_reconnects", "Links made anew.", labels=["side"])
+        reconnects = CounterMetricFamily("shaker_reconnects", "Links established again.", labels=["side"])
         for side in ("source", "target"):
             reconnects.add_metric([side], status.reconnects[side])
         yield reconnects
@@ -159,7 +159,7 @@ class StatusCollector(Collector):
 
 
 class NamedCollector(Collector):
-    """Adds the label `name`, the replication's, to every sample of other collectors: no metric can be without it."""
+    """Adds the replication's name as the label `name` to every sample of other collectors."""
 
     def __init__(self, name: str, *collectors: Collector) -> None:
         self._name = name
@@ -176,7 +176,7 @@ class NamedCollector(Collector):
 
 
 class Metrics:
-    """The metrics of one worker and of its process, ready to be written."""
+    """The metrics of one worker and its process."""
 
     def __init__(self, status: Status, *, ready_max_lag_seconds: float) -> None:
         of_status = StatusCollector(status, ready_max_lag_seconds=ready_max_lag_seconds)

@@ -1,4 +1,4 @@
-"""Lines to standard output from a thread of their own: a reader that is slow or gone never stops the event loop."""
+"""Writes lines to standard output from a thread, so that a slow or missing reader never blocks the event loop."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from collections.abc import Callable
 from typing import Final
 
 # Bytes of lines that wait for the reader, some thousands of events. Above that, lines are dropped until half of it
-# is free again: one gap, reported in its place, is easier to read than many.
+# is free again, because one reported gap is easier to read than many.
 BACKLOG: Final = 1024 * 1024
 CLEAR_LINE: Final = "\r\x1b[K"  # ECMA-48: erase to the end of the line
-# Seconds that `close` waits for the last lines: a reader that takes nothing must not delay the end.
+# Seconds that `close` waits for the last lines: a stuck reader must not delay the exit.
 LAST_LINES_SECONDS: Final = 1.0
 
 
 class LineWriter:
     """A text stream for a log handler: `write` takes whole lines and never blocks.
 
-    `report` is called with the number of lines dropped since the last report, once writing works again; it may
-    write. Bytes go to the file `descriptor` directly, because an interpreter that ends waits for buffered streams.
+    Once writing works again, `report` is called with the number of lines dropped since its last call; it may write.
+    Bytes go to the file `descriptor` directly, because an exiting interpreter waits for buffered streams.
     """
 
     def __init__(self, descriptor: int, report: Callable[[int], None], *, backlog: int = BACKLOG) -> None:
@@ -40,7 +40,7 @@ class LineWriter:
         threading.Thread(target=self._run, name="log writer", daemon=True).start()
 
     def write(self, text: str) -> int:
-        """Queue `text`, or drop it where the reader is too far behind."""
+        """Queue `text`, or drop it if the reader is too far behind."""
         line = text.encode("utf-8", "backslashreplace")
         with self._changed:
             if self._full or self._closed or self._size + len(line) > self._backlog:
@@ -53,7 +53,7 @@ class LineWriter:
         return len(text)
 
     def flush(self) -> None:
-        """Do nothing: each line is on its way as soon as it is queued."""
+        """Do nothing: the thread writes each line as soon as it is queued."""
 
     def close(self, seconds: float = LAST_LINES_SECONDS) -> None:
         """Return once every line is written, or after `seconds`; later lines are dropped."""
@@ -95,14 +95,14 @@ class LineWriter:
                 self._report(due)
 
     def _write(self, line: bytes) -> bool:
-        """Write a line; False where the reader is gone or the disk is full."""
+        """Write a line; return False if the reader is gone or the disk is full."""
         data = memoryview(b"\n" + line if self._torn else line)
         written = 0
         try:
             while written < len(data):
                 try:
                     written += os.write(self._descriptor, data[written:])
-                except BlockingIOError:  # whoever gave us the descriptor made it so
+                except BlockingIOError:  # the descriptor was non-blocking when we got it
                     poll = select.poll()
                     poll.register(self._descriptor, select.POLLOUT)
                     poll.poll()
@@ -114,14 +114,14 @@ class LineWriter:
 
 
 class Footer:
-    """A last line of the terminal that is drawn over again and again; log lines go above it."""
+    """A last line of the terminal that is redrawn in place; log lines go above it."""
 
     def __init__(self, writer: LineWriter) -> None:
         self._writer = writer
         self._line = ""
 
     def draw(self, line: str) -> None:
-        """Draw `line`, which has no newline and fits the terminal; not while the terminal takes nothing."""
+        """Draw `line`, which has no newline and fits the terminal, unless the terminal is behind."""
         if line != self._line and not self._writer.waiting:
             self._line = line
             self._writer.write(CLEAR_LINE + line)

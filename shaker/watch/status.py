@@ -12,13 +12,13 @@ from typing import Any
 from shaker.watch.history import History
 from shaker.watch.lag import LagClock
 
-# Answers of a side among which the quickest is its round trip: others waited for something.
+# Answers of a side whose minimum is its round trip: the others include waiting.
 ROUND_TRIPS = 8
-# The usual lag moves by one part in so many each second, and a longer one in seconds is not usual.
+# The usual lag moves by this part of the difference each second; a lag above the maximum, in seconds, is not usual.
 SMOOTHING = 10
 MOST_USUAL_LAG = 2.0
 SCHEMA_VERSION = 1
-# Reasons that tell of a difference and not of a delay.
+# Reasons that mean a difference, not a delay.
 DIVERGING = frozenset(("rejected", "eviction", "expired"))
 
 # Upper bounds, in seconds, of the apply-latency histogram's buckets: from one loopback round trip to a stall.
@@ -26,7 +26,7 @@ LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 
 
 class State(StrEnum):
-    """What the worker is doing; the values are the public names of `/status` and `shaker_state`."""
+    """The activity of the worker; the values are the public names in `/status` and `shaker_state`."""
 
     STARTING = "starting"
     CONNECTING = "connecting"
@@ -54,9 +54,9 @@ class SideStatus:
 
 @dataclass(slots=True)
 class SnapshotProgress:
-    """How far the snapshot is. `bytes_total` and `keys_total` are 0 while the source has not told them.
+    """Progress of the snapshot. `bytes_total` and `keys_total` are 0 while the source has not reported them.
 
-    `offset` is where the stream begins behind it; `keys_before` and `bytes_before` were done of earlier ones.
+    `offset` is the start of the stream after it; `keys_before` and `bytes_before` are the totals of earlier ones.
     """
 
     bytes_total: int = 0
@@ -72,7 +72,7 @@ class SnapshotProgress:
 
 @dataclass(slots=True)
 class StreamProgress:
-    """Where the stream is: offsets in bytes of the source's replication history."""
+    """Progress of the stream: offsets in bytes of the source's replication history."""
 
     replid: str = ""
     received_offset: int = 0
@@ -86,11 +86,10 @@ class StreamProgress:
 class FlowStatus:
     """Counters and states of one flow. Written by the event loop only; reading needs no lock.
 
-    The health server reads from another thread: what grows is copied by one `tuple()`, which nothing interrupts,
-    before it is walked through.
+    The health server reads from another thread: it copies collections by one atomic `tuple()` before iterating.
 
-    `reasons` holds what keeps `/readyz` at 503 apart from state and lag: a stable name → a sentence for people.
-    `heartbeats` holds, for each task that must turn, when it last did and how long it may take between turns.
+    `reasons` maps a stable name to a sentence, for each reason besides state and lag that keeps `/readyz` at 503.
+    `heartbeats` maps a task to the time of its last heartbeat and the maximum seconds until the next.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -115,47 +114,45 @@ class FlowStatus:
     sweep_listed: int = 0
     sweep_stale: int = 0  # found and not removed yet
     sweep_deleted: int = 0
-    expiries_pending: bool = False  # keys may wait for their true expiry
-    expiry_margin_seconds: float = 0.0  # by which expiries lay later on the target, at the most
-    expiries_waiting: int = 0  # how many of them there were at the last look
-    expiries_settled: int = 0  # that got their true one, or were found gone
-    expiries_copied: int = (
-        0  # that were copied from the source, because the target had lost them or for their fields
-    )
-    keys: dict[str, int] = field(default_factory=dict)  # that each side holds, without the worker's records
-    evicted_keys: int = 0  # that the target evicted since the worker began
-    deletions_held: str = ""  # why bulk deletions wait for an operator, empty when they do not
-    sweep_error: str = ""  # what interrupted the sweep last, empty once it goes on
+    expiries_pending: bool = False  # expiries may still be deferred
+    expiry_margin_seconds: float = 0.0  # maximum by which expiries were later on the target
+    expiries_waiting: int = 0  # at the last count
+    expiries_settled: int = 0  # restored, or the key was gone
+    expiries_copied: int = 0  # keys copied from the source, which the target had lost or for their fields
+    keys: dict[str, int] = field(default_factory=dict)  # of each side, without the worker's records
+    evicted_keys: int = 0  # by the target, since the worker started
+    deletions_held: str = ""  # why bulk deletions wait for an operator; empty if they do not
+    sweep_error: str = ""  # the last interruption of the sweep; empty once it continues
     last_applied: float = 0.0
     latency_counts: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BUCKETS) + 1))
     latency_sum: float = 0.0
-    # Unix time by the clock of a side minus `clock`, in seconds; None where it is not told.
+    # Unix time by the clock of a side minus `clock`, in seconds; None if unknown.
     clock_offsets: dict[str, float | None] = field(default_factory=dict)
     round_trips: dict[str, float] = field(default_factory=dict)  # to each side, in seconds
     reasons: dict[str, str] = field(default_factory=dict)
     heartbeats: dict[str, tuple[float, float]] = field(default_factory=dict)
     lag: LagClock = field(default_factory=LagClock)
-    usual_lag_seconds: float = 0.0  # in the stream, smoothed over some ten seconds
+    usual_lag_seconds: float = 0.0  # of the stream, smoothed over about ten seconds
     _round_trips: dict[str, deque[float]] = field(default_factory=dict)
 
     def heartbeat(self, task: str, *, within: float = 30.0) -> None:
-        """Tell that `task` turned now and will again `within` that many seconds."""
+        """Record a heartbeat of `task`; the next is due `within` that many seconds."""
         self.heartbeats[task] = (self.clock(), within)
 
     def forget(self, task: str) -> None:
-        """Tell that `task` ended as it should."""
+        """Stop expecting heartbeats of `task`, which has ended."""
         self.heartbeats.pop(task, None)
 
     def stalled(self) -> list[str]:
-        """Return the tasks that did not turn in time: what `/livez` answers 503 for."""
+        """Return the tasks that missed their heartbeat, for which `/livez` answers 503."""
         now = self.clock()
         return sorted(task for task, (at, within) in tuple(self.heartbeats.items()) if now - at > within)
 
     def begin_snapshot(self, offset: int) -> None:
-        """Count a full sync and begin its progress anew; the stream will begin at `offset`."""
+        """Count a full sync and reset its progress; the stream will begin at `offset`."""
         self.full_syncs += 1
         before = self.snapshot
-        # In one assignment: a scrape in between would see a counter go back.
+        # One assignment, so that no scrape sees a counter decrease.
         self.snapshot = SnapshotProgress(
             started=self.clock(),
             offset=offset,
@@ -171,24 +168,24 @@ class FlowStatus:
             endpoint.last_error, endpoint.last_error_kind = text, kind
 
     def observe_round_trip(self, side: str, seconds: float) -> None:
-        """Record how long a server of `side` took to answer; the least of the last ones is the way there and back."""
+        """Record the response time of a server of `side`; the minimum of the last ones is the round trip."""
         recent = self._round_trips.setdefault(side, deque(maxlen=ROUND_TRIPS))
         recent.append(seconds)
         self.round_trips[side] = min(recent)
 
     def observe_source_offset(self, offset: int, asked: float | None = None) -> None:
-        """Record the source's own replication offset, heard from the stream, or when it was asked at `asked`."""
+        """Record the source's own replication offset, from the stream or from its report when asked at `asked`."""
         self.stream.source_offset = offset
         self.lag.observe(self.clock(), offset)
         if asked is not None:
-            self.lag.told(asked, offset)
+            self.lag.reported(asked, offset)
 
     def observe_applied(
         self, offset: int, commands: int, latency: float | None, *, exact: int | None = None
     ) -> None:
-        """Record that the target answered for everything up to `offset`; `latency` is in seconds.
+        """Record the target's answer for everything up to `offset`; `latency` is in seconds.
 
-        `exact` is how much of that is as on the source, if not all.
+        `exact` is the offset up to which the target equals the source, if lower.
         """
         self.stream.applied_offset = offset if exact is None else exact
         self.lag.applied(offset)
@@ -207,9 +204,9 @@ class FlowStatus:
 
     @property
     def lag_bytes(self) -> int:
-        """Bytes of the source's history that are not applied on the target, those waiting inside the source too.
+        """Bytes of the source's history that the target has not applied, including those still inside the source.
 
-        What the snapshot stands for is none of them: as long as it is applied they begin behind it.
+        During a snapshot they start after the offset of the snapshot.
         """
         stream = self.stream
         applied = stream.applied_offset or self.snapshot.offset
@@ -217,31 +214,31 @@ class FlowStatus:
 
     @property
     def lag_seconds(self) -> float:
-        """Age in seconds of the oldest source offset that is not applied."""
+        """Age in seconds of the oldest source offset that is not yet applied."""
         return self.lag.seconds(self.clock(), self.stream.applied_offset)
 
     @property
     def clock_skew_seconds(self) -> float | None:
-        """How far the target's clock is ahead of the source's; negative where it is behind, None if unknown."""
+        """Seconds that the target's clock is ahead of the source's; negative if behind, None if unknown."""
         source, target = self.clock_offsets.get("source"), self.clock_offsets.get("target")
         return None if source is None or target is None else target - source
 
     @property
     def diverged(self) -> bool:
-        """Whether the target is known to differ from what the stream has made of the source."""
+        """Whether the target is known to differ from the source at the applied offset."""
         return not DIVERGING.isdisjoint(reason.rpartition("/")[2] for reason in tuple(self.reasons))
 
     def snapshot_share(self) -> float | None:
-        """Return how much of the snapshot is done, from 0 to 1; None while nobody knows how large it is."""
+        """Return the done share of the snapshot, from 0 to 1; None while its size is unknown."""
         progress = self.snapshot
         if progress.bytes_total:
             return min(1.0, progress.bytes_done / progress.bytes_total)
-        # The snapshot itself announces the keys of each database only when it comes to it.
+        # The snapshot announces the keys of a database only at its start.
         keys = max(progress.keys_total, self.keys.get("source", 0))
         return min(1.0, progress.keys_done / keys) if keys else None
 
     def eta_seconds(self) -> float | None:
-        """Return the seconds that the snapshot will still take at its rate so far, None if unknown."""
+        """Return the seconds left of the snapshot at its average rate; None if unknown."""
         progress, share = self.snapshot, self.snapshot_share()
         if progress.started is None or progress.finished is not None or not share:
             return None
@@ -263,7 +260,7 @@ class FlowStatus:
 
 @dataclass(slots=True)
 class Status(FlowStatus):
-    """The status of the worker process: what page, metrics, probes and logs read.
+    """The status of the worker process, read by page, metrics, probes and logs.
 
     A worker with one flow counts into this record itself. A worker with more has a record of its own for each in
     `flows`, and `shaker.watch.combined` derives this one from them.
@@ -275,7 +272,7 @@ class Status(FlowStatus):
     version: str = ""
     started: bool = False
     flows: dict[str, FlowStatus] = field(default_factory=dict)
-    log_lines_dropped: int = 0  # that standard output did not take
+    log_lines_dropped: int = 0  # not accepted by standard output
     history: History = field(default_factory=History)
     _rate: tuple[float, int, float] = (0.0, 0, 0.0)
 
@@ -285,11 +282,11 @@ class Status(FlowStatus):
         return tuple(self.flows.values()) or (self,)
 
     def sample_rate(self) -> None:
-        """Take the sample for `commands_per_second` and for the history; called about once a second."""
+        """Add a sample to `commands_per_second` and the history; called about once a second."""
         now, done = self.clock(), self.stream.commands_applied
         for record in self.records:
             record.smooth_lag()
-        # Before the checkpoint is read nobody knows what is applied: no peak of the whole history for that.
+        # Before the checkpoint is read, the applied offset is unknown and the lag would seem to be the whole history.
         known = self.stream.applied_offset or self.snapshot.started is not None
         self.history.add(
             now,

@@ -85,7 +85,7 @@ def catch_up(writer: Writer) -> None:
     status = writer.flow.status
     status.clock = lambda: 0.0
     status.lag.applied(0)
-    status.lag.told(0.0, 0)
+    status.lag.reported(0.0, 0)
     assert not writer.flow.expiry.behind
 
 

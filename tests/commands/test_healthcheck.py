@@ -39,7 +39,7 @@ def test_a_stalled_worker_is_75(health: HealthServer, status: Status, capsys: py
     status.heartbeat("target", within=-1)
 
     assert main(["--health.port", str(health.port)], {}) == 75
-    assert capsys.readouterr().err == "the worker answers 503: target does not turn\n"
+    assert capsys.readouterr().err == "the worker answers 503: target is stalled\n"
 
 
 def test_no_worker_is_75(health: HealthServer, capsys: pytest.CaptureFixture[str]) -> None:

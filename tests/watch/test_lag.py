@@ -99,7 +99,7 @@ def test_reset_forgets_all() -> None:
 def test_nobody_knows_how_long_before_the_source_told_that_it_stood_at_what_is_applied() -> None:
     lag = LagClock()
     assert lag.longest(100.0) == math.inf
-    lag.told(1.0, 500)
+    lag.reported(1.0, 500)
     assert lag.longest(100.0) == math.inf
     lag.applied(499)
     assert lag.longest(100.0) == math.inf
@@ -109,7 +109,7 @@ def test_nobody_knows_how_long_before_the_source_told_that_it_stood_at_what_is_a
 
 def test_what_the_stream_brings_can_have_been_on_the_way_for_long() -> None:
     lag = LagClock()
-    lag.told(1.0, 500)
+    lag.reported(1.0, 500)
     lag.applied(500)
     lag.observe(9.0, 700)
     lag.applied(700)
@@ -120,21 +120,21 @@ def test_what_the_stream_brings_can_have_been_on_the_way_for_long() -> None:
 
 def test_the_source_may_have_gone_on_right_behind_the_last_answer() -> None:
     lag = LagClock()
-    lag.told(10.0, 500)
+    lag.reported(10.0, 500)
     lag.applied(500)
 
     assert lag.longest(11.5) == 1.5
-    lag.told(12.0, 500)
+    lag.reported(12.0, 500)
     assert lag.longest(12.0) == 0.0
     assert lag.longest(12.7) == pytest.approx(0.7)
 
 
 def test_what_is_beyond_what_is_applied_does_not_count_as_even() -> None:
     lag = LagClock()
-    lag.told(10.0, 500)
+    lag.reported(10.0, 500)
     lag.applied(500)
-    lag.told(11.0, 600)
-    lag.told(12.0, 700)
+    lag.reported(11.0, 600)
+    lag.reported(12.0, 700)
 
     assert lag.longest(13.0) == 3.0
     lag.applied(650)
@@ -145,22 +145,22 @@ def test_what_is_beyond_what_is_applied_does_not_count_as_even() -> None:
 
 def test_what_is_applied_before_the_source_tells_of_it() -> None:
     lag = LagClock()
-    lag.told(10.0, 500)
+    lag.reported(10.0, 500)
     lag.applied(900)
     assert lag.longest(11.0) == 1.0
-    lag.told(11.0, 800)
+    lag.reported(11.0, 800)
     assert lag.longest(11.0) == 0.0
 
 
 def test_a_target_that_has_lost_something_is_not_even() -> None:
     lag = LagClock()
-    lag.told(10.0, 500)
+    lag.reported(10.0, 500)
     lag.applied(500)
     lag.applied(400)
     assert lag.longest(11.0) == math.inf
     lag.applied(500)
     assert lag.longest(11.0) == math.inf
-    lag.told(11.0, 500)
+    lag.reported(11.0, 500)
     assert lag.longest(11.0) == 0.0
 
 
@@ -170,7 +170,7 @@ def test_the_longest_is_never_less_than_the_lag(step: int) -> None:
     lag = LagClock(samples=16)
     for second in range(1, 400):
         lag.observe(float(second), second)
-        lag.told(float(second), second)
+        lag.reported(float(second), second)
         if second % step == 0:
             lag.applied(second // 2)
             # The source stood at `second // 2` then, and went on at the next second.
@@ -182,12 +182,12 @@ def test_the_longest_is_never_less_than_the_lag(step: int) -> None:
 
 def test_another_history_is_not_even_with_the_old_one() -> None:
     lag = LagClock()
-    lag.told(1.0, 1000)
+    lag.reported(1.0, 1000)
     lag.applied(1000)
-    lag.told(1.5, 2000)
+    lag.reported(1.5, 2000)
     lag.reset()
     assert lag.longest(2.0) == math.inf
-    lag.told(2.0, 10)
+    lag.reported(2.0, 10)
     assert lag.longest(3.0) == math.inf
     lag.applied(10)
     assert lag.longest(3.0) == 1.0
@@ -195,8 +195,8 @@ def test_another_history_is_not_even_with_the_old_one() -> None:
 
 def test_answers_of_another_history_replace_the_old_ones() -> None:
     lag = LagClock()
-    lag.told(1.0, 1000)
-    lag.told(2.0, 10)
+    lag.reported(1.0, 1000)
+    lag.reported(2.0, 10)
     lag.applied(10)
     assert lag.longest(3.0) == 1.0
 

@@ -1,7 +1,7 @@
-"""The health server: probes, metrics, status and page on one port, answered from a thread of their own.
+"""The health server: probes, metrics, status and page on one port, answered from its own thread.
 
-Its own thread and event loop, because a probe that cannot be answered while the replication loop is stalled
-tells nothing: `/livez` says that it is stalled. It reads `Status` and nothing else.
+Its own event loop, because `/livez` must answer while the replication loop is stalled, and say so. It reads `Status`
+and nothing else.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from shaker.watch.status import Status
 
 Handler = Callable[[Request], Awaitable[Response]]
 
-# The page and what it loads are files of this package and nothing else; status is never kept by a cache.
+# The page loads only files of this package; caches never keep the status.
 HEADERS = [
     (
         "Content-Security-Policy",
@@ -51,9 +51,9 @@ PAGE = {
     "/text.js": ("text.js", "text/javascript"),
 }
 
-# Pending connections that the kernel keeps for us: room for a burst while the interpreter is busy.
+# Connections that the kernel queues for us: room for a burst while the interpreter is busy.
 BACKLOG = 256
-# Bodies of one kind made per second, and in a burst: each takes up to a millisecond.
+# Bodies of one kind rendered per second, and in a burst: each takes up to a millisecond.
 MADE_PER_SECOND = 20.0
 MADE_AT_ONCE = 20
 
@@ -86,7 +86,7 @@ class HealthServer:
         }
 
     def start(self) -> None:
-        """Bind and serve. Raises SettingsError naming `health.port` where the address cannot be bound."""
+        """Bind and serve. Raises SettingsError, naming `health.port`, if the address cannot be bound."""
         listener = self._bind()
         self.port = listener.getsockname()[1]
         # Starlette adds HEAD to GET and answers 405 to other methods.
@@ -109,7 +109,7 @@ class HealthServer:
             family, _, _, _, address = socket.getaddrinfo(
                 self._host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
-            # "::" listens for IPv4 as well, where the system can.
+            # "::" listens for IPv4 as well if the system supports it.
             dual = family == socket.AF_INET6 and self._host == "::" and socket.has_dualstack_ipv6()
             return socket.create_server(
                 (str(address[0]), self.port), family=family, backlog=BACKLOG, dualstack_ipv6=dual
@@ -117,13 +117,13 @@ class HealthServer:
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not an address"
             raise SettingsError(
-                f"health.port (SHAKER_HEALTH__PORT): cannot listen at {self._host} port {self.port}: {reason}",
-                hint="name a free port and an address of this machine, or 0 for any free port",
+                f"health.port (SHAKER_HEALTH__PORT): cannot listen on {self._host} port {self.port}: {reason}",
+                hint="use a free port and an address of this machine, or 0 for any free port",
             ) from None
 
     async def _livez(self, request: Request) -> Response:
         stalled = self._status.stalled()
-        return _answer([f"{task} does not turn" for task in stalled])
+        return _answer([f"{task} is stalled" for task in stalled])
 
     async def _startupz(self, request: Request) -> Response:
         return _answer([] if self._status.started else ["the worker has not started its work"])
@@ -141,7 +141,7 @@ class HealthServer:
         except ValueError as error:
             return JSONResponse({"error": str(error)}, 400)
         document = self._status.document(max_lag_seconds=seconds)
-        # One answer for code and body: the limits of this request may differ from those of /status.
+        # Code and body must agree: the limits of this request may differ from those of /status.
         reasons = self._status.not_ready(max_lag_seconds=seconds, max_lag_bytes=size)
         document |= {"ready": not reasons, "reasons": reasons}
         return JSONResponse(document, 503 if reasons else 200)
@@ -158,12 +158,12 @@ class HealthServer:
         return self._histories.get(lambda: JSONResponse(self._status.history.document()))
 
     def _lag_limits(self, request: Request) -> tuple[float | None, int | None]:
-        """Return the lag allowed in (seconds, bytes): those of the request in place of the setting's."""
+        """Return the maximum lag in (seconds, bytes): the request's limits replace the setting."""
         given: dict[str, str] = {}
         for name, value in request.query_params.multi_items():
             if name not in ("lag", "lag_seconds"):
-                # A misspelt limit would else be no limit, in silence.
-                raise ValueError("only lag and lag_seconds are taken, such as ?lag=10MB or ?lag_seconds=5")
+                # A misspelt limit would silently be no limit.
+                raise ValueError("only lag and lag_seconds are allowed, such as ?lag=10MB or ?lag_seconds=5")
             if name in given:
                 raise ValueError(f"{name} is given twice")
             given[name] = value
@@ -198,7 +198,7 @@ def _seconds(text: str) -> float:
 
 
 def _answer(missing: list[str]) -> Response:
-    """Return 200 `ok`, or 503 with what is missing, one a line."""
+    """Return 200 `ok`, or 503 with the `missing` conditions, one a line."""
     lines = "".join(f"{printable(each)}\n" for each in missing)
     return PlainTextResponse(lines or "ok\n", 503 if missing else 200)
 

@@ -40,7 +40,7 @@ ACCEPT_AGAIN_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Limits:
-    """What clients may take in total."""
+    """Bounds of all clients together."""
 
     # Open connections; the next one replaces the oldest idle one. Far more than probes, scrapes and browsers need,
     # because a held connection costs less than a client that reconnects.

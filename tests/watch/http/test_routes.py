@@ -73,7 +73,7 @@ def test_livez_depends_on_the_tasks_alone(http: httpx.Client, status: Status) ->
     status.heartbeat("target", within=-1)
     status.heartbeat("source", within=-1)
     answer = http.get("/livez")
-    assert (answer.status_code, answer.text) == (503, "source does not turn\ntarget does not turn\n")
+    assert (answer.status_code, answer.text) == (503, "source is stalled\ntarget is stalled\n")
 
     status.heartbeat("target")
     status.forget("source")
@@ -144,7 +144,7 @@ def test_a_request_sets_its_own_limit_of_lag(
         ("?lag_seconds=nan", "lag_seconds is not"),
         ("?lag_seconds=inf", "lag_seconds is not"),
         ("?lag_seconds=-1", "lag_seconds is not"),
-        ("?lag_secs=5", "only lag and lag_seconds are taken"),
+        ("?lag_secs=5", "only lag and lag_seconds are allowed"),
         ("?lag=1&lag=2", "lag is given twice"),
     ],
 )

@@ -1,8 +1,8 @@
-// One curve of the last minutes, drawn into a <figure data-curve>: number, scale, line, and what lies under the pointer.
+// One curve of the last minutes in a <figure data-curve>: number, scale, line, and the sample under the pointer.
 
 import { clock } from "./text.js";
 
-const SPANS = [60, 120, 300]; // seconds from the left edge to the right one: more once there is so much to show
+const SPANS = [60, 120, 300]; // seconds from the left edge to the right one; the first that holds all samples
 const GAP = 4; // seconds without a sample that are drawn as a gap
 const WIDTH = 600; // of the drawing, in its own units: the page stretches it
 const HEIGHT = 120;
@@ -74,8 +74,8 @@ export class Curve {
     this.write("top", this.text(this.top));
     const minutes = this.span === 60 ? "minute" : `${this.span / 60} minutes`;
     this.write("from", `${this.span / 60} ${this.span === 60 ? "minute" : "minutes"} ago`);
-    const told = `${this.title}, last ${minutes}: now ${current}, highest ${this.text(peak)}`;
-    if (this.drawing.getAttribute("aria-label") !== told) this.drawing.setAttribute("aria-label", told);
+    const label = `${this.title}, last ${minutes}: now ${current}, highest ${this.text(peak)}`;
+    if (this.drawing.getAttribute("aria-label") !== label) this.drawing.setAttribute("aria-label", label);
     this.point();
   }
 
@@ -87,7 +87,7 @@ export class Curve {
     return HEIGHT * (1 - value / this.top);
   }
 
-  // Tell the sample that is nearest to the pointer.
+  // Show the sample nearest to the pointer.
   point() {
     const at = this.now - this.span * (1 - this.pointed);
     const near = this.points.filter((point) => this.pointed !== null && Math.abs(point[0] - at) <= GAP);

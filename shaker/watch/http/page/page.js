@@ -1,29 +1,29 @@
 // Draws /status and /history once a second. All text is set as text, never as markup: addresses and errors come from
-// servers. What did not change is not touched, so that nothing flickers and no screen reader repeats itself.
+// servers. Unchanged elements are not touched, so that nothing flickers and no screen reader repeats itself.
 
 import { Curve } from "./curve.js";
 import { bytes, clock, duration, number, rate, seconds, withStep } from "./text.js";
 
 const INTERVAL = 1000; // milliseconds
 const DEADLINE = 5000; // milliseconds
-const LATE = 5; // seconds of lag that are worth a word
+const LATE = 5; // seconds of lag above which the page says so
 
-// What a state means, and how it is marked: at work, waiting, or at an end that needs somebody.
+// Meaning and mark of each state: working, waiting, or ended and in need of an operator.
 const STATES = {
-  starting: ["wait", "The worker has just begun."],
+  starting: ["wait", "The worker has just started."],
   connecting: ["wait", "One side is not connected."],
-  handshaking: ["wait", "Source and worker agree on where to go on."],
+  handshaking: ["wait", "Source and worker agree on the offset to resume from."],
   snapshot: ["wait", "The whole dataset is being copied."],
-  catching_up: ["wait", "What was written meanwhile is being applied."],
+  catching_up: ["wait", "Writes made during the snapshot are being applied."],
   streaming: ["wait", "The target follows the source."],
-  paused: ["wait", "The target cannot be reached or takes no writes; what was read is kept."],
-  draining: ["wait", "The worker is stopping: what it has read is being applied."],
+  paused: ["wait", "The target is unreachable or accepts no writes; received data is kept."],
+  draining: ["wait", "The worker is stopping: received data is being applied."],
   stopped: ["wait", "The worker has stopped."],
   fenced: ["bad", "A newer worker of this name has taken over; this one writes nothing."],
-  failed: ["bad", "An error has ended the replication that trying again does not help."],
+  failed: ["bad", "An error that a retry cannot fix has ended the replication."],
 };
 
-// What a side that is not connected says, if the last error shows that it answers.
+// States of a side that answers without being connected, by its last error.
 const ANSWERS = {
   access: "access refused",
   behind: "behind the target",
@@ -35,7 +35,7 @@ const ANSWERS = {
   nomasterlink: "without its primary",
   noreplicas: "lacks replicas",
   oom: "out of memory",
-  readonly: "a replica that takes no writes",
+  readonly: "a replica that accepts no writes",
   refused: "refuses a request",
   tryagain: "moving slots",
 };
@@ -79,7 +79,7 @@ const curves = {
   }),
 };
 
-let samples = []; // of this page: the worker's, and what was seen before it was started anew
+let samples = []; // of this page: those of the worker, and those from before its restart
 let heard = null; // when the worker last answered, by the clock of this page, in milliseconds
 let last = null; // the lag of the last answer: [Unix time, bytes, seconds]
 let behind = 0; // Unix time of the worker minus that of this page, in seconds
@@ -95,13 +95,13 @@ function drawState(status) {
   put("mode", `mode ${status.mode}`);
   put("state", name);
   put("ready", ready);
-  // No number here: it would be read aloud once a second.
+  // No number here: a screen reader would read it once a second.
   const late = status.state === "streaming" && status.stream.lag_seconds > LATE;
-  const differs = "The target differs from the source: see why, and what to do.";
-  put("meaning", status.diverged ? differs : late ? "The target follows the source, and is behind." : meaning);
-  // That of the state says no more than the state itself.
+  const differs = "The target differs from the source: see the reason and the fix below.";
+  put("meaning", status.diverged ? differs : late ? "The target follows the source, but is behind." : meaning);
+  // The reason of the state only repeats the state.
   const reasons = status.reasons.filter((reason) => reason !== `state is ${status.state}`);
-  const stalled = status.stalled.map((task) => `${task} does not turn: the worker stands still`);
+  const stalled = status.stalled.map((task) => `${task} is stalled`);
   mark(element("verdict"), stalled.length ? "bad" : status.ready ? "good" : kind);
   put("reasons-title", status.diverged ? "Why it differs, and what to do" : "Why it is not ready, and what to do");
   list(element("reasons"), [...stalled, ...reasons].map(withStep), "li", "span");
@@ -115,7 +115,7 @@ function drawSide(name, side, reasons) {
   const answers = ANSWERS[side.last_error_kind];
   put(`${name}-connected`, side.connected ? "connected" : answers ? `reachable, ${answers}` : "not connected");
   mark(element(`${name}-connected`), side.connected ? "good" : "bad");
-  // Once is enough: among the reasons it is more prominent.
+  // Among the reasons it is more prominent.
   const error = reasons.includes(side.last_error) ? null : side.last_error;
   put(`${name}-error`, error ? `Last error: ${error}` : "");
   show(`${name}-error`, Boolean(error));
@@ -125,10 +125,10 @@ function drawSnapshot(status) {
   const { snapshot } = status;
   const running = status.state === "snapshot";
   const begun = snapshot.keys_done > 0 || snapshot.bytes_done > 0;
-  show("snapshot-section", running); // afterwards it is one of the counts
+  show("snapshot-section", running); // later it is one of the counts
   const total = snapshot.bytes_total || snapshot.keys_total;
   const done = snapshot.bytes_total ? snapshot.bytes_done : snapshot.keys_done;
-  // While the state is `snapshot` something is left to apply, however much has been read.
+  // While the state is `snapshot`, data is left to apply even if all of it has been read.
   const share = total ? Math.min(done / total, 0.999) : 0;
   const bar = element("snapshot-progress");
   if (!share) bar.removeAttribute("value");
@@ -147,7 +147,7 @@ function drawStream(status) {
   for (const name of ["source", "received", "applied", "checkpoint"]) {
     const offset = stream[`${name}_offset`];
     put(`offset-${name}`, number(offset));
-    // In a snapshot nothing is applied of a history that may be older than anybody knows.
+    // During a snapshot the distance to the source's history has no meaning.
     put(`behind-${name}`, status.state === "snapshot" ? "–" : bytes(Math.max(0, stream.source_offset - offset)));
   }
   put("replid", stream.replid || "not known yet");
@@ -183,7 +183,7 @@ function drawCounts(status) {
 
 function drawCurves(now) {
   const column = (value) => samples.map((sample) => [sample.at, value(sample)]);
-  // The number beside a curve is as new as the rest of the page, the newest sample is up to a second older.
+  // The newest sample may be a second older than the page: the number beside the curve is current.
   curves.lag_bytes.draw([...column((sample) => sample.lag_bytes), [last[0], last[1]]], now);
   curves.lag_seconds.draw([...column((sample) => sample.lag_seconds), [last[0], last[2]]], now);
   curves.applied.draw(column((sample) => sample.commands_per_second + sample.keys_per_second), now);
@@ -224,8 +224,8 @@ function drawGone() {
   mark(element("verdict"), "bad");
   put("meaning", "");
   put("gone", heard === null
-    ? "The worker does not answer. This page goes on asking."
-    : `The worker does not answer. What stands here is what it said last, at ${clock(heard / 1000)}. This page goes on asking.`);
+    ? "The worker does not answer. This page keeps trying."
+    : `The worker does not answer. This page shows its last answer, of ${clock(heard / 1000)}, and keeps trying.`);
   show("gone", true);
   if (heard !== null) drawCurves(Date.now() / 1000 + behind);
 }
@@ -239,7 +239,7 @@ async function read(path, signal) {
 let asking = false;
 
 async function ask() {
-  // Nobody looks at a hidden page: it asks again when it is seen.
+  // A hidden page asks again when it becomes visible.
   if (asking || document.hidden) return;
   asking = true;
   let answers = null;
@@ -254,7 +254,7 @@ async function ask() {
   if (answers) draw(...answers);
 }
 
-// On a phone the first screen is for what matters; the rest is one touch away.
+// On a phone the first screen shows the essentials; the rest is one touch away.
 if (matchMedia("(max-width: 44rem)").matches) element("more").open = false;
 
 document.addEventListener("visibilitychange", ask);

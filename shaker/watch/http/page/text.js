@@ -26,22 +26,22 @@ export function duration(value) {
   return `${whole} s`;
 }
 
-// What to do about a reason that comes without its next step, by how it begins.
+// Next steps for reasons that come without one, by their beginning.
 const STEPS = [
-  [/^lag of /, "Wait while it shrinks. If it grows, the target or the way to it is too slow for what the source writes."],
-  [/^waiting for the source's snapshot/, "Wait: the source forks or saves, and its log shows how far it is."],
-  [/^the keys of the target are being listed|^stale keys are being removed/, "Wait: nothing is to be done."],
+  [/^lag of /, "Wait while it shrinks. If it grows, the target or the link to it is too slow for the source's writes."],
+  [/^waiting for the source's snapshot/, "Wait: the source forks or saves; its log shows the progress."],
+  [/^the keys of the target are being listed|^stale keys are being removed/, "Wait: no action is needed."],
   [/^the target rejected /, "Compare that key on both sides, and write it to the target or copy it again."],
-  [/^a key may differ /, "Copy that key by hand, or have a full resync."],
-  [/^keys wait for their true expiry/, "Wait: the worker goes on trying."],
+  [/^a key may differ /, "Copy that key by hand, or force a full resync."],
+  [/^keys wait for their true expiry/, "Wait: the worker keeps trying."],
   [/^a full sync is due/, "Wait: the worker asks again by itself."],
   [/bytes of the stream are unconfirmed/, "Wait: the worker compares their keys by itself."],
   [/^about .* wait in the source/, "Raise client-output-buffer-limit replica and repl-backlog-size there, or set spool.dir."],
-  [/^the target has evicted /, "Raise its maxmemory or set maxmemory-policy noeviction, then have a full resync."],
-  [/does not turn: /, "Look into the worker's log; its supervisor restarts it."],
+  [/^the target has evicted /, "Raise its maxmemory or set maxmemory-policy noeviction, then force a full resync."],
+  [/ is stalled$/, "Check the worker's log; its supervisor restarts it."],
 ];
 
-// A reason as [what is the matter, what to do]: errors carry their hint behind a semicolon.
+// Split a reason into [problem, next step]: errors carry their hint after a semicolon.
 export function withStep(reason) {
   const known = STEPS.find(([beginning]) => beginning.test(reason));
   if (known) return [reason, known[1]];
