@@ -172,4 +172,4 @@ def test_a_server_that_answers_is_not_called_unreachable(status: Status) -> None
 
     console.print(draw(status.document(max_lag_seconds=30)))
 
-    assert "reachable, but it refuses, last error: the target cannot take writes now: OOM" in console.export_text()
+    assert "reachable, but refuses, last error: the target cannot take writes now: OOM" in console.export_text()

@@ -283,7 +283,7 @@ def test_a_port_in_use_names_the_setting(health: HealthServer) -> None:
     second = HealthServer(Status(), host="127.0.0.1", port=health.port, ready_max_lag_seconds=30)
 
     with pytest.raises(
-        SettingsError, match=r"health\.port \(SHAKER_HEALTH__PORT\): cannot listen at 127\.0\.0\.1 port"
+        SettingsError, match=r"health\.port \(SHAKER_HEALTH__PORT\): cannot listen on 127\.0\.0\.1 port"
     ):
         second.start()
     second.stop()
