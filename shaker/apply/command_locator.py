@@ -11,9 +11,9 @@ from shaker.codec.resp.requests import command_end, nth_command, split, whole
 class CommandLocator:
     """Finds commands of a transaction by their number, each at or behind the one before.
 
-    One pass whatever the number of questions: a transaction can hold thousands of commands that are rejected.
-    `layout` is what was sent between MULTI and EXEC. A run with a label has no arguments to tell; of one that was
-    joined the first command is told.
+    One pass for any number of questions: a transaction can hold thousands of commands that are rejected.
+    `layout` has the requests sent between MULTI and EXEC. A run with a label has no arguments; of a joined run,
+    the first command is returned.
     """
 
     def __init__(self, layout: Iterable[Sent]) -> None:

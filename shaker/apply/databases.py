@@ -29,12 +29,12 @@ class Databases:
         self._expected = expected
         self._window = window
         self._proven = {0}
-        self._tried = {0}  # asked for, whatever the answer
+        self._tried = {0}  # asked for, answered or not
 
     def proven(self, used: Iterable[int], out: list[bytes], *, within: Transaction | None = None) -> bool:
         """Return whether all databases `used` are proven; if not, ask for them as soon as that may be.
 
-        What else waits and what earlier connections used is asked for in the same round trip. `within` is the open
+        Databases of waiting items and of earlier connections are asked for in the same round trip. `within` is the open
         transaction that would use them. Raises LinkError where no question fits into it.
         """
         if self._proven.issuperset(used):

@@ -1,4 +1,4 @@
-"""Expiries on the way to the target: given a margin or put off, and the keys remembered beside them.
+"""Keys whose expiry was deferred on the way to the target, and keys that differ: remembered beside the commands.
 
 Three sets in each database list keys to be settled later: those that wait for the source's expiry, those that have to
 be copied from the source, and those that have to be copied if the target has expired anything lately. They are written
@@ -46,11 +46,11 @@ class Expiries:
 
     @property
     def expired_text(self) -> str:
-        """What the checkpoint says of `expired`."""
+        """`expired` as the checkpoint records it."""
         return "" if self.expired is None else self.expired.text
 
     def begin_snapshot(self, expired: ExpiredKeys | None) -> None:
-        """Forget what was known of the target's keys: a snapshot replaces all. `expired` is from before its first."""
+        """Forget the target's keys: a snapshot replaces all. `expired` is from before its first."""
         self.expired = expired
         self.unsettled = True
         self.missed = False
@@ -83,7 +83,7 @@ class Expiries:
         return [(part.database, request) for request in self._remember([key])]
 
     def committed(self, failed: list[MissingKeyFailure]) -> list[Rejection]:
-        """Note that what was `owed` has taken effect, and keys that differ since commands failed: to be copied.
+        """Note that the `owed` requests have taken effect, and keys that differ since commands failed: to be copied.
 
         Returns the rejections of those that cannot have failed because a key has expired early.
         """
@@ -125,7 +125,7 @@ class Expiries:
     def owed(self, moved: Callable[[int], int]) -> list[tuple[int, bytes]]:
         """Return the requests that remember the keys in `lacking`, with the database of each.
 
-        They are sent at the end of a transaction, whose SWAPDBs have `moved` what was in a database to another one.
+        They are sent at the end of a transaction, whose SWAPDBs have `moved` the keys of a database to another one.
         """
         return self._remember_copying({moved(database): keys for database, keys in self.lacking.items()})
 

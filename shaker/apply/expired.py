@@ -1,7 +1,7 @@
-"""How many keys and fields the target has expired by itself, compared over time.
+"""The number of keys and fields that the target has expired by itself, compared over time.
 
-Nothing else tells whether a key that the source still has is gone, or was rebuilt, on the target: what was sent to it
-says when a key should expire, not whether it did.
+Nothing else shows whether a key that the source still has is gone, or was rebuilt, on the target: the commands sent to
+it say when a key should expire, not whether it did.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from shaker.model.server_info import STEADY_COUNTERS, ServerInfo
 
 
 class ExpiredKeys(NamedTuple):
-    """What one run of a server has expired: keys, fields of hashes, and counters that show a RESETSTAT."""
+    """Counts of one run of a server: expired keys, expired fields of hashes, and counters that show a RESETSTAT."""
 
     run_id: str
     keys: int

@@ -1,4 +1,4 @@
-"""Who may write to the target: decisions of a registration, without I/O.
+"""The one writer of the target: decisions of a registration, without I/O.
 
 A connection registers in one transaction: WATCH fence, read it, MULTI, HSET fence, CLIENT KILL of every writer
 connection before it, HGETALL checkpoint, EXEC. After it those connections are dead, half-open or not: what they had
@@ -28,12 +28,12 @@ class Identity:
 
 
 def next_epoch(mine: Identity, fence: Fence | None, written: int = 0) -> int:
-    """Return the epoch to register with, for the fence as it stands in the target (None: there is none).
+    """Return the epoch to register with, for the fence in the target (None: there is none).
 
-    `written` is the epoch of the checkpoint, 0 without one: it still tells of a worker whose fence was deleted.
+    `written` is the epoch of the checkpoint, 0 without one: it still records a worker whose fence was deleted.
 
-    A new worker always takes over. A registered one goes on with its own token; over an older epoch it was the
-    newest on a history that the target lost, so it registers anew. Raises FencedError when another worker's
+    A new worker always takes over. A registered one continues with its own token; over an older epoch it was the
+    newest on a history that the target lost, so it registers again. Raises FencedError when another worker's
     registration is as new or newer.
     """
     if mine.epoch == 0:
@@ -57,7 +57,7 @@ def _fenced(epoch: int, mine: Identity) -> FencedError:
 
 
 def connections_to_kill(clients: str, *, name: str, own: int, fence: Fence | None, run_id: str) -> list[int]:
-    """Return the ids of the connections that must not write any more.
+    """Return the ids of the connections that must no longer write.
 
     `clients` is the reply to CLIENT LIST: writers are found by the name they gave themselves, so that one is found
     even when the fence was lost. The fence's own connection counts only on the server run it was made on: ids

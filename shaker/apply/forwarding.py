@@ -24,7 +24,7 @@ UNNUMBERED: Final = -1  # what the source has not sent
 
 
 class Limits(NamedTuple):
-    """What the target takes: bytes of one transaction, and of one argument."""
+    """Limits of the target: bytes of one transaction, and of one argument."""
 
     transaction: int
     bulk: int

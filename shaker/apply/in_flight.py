@@ -1,4 +1,4 @@
-"""What was sent to the target and is not answered yet."""
+"""Requests sent to the target and not answered yet."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ UNKNOWN: Final = (b"?", None)  # a command whose bytes were dropped
 
 @dataclass(slots=True)
 class Transaction:
-    """MULTI … EXEC: what is in it, and how far its replies are."""
+    """MULTI … EXEC: its requests, and the replies read so far."""
 
     items: list[Barrier | StreamItem | SnapshotStart | SnapshotFinish] = field(default_factory=list)
     sweep: SweepStep | None = None  # what it does instead of items of the window
     layout: list[Sent] = field(default_factory=list)
     size: int = 0  # bytes of commands
-    database: int = 0  # selected by what was sent of it
+    database: int = 0  # selected by the requests sent so far
     sealed: bool = False  # takes no more items
-    unfinished: bool = False  # its last item goes on in the next one
+    unfinished: bool = False  # its last item continues in the next one
     cut: bool = False  # and so does the last command that was sent
     checkpoint: Checkpoint | None = None  # what its end writes; None while it is open
     commands: int = 0  # requests sent between MULTI and EXEC
@@ -75,7 +75,7 @@ class Transaction:
         self.commands += sent.requests
 
     def moved(self, database: int, behind: Sent | None = None) -> int:
-        """Return where its SWAPDBs, or those behind one of its runs, leave what is in a database."""
+        """Return the database to which its SWAPDBs, or those after one of its runs, move the keys of a database."""
         found = behind is None
         for sent in self.layout:
             if found and sent.part is not None and sent.part.expiries & SWAPS:
@@ -115,8 +115,8 @@ class Transaction:
             out.append(part.data)
             self._add(Sent(part.commands, None, part))
 
-    def tell_owners(self) -> None:
-        """Tell the owners of holds and of a step of a sweep that it has taken effect."""
+    def notify_owners(self) -> None:
+        """Notify the owners of barriers and of a step of a sweep that it has taken effect."""
         for item in self.items:
             if isinstance(item, Barrier):
                 item.ended(True)
@@ -125,11 +125,11 @@ class Transaction:
 
     @property
     def taken(self) -> int:
-        """How many commands of the source the target took."""
+        """The number of commands of the source that the target took."""
         return sum(item.batch.commands - item.left_out for item in self.items if isinstance(item, StreamItem))
 
     def release(self) -> None:
-        """Forget the bytes of its commands, but for SWAPDB: those that fail are told by number only."""
+        """Forget the bytes of its commands, but for SWAPDB: those that fail are reported by number only."""
         for number, sent in enumerate(self.layout):
             part = sent.part
             if part is not None and not part.expiries & SWAPS:
@@ -141,7 +141,7 @@ class Transaction:
 class Requests:
     """Requests outside transactions, those of a snapshot: each to be answered by +OK, the last by a number.
 
-    `left` counts the replies still to come to what was sent, from its first byte. `unfinished`: the last request
+    `left` counts the replies still to come; a request is expected from its first byte. `unfinished`: the last request
     sent is not whole, and others will follow it.
     """
 
@@ -173,7 +173,7 @@ class Probe:
 
 @dataclass(slots=True)
 class Ping:
-    """PING on an idle connection: whatever the answer, servers and what is between them see that it is in use."""
+    """PING on an idle connection: servers and proxies between them see that it is in use."""
 
     owed: Final = True
 
@@ -187,7 +187,7 @@ class Ping:
 
 
 class Progress(NamedTuple):
-    """What the target has answered for: counts since the last report, and the item it reached."""
+    """Items that the target has answered for since the last report, with counts."""
 
     items: tuple[Barrier | StreamItem | SnapshotStart | SnapshotItem | SnapshotFinish, ...]
     commands: int

@@ -1,4 +1,4 @@
-"""What the target is known to have applied, what its checkpoint says of it, and what the checkpoint lacks."""
+"""The position that the target is known to have applied, its checkpoint, and whether the checkpoint lacks something."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Ledger:
     """The state of one connection. `checkpoint` is the newest one that the target answered for.
 
     `applied` is the offset up to which the stream has taken effect, and may be after the checkpoint's. `source` is
-    how the next checkpoint names the source. `progress` is what was answered and is not reported.
+    how the next checkpoint names the source. `progress` are items answered and not reported.
     """
 
     def __init__(

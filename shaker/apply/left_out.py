@@ -1,6 +1,6 @@
 """Commands of the stream that are not sent, since the target does not take them: kept across connections.
 
-What is too large to hold comes from the source again after a failure, and a command that the target refused would
+A batch too large to hold comes from the source again after a failure, and a command that the target refused would
 be refused again. The same bytes from the same checkpoint make the same commands in the same order, so that a
 command is known by its number.
 """

@@ -1,4 +1,4 @@
-"""What becomes of commands that failed inside EXEC for the state of the server: their keys are copied."""
+"""Commands that failed inside EXEC because of the server's state: their keys are copied."""
 
 from __future__ import annotations
 

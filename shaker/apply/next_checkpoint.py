@@ -12,7 +12,7 @@ from shaker.model.position import Phase, Sweep
 
 
 def advanced(checkpoint: Checkpoint, item: Barrier | StreamItem | SnapshotStart | SnapshotFinish) -> Checkpoint:
-    """Return the checkpoint as it stands once `item` has taken effect."""
+    """Return the checkpoint once `item` has taken effect."""
     if isinstance(item, Barrier):
         return checkpoint
     if isinstance(item, StreamItem):

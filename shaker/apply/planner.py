@@ -1,4 +1,4 @@
-"""What goes out next on a registered connection: items of the window become steps, each written when it may be sent.
+"""Plans a registered connection: items of the window become steps, each written when it may be sent.
 
 The bytes of a transaction go out while the one before it is unanswered, all but its end. The HSET of the checkpoint
 and EXEC follow only when the one before was answered by an array. So a transaction that is aborted (OOM, READONLY,
@@ -75,7 +75,7 @@ class Planner:
         self._sweep = step
 
     def halt(self) -> None:
-        """Take nothing more from the window; what is in flight is finished and the checkpoint written."""
+        """Take nothing more from the window; steps in flight are finished and the checkpoint is written."""
         if not self._halted:
             self._halted = True
             self._persist = True
@@ -120,7 +120,7 @@ class Planner:
             item = None
         scripted = self._window.scripted and self._open is None and self._ledger.checkpoint.phase == Phase.STREAM
         if scripted and (self._expected or self._fill_scripted(item, out)):
-            return False  # what comes behind a script may need memory: it waits for the answer
+            return False  # the items after a script may need memory: they wait for the answer
         if self._sweep is not None and not self._halted:
             return self._fill_sweep(self._sweep, out)
         if item is None:

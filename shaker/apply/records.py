@@ -1,7 +1,7 @@
 """The worker's records in the target: in database 0 the fence and the checkpoint, in any database lists of keys.
 
-`shaker:fence:<name>` says who may write; only registrations write it. `shaker:checkpoint:<name>` says what has
-taken effect; every transaction writes it whole, so that a FLUSHALL of the source can never leave a stump of it.
+`shaker:fence:<name>` names the one writer; only registrations write it. `shaker:checkpoint:<name>` is the position
+that has taken effect; every transaction writes it whole, so that a FLUSHALL of the source never leaves a stump of it.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Fence(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """What has taken effect on the target, and by whom.
+    """The position that has taken effect on the target, and the worker that wrote it.
 
     `source` is the address of the source, `source_run_id` its run id, `origins` the run ids and replication ids of
     the servers before it in a chain, separated by spaces.
@@ -132,7 +132,7 @@ class Checkpoint(NamedTuple):
     def parse(cls, record: dict[str, str]) -> Checkpoint | None:
         """Return the checkpoint of a HGETALL reply, None when there is none.
 
-        Raises RefusedError for a record that this version cannot read: going on would mean a guess.
+        Raises RefusedError for a record that this version cannot read: to continue would be a guess.
         """
         if not record:
             return None
@@ -155,7 +155,7 @@ class Checkpoint(NamedTuple):
 
     @property
     def named_source(self) -> tuple[str, str, str]:
-        """Who the source is: address, run id, and the servers before it."""
+        """The source: address, run id, and the servers before it."""
         return self.source, self.source_run_id, self.origins
 
     def naming(self, named_source: tuple[str, str, str]) -> Checkpoint:
@@ -167,12 +167,12 @@ class Checkpoint(NamedTuple):
 
     @property
     def resumable(self) -> bool:
-        """Whether the stream can go on behind it: not in a snapshot, nor in a sweep that is not of this kind."""
+        """Whether the stream can resume after it: not in a snapshot, nor in a sweep of another version."""
         return self.phase == Phase.STREAM and self.sweep in (Sweep.NONE, Sweep.LISTED)
 
     @property
     def sweeps_first(self) -> bool:
-        """Whether the sweep has to go on before a key of the snapshot, or a command of the stream, is applied."""
+        """Whether the sweep has to continue before a key of the snapshot, or a command of the stream, is applied."""
         return self.sweep == Sweep.LISTING if self.phase == Phase.SNAPSHOT else bool(self.sweep)
 
     @property

@@ -1,4 +1,4 @@
-"""What an error of the target means: wait, or a command that it rejects in itself."""
+"""Errors of the target: those that waiting helps against, and those of a command that it rejects in itself."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from shaker.rules.command_table import CommandTable
 from shaker.rules.record_keys import is_record
 from shaker.rules.restore import restore_requests
 
-# Error codes that tell of the server's state, not of the command: waiting helps.
+# Error codes of the server's state, not of the command: waiting helps.
 PASSING: Final = frozenset(
     ("OOM", "READONLY", "MISCONF", "NOREPLICAS", "LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN",
      "NOPERM", "NOAUTH")
 )  # fmt: skip
-# Bytes of one argument that servers take unless told otherwise (proto-max-bulk-len).
+# Bytes of one argument that servers take by default (proto-max-bulk-len).
 DEFAULT_MAX_BULK: Final = 512 * 1024 * 1024
 HINTS: Final = {
     "OOM": "free memory on the target or raise its maxmemory. Deletions of the source are applied meanwhile, as long "
@@ -32,12 +32,12 @@ RESERVED: Final = "it would write to records of shaker itself"
 
 
 def describe(arguments: list[bytes], error: str, table: CommandTable) -> Rejection:
-    """Return what may be told of a rejected command: its name, its first key, the error's code."""
+    """Return a rejected command without its values: its name, its first key, the error's code."""
     return rejection_of((arguments[0], table.first_key(arguments)), error)
 
 
 def rejection_of(label: tuple[bytes, bytes | None], error: str) -> Rejection:
-    """Return what may be told of a rejected command by its name and first key."""
+    """Return a rejected command by its name and first key."""
     name, key = label
     return Rejection(
         name.decode("ascii", "backslashreplace").upper()[:64],
@@ -56,12 +56,12 @@ def _code(text: str) -> str:
 
 
 def is_passing(text: str) -> bool:
-    """Whether an error tells of the server's state, so that the same command can succeed later."""
+    """Whether an error is about the server's state, so that the same command can succeed later."""
     return _code(text) in PASSING or "max number of clients" in text
 
 
 def is_out_of_memory(text: str) -> bool:
-    """Whether an error tells that the server is out of memory."""
+    """Whether an error means that the server is out of memory."""
     return _code(text) == "OOM"
 
 
@@ -96,7 +96,7 @@ def refused_request(item: SnapshotItem, position: int, text: str) -> UnfaithfulE
     if isinstance(item, SnapshotScripts) and 0 <= index < len(item.bodies):
         return UnfaithfulError(
             f"the target refuses a Lua script of the source: {rejection_of((b'SCRIPT', None), text).error}",
-            hint="SCRIPT FLUSH on the source, if nothing uses its scripts any more",
+            hint="run SCRIPT FLUSH on the source if nothing uses its scripts",
             kind="refused_script",
         )
     if isinstance(item, SnapshotLibraries) and index == 0:
@@ -145,7 +145,7 @@ def check_lengths(item: SnapshotItem, requests: bytes, limit: int) -> None:
 def runs_without(
     part: CommandRun, first: int, left_out: list[int]
 ) -> tuple[list[tuple[CommandRun, int]], list[list[bytes]]]:
-    """Return what is left of a run of whole commands, each run with its first number; and the commands left out.
+    """Return the rest of a run of whole commands, each run with its first number; and the commands left out.
 
     `first` is the number of the first command, `left_out` are the numbers of those that go, in order.
     """
@@ -168,7 +168,7 @@ def runs_without(
 
 
 def too_long(part: CommandRun, first: int, limit: int) -> Iterator[tuple[int, str]]:
-    """Return the numbers of commands with an argument of more than `limit` bytes, each with what is against it.
+    """Return the numbers of commands with an argument of more than `limit` bytes, each with its error.
 
     `part` is a run of whole commands, `first` the number of the first one.
     """
@@ -186,7 +186,7 @@ def beyond(size: int, limit: int) -> str:
 
 
 def changed_keys(database: int, arguments: list[bytes], table: CommandTable) -> dict[int, set[bytes]]:
-    """Return the keys that a command in a database may change, by database; none where they cannot be told.
+    """Return the keys that a command in a database may change, by database; none where they are not known.
 
     Of a request of the worker's own about a list of keys, those are its keys.
     """

@@ -1,4 +1,4 @@
-"""Replies of the target matched to what was sent, one step after the other."""
+"""Replies of the target matched to the steps sent, one after the other."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ class ReplyReader:
     def _void(self, transaction: Transaction) -> bool:
         """Whether there is no more to learn from a transaction with refused commands.
 
-        What is too large to keep has to come from the source again: it is sent to its end, for all that it holds.
+        A transaction too large to keep comes from the source again: it is sent to its end, to find all such commands.
         """
         text = transaction.refused[-1][1]
         return not transaction.unfinished or len(transaction.refused) >= MANY or PROTOCOL_ERROR in text

@@ -76,7 +76,7 @@ class KeySender:
         return True
 
     def answered(self, step: Requests) -> None:
-        """Take what has been answered off what is pipelined."""
+        """Subtract the answered bytes from those pipelined."""
         self.pipelined -= step.size
 
     def _may_begin(self, item: SnapshotItem, out: list[bytes]) -> bool:

@@ -1,4 +1,4 @@
-"""What was sent inside a transaction, and commands of it that failed."""
+"""Requests sent inside a transaction, and commands of it that failed."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class TargetSession:
 
     @property
     def rejected(self) -> int:
-        """How many commands the target is known to have rejected since the last full sync."""
+        """The number of commands that the target is known to have rejected since the last full sync."""
         return self._ledger.tally.count
 
     @property
@@ -121,7 +121,7 @@ class TargetSession:
         return self._planner.halted
 
     def progress(self) -> list[Progress]:
-        """Return, once, what was answered since the last call."""
+        """Return, once, the items answered since the last call."""
         out, self._ledger.progress = self._ledger.progress, []
         return out
 
@@ -174,7 +174,7 @@ class TargetSession:
         ledger.tally.add(copy_missed(transaction, ledger.expiries, ledger.applied))
         if transaction.unwritten:  # only this process knows what took effect; it writes that later
             self._window.answered(len(transaction.items), written=False)
-            transaction.tell_owners()
+            transaction.notify_owners()
             raise passing_error(transaction.passing)
         ledger.checkpoint = checkpoint
         if checkpoint.phase == Phase.SNAPSHOT:
@@ -184,7 +184,7 @@ class TargetSession:
         self._window.answered(len(transaction.items))
         self._window.written()
         ledger.unconfirmed.committed(transaction.items)
-        transaction.tell_owners()
+        transaction.notify_owners()
         self._window.known_rejections = ledger.tally.at(position_of(checkpoint))
         ledger.progress.append(Progress(tuple(transaction.items), transaction.taken, written=True))
         if ledger.tally.count != checkpoint.rejected or ledger.expiries.lacking:

@@ -1,7 +1,7 @@
 """The list of stale keys: in each database of the target a set of the keys there that a snapshot has not brought.
 
 Every key of the target enters it before the first key of the snapshot is applied, and leaves it right behind the
-request that restores it; what is left at the end of the snapshot is stale. It lies in the database of its keys.
+request that restores it; the keys left at the end of the snapshot are stale. It lies in the database of its keys.
 """
 
 from __future__ import annotations

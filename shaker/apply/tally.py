@@ -1,4 +1,4 @@
-"""How many commands the target has rejected, as the checkpoint counts them."""
+"""The number of commands that the target has rejected, as the checkpoint counts them."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Tally:
             self._on_rejected(rejection)
 
     def counted_in(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Return the checkpoint with what is counted by now."""
+        """Return the checkpoint with the present count."""
         return checkpoint._replace(rejected=self.count, rejected_last=self.last)
 
     def at(self, position: Position | None) -> RejectionsAt:
-        """Return what is counted up to a position, replies included."""
+        """Return the count up to a position, replies included."""
         return RejectionsAt(position, self.count, self.last)
 
     def clear(self) -> None:

@@ -1,4 +1,4 @@
-"""What took effect on the target and whose replies nobody read: a command of it may have failed, unknown to anyone.
+"""Work that took effect on the target and whose replies were not read: a command of it may have failed unnoticed.
 
 The worker was killed, or its connection lost, between the EXEC and its replies. The keys of those commands enter a
 set in their database, `shaker:unconfirmed:<name>`, in one transaction with the first commands behind them, and stay
@@ -35,7 +35,7 @@ class Place(NamedTuple):
 
 
 class Unconfirmed:
-    """What is known of unconfirmed work. One for the worker's life.
+    """The state of unconfirmed work. One for the worker's life.
 
     `place` is where the checkpoint's `confirmed` has to stay, None where all replies were read; `unread`: what lies
     behind it has to be read from the source again, unless that is `unreadable` there. `waiting`: there may be keys
@@ -49,9 +49,9 @@ class Unconfirmed:
         self.waiting = False
         self.remembered = 0  # how often keys were
         self.bytes = 0
-        self.error = ""  # what interrupted the comparison last, empty once it goes on
+        self.error = ""  # the last interruption of the comparison, empty once it continues
         self.key = unconfirmed_key(name)
-        # Members that stand for all keys of the database, and for all keys of all databases. The stream has no such
+        # Members that mean all keys of the database, and all keys of all databases. The stream has no such
         # keys: they are the worker's own.
         self.whole = self.key.encode()
         self.everything = checkpoint_key(name).encode()
@@ -63,11 +63,11 @@ class Unconfirmed:
 
     @property
     def recorded(self) -> int:
-        """What the checkpoint says of keys that wait to be compared: of how many bytes they are, 0 for none."""
+        """The bytes of the stream whose keys wait to be compared, as the checkpoint records them; 0 for none."""
         return max(self.bytes, 1) if self.waiting else 0
 
     def found(self, checkpoint: Checkpoint | None) -> None:
-        """Take over what a checkpoint says of work that this process has not done, or does not know any more."""
+        """Take over, from a checkpoint, work that this process has not done or no longer knows."""
         self.place, self.unread, self.unreadable = None, False, False
         if checkpoint is None:
             return
@@ -102,7 +102,7 @@ class Unconfirmed:
         return True
 
     def begin_snapshot(self) -> None:
-        """Note that a snapshot is on its way, which settles what is not read yet."""
+        """Note that a snapshot is on its way: unread work is settled by it."""
         self.unread = False
 
     def _begin(self, checkpoint: Checkpoint) -> None:
@@ -122,7 +122,7 @@ class Unconfirmed:
     def _remember(self, touched: Touched) -> list[tuple[int, bytes]]:
         keys = {database: sorted(found) for database, found in touched.keys.items()}
         for database in touched.whole:
-            keys[database] = [self.whole]  # stands for the others
+            keys[database] = [self.whole]  # covers the others
         if touched.everything:
             keys = {0: [self.everything]}
         requests = [

@@ -1,7 +1,7 @@
 """Records of other workers on the source: where its data come from, and whether that is the target.
 
-A worker that writes to the source tells in its checkpoint there who its own source is, and who that source's are.
-Two servers that are each other's copy, in a circle of any length, would apply every command for ever.
+A worker that writes to the source records in its checkpoint there its own source, and the sources of that one.
+Two servers that are each other's copy, in a circle of any length, would apply every command indefinitely.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Upstream:
         self.origins = ""
 
     def inherit(self, origins: str) -> None:
-        """Take what the worker's own checkpoint tells of the servers before the source, until a snapshot does."""
+        """Take the servers before the source from the worker's own checkpoint, until a snapshot has them."""
         self._inherited = tuple(origins.split()[:MAX_ORIGINS])
         self._derive()
 
@@ -66,6 +66,6 @@ class Upstream:
 
 
 def _identities(record: Mapping[str, str]) -> set[str]:
-    """Return the run ids and replication ids of the servers that a record tells of."""
+    """Return the run ids and replication ids of the servers in a record."""
     found = {record.get("source_run_id", ""), record.get("replid", ""), *record.get("origins", "").split()}
     return {each for each in found if len(each) == 40 and each.strip("0")}

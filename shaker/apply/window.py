@@ -1,7 +1,7 @@
-"""The one window between source and target: what was received and is not yet answered, bounded in bytes.
+"""The one window between source and target: items received and not answered, bounded in bytes.
 
 Items enter at the back, are handed to the target in order, and leave at the front when the target has answered.
-Those handed out and not answered are kept: after a reconnect the checkpoint tells which of them took effect.
+Those handed out and not answered are kept: after a reconnect the checkpoint shows which of them took effect.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from shaker.model.items import Barrier, Item, SnapshotBatch, SnapshotChunk, Snap
 from shaker.model.position import Phase, Position
 from shaker.rules.mset import without_prefixes
 
-# What an item costs beyond its bytes: a stream of tiny batches may not grow the window without bound.
+# Memory of an item beyond its bytes: a stream of tiny batches may not grow the window without bound.
 ITEM_OVERHEAD = 512
 NUMBERS = 1 << 62  # more than commands can be counted
 
 
 class RejectionsAt(NamedTuple):
-    """How many commands the target rejected up to `position`, replies included, and one line about the last."""
+    """The number of commands that the target rejected up to `position`, replies read, and one line about the last."""
 
     position: Position | None
     rejected: int
@@ -50,9 +50,8 @@ class Window:
         self._answered = 0  # the number of the first one that was not answered
         self.tight = False  # the target was out of memory when it was last written to
         self._scripts = True  # whether it lets the worker use scripts
-        self.known_rejections: RejectionsAt | None = (
-            None  # what the last answered transaction told, known before it is written
-        )
+        # Counted with the last answered transaction, before a checkpoint says so.
+        self.known_rejections: RejectionsAt | None = None
 
     def __len__(self) -> int:
         return len(self._items)
@@ -64,7 +63,7 @@ class Window:
 
     @property
     def learned(self) -> int:
-        """How often a connection learned what the next ones do otherwise: it grows."""
+        """The number of times that a connection learned something for the next ones: it grows."""
         return self.left_out.added + len(self.required) + (not self._joins)
 
     @property
@@ -85,7 +84,7 @@ class Window:
             if not self._joins:
                 item.batch = without_prefixes(item.batch)
         elif isinstance(item, SnapshotStart):
-            self.left_out.keep(0, self._numbered)  # what was to come after that is another history's
+            self.left_out.keep(0, self._numbered)  # numbers after that are another history's
         self._items.append(item)
         self.size += _cost(item)
 
@@ -111,7 +110,7 @@ class Window:
         return item
 
     def answered(self, count: int, *, written: bool = True) -> None:
-        """Drop the first `count` items: they took effect. `written` tells whether the checkpoint was, too."""
+        """Drop the first `count` items: they took effect. `written`: the checkpoint says so."""
         for _ in range(count):
             item = self._items.popleft()
             self.size -= _cost(item)
@@ -128,12 +127,12 @@ class Window:
         """Return how many commands were rejected up to a checkpoint just read, and one line about the last."""
         counted = self.known_rejections
         if counted is not None and counted.position == position_of(checkpoint):
-            # Its replies were read, and the connection was lost before what they told was counted in it.
+            # Its replies were read, and the connection was lost before they were counted in it.
             return counted.rejected, counted.last
         return checkpoint.rejected, checkpoint.rejected_last
 
     def written(self) -> None:
-        """Tell that the checkpoint now stands at `base`."""
+        """Note that the checkpoint is at `applied_position`."""
         self._applied_positions = self._applied_positions[-1:]
 
     @property
@@ -155,7 +154,7 @@ class Window:
                 self.size += item.size - before
 
     def release(self, items: Iterable[StreamItem | SnapshotChunk]) -> None:
-        """Drop the bytes of `items`, which were sent and are too large to keep: they can only come anew."""
+        """Drop the bytes of `items`, which were sent and are too large to keep: only the source has them."""
         for item in items:
             before = _cost(item)
             item.release()
@@ -173,7 +172,7 @@ class Window:
         return handed
 
     def end_holds(self) -> None:
-        """Give up every hold: the target link was lost, and where the stream goes on it is not held any more."""
+        """Give up every barrier: the target link was lost, and the stream resumes without it."""
         self._end_holds(0)
 
     def _end_holds(self, first: int) -> None:
@@ -187,7 +186,7 @@ class Window:
                 item.ended(False)
 
     def discard_waiting(self) -> None:
-        """Drop what was not handed out, the rest of what was begun aside: the source begins anew."""
+        """Drop items not handed out, except the rest of one that was begun: the source begins again."""
         self._end_holds(self._handed)
         first = self._handed
         while 0 < first < len(self._items) and _goes_on(self._items[first - 1]):
@@ -202,7 +201,7 @@ class Window:
             self._numbered = item.first
 
     def clear(self, base: Position | None) -> None:
-        """Drop everything; the target stands at `base`."""
+        """Drop everything; the target is at `base`."""
         self.end_holds()
         self._items.clear()
         self.size = self._handed = 0
@@ -215,8 +214,8 @@ class Window:
         """Line the window up with the checkpoint read at a registration; False when that cannot be done.
 
         True: everything that the checkpoint covers has left, the rest will be handed out again. False: what the
-        checkpoint says is no boundary of what is kept, so the target lost or gained something that the window does
-        not know; the caller has to go on from the checkpoint alone.
+        checkpoint says is no boundary of the kept items, so the target lost or gained something that the window does
+        not know; the caller has to resume from the checkpoint alone.
         """
         self.end_holds()
         aligned = self._align(checkpoint, same_server_run)
@@ -243,7 +242,7 @@ class Window:
         return self._restart_at_snapshot()
 
     def _recover_snapshot(self, here: Position, same_server_run: bool) -> bool:
-        """Hand out again what was not answered: safe to repeat for snapshot requests, but none may be missing."""
+        """Hand out unanswered items again: a snapshot's are safe to repeat, but none may be missing."""
         base = self.applied_position
         if base is not None and base.phase == Phase.SNAPSHOT and base.history == here.history:
             handed = [item for item in islice(self._items, self._handed) if isinstance(item, SnapshotBatch)]
@@ -260,7 +259,7 @@ class Window:
         return self._restart_at_snapshot()
 
     def _restart_at_snapshot(self) -> bool:
-        """Begin at a snapshot that waits to begin: whatever stands in the target is irrelevant to it."""
+        """Begin at a snapshot that waits to begin: it replaces everything on the target."""
         for index, item in enumerate(self._items):
             if isinstance(item, SnapshotStart):
                 for _ in range(index):
@@ -282,12 +281,12 @@ def _cost(item: Item) -> int:
 
 
 def _goes_on(item: Item) -> bool:
-    """Whether `item` is only a beginning: the target stands at its position with a later one."""
+    """Whether `item` is only a beginning: the target is at its position with a later one."""
     return item.batch.more if isinstance(item, StreamItem) else isinstance(item, SnapshotChunk) and item.more
 
 
 def position_of(checkpoint: Checkpoint | None) -> Position | None:
-    """Return the position that a checkpoint stands at."""
+    """Return the position of a checkpoint."""
     if checkpoint is None:
         return None
     if checkpoint.phase == Phase.SNAPSHOT:

@@ -1,4 +1,4 @@
-"""What flows from the source to the target: immutable nouns, no behaviour.
+"""The nouns that flow from the source to the target: immutable, no behaviour.
 
 Offsets are bytes of the source's replication history `replid`; databases are numbers.
 """
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from shaker.model.entries import Entries, LargeChunk, LargeEntry
 from shaker.model.server_info import ServerInfo
 
-# What a part and a command that is left out take beside their bytes (CPython 3.11, with what is sent of them).
+# Memory of a run and of a command that is left out, beside their bytes (CPython 3.11, with the requests for them).
 RUN_BYTES = 384
 LEFT_OUT_BYTES = 640
 
@@ -22,8 +22,8 @@ class CommandRun(NamedTuple):
     With a `label`, a fragment of one huge command instead, which the label names: its name and its first key. It
     counts as a command with its last fragment. `longest` is the length of the longest argument that begins in a
     fragment, in bytes; `reserved`: it names a record of a worker, so that the command must not take effect.
-    `expiries` tells which commands may be in it, by the bits of `shaker.rules.expiry`. `prefix` is what each of
-    them lacks at its beginning; empty where they are whole.
+    `expiries` has the bits of `shaker.rules.expiry` for the commands that may be in it. Each command lacks `prefix` at
+    its beginning, which is empty where they are whole.
     """
 
     database: int
@@ -37,7 +37,7 @@ class CommandRun(NamedTuple):
 
 
 class RecordsWiped(NamedTuple):
-    """What a batch does to the worker's own records in the target's database 0: they have to be written anew.
+    """A batch wipes the worker's own records in database 0 of the target: they have to be written again.
 
     `moved_to` is the database in which SWAPDB left the old ones, None where they were only deleted.
     """
@@ -46,11 +46,11 @@ class RecordsWiped(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Commands of the stream that are applied together or not at all, and where the stream stands behind them.
+    """Commands of the stream that are applied together or not at all, and the position of the stream after them.
 
     Without parts it has no effect and only moves the offset (PING) or the selected database (SELECT). With `more`
     it is the beginning of something too large to hold: what follows up to the first batch without `more` is applied
-    with it, and only there the stream stands at `end_offset`.
+    with it, and only there the stream is at `end_offset`.
     """
 
     parts: tuple[CommandRun, ...]
@@ -73,13 +73,13 @@ def held_bytes(parts: Sequence[CommandRun], left_out: int = 0) -> int:
 
 
 class Reviewed(NamedTuple):
-    """A batch from before the offset to go on from: it has taken effect already and is not to be applied."""
+    """A batch from before the offset to resume from: it has already taken effect and is not applied."""
 
     batch: Batch
 
 
 class ReviewEnd(NamedTuple):
-    """The stream stands at the offset to go on from; `database` is selected there by what was read, -1 unknown."""
+    """The stream is at the offset to resume from. By the commands read, `database` is selected there, -1 unknown."""
 
     database: int
 
@@ -92,7 +92,7 @@ class FullSync(NamedTuple):
 
 
 class Continued(NamedTuple):
-    """The source goes on where it was asked to, under `replid`."""
+    """The source continues where it was asked to, under `replid`."""
 
     replid: str
 
@@ -111,7 +111,7 @@ class SnapshotSize(NamedTuple):
 
 
 class KeyCount(NamedTuple):
-    """How many keys the source announced for one database of the snapshot."""
+    """The number of keys that the source announced for one database of the snapshot."""
 
     keys: int
 
@@ -136,7 +136,7 @@ class SnapshotLoss(NamedTuple):
 
 
 class SnapshotEnd(NamedTuple):
-    """The snapshot is complete and its checksum right; the stream goes on at `offset` with `database` selected."""
+    """The snapshot is complete and its checksum right; the stream continues at `offset` with `database` selected."""
 
     replid: str
     offset: int

@@ -1,11 +1,11 @@
-"""What a snapshot consists of: immutable nouns, no behaviour."""
+"""The nouns of a snapshot: immutable, no behaviour."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-# What CPython 3.11 takes for an element of a list beside its bytes: an object of bytes, or a tuple with two of them
-# and numbers.
+# Memory of an element of a list beside its bytes, in CPython 3.11: of an object of bytes, and of a tuple with two
+# of them and numbers.
 OBJECT_BYTES: Final = 48
 ENTRY_BYTES: Final = 256
 
@@ -13,7 +13,7 @@ ENTRY_BYTES: Final = 256
 class Entry(NamedTuple):
     """One key of the snapshot: its value as a whole DUMP payload, its expiry, its use.
 
-    `expires_at_ms` is an absolute Unix time in milliseconds; there and in the others, -1 stands for none.
+    `expires_at_ms` is an absolute Unix time in milliseconds; there and in the other numbers, -1 means none.
     """
 
     key: bytes
@@ -35,7 +35,7 @@ class Entries(NamedTuple):
     """Keys of one database, by what becomes of them.
 
     `strings` and `values` alternate a key and what it holds: a string as it is, any other value, or a compressed
-    string, as a whole DUMP payload. Neither has an expiry or tells of its use. `expiring` are strings that have
+    string, as a whole DUMP payload. Neither has an expiry or a record of its use. `expiring` are strings that have
     an expiry and no more. All other keys are in `entries`, and hashes whose fields can expire. Left out are the
     keys `empty`, aggregates without elements, and so many that had `expired` before the snapshot was made.
     """
@@ -70,7 +70,7 @@ def held_bytes(entries: Entries) -> int:
 class Aux(NamedTuple):
     """A field about the snapshot, such as repl-stream-db; integers as decimal text.
 
-    `module-aux` stands for data of a module that belong to no key, its value is the module's type name: they cannot
+    `module-aux` is data of a module that belong to no key, its value is the module's type name: they cannot
     be transferred by any command, so the caller has to report them.
     """
 
@@ -85,7 +85,7 @@ class Library(NamedTuple):
 
 
 class Resize(NamedTuple):
-    """How many keys the database holds, and how many of them expire, by the source's own count."""
+    """The number of keys in the database, and of those that expire, by the source's own count."""
 
     database: int
     keys: int

@@ -1,4 +1,4 @@
-"""What waits in the window for the target: encoded, sized, and with the position that it leads to."""
+"""Items of the window: nouns from which the requests to the target are made, each with the position it leads to."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class StreamItem:
 
     @property
     def position(self) -> Position:
-        """Where the checkpoint stands once it has taken effect."""
+        """The position of the checkpoint once it has taken effect."""
         return Position(Phase.STREAM, self.batch.replid, self.batch.end_offset)
 
 
@@ -46,7 +46,7 @@ class StreamItem:
 class ReviewItem(StreamItem):
     """Requests that remember keys to be compared: of commands that took effect and whose replies nobody read.
 
-    It leaves the stream where it stands. With the `last` of them all of it up to there counts as confirmed.
+    It does not move the stream. With the `last` of them all of it up to there counts as confirmed.
     """
 
     last: bool = False
@@ -65,7 +65,7 @@ class SnapshotStart:
 
     @property
     def position(self) -> Position:
-        """Where the checkpoint stands once it has taken effect."""
+        """The position of the checkpoint once it has taken effect."""
         return Position(Phase.SNAPSHOT, self.snapshot, 0)
 
 
@@ -78,7 +78,7 @@ class SnapshotBatch:
 
     @property
     def position(self) -> Position:
-        """Where the checkpoint stands once it has taken effect."""
+        """The position of the checkpoint once it has taken effect."""
         return Position(Phase.SNAPSHOT, self.snapshot, self.number)
 
 
@@ -174,13 +174,13 @@ class SnapshotFinish:
 
     @property
     def position(self) -> Position:
-        """Where the checkpoint stands once it has taken effect."""
+        """The position of the checkpoint once it has taken effect."""
         return Position(Phase.STREAM, self.replid, self.offset)
 
 
 @dataclass(slots=True, eq=False)
 class Barrier:
-    """A point of the stream where the target is held until its owner lets it go on, perhaps with writes of his own.
+    """A point of the stream where the target is held until the owner resumes it, perhaps with writes of its own.
 
     `reached` is called when everything before has taken effect and nothing behind; then `go_on` may give `parts`,
     which are applied there in one transaction. `ended` is called with True when that is done, with False when the
@@ -197,19 +197,19 @@ class Barrier:
     size: int = 0
 
     def go_on(self, parts: tuple[CommandRun, ...] = ()) -> None:
-        """Let the stream go on behind `parts`."""
+        """Resume the stream after `parts`."""
         self.parts = parts
         self.held = False
 
     @property
     def position(self) -> Position:
-        """Where the checkpoint stands with it."""
+        """The position of the checkpoint at it."""
         return Position(Phase.STREAM, self.replid, self.offset)
 
 
 @dataclass(slots=True, eq=False)
 class SweepStep:
-    """What a sweep writes in one transaction; behind it the checkpoint's `sweep` and `listed` are these.
+    """The writes of a sweep in one transaction, which sets the checkpoint's `sweep` and `listed` to these.
 
     It is for the checkpoint's phase `phase` and not written in another one. `ended` is called with True when it has
     taken effect, with False when it was given up because another snapshot has begun.

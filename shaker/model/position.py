@@ -1,4 +1,4 @@
-"""Points of replication: where the source resumes, and where the checkpoint on the target stands."""
+"""Points of replication: where the source resumes, and the position of the checkpoint on the target."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an error reply of a server means while a connection is being made."""
+"""Error replies of a server while a connection is being made, as errors of the worker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shaker.errors import AccessError, LinkError, ServerBusyError
 # Errors that go away by waiting: the source loads its dataset, or its own primary is not there.
 WAITING: Final = ("LOADING", "MASTERDOWN", "NOMASTERLINK", "BUSY", "TRYAGAIN")
 
-# Without these no replication is possible, whoever the user is.
+# Without these no user can replicate.
 REPLICATING: Final = ("PSYNC", "REPLCONF", "INFO")
 
 
@@ -19,7 +19,7 @@ def _named(text: str) -> str:
 
 
 def refusal(side: str, text: str, doing: str) -> LinkError:
-    """Return the error for what a server of `side` refused: `text` is its error line, `doing` what was tried."""
+    """Return the error for a refusal by a server of `side`: `text` is its error line, `doing` the attempt."""
     # A server that knows no AUTH quotes its arguments: the password.
     text = text.partition(", with args beginning with")[0]
     code = text.split(" ", 1)[0]

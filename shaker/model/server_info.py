@@ -43,7 +43,7 @@ class ReplicationInfo:
 
     @property
     def replids(self) -> tuple[str, ...]:
-        """The present replication id, then the earlier one, without the ids of zeros that stand for none."""
+        """The present replication id, then the earlier one, without the ids of zeros, which mean none."""
         return tuple(replid for replid in (self.replid, self.replid2) if replid.strip("0"))
 
 

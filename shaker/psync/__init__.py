@@ -1,1 +1,1 @@
-"""Who the worker is to the source, without I/O: handshake, PSYNC, snapshot, stream, driven by bytes."""
+"""The worker as a replica of the source, without I/O: handshake, PSYNC, snapshot, stream, driven by bytes."""

@@ -1,7 +1,7 @@
 """The replication stream → batches: runs of commands that are applied together, each with the offset behind it.
 
 A batch ends where the bytes at hand end, never inside a transaction of the source: MULTI and EXEC are dropped,
-because what stands between them stays in one batch. FLUSHALL, FLUSHDB and SWAPDB, which reach the worker's own
+because the commands between them stay in one batch. FLUSHALL, FLUSHDB and SWAPDB, which reach the worker's own
 records on the target, make a batch of their own (or their transaction does).
 """
 
@@ -30,7 +30,7 @@ from shaker.rules.rule import Received
 from shaker.rules.scripts import bodies
 from shaker.rules.sentinel_hello import PUBLISHES
 
-# Commands that steer the stream or reach the worker's records; matched whatever their case (Valkey 9 sends `ping`).
+# Commands that steer the stream or reach the worker's records; matched in any case (Valkey 9 sends `ping`).
 STEERING: Final = frozenset(
     (b"PING", b"REPLCONF", b"SELECT", b"MULTI", b"EXEC", b"FLUSHALL", b"FLUSHDB", b"SWAPDB", b"PUBLISH")
 )
@@ -39,8 +39,8 @@ STEERING: Final = frozenset(
 class StreamAssembler:
     """Turns the bytes of the stream into batches; any split of the bytes applies the same commands.
 
-    `replid`, `offset` and `database` are where the stream goes on: history, bytes, selected database.
-    `max_transaction` bounds, in bytes, what has to be held whole of a command or a transaction of the source; above
+    The stream resumes at `replid`, `offset` and `database`: history, bytes, selected database.
+    `max_transaction` bounds, in bytes, a command or a transaction of the source that has to be held whole; above
     `pass_above` bytes ordinary commands and transactions are given out in batches with `more`, and not held.
     """
 

@@ -1,4 +1,4 @@
-"""The stream, divided exactly at an offset: that of a barrier, or the end of what has taken effect already."""
+"""The stream, divided exactly at an offset: that of a barrier, or the end of batches that took effect before."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LONGEST_END: Final = len(encode("SELECT", 2**31)) + len(encode("EXEC"))
 class DividedStream:
     """A `StreamAssembler` whose stream can be cut.
 
-    With `review`, an offset and the database selected there, what comes before it has taken effect already: it is
+    With `review`, an offset and the database selected there, the batches before it have already taken effect: they are
     given out as `Reviewed`, then `ReviewEnd`.
     """
 
@@ -48,7 +48,7 @@ class DividedStream:
         return [*events, *self.feed(data[here:])]
 
     def cut(self, offset: int) -> list[Event]:
-        """Give out `BarrierReached` where the stream stands at `offset`, at once if it does; one cut at a time.
+        """Give out `BarrierReached` where the stream is at `offset`, at once if it is; one barrier at a time.
 
         With an offset that was passed already, it comes at once and is not clean. With one inside a transaction the
         cut is behind the EXEC that has to follow, perhaps behind a SELECT.

@@ -12,7 +12,7 @@ Label = tuple[bytes, bytes | None]  # name and first key of a huge command
 
 @dataclass(slots=True)
 class PendingRun:
-    """What becomes a part of a batch."""
+    """A run of commands on its way into a batch."""
 
     database: int
     pieces: list[bytes]
@@ -38,7 +38,7 @@ class PendingRun:
 
 
 class Pending:
-    """What is gathered for one batch."""
+    """Commands gathered for one batch."""
 
     def __init__(self) -> None:
         self.parts: list[PendingRun] = []

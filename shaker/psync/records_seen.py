@@ -1,4 +1,4 @@
-"""Checkpoints that other workers write on the source: told once for each change of who they are."""
+"""Checkpoints that other workers write on the source: reported once for each change of who they are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 from shaker.model.batch import RecordWritten
 
 CHECKPOINT: Final = b"shaker:checkpoint:"
-# What of a checkpoint tells whose it is; each of its transactions writes it whole, with another offset.
+# Fields of a checkpoint that identify the worker; each of its transactions writes all fields, with another offset.
 WHO: Final = frozenset((b"source", b"source_run_id", b"replid", b"origins", b"phase"))
 MAX_RECORDS: Final = 256  # more workers than write to any one server
 

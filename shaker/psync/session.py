@@ -39,7 +39,7 @@ MAX_INFO: Final = 1024 * 1024  # INFO of a busy server is about 10 KB
 
 
 class ReplicaState(Enum):
-    """Where the conversation with the source stands."""
+    """The state of the conversation with the source."""
 
     NEW = "new"
     AUTHENTICATING = "authenticating"
@@ -55,7 +55,7 @@ class ReplicaState(Enum):
 
 
 class Input(Enum):
-    """What can happen to the conversation."""
+    """The inputs that change the state."""
 
     START = "start"
     START_WITH_PASSWORD = "start with password"  # noqa: S105 - not a password
@@ -120,7 +120,7 @@ class ReplicaSession:
         self._size = 0  # bytes of the snapshot, in the form with a length
         self._loaded = 0  # bytes fed since the snapshot began
         self._mark = b""
-        self._review: tuple[int, int] | None = None  # offset and database to go on from
+        self._review: tuple[int, int] | None = None  # offset and database to resume from
         self._snapshot: SnapshotReader | None = None
         self._contents = SnapshotContents(exact=False)
         self._stream: DividedStream | None = None
@@ -136,7 +136,7 @@ class ReplicaSession:
         return 0 if self._snapshot is None else self._snapshot.consumed
 
     def data_to_send(self) -> bytes:
-        """Return, once, what has to be sent to the source."""
+        """Return, once, the bytes to send to the source."""
         out = bytes(self._out)
         self._out.clear()
         return out
@@ -161,7 +161,7 @@ class ReplicaSession:
     ) -> None:
         """Ask for the stream of `replid` from behind `offset`, or with None for a snapshot.
 
-        `database` is the one selected at that offset: a source that goes on does not repeat its SELECT. `chain` has
+        `database` is the one selected at that offset: a source that continues does not repeat its SELECT. `chain` has
         the rules for the stream. With `review`, an offset before the other one and the database
         selected there (-1 unknown), what lies between the two comes as `Reviewed`, behind it `ReviewEnd`.
         """
@@ -181,7 +181,7 @@ class ReplicaSession:
         """Take bytes of the source; return what they mean, in order.
 
         Raises CorruptError for bytes that cannot be, UnfaithfulError for data that cannot be replicated,
-        AccessError and ServerBusyError for what the source refuses, LinkError for what is no handshake.
+        AccessError and ServerBusyError for refusals of the source, LinkError for bytes that are no handshake.
         """
         if self._stream is not None:
             return self._stream.feed(data)
@@ -195,7 +195,7 @@ class ReplicaSession:
         return events
 
     def cut(self, offset: int) -> list[Event]:
-        """Give out `BarrierReached` where the stream stands at `offset`, at once if it does; one cut at a time.
+        """Give out `BarrierReached` where the stream is at `offset`, at once if it is; one barrier at a time.
 
         Outside the stream, or with an offset that was passed already, it comes at once and is not clean. An offset
         inside a transaction means that the question for it is in the stream (Redis before 7.0): nothing but the
@@ -250,7 +250,7 @@ class ReplicaSession:
 
     def _inspect(self, happened: Input) -> None:
         self._move(happened)
-        # INFO tells who the source is before anything is asked of it, on the very connection that will stream.
+        # INFO identifies the source before anything is asked of it, on the very connection that will stream.
         self._out += encode("INFO")
 
     def _read_info(self, events: list[Event]) -> bool:
@@ -269,7 +269,7 @@ class ReplicaSession:
         if full := _FULLRESYNC.fullmatch(line):
             self._move(Input.FULLRESYNC)
             self._replid, self._offset = full[1].decode(), int(full[2])
-            self._database = 0  # what was selected where the request stood says nothing about the new history
+            self._database = 0  # the database selected at the requested offset says nothing about the new history
             self._review = None
             events.append(FullSync(self._replid, self._offset))
         elif self._replid and (going_on := _CONTINUE.fullmatch(line)):  # only where the request named a history
@@ -300,7 +300,7 @@ class ReplicaSession:
         events += self._contents.translate(reader.feed(data))
         self._loaded += len(data)
         if not reader.done:
-            # A damaged length may ask for more: what comes behind is the stream, perhaps an idle one.
+            # A damaged length may ask for more: after the snapshot comes the stream, perhaps an idle one.
             if not self._mark and self._loaded >= self._size:
                 raise CorruptError(
                     f"the snapshot does not end within the {self._size} bytes that the source announced"

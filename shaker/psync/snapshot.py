@@ -1,4 +1,4 @@
-"""What is in a snapshot → what it means for the target: keys, libraries, scripts, and what stays behind."""
+"""Records of a snapshot → what they mean for the target: keys, libraries, scripts, and data that stay behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_DIGITS: Final = 12
 class SnapshotContents:
     """Gives events their meaning. `database` is the one that the stream begins in.
 
-    `exact`: the source is a primary, whose own clock decides what has expired; a replica keeps a key until its
+    `exact`: the source is a primary, whose own clock decides which keys have expired; a replica keeps a key until its
     primary deletes it, and its primary may still renew it.
     """
 
@@ -30,7 +30,7 @@ class SnapshotContents:
         self._expired = False  # the large value under way is left out
 
     def translate(self, found: list[Found]) -> list[Event]:
-        """Return what is to be done for `found`, in order. Raises CorruptError for what no server writes."""
+        """Return the events for `found`, in order. Raises CorruptError for records that no server writes."""
         events: list[Event] = []
         for each in found:
             if isinstance(each, Entries):

@@ -36,7 +36,7 @@ RECEIVED: Final[tuple[Callable[[CommandTable], Rule], ...]] = (
 
 
 class Written(NamedTuple):
-    """Requests for a run of commands, and what has to be remembered about its keys, None for nothing.
+    """Requests for a run of commands, and the keys in it to remember, None for none.
 
     One request for several commands is their MSET.
     """

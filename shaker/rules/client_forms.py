@@ -18,8 +18,8 @@ from shaker.codec.resp.requests import split
 from shaker.rules.restore import CHECKSUM_SIZE, FOOTER_SIZE, portable, portable_footer
 from shaker.rules.rule import Received, Rule
 
-# What a run may hold: trimming of streams, payloads of DUMP and FUNCTION DUMP, or scripts. Bits beside those of
-# expiries.
+# Bits of a run, beside those of expiries: it may trim streams, or hold payloads of DUMP and FUNCTION DUMP, or
+# scripts.
 TRIMS: Final = 1 << 8
 PAYLOADS: Final = 1 << 9
 SCRIPTS: Final = 1 << 10
@@ -187,7 +187,7 @@ class HugeForm:
         self._left = 0  # bytes of the argument under way, its CRLF included
         self._first = b""  # of the payload
         self._checksum = 0  # of the payload's value
-        self._footer = b""  # what came of its end
+        self._footer = b""  # the bytes of its end so far
 
     def begin(self, arguments: list[bytes], data: bytes) -> bytes:
         """Return what to send for the first fragment."""

@@ -12,7 +12,7 @@ SUBCOMMANDS = 9
 class KeyPositions(NamedTuple):
     """Where a command's keys are: first and last argument (last < 0 counts from the end), and the step between.
 
-    `movable`: the positions depend on the arguments, so that this table cannot tell them all. `frees`: it writes, and
+    `movable`: the positions depend on the arguments, so that this table does not have them all. `frees`: it writes, and
     the server takes it when its memory is full.
     """
 
@@ -43,7 +43,7 @@ class CommandTable:
         return name.lower() in self._rows
 
     def key_indexes(self, arguments: list[bytes]) -> list[int] | None:
-        """Return the indexes of the keys among `arguments` (name first), None when the table cannot tell."""
+        """Return the indexes of the keys among `arguments` (name first), None when the table does not have them."""
         keys = self._keys(arguments, len(arguments))
         return None if keys is None else list(keys)
 
@@ -80,7 +80,7 @@ class CommandTable:
         return row is not None and 0 < row.first == row.last and not row.movable
 
     def first_key(self, arguments: list[bytes]) -> bytes | None:
-        """Return the first key of a command, for a log line; None when it has none or the table cannot tell."""
+        """Return the first key of a command, for a log line; None when it has none or the table does not have it."""
         indexes = self.key_indexes(arguments)
         return arguments[indexes[0]] if indexes else None
 
@@ -89,7 +89,7 @@ def _add_rows(rows: dict[str, KeyPositions], reply: Iterable[object]) -> None:
     for row in reply:
         if isinstance(row, list) and len(row) >= 6:
             name, _, flags, first, last, step = row[:6]
-            # A row of another shape tells nothing, as one that is missing.
+            # A row of another shape counts as missing.
             if isinstance(flags, Iterable) and all(isinstance(each, int) for each in (first, last, step)):
                 said = {_text(flag) for flag in flags}
                 movable = "movablekeys" in said

@@ -1,8 +1,8 @@
-"""Expiries in the stream: made absolute, given a margin or put off, and which keys that concerns.
+"""Rule: expiries in the stream are made absolute, given a margin or deferred.
 
 A target that is a primary expires keys by its own clock, and the renewal of an expiry can arrive after it: the key
 would be gone by then, or rebuilt by the next write. Every expiry therefore gets a margin. While the stream is behind,
-one that is near is put off further and its key reported, so that the caller can restore the source's expiry later.
+one that is near is deferred further and its key reported, so that the caller can restore the source's expiry later.
 While the target may expire a key before its renewal arrives, renewed keys are reported as doubtful, and so are keys
 that a command makes of others: unless nothing expired on the target meanwhile, they have to be copied from the source.
 """
@@ -18,9 +18,9 @@ from shaker.codec.resp.command_events import Note
 from shaker.codec.resp.replies import encode
 from shaker.codec.resp.requests import split
 
-# What a command does: it changes an expiry; it needs a key that may have expired early, to make another one of it
-# or to succeed at all; it takes all keys of a database to another one, so that what comes before it has to be told
-# before it.
+# Bits of a command. SETS: it changes an expiry. NEEDS: it needs a key that may have expired early, to make another key
+# of it or to succeed at all. SWAPS: it moves all keys of a database to another one, so that the keys before it have
+# to be reported before it.
 SETS: Final = 1
 NEEDS: Final = 2
 SWAPS: Final = 4
@@ -44,7 +44,7 @@ DIFFERING: Final[dict[bytes, int]] = {
     b"ZRANGESTORE": 1,
     b"ZUNIONSTORE": 1,
 }
-# How errors begin that a missing key causes, or one begun anew.
+# Beginnings of errors that a missing key causes, or one that was created again.
 MISSING: Final = (
     "ERR no such key",
     "ERR index out of range",
@@ -100,7 +100,7 @@ COMMAND_UNITS: Final[dict[bytes, tuple[int, bool]]] = {
     b"HEXPIREAT": (1000, True),
     b"HPEXPIREAT": (1, True),
 }
-# The source propagates a command only when it took effect there. On a key whose expiry was put off, or that has
+# The source propagates a command only when it took effect there. On a key whose expiry was deferred, or that has
 # expired early, the condition could come out differently, so it goes.
 CONDITIONS: Final = frozenset((b"NX", b"XX", b"GT", b"LT"))
 SET_CONDITIONS: Final = frozenset((b"NX", b"XX", b"FNX", b"FXX"))
@@ -109,8 +109,8 @@ COMPARISONS: Final = frozenset((b"IFEQ", b"IFNE", b"IFDEQ", b"IFDNE"))
 # Times that servers take are below this, in milliseconds; and how many digits are worth converting.
 MAX_TIME: Final = 1 << 63
 MAX_DIGITS: Final = 19
-NEVER: Final = -MAX_TIME  # as `Times.near`: no expiry is put off
-# How commands end that have a time in milliseconds of 13 digits (until the year 2286), and how long that is.
+NEVER: Final = -MAX_TIME  # as `Times.near`: no expiry is deferred
+# Ends of commands with a time in milliseconds of 13 digits (until the year 2286), and their lengths.
 TIME: Final = b"$13\r\n"
 PXAT: Final = b"$4\r\nPXAT\r\n" + TIME
 SET_KEY: Final = b"*3\r\n$3\r\nSET\r\n"  # and then the key
@@ -122,9 +122,9 @@ PXAT_SIZE: Final = len(PXAT) + DIGITS_SIZE
 
 
 class Times(NamedTuple):
-    """How expiries are treated now; Unix times and spans in milliseconds.
+    """The treatment of expiries now; Unix times and spans in milliseconds.
 
-    Relative ones count from `written`. Those below `near` are put off to `until` and their keys reported; all others
+    Relative ones count from `written`. Those below `near` are deferred to `until` and their keys reported; all others
     get `margin` more. `late`: the target may expire a key before a renewal that the source has made already arrives.
     `passed`: it may have done so.
     """
@@ -138,9 +138,9 @@ class Times(NamedTuple):
 
 
 class Rewritten(NamedTuple):
-    """What becomes of a run of commands: as many, in the same order.
+    """The commands that replace a run: as many, in the same order.
 
-    `waiting` are the keys whose expiry was put off. `copying` have to be copied from the source, and `elsewhere` the
+    `waiting` are the keys whose expiry was deferred. `copying` have to be copied from the source, and `elsewhere` the
     same in other databases, by number. `doubtful` have to be copied if the target expired anything lately.
     """
 
@@ -219,10 +219,10 @@ class _Run:
         self.doubtful: set[bytes] = set()
         self.elsewhere: dict[int, set[bytes]] = {}
 
-    def time(self, told: set[bytes], keys: list[bytes], text: bytes, unit: int, absolute: bool) -> bytes | None:
+    def time(self, reported: set[bytes], keys: list[bytes], text: bytes, unit: int, absolute: bool) -> bytes | None:
         """Return the absolute time in milliseconds for a time as sent; None where it cannot be read.
 
-        Where it is put off for a while, or not known well, `keys` become `told`: those with fields are copied.
+        Where it is deferred for a while, or not known well, `keys` enter `reported`: those with fields are copied.
         """
         digits = text.removeprefix(b"-")
         if not digits.isdigit() or len(digits) > MAX_DIGITS:
@@ -231,14 +231,14 @@ class _Run:
         if at >= MAX_TIME:
             return None
         if self.times.near != NEVER and not absolute:
-            told.update(keys)  # while behind, what it counts from is known roughly
+            reported.update(keys)  # while behind, what it counts from is known roughly
         if at < self.times.near:
-            told.update(keys)
+            reported.update(keys)
             return b"%d" % max(at, self.times.until)
-        return b"%d" % max(at, min(at + self.times.margin, LAST_TIME if told is self.copying else MAX_TIME - 1))
+        return b"%d" % max(at, min(at + self.times.margin, LAST_TIME if reported is self.copying else MAX_TIME - 1))
 
     def options(
-        self, told: set[bytes], keys: list[bytes], arguments: list[bytes], first: int
+        self, reported: set[bytes], keys: list[bytes], arguments: list[bytes], first: int
     ) -> list[bytes] | None:
         """Treat the time among the options from `first` on, and leave conditions out; None where all stays."""
         out = arguments[:first]
@@ -253,7 +253,7 @@ class _Run:
             following = arguments[position + 1 : position + 2]
             position += 1
             if option in UNITS and following:
-                time = self.time(told, keys, following[0], *UNITS[option])
+                time = self.time(reported, keys, following[0], *UNITS[option])
                 if time is None:
                     return None
                 out += (b"PXAT", time)

@@ -20,7 +20,7 @@ MENTIONS: Final = 1 << 11
 
 
 class ReservedKeys(Rule):
-    """Leaves out records. `table` tells which arguments of a command are keys."""
+    """Leaves out records. `table` has which arguments of a command are keys."""
 
     marks = MENTIONS
 

@@ -14,14 +14,14 @@ from shaker.codec.rdb.value_types import FIELDS_EXPIRE, REDIS, VALKEY
 from shaker.model.entries import Entries, Entry, ExpiringString, LargeEntry
 from shaker.rules.mset import mset_begin
 
-# Behind the value of a DUMP payload stand the RDB version and the checksum. Valkey's own versions begin at 80.
+# The RDB version and the checksum follow the value of a DUMP payload. Valkey's own versions begin at 80.
 CHECKSUM_SIZE: Final = 8
 FOOTER_SIZE: Final = 2 + CHECKSUM_SIZE
 VALKEY_VERSION: Final = 80
 # Keys in one MSET, and bytes after which it takes no more: the target does nothing else while it carries it out.
 MSET_KEYS: Final = 64
 MSET_BYTES: Final = 64 * 1024
-# What comes before a key and before a value or payload, by its length: looked up, because most are short.
+# The bytes before a key and before a value or payload, by its length: looked up, because most are short.
 TABLE_SIZE: Final = 1024
 ARGUMENT: Final = tuple(b"\r\n$%d\r\n" % size for size in range(TABLE_SIZE))
 RESTORE_KEY: Final = tuple(b"*5\r\n$7\r\nRESTORE\r\n$%d\r\n" % size for size in range(TABLE_SIZE))
@@ -43,7 +43,7 @@ class Restored(NamedTuple):
 
 
 class LargeRestored(NamedTuple):
-    """One RESTORE request without its payload: what comes before and after it; `waits`: its expiry was deferred."""
+    """One RESTORE request without its payload: the bytes before and after it. `waits`: its expiry was deferred."""
 
     before: bytes
     after: bytes
@@ -53,7 +53,7 @@ class LargeRestored(NamedTuple):
 def restore_requests(entries: Entries, near: int = 0, until: int = 0, margin: int = 0) -> Restored:
     """Return the requests for keys of a snapshot; the database is selected.
 
-    An expiry of a key or a field, an absolute Unix time in milliseconds, that is below `near` is put off to `until`;
+    An expiry of a key or a field, an absolute Unix time in milliseconds, that is below `near` is deferred to `until`;
     all others get `margin` milliseconds more.
     """
     out: list[bytes] = []
@@ -210,9 +210,9 @@ def portable_footer(kind: bytes, version: bytes) -> bytes:
 
 
 def large_restore(entry: LargeEntry, until: int = 0) -> tuple[bytes, bytes]:
-    """Return what comes before and behind the payload of a value that passes in pieces: one RESTORE request.
+    """Return the bytes before and after the payload of a value that passes in chunks: one RESTORE request.
 
-    Its expiry is put off to `until`, if that is not 0.
+    Its expiry is deferred to `until`, if that is not 0.
     """
     number = b"%d" % (until or max(entry.expires_at_ms, 0))
     if entry.expires_at_ms == 0 and not until:
@@ -234,7 +234,7 @@ def large_restore(entry: LargeEntry, until: int = 0) -> tuple[bytes, bytes]:
 
 
 def large_restored(entry: LargeEntry, near: int = 0, until: int = 0, margin: int = 0) -> LargeRestored:
-    """Return what comes before and after the payload of a value that passes in chunks, its expiry as in `restored`."""
+    """Return the RESTORE of a value that passes in chunks, its expiry as in `restore_requests`."""
     at = entry.expires_at_ms
     waits = 0 <= at < near
     before, after = large_restore(entry, until if waits else at + margin if at > 0 else 0)

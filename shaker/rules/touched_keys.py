@@ -1,4 +1,4 @@
-"""Which keys a run of commands may have changed: what has to be compared when nobody knows whether it succeeded."""
+"""Keys that a run of commands may have changed: they are compared where it is not known whether it succeeded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shaker.codec.resp.replies import encode
 from shaker.codec.resp.requests import command_end, split
 from shaker.rules.command_table import CommandTable
 
-# Where the number of keys stands, the step from one key to the next behind it.
+# The argument with the number of keys, and the step from one key to the next after it.
 NUMBERED: Final[dict[bytes, tuple[int, int]]] = {
     b"EVAL": (2, 1),
     b"EVALSHA": (2, 1),
@@ -63,7 +63,7 @@ class Touched:
         return {*self.keys, *self.whole, *(database for database, _ in self.again)}
 
     def settle(self, unknown: int, database: int) -> None:
-        """Let what was added for database `unknown` be that of `database`."""
+        """Let the keys that were added for database `unknown` be those of `database`."""
         if unknown in self.keys:
             self.keys.setdefault(database, set()).update(self.keys.pop(unknown))
         if unknown in self.whole:
@@ -101,7 +101,7 @@ class Touched:
             self.again.append((database, encode(b"FUNCTION", b"FLUSH")))
 
     def _keys(self, name: bytes, arguments: list[bytes]) -> list[bytes] | None:
-        """Return the keys that a command may change, None where nobody can tell."""
+        """Return the keys that a command may change, None where they are not known."""
         if name in NUMBERED:
             at, step = NUMBERED[name]
             count = _number(arguments[at]) if len(arguments) > at else 0

@@ -38,7 +38,7 @@ INTEGERS: Final[dict[int, int]] = {0xF1: 2, 0xF2: 3, 0xF3: 4, INTEGER_64: 8}
 
 
 class Deferred(NamedTuple):
-    """A hash with other expiries of its fields; `deferred`: some of them are put off.
+    """A hash with other expiries of its fields; `deferred`: some of them are deferred.
 
     `soonest` is the soonest of those that are not, as it is in `payload`, NEVER for none.
     """
@@ -155,7 +155,7 @@ def _table(payload: bytes, position: int, end: int, times: _Times, first: int, s
     """Rewrite a count and so many expiries, fields and values.
 
     0 is no expiry; any other one counts from the millisecond before `first`, and from the one before `saved_first`
-    in what is returned.
+    in the returned table.
     """
     count, behind = _length(payload, position, end)
     out = [payload[position:behind]]
@@ -170,7 +170,7 @@ def _table(payload: bytes, position: int, end: int, times: _Times, first: int, s
 
 
 def _table_with_first(payload: bytes, end: int, times: _Times) -> bytes:
-    """Rewrite a table behind the soonest of its expiries, which becomes what counts for the others anew."""
+    """Rewrite a table behind the soonest of its expiries, which becomes the base of the others again."""
     position = 1 + TIME_SIZE
     if position > end:
         raise _Unreadable

@@ -3,7 +3,7 @@
 Values are skipped by their lengths and copied raw, not decoded. Formats: server files src/rdb.c and src/rdb.h;
 what the numbers mean is in rdb_types.py.
 
-How it reads: `KeyRecords` handles keys that lie whole in the buffer. Everything else - a record cut by the end of
+`KeyRecords` handles keys that lie whole in the buffer. Everything else - a record cut by the end of
 the buffer, a nested value, a rare opcode - goes through `_collect` and the skipper, whose state outlives the
 buffer: what it has passed is kept in a list of parts, so no byte is looked at twice, and only the header of a
 length (at most 19 bytes) ever waits to be completed.
@@ -112,7 +112,7 @@ class SnapshotReader:
         return self._buffer if self.done else b""
 
     def _read(self, buffer: bytes, end: int) -> int:
-        """Read what is complete in `buffer`; return the position of the first byte that must be kept."""
+        """Read the complete records in `buffer`; return the position of the first byte that must be kept."""
         position = 0
         if not self.magic:
             if end < HEADER_SIZE:
@@ -131,7 +131,7 @@ class SnapshotReader:
         return position
 
     def _begin_record(self, buffer: bytes, position: int) -> int:
-        """Set the skipper on the record or the value at `position`; return where that goes on."""
+        """Set the skipper on the record or the value at `position`; return where that continues."""
         key = self._records.key
         if key is not None:
             opcode = self._records.opcode
@@ -170,7 +170,7 @@ class SnapshotReader:
         self._collected = 0
 
     def _collect(self, buffer: bytes, position: int, end: int) -> int:
-        """Go on with the record that was begun and keep what is passed; return where it stopped."""
+        """Continue with the record that was begun and keep the bytes passed; return where it stopped."""
         start = position
         skipper = self._skipper
         try:
@@ -200,7 +200,7 @@ class SnapshotReader:
         )
 
     def _pass_on(self, data: bytes, position: int) -> None:
-        """Give out what came of a large value instead of keeping it."""
+        """Give out the bytes of a large value instead of keeping them."""
         assert self._key is not None  # only a value is large
         dialect, opcode = self._dialect, self._opcode
         if not self._large:
@@ -249,7 +249,7 @@ class SnapshotReader:
             raise self._unknown()
         if opcode == EOF:
             stored = int.from_bytes(data, "little")
-            # 0 stands for `rdbchecksum no`: the server itself checks nothing then.
+            # 0 means `rdbchecksum no`: the server itself checks nothing then.
             if stored not in (0, self._checksum):
                 raise self._corrupt(f"the CRC-64 is {stored:016x} but should be {self._checksum:016x}", position)
             self.done = True

@@ -162,7 +162,7 @@ class KeyRecords:
                         strings.append(key)
                         strings.append(value)
                     continue
-                # Most keys are told not to be empty by one look, without a call.
+                # One look, without a call, shows that most keys are not empty.
                 if (
                     (head < SHORTEST or (opcode and head == ENCODED_LZF and behind - stop <= SMALL))
                     if is_string[opcode]
@@ -205,7 +205,7 @@ class KeyRecords:
 
 
 def _name(buffer: bytes, start: int, limit: int) -> bytes | None:
-    """Return the whole key at `start`, None for one that cannot be read: whoever reads it again tells why."""
+    """Return the whole key at `start`, None for one that cannot be read: the reader that reads it again says why."""
     try:
         return read_string(buffer, start, limit)[0]
     except (CorruptError, UnfaithfulError):

@@ -11,7 +11,7 @@ from shaker.model.entries import Entries
 # A value of one string is only looked at where it can be without elements: the longest such one is a ziplist of
 # eleven bytes behind its length.
 SMALL: Final = 24
-# How many bytes lists without elements have.
+# Bytes of lists without elements.
 EMPTY_LISTPACK: Final = 7
 EMPTY_ZIPLIST: Final = 11
 # Types by the form of their values, see rdb_types.py. What begins with a count, perhaps behind the soonest expiry.
@@ -68,7 +68,7 @@ def _holds_nothing(kind: int, buffer: bytes, position: int, end: int) -> bool:
     try:
         text = read_string(buffer, position, SMALL)[0]
     except (CorruptError, UnfaithfulError):
-        return False  # whoever restores it tells why
+        return False  # the target that restores it says why
     if kind in _ZIPLISTS:
         return len(text) == EMPTY_ZIPLIST and text[8:] == b"\x00\x00\xff"
     if kind in _LISTPACKS:

@@ -1,4 +1,4 @@
-"""The machine that passes over RDB values by their lengths, stopping and going on wherever the bytes are cut."""
+"""The machine that passes over RDB values by their lengths, stopping and continuing wherever the bytes are cut."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class Skipper:
         self._stack: list[tuple[Pattern, int, int]] = []
 
     def start(self, pattern: Pattern) -> None:
-        """Begin anew with `pattern`."""
+        """Begin again with `pattern`."""
         self.remaining = 0
         self._pattern, self._index, self._count = pattern, 0, 1
         self._stack = []
 
     def skip(self, buffer: bytes, position: int, end: int) -> int:
-        """Pass what is there of the pattern from `position` on, up to `end`; return the position behind it.
+        """Pass the bytes of the pattern from `position` on, up to `end`; return the position behind it.
 
-        What stays unread before `end` is the incomplete header of a length. Raises CorruptError.
+        Only the incomplete header of a length stays unread before `end`. Raises CorruptError.
         """
         self.finished = False
         if self.remaining:

@@ -8,10 +8,10 @@ from shaker.codec.rdb.lzf import decompress
 from shaker.codec.rdb.value_types import ENCODED, ENCODED_LZF, LENGTH_32, LENGTH_64, Shape
 from shaker.errors import UnfaithfulError
 
-# What `read_length` returns in place of the next position.
+# Returned by `read_length` in place of the next position.
 INCOMPLETE: Final = -1
 INVALID: Final = -2
-# Bytes of an LZF string's beginning: what tells that it is one, and two lengths of two bytes.
+# Bytes of an LZF string's beginning: its mark, and two lengths of two bytes.
 LONGEST_SHORT: Final = 5
 
 RAISE_LIMIT: Final = "raise snapshot.max_value, or make the source's key smaller"
@@ -74,7 +74,7 @@ def collection_end(buffer: bytes, position: int, end: int, shape: Shape) -> int:
     """Return the position behind the flat collection at `position`, or one above `end` if it is not whole.
 
     A collection with a length of more than one byte among its items, or with anything invalid, counts as not whole:
-    whoever looks closer tells what is wrong.
+    a closer look reports the fault.
     """
     lengths, strings, raw = shape
     if position < end and buffer[position] < 0x40:

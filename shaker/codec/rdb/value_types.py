@@ -1,4 +1,4 @@
-"""What an RDB is made of: for each opcode and value type, the pattern of lengths by which it is skipped.
+"""The elements of an RDB: for each opcode and value type, the pattern of lengths by which it is skipped.
 
 Source: server files src/rdb.h and src/rdb.c (rdbLoadRioWithLoadingCtx, rdbLoadObject, rdbLoadCheckModuleValue).
 Redis and Valkey give the same numbers different meanings, so each has its own `Dialect`, chosen by the header.
@@ -17,7 +17,7 @@ Pattern = tuple[int, ...]
 
 STRING: Final = 0  # length and bytes, or an integer of 1, 2 or 4 bytes, or LZF with two lengths
 LENGTH: Final = -1  # a length as such: a count, an id, a number
-TEXT_DOUBLE: Final = -2  # one byte of length and decimal text; 253 to 255 stand for NaN and the infinities
+TEXT_DOUBLE: Final = -2  # one byte of length and decimal text; 253 to 255 mean NaN and the infinities
 MODULE: Final = -3  # parts of a module value, each behind its own opcode, up to opcode 0
 GROUP: Final = -10
 
@@ -99,7 +99,7 @@ _OPCODES: Final[dict[int, Pattern]] = {
 }
 
 # type: its pattern, and the lowest RDB version that has it. That version goes into the payloads: a server refuses
-# a payload whose version is above its own, and Valkey 9 also those of 12 to 79, whatever the type.
+# a payload whose version is above its own, and Valkey 9 also those of 12 to 79, of any type.
 _TYPES: Final[dict[int, tuple[Pattern, int]]] = {
     0: ((STRING,), 6),
     1: ((_STRINGS,), 6),
@@ -167,10 +167,10 @@ _SHAPES: Final[dict[int, Shape]] = {
 
 
 class Dialect(NamedTuple):
-    """What the numbers mean in the RDBs of one server family, each table indexed by opcode or type.
+    """The meaning of the numbers in the RDBs of one server family, each table indexed by opcode or type.
 
     `patterns`: None where the number is unknown or refused; `refused` says why, empty when just unknown.
-    `is_string` marks value types of one string, `shapes` tells the flat collections. `heads` and `footers` are the
+    `is_string` marks value types of one string, `shapes` has the flat collections. `heads` and `footers` are the
     bytes of a DUMP payload before and behind the value: the type, and the RDB version in two bytes.
     """
 

@@ -27,7 +27,7 @@ class ArgumentSkipper:
         self._raw = 0  # bytes of the argument under way that are still to come, its CRLF included
         self._header = b""
         self._short = False  # the argument under way can be marked
-        self._begun = b""  # what came of it, in earlier chunks
+        self._begun = b""  # its bytes in earlier chunks
         self.longest = 0
         self.marked: list[tuple[int, bytes]] = []
 

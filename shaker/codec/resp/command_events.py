@@ -1,4 +1,4 @@
-"""What the replication stream is taken apart into."""
+"""The elements of the replication stream."""
 
 from __future__ import annotations
 

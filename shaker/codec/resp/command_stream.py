@@ -1,6 +1,6 @@
 """The replication stream: commands found by their lengths, their bytes kept as they came.
 
-What a source sends after a snapshot or `+CONTINUE` is a sequence of RESP requests (server file src/replication.c,
+After a snapshot or `+CONTINUE`, a source sends a sequence of RESP requests (server file src/replication.c,
 replicationFeedReplicas). Every byte counts into the replication offset. Runs of ordinary commands come out as one
 slice each; only commands in `special`, and those with an argument that begins with `marker`, come out one by one,
 split into arguments.
@@ -20,8 +20,8 @@ from shaker.errors import CorruptError, UnfaithfulError, quoted
 MIN_ARGUMENT: Final = 6
 # More arguments than this no server takes (server file networking.c, processMultibulkBuffer).
 MAX_ARGUMENTS: Final = (1 << 31) - 1
-# Above so many bytes, a command is looked at only when all its arguments can have come: joining what is held of it
-# anew for each chunk would take a time that grows with its square.
+# Above so many bytes, a command is looked at only when all its arguments can have come: joining its
+# held bytes again for each chunk would take a time that grows with its square.
 PATIENT: Final = 64 * 1024
 # Spellings of command names remembered, so that hostile names cannot grow the table without end.
 MAX_NAMES: Final = 4096
@@ -41,7 +41,7 @@ class StreamReader:
     `offset` is the replication offset behind the last whole command, in bytes. An ordinary command of more than
     `fragment_above` bytes comes in fragments and is never held; any other of more than `max_command` bytes raises
     UnfaithfulError, bytes that are no request raise CorruptError; both name the offset. `noted` has commands, by
-    names in upper case, whose presence the runs tell. `frame` are two special commands that frame transactions:
+    names in upper case, whose presence the runs note. `frame` are two special commands that frame transactions:
     where both come at once, and nothing special between them, they are left out. Commands that begin with
     `prefix_free` (number of arguments and name, in any case) come without that, where a run has at least
     `least_prefix_free` of them and nothing else.
@@ -93,7 +93,7 @@ class StreamReader:
         return self._held
 
     def feed(self, data: bytes) -> list[Piece]:
-        """Take bytes of the stream; return what is whole by now, in order, and the fragments of what is huge."""
+        """Take bytes of the stream; return the commands that are whole by now, and the fragments of huge ones."""
         if self._passing is not None:
             return self._pass_on(self._passing, data)
         self._held += len(data)
@@ -111,7 +111,7 @@ class StreamReader:
         start = run = 0  # where the current command and the current run of ordinary commands begin
         commands = 0
         noted = 0  # bits of the run
-        # What precedes `run` in the run: a transaction is taken out of its frame. Where it began, if it has not
+        # The slices before `run` in the run: a transaction is taken out of its frame. Where it began, if it has not
         # ended, and commands and bits of the run before it.
         pieces: list[bytes] = []
         framed = -1
@@ -294,7 +294,7 @@ class StreamReader:
         return kind, note.bits if note is not None and arguments >= note.least else 0
 
     def _pass_on(self, passing: ArgumentSkipper, data: bytes) -> list[Piece]:
-        """Give out what came of a huge command instead of holding it."""
+        """Give out the bytes of a huge command instead of holding them."""
         size = passing.skip(data)
         if size < 0:
             raise self._corrupt(b"", self._held)
@@ -325,7 +325,7 @@ class StreamReader:
         return Fragment(arguments, rest, True, False, self.offset, longest, (), count)
 
     def _keep(self, buffer: bytes, start: int, position: int, left: int, need: int, out: list[Piece]) -> None:
-        """Hold the bytes of the command that is not whole, and remember where in it to go on."""
+        """Hold the bytes of the command that is not whole, and remember where in it to continue."""
         self.offset += start
         rest = buffer[start:] if start else buffer
         self._parts = [rest] if rest else []
@@ -338,7 +338,7 @@ class StreamReader:
         self._need = least if self._held > PATIENT else need - start
         if self._fragment_above is not None and least > self._fragment_above:
             if self._held < PATIENT and left > 0 and len(split_whole(rest)) < 2:
-                self._need = 0  # the first fragment tells the command's name and its first key
+                self._need = 0  # the first fragment has the command's name and its first key
                 return
             fragment = self._begin_passing(rest)
             if fragment is not None:
@@ -380,7 +380,7 @@ class StreamReader:
             raise self._corrupt(buffer, position)
 
     def _corrupt(self, buffer: bytes, position: int) -> CorruptError:
-        # Only what has the form of an error: where a length was damaged, a value may begin here.
+        # Only a line in the form of an error: where a length was damaged, a value may begin here.
         line = ERROR_LINE.match(buffer, position)
         if line is not None:
             return CorruptError(

@@ -11,7 +11,7 @@ from shaker.errors import CorruptError, quoted
 
 # Longest line (status, error, integer, length) that a server may send; Redis's own limit for inline input.
 MAX_LINE: Final = 64 * 1024
-# Errors kept of one run of replies and the length kept of each: enough to tell, bounded whatever comes.
+# Errors kept of one run of replies and the length kept of each: enough to report, and bounded.
 MAX_ERRORS: Final = 1000
 MAX_ERROR_TEXT: Final = 256
 

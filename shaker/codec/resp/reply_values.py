@@ -1,4 +1,4 @@
-"""RESP2 replies to single requests as values, within bounds whatever the server sends."""
+"""RESP2 replies to single requests as values, within bounds that no server can exceed."""
 
 from __future__ import annotations
 
