@@ -229,12 +229,8 @@ UNCONVERTED: set[str] = {
     "helm",
     "shaker/checks",
     "shaker/compare",
-    "shaker/flow",
     "shaker/jobs",
     "shaker/net",
-    "shaker/readers",
-    "shaker/run",
-    "shaker/writers",
 }
 PROSE = {
     **{f"shaker/{path.name}": path for path in _code()},

@@ -1,1 +1,1 @@
-"""One source stream into one target: position, window, wake-ups."""
+"""Flows: what one source stream and one target share. Decides and waits; opens no connection."""

@@ -14,10 +14,10 @@ from typing import Final, NamedTuple
 from shaker.rules.expiry import NEVER, Times
 from shaker.settings.schema import Settings
 
-# While behind, the time to catch up is an estimate: a constant, and a multiple of what is known of the lag.
+# While behind, the time to catch up is an estimate: a constant, or a multiple of the known lag.
 BEHIND_SECONDS: Final = 600.0
 BEHIND_FACTOR: Final = 4.0
-# What one INFO, and the time between two, may add to the known lag.
+# One INFO, and the time between two, may add this to the known lag.
 NOTICE_SECONDS: Final = 0.25
 # An INFO takes one round trip to the source and a transaction two to the target; one may begin after another.
 ROUND_TRIPS: Final = 2.0

@@ -56,7 +56,7 @@ class ExpiryView:
 
     @property
     def margin_seconds(self) -> float:
-        """How much later than on the source expiries lie on the target."""
+        """The margin in effect: expiries are this much later on the target than on the source."""
         return self._margin(self._reading())
 
     def times(self, item: StreamItem | None) -> Times:

@@ -1,8 +1,8 @@
 """One source stream into one target: its window, where it resumes, its lifecycle, and how its tasks wake each other.
 
 A worker has one flow for each source shard and target node; nothing in it is global. Readers `put` items and wait
-for `room`; the writer waits for the `next` ones and reports what is `applied`; jobs request a `barrier`; everybody
-reads the `state`. All methods are called by the event loop only.
+for `room`; the writer waits for the `next` ones and reports `applied` checkpoints; jobs request a `barrier`; everybody
+reads the `state`. Only the event loop calls its methods.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class Flow:
     def acknowledged_offset(self) -> int:
         """The applied offset to acknowledge to the source, 0 until the stream begins on the target.
 
-        A snapshot stands for deletions too: they are applied once no stale key is left.
+        A snapshot implies deletions too: they are applied once no stale key is left.
         """
         base = self.window.applied_position
         if self.loading or self.phase != Phase.STREAM or self.sweep or base is None or base.phase != Phase.STREAM:
@@ -230,7 +230,7 @@ class Flow:
         return kept or first
 
     def _start_over(self, usable: Checkpoint | None, *, found: Checkpoint | None, first: bool) -> None:
-        """Drop the window; the stream resumes at the `usable` checkpoint, or a full sync replaces what was `found`."""
+        """Drop the window; the stream resumes at the `usable` checkpoint, or a full sync replaces the data `found`."""
         self.unconfirmed.found(found)
         self.window.clear(position_of(found))
         self.resume = None

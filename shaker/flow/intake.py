@@ -1,4 +1,4 @@
-"""The reader's intake: jobs pause it and request barriers, the reader takes both into account before it goes on."""
+"""The reader's intake: jobs pause it and request barriers, the reader obeys before it continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a flow knows of its two servers. Each fact is learned in one place and read from here."""
+"""Facts about the two servers of a flow. Each is learned in one place and read from here."""
 
 from __future__ import annotations
 

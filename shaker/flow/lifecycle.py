@@ -71,7 +71,7 @@ FlowState = SourceState | TargetState | DataState | RecordsState | WorkState | R
 
 
 class FlowEvent(Enum):
-    """What can happen to a flow."""
+    """An event of a flow."""
 
     STARTED = "started"
     STOP_REQUESTED = "stop requested"

@@ -1,4 +1,4 @@
-"""How far the replication is: what tells a fault that passes from one that comes again at the same place."""
+"""Progress of a flow: it distinguishes a fault that passes from one that returns at the same place."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from shaker.flow.flow import Flow
 from shaker.model.position import Phase
 
 
-class Progress:
-    """Counts steps forward: a further offset applied, more keys of a snapshot than ever, a command left out.
+class FlowProgress:
+    """Counts steps forward: a higher applied offset, more keys of a snapshot than ever, a command left out.
 
-    A snapshot that starts over has made none before it is further than the one before it.
+    A snapshot that starts over makes none until it has more keys than the one before it.
     """
 
     def __init__(self, flow: Flow) -> None:
@@ -23,14 +23,14 @@ class Progress:
 
     @property
     def steps(self) -> int:
-        """How many steps forward were seen up to now; equal to an earlier value, there was none in between."""
+        """Number of steps forward so far; two equal readings mean that there was none in between."""
         if self._further():
             self._steps += 1
         return self._steps
 
     @property
     def at_rest(self) -> bool:
-        """Whether everything received is applied: a link that is lost then is not stuck."""
+        """Whether all received data are applied: a link that is lost then is not stuck."""
         flow = self._flow
         return flow.phase == Phase.STREAM and not flow.loading and not flow.sweep and not flow.unapplied
 

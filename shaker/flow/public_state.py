@@ -1,4 +1,4 @@
-"""What operators see of a flow: its public state, and the reasons that keep the worker from being ready. Pure."""
+"""The operator's view of a flow: its public state, and the reasons that keep the worker from being ready. Pure."""
 
 from __future__ import annotations
 

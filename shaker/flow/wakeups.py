@@ -25,7 +25,7 @@ class Wakeup:
 
 @dataclass(slots=True)
 class Wakeups:
-    """The wake-ups of one flow, each named for what has happened."""
+    """The wake-ups of one flow, each named for its reason."""
 
     work: Wakeup = field(default_factory=Wakeup)  # the window or a reply changed: for the writer
     space: Wakeup = field(default_factory=Wakeup)  # the window has room: for the reader

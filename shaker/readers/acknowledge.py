@@ -1,4 +1,4 @@
-"""Acknowledgements to the source: what is applied on the target, and before that, that the worker is alive."""
+"""Acknowledgements to the source: the applied offset; before the stream, newlines that show the worker is alive."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from shaker.net.connection import Connection
 from shaker.psync.session import ReplicaSession, ReplicaState
 
 ACK_SECONDS: Final = 1.0
-# A diskless source holds its stream back until the first acknowledgement behind the snapshot, and can overlook
-# one that comes right away: for a second they come this often.
+# A diskless source holds its stream back until the first acknowledgement after the snapshot, and can overlook an
+# immediate one: for a second they follow at this interval.
 EAGER_ACK_SECONDS: Final = 0.05
 EAGER_ACKS: Final = 20
 
 
 class Acknowledgements:
-    """Those of one connection to the source."""
+    """The acknowledgements of one connection to the source."""
 
     def __init__(self, flow: Flow, connection: Connection, session: ReplicaSession) -> None:
         self._flow = flow
@@ -27,12 +27,12 @@ class Acknowledgements:
         self._eager = 0
 
     def hurry(self) -> None:
-        """Acknowledge often from now on, for a second: the snapshot has ended."""
+        """Acknowledge often for a second: the snapshot has ended."""
         self._eager = EAGER_ACKS
         self._flow.wakeups.acknowledge.set()
 
     async def run(self) -> None:
-        """Acknowledge every second, and at once when asked and when what was asked for is applied."""
+        """Acknowledge every second, and at once when the source asks or its awaited offset is applied."""
         while True:
             eager = self._eager > 0 and self._session.state is ReplicaState.STREAMING
             self._eager -= eager
@@ -42,7 +42,7 @@ class Acknowledgements:
             await self.send()
 
     async def send(self) -> None:
-        """Tell the source what is applied on the target; while a snapshot is loaded, that the worker is alive."""
+        """Send the applied offset; while a snapshot is loaded, a newline that shows the worker is alive."""
         state = self._session.state
         if state in (ReplicaState.PREPARING, ReplicaState.LOADING, ReplicaState.MARK):
             await self._connection.send(b"\n")

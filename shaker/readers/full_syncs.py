@@ -1,6 +1,6 @@
-"""Before a full sync: it has to be its turn, and must not erase a target that the source cannot fill again.
+"""Conditions of a full sync: a minimum time since the last one, and a source that can fill a flushed target again.
 
-Each makes the source fork and send everything it has.
+Each full sync makes the source fork and send all its data.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from shaker.settings.schema import Settings
 
 log = structlog.get_logger("shaker.source")
 
-# How often it is looked whether a partial sync will do by now.
-LOOK_SECONDS: Final = 0.5
+# Interval at which a waiting full sync checks whether a partial sync has become possible.
+CHECK_SECONDS: Final = 0.5
 
 
 class FullSyncs:
     """Remembers when this process last began a full sync. A restart of the process forgets it.
 
-    Supervisors space out restarts by themselves (Kubernetes: from 10 s up to 5 min).
+    Supervisors space out restarts themselves (Kubernetes: from 10 s up to 5 min).
     """
 
     def __init__(self, settings: Settings, flow: Flow) -> None:
@@ -36,16 +36,18 @@ class FullSyncs:
         self._seconds = settings.retry.full_sync_seconds
         self._status = flow.status
         self._began: float | None = None
-        self._checked = False  # the next one may flush
-        self._held = False  # a flush is held
+        self._checked = False  # the next full sync may flush
+        self._held = False  # a flush is held back
 
     def begun(self) -> None:
-        """Record that the source has begun a full sync; raises LinkError for one that must not flush yet."""
+        """Record that the source has begun a full sync; raises LinkError where the target must not be flushed yet."""
         self._began = self._status.clock()
         checked, self._checked = self._checked, False
         if self.flushes and not checked:
             self._flow.resume = None
-            raise LinkError("the source begins a full sync that its INFO did not announce: it has to wait its turn")
+            raise LinkError(
+                "the source began a full sync that its INFO did not announce: the next attempt checks the target first"
+            )
 
     @property
     def flushes(self) -> bool:
@@ -55,15 +57,15 @@ class FullSyncs:
 
     @property
     def wait_seconds(self) -> float:
-        """How long the source is not to be asked for another one; 0 when it may be."""
+        """Seconds until the source may be asked for another full sync; 0 when it may be."""
         if self._began is None:
             return 0.0
         return max(0.0, self._began + self._seconds - self._status.clock())
 
     async def turn(self, info: ServerInfo) -> None:
-        """Return when the source, whose INFO is `info`, may be asked: at once where it goes on.
+        """Return once the source, whose INFO is `info`, may be asked: at once where it continues the stream.
 
-        Raises HeldError where the target is to be flushed and the source has too little to fill it again,
+        Raises HeldError where the target would be flushed and the source has too few keys to fill it again,
         RefusedError where the source gets its data from the target.
         """
         await self._wait(info)
@@ -77,22 +79,22 @@ class FullSyncs:
         return resume is None or not continues(info, resume)
 
     async def _wait(self, info: ServerInfo) -> None:
-        status, told = self._status, False
+        status, reported = self._status, False
         try:
             while self._needed(info) and (left := self.wait_seconds):
                 status.reasons["full_sync"] = (
                     f"a full sync is due and begins in {left:.0f} s: full syncs of the source are at least "
                     f"{self._seconds:g} s apart (retry.full_sync_seconds)"
                 )
-                if not told:
-                    told = True
+                if not reported:
+                    reported = True
                     log.warning(
                         "full sync waits",
                         seconds=round(left, 3),
                         hint="retry.full_sync_seconds is the minimum time between two full syncs of the source",
                     )
                 status.heartbeat("source", within=60.0)
-                await anyio.sleep(min(left, LOOK_SECONDS))
+                await anyio.sleep(min(left, CHECK_SECONDS))
         finally:
             status.reasons.pop("full_sync", None)
 
@@ -111,9 +113,9 @@ class FullSyncs:
 
 
 def continues(info: ServerInfo, resume: Resume) -> bool:
-    """Whether a source goes on behind `resume`, by its INFO (src/replication.c, masterTryPartialResync).
+    """Whether a source continues after `resume`, by its INFO (src/replication.c, masterTryPartialResync).
 
-    True as well where INFO does not tell: then only asking does.
+    True also where INFO lacks the fields: then only PSYNC can answer.
     """
     source = info.replication
     active, first, length = source.backlog_active, source.backlog_first, source.backlog_length

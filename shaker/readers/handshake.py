@@ -1,4 +1,4 @@
-"""The beginning of each connection to the source: the handshake, and whether this server can be the source."""
+"""The first part of each connection to the source: the handshake, and checks that this server can be the source."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shaker.net.connection import Connection
 from shaker.psync.session import ReplicaSession, ReplicaState
 from shaker.settings.schema import Settings
 
-# The command asked last, by the states of the handshake in which a proxy closes the connection.
+# The last command sent, by the state of the handshake in which a proxy closes the connection.
 ASKED: Final = {
     ReplicaState.INSPECTING: "INFO",
     ReplicaState.ANNOUNCING: "REPLCONF",
@@ -35,7 +35,7 @@ async def introduce(connection: Connection, session: ReplicaSession, settings: S
     if info.cluster_enabled:
         raise RefusedError(
             f"the source {status.source.address} has cluster mode enabled",
-            hint="replication from a cluster is not built yet: one shard at a time cannot be told apart",
+            hint="this version does not replicate from a cluster: take a source without cluster mode",
         )
     if info.replication.is_replica and not info.replication.primary_link_up:
         raise ServerBusyError("the source is a replica that has lost its own primary", kind="masterdown")
@@ -43,12 +43,12 @@ async def introduce(connection: Connection, session: ReplicaSession, settings: S
     before = flow.source.identity
     identity = SourceIdentity(settings.source.address.text, info.run_id, replids)
     if before is None or before.run_id != identity.run_id:
-        # Later, on the same server, the stream carries the records that workers write.
+        # Once the stream runs, it carries the records that workers write on this server.
         await look(settings, flow)
     flow.source.identify(identity)
     resume, registered = flow.resume, flow.lifecycle.target is not TargetState.UNREGISTERED
     if registered and (info.replication.is_replica or resume is None or resume.replid not in replids):
-        # Not who it was: an address can move to the target, and a source be made its replica.
+        # Another server than before: an address can move to the target, or the source become its replica.
         await check_same_dataset(settings, identity)
     if registered:
         refuse_loop(settings, flow, streams=flow.phase == Phase.STREAM)

@@ -1,4 +1,4 @@
-"""The source link: connects, asks for what is missing, reads it into the window, acknowledges what is applied."""
+"""The source link: keeps one replication connection to the source, and connects again after each loss."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import structlog
 from shaker.errors import LinkError
 from shaker.flow.flow import Flow
 from shaker.flow.lifecycle import FlowEvent, RunState
-from shaker.flow.progress import Progress
+from shaker.flow.progress import FlowProgress
 from shaker.net.connection import Connection
 from shaker.net.credentials import credentials
 from shaker.net.first_to_finish import first_to_finish
@@ -25,7 +25,7 @@ from shaker.settings.schema import Settings
 
 log = structlog.get_logger("shaker.source")
 
-# Strings, commands and transactions above this share of the window are not held whole but passed on in pieces.
+# Strings, commands and transactions above this share of the window pass in chunks instead of whole.
 PASS_SHARE = 4
 
 
@@ -35,19 +35,19 @@ class SourceLink:
     def __init__(self, settings: Settings, flow: Flow) -> None:
         self._settings = settings
         self._flow = flow
-        self.reconnect = Reconnect(settings, "source", flow.status, Progress(flow))
+        self.reconnect = Reconnect(settings, "source", flow.status, FlowProgress(flow))
         self._full_syncs = FullSyncs(settings, flow)
         self._reading = anyio.CancelScope()
         self._stopped = False
-        self.ended = anyio.Event()  # the last acknowledgement is sent, the connection closed
+        self.ended = anyio.Event()  # the last acknowledgement is sent and the connection closed
 
     def stop(self) -> None:
-        """Read no more; the connection stays until the drain has ended, for the last acknowledgement."""
+        """Stop reading; the connection stays until the drain has ended, for the last acknowledgement."""
         self._stopped = True
         self._reading.cancel()
 
     async def run(self) -> None:
-        """Replicate until `stop`. Raises ShakerError for what trying again does not help."""
+        """Replicate until `stop`. Raises ShakerError where another attempt cannot help."""
         while not self._stopped:
             try:
                 async with self._open() as connection:

@@ -1,4 +1,4 @@
-"""One connection to the source: asks for what is missing, reads it into the window, acknowledges what is applied."""
+"""One connection to the source: requests the missing part, reads it into the window, acknowledges applied offsets."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ TRICKLE_SECONDS: Final = 5.0
 TRICKLE_WINDOWS: Final = 2
 # A read of this size was full, perhaps of encrypted bytes: more is there already.
 FULL_READ: Final = READ_SIZE * 15 // 16
-# How often a source is waited for that lags behind what is already received, some 30 s in all.
+# Attempts to wait for a source that lags behind the received offset, some 30 s in all.
 BEHIND_ATTEMPTS: Final = 10
 
 
@@ -81,7 +81,7 @@ class PsyncConnection:
         self._full_syncs = full_syncs
         self._coalescing = ReadCoalescing(FULL_READ, flow.status.clock)
         self._info = ServerInfo()
-        self._asked = 0.0  # when the source was asked for its INFO
+        self._asked = 0.0  # when the source was asked for its INFO, by the status's clock
         self._snapshot: SnapshotIntake | None = None
         self._review: Review | None = None
         self._barrier: Barrier | None = None  # that the stream has not reached
@@ -126,7 +126,7 @@ class PsyncConnection:
             self._reconnect.behind += 1
             if self._reconnect.behind <= BEHIND_ATTEMPTS:
                 raise ServerBusyError(
-                    f"the source is at offset {offset}, behind what is already received ({resume.offset})",
+                    f"the source is at offset {offset}, behind the received offset {resume.offset}",
                     kind="behind",
                 )
         self._reconnect.behind = 0
@@ -162,7 +162,7 @@ class PsyncConnection:
     async def take(self, data: bytes) -> None:
         """Take bytes of the source, in order."""
         if not self._continues:
-            return  # what comes now does not follow what the window holds
+            return  # these bytes do not follow those in the window
         self._take_barrier()
         status, session = self._flow.status, self._session
         for event in session.receive_data(data):
@@ -246,7 +246,7 @@ class PsyncConnection:
         status.observe_source_offset(event.offset, self._asked)
         flow.begin_snapshot()
         flush = self._full_syncs.flushes
-        # Keys of an earlier snapshot or stream of ours, an interrupted one too, may be gone on the source.
+        # The source may no longer have keys of an earlier snapshot or stream of ours, even of an interrupted one.
         sweep = self._settings.target.stale_keys == "sweep" and flow.ours and not flush
         log.warning("full sync", replid=event.replid, offset=event.offset, flush=flush, sweep=sweep)
         self._snapshot = SnapshotIntake(self._settings, flow)
@@ -298,7 +298,7 @@ class PsyncConnection:
         log.info("partial sync", replid=event.replid, offset=resume.offset)
         caught_up_at = 0
         if (source := self._info.replication).replid == event.replid and source.offset is not None:
-            # The age of what is missing is unknown: no sample of the lag is older than this worker.
+            # The age of the missing part is unknown: no sample of the lag is older than this worker.
             caught_up_at = source.offset
             status.observe_source_offset(max(source.offset, resume.offset), self._asked)
         flow.continue_stream(caught_up_at)

@@ -1,7 +1,7 @@
-"""How reads follow one another: where much comes, a pause lets more come with the next one.
+"""Read coalescing: at high rates, a short pause makes the next read larger.
 
-Reads, sends and replies cost less the fewer they are. At a rate that leaves processors idle, where a millisecond
-would count, nothing waits.
+Fewer reads, sends and replies cost less. At rates that leave processors idle, where a millisecond counts, no read
+waits.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ from typing import Final
 
 import anyio
 
-MUCH: Final = 40 * 1024 * 1024  # bytes a second
-RATED_SECONDS: Final = 0.05  # over which the rate is taken
+HIGH_RATE: Final = 40 * 1024 * 1024  # bytes a second
+RATED_SECONDS: Final = 0.05  # over which the rate is measured
 PAUSE_SECONDS: Final = 0.003
 
 
 class ReadCoalescing:
-    """Pauses behind reads; `full` bytes are a read behind which more is there already. `clock` is in seconds."""
+    """Pauses after reads. After a read of `full` bytes more is there already. `clock` counts seconds."""
 
     def __init__(self, full: int, clock: Callable[[], float]) -> None:
         self._full = full
         self._clock = clock
         self._since = clock()
-        self._size = 0  # bytes that came since then
-        self._much = False
+        self._size = 0  # bytes received since then
+        self._high = False
 
     async def gather(self, size: int) -> None:
-        """Let more come behind a read of `size` bytes, if much comes at present."""
+        """Wait after a read of `size` bytes if the present rate is high."""
         now = self._clock()
         self._size += size
         elapsed = now - self._since
         if elapsed >= RATED_SECONDS:
-            self._much = self._size >= MUCH * elapsed
+            self._high = self._size >= HIGH_RATE * elapsed
             self._since, self._size = now, 0
-        if self._much and size < self._full:
+        if self._high and size < self._full:
             await anyio.sleep(PAUSE_SECONDS)

@@ -1,4 +1,4 @@
-"""The source side of unconfirmed work: the stream is asked for from before it, and its keys are remembered.
+"""The source side of unconfirmed work: it requests the stream from before it, and remembers the keys.
 
 These commands have taken effect on the target and are not applied again. Where the source cannot send them, every
 key of every database counts as unconfirmed.
@@ -22,14 +22,14 @@ from shaker.rules.touched_keys import Touched
 
 log = structlog.get_logger("shaker.source")
 
-UNKNOWN = -1  # as a database
+UNKNOWN = -1  # instead of a database
 
 
 class Review:
-    """One connection's reading of what lies between the replies read and what took effect.
+    """Reads, on one connection, the commands between the last reply read and the last one in effect.
 
-    `resume` is where the stream goes on, `info` the source's INFO from before it is asked. `begin` is the offset
-    and the database to ask from, None where nothing is to be read again, or cannot be.
+    `resume` is where the stream continues, `info` the source's INFO from before PSYNC. `begin` is the offset and the
+    database to ask from, None where nothing has to be read again, or nothing can be.
     """
 
     def __init__(self, flow: Flow, resume: Resume | None, info: ServerInfo) -> None:
@@ -43,14 +43,14 @@ class Review:
         place = unconfirmed.place
         if resume is None or not self._due or place is None or unconfirmed.unreadable:
             return
-        # Up to `resume` it has to be the history that the target has.
+        # Up to `resume`, the source must have the history that the target has.
         if all(continues(info, resume._replace(offset=offset)) for offset in (place.offset, resume.offset)):
             self.begin = place.offset, UNKNOWN if place.database is None else place.database
 
     def continued(self, replid: str) -> None:
-        """Take the source's word that it goes on, as history `replid`.
+        """Take over the source's answer that it continues, as history `replid`.
 
-        Raises LinkError where what it would send may not be what took effect.
+        Raises LinkError where the source may send other commands than those in effect.
         """
         if self._resume is None or not self._due:
             return
@@ -59,12 +59,12 @@ class Review:
             self._touched.everything = True
             self._put(replid, last=True)
         elif not self._same(replid, self._resume):
-            # Asked from where the target stands, the source finds out whether its history is that of the target.
+            # Asked from where the target is, the source itself decides whether it has the history of the target.
             self._flow.unconfirmed.unreadable = True
-            raise LinkError("the source has failed over before the end of what took effect", kind="history")
+            raise LinkError("the source has failed over at an offset before the applied one", kind="history")
 
     def _same(self, replid: str, resume: Resume) -> bool:
-        """Whether the history that goes on reaches up to `resume` as the target has it."""
+        """Whether the continued history is that of the target up to `resume`."""
         source = self._info.replication
         if replid == resume.replid:
             return True
@@ -72,12 +72,12 @@ class Review:
         return known and source.second_offset is not None and resume.offset < source.second_offset
 
     def take(self, event: Event) -> None:
-        """Take what has taken effect already, in order; any other event has no effect."""
+        """Take commands that have already taken effect, in order; ignore any other event."""
         resume = self._flow.resume
         assert resume is not None  # nothing is read again without one
         if isinstance(event, Reviewed):
             add(self._touched, event.batch.parts)
-            # Where the database is not known before the end, all is kept until then.
+            # Where only the end names the database, all keys are kept until then.
             if self.begin is not None and self.begin[1] != UNKNOWN:
                 self._put(event.batch.replid, last=False)
         elif isinstance(event, ReviewEnd):

@@ -1,4 +1,4 @@
-"""What comes in a snapshot beside keys that are applied: libraries, scripts, losses; and keys that are left out."""
+"""The parts of a snapshot that are no applied keys: libraries, scripts, losses, and keys left out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCRIPT_BYTES: Final = 1024 * 1024  # of scripts that are sent at once
 
 
 class SnapshotExtras:
-    """Keeps what is applied at the end of one snapshot, of `limit` bytes at most, and tells what never is."""
+    """Keeps the libraries and scripts of one snapshot, at most `limit` bytes, and logs the keys left out."""
 
     def __init__(self, status: FlowStatus, limit: int) -> None:
         self.losses: list[Rejection] = []
@@ -35,7 +35,7 @@ class SnapshotExtras:
         self._empty = self._expired = 0
 
     def keep(self, event: SnapshotLibrary | SnapshotLoss | SnapshotScript) -> None:
-        """Keep what is applied behind the keys."""
+        """Keep a library, script or loss: they are applied after the keys."""
         if isinstance(event, SnapshotLibrary):
             self._libraries.append(event.code)
             self._bytes += len(event.code)
@@ -43,14 +43,14 @@ class SnapshotExtras:
             self._scripts.append(event.body)
             self._bytes += len(event.body)
         else:
-            self.losses.append(Rejection(event.kind, event.name, "no command carries data of modules beside keys"))
+            self.losses.append(Rejection(event.kind, event.name, "no command carries module data outside of keys"))
         if len(self.losses) > MAX_LOSSES or self._bytes > self._limit:
             raise UnfaithfulError(
                 "libraries, scripts or data of modules beyond memory_limit (SHAKER_MEMORY_LIMIT): raise it"
             )
 
     def left_out(self, event: Entries) -> None:
-        """Name and count the keys that are no data: a server leaves them out as well when it loads a snapshot."""
+        """Log and count empty and expired keys: a server that loads a snapshot leaves them out, too."""
         for key in event.empty:
             self._empty += 1
             if self._empty <= SHOWN_KEYS:
@@ -67,7 +67,7 @@ class SnapshotExtras:
         return tuple(self._libraries)
 
     def scripts(self, known: Scripts) -> Iterator[tuple[bytes, ...]]:
-        """Yield the scripts, some at a time; note them as `known`."""
+        """Yield the scripts in groups, and add them to `known`."""
         bodies: list[bytes] = []
         size = 0
         for body in self._scripts:

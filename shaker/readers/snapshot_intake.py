@@ -1,4 +1,4 @@
-"""Takes one snapshot into the window: its keys in numbered batches, what belongs behind them, and its end."""
+"""Takes one snapshot into the window: its keys in numbered batches, then libraries and scripts, then its end."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SnapshotIntake:
         self._flow.put(SnapshotStart(self._id, event.replid, event.offset, flush=flush, sweep=sweep))
 
     def keep(self, event: SnapshotLibrary | SnapshotLoss | SnapshotScript) -> None:
-        """Keep what is applied behind the keys."""
+        """Keep a library, script or loss: they are applied after the keys."""
         self._extras.keep(event)
 
     def put_keys(self, event: Entries) -> None:

@@ -1,7 +1,7 @@
-"""A disk spool: takes what the source sends while the target is behind, so that the source's buffer stays small.
+"""A disk spool for received bytes while the target is behind: it keeps the source's output buffer small.
 
-It holds bytes as they came, in order, in files that have no name: they are gone with the process, however it ends.
-Nothing in it is acknowledged to the source, so losing it loses nothing.
+It holds the bytes in order, in files without a name: they are gone with the process, however it ends. Nothing in it is
+acknowledged to the source, so losing it loses nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SEGMENT_BYTES: Final = 16 * 1024 * 1024
 
 @dataclass(slots=True)
 class _Segment:
-    """One file, and how many bytes were written to it and read of it."""
+    """One file, with the numbers of bytes written to it and read from it."""
 
     file: IO[bytes]
     written: int = 0
@@ -32,8 +32,8 @@ class _Segment:
 class Spool:
     """A first-in-first-out queue of bytes on disk, at most `limit` bytes long.
 
-    Raises LinkError naming spool.dir where the disk does not take or give back what it should: the caller's
-    connection ends and begins anew with an empty spool.
+    Raises LinkError naming spool.dir where the disk fails to write or read: the caller's connection ends, and the next
+    one begins with an empty spool.
     """
 
     def __init__(self, directory: Path, limit: int) -> None:
@@ -98,7 +98,7 @@ class Spool:
 
     def _broken(self, error: OSError) -> LinkError:
         return LinkError(
-            f"the spool in {self._directory} does not work: {error.strerror}",
-            hint="look at spool.dir (SHAKER_SPOOL__DIR), and whether its disk has room for spool.limit bytes",
+            f"the spool in {self._directory} failed: {error.strerror}",
+            hint="check spool.dir (SHAKER_SPOOL__DIR), and that its disk has room for spool.limit bytes",
             kind="spool",
         )

@@ -34,7 +34,7 @@ class SpoolIntake:
             self._report()
 
     async def feed(self) -> None:
-        """Move what is in the spool into the window, as the target empties it."""
+        """Move bytes from the spool into the window as the target empties it."""
         while True:
             while self._spool.size == 0:
                 self._feeding = False
@@ -47,7 +47,7 @@ class SpoolIntake:
             self._report()
 
     def close(self) -> None:
-        """Drop what is in the spool."""
+        """Drop all bytes in the spool."""
         self._spool.close()
         self._flow.status.spool_bytes = 0
 

@@ -1,1 +1,1 @@
-"""The worker: wires readers, writers and jobs together and supervises them."""
+"""The worker: wires readers, writers and jobs to flows and supervises them."""

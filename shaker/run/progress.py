@@ -1,4 +1,4 @@
-"""Progress and summary of a one-off run: drawn on a terminal, else one event every few seconds. Reads `Status` only."""
+"""Progress and summary of a one-off run: a line on a terminal, else an event every few seconds. Reads `Status` only."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ log = structlog.get_logger("shaker")
 EVENT_SECONDS: Final = 5.0
 DRAW_SECONDS: Final = 0.25
 BAR: Final = 24  # characters
-# What a source writes by itself in the moment between the last command and the last look: one PING.
+# A source may write one PING by itself between the last command and the last INFO.
 IDLE_BYTES: Final = 14
-# What the states of the stream and of its end are to somebody who waits for a copy.
+# Labels of states for an operator who waits for a copy.
 CATCHING_UP: Final = (State.CATCHING_UP, State.STREAMING)
 LABELS: Final = {**dict.fromkeys(CATCHING_UP, "catching up"), State.DRAINING: "finishing"}
 
 
-class Progress:
-    """Reports one run; `turn` is called several times a second, `end` once."""
+class ProgressReport:
+    """Reports one run; `refresh` is called several times a second, `end` once."""
 
     def __init__(self, settings: Settings, status: Status) -> None:
         self._status = status
@@ -41,8 +41,8 @@ class Progress:
         terminal = self._one_off and settings.log.format != "json" and sys.stdout.isatty()
         self._footer = logs.footer(settings.log.level) if terminal and os.environ.get("TERM") != "dumb" else None
 
-    def turn(self) -> None:
-        """Draw or log how far the run is, if it is time to."""
+    def refresh(self) -> None:
+        """Draw or log the progress, if it is time to."""
         now = self._status.clock()
         if self._footer is not None:
             if now - self._drawn >= DRAW_SECONDS:
@@ -67,7 +67,7 @@ class Progress:
 
 
 def snapshot_fields(status: Status) -> dict[str, Any]:
-    """Return how far the snapshot is."""
+    """Return the progress of the snapshot."""
     progress, share = status.snapshot, status.snapshot_share()
     keys, size = status.history.rates()
     eta = status.eta_seconds()
@@ -85,7 +85,7 @@ def snapshot_fields(status: Status) -> dict[str, Any]:
 
 
 def stream_fields(status: Status) -> dict[str, Any]:
-    """Return how far the stream is."""
+    """Return the progress of the stream."""
     return {
         "applied_offset": status.stream.applied_offset,
         "source_offset": status.stream.source_offset,
@@ -97,7 +97,7 @@ def stream_fields(status: Status) -> dict[str, Any]:
 
 
 def summary_fields(status: Status, code: int, seconds: float) -> dict[str, Any]:
-    """Return what the run has done, and how far the source has gone on since."""
+    """Return the results of the run, and how much the source has written since."""
     source, target = status.keys.get("source"), status.keys.get("target")
     return {
         "complete": code == EXIT_OK,
@@ -115,15 +115,15 @@ def summary_fields(status: Status, code: int, seconds: float) -> dict[str, Any]:
 
 
 def next_step(status: Status, code: int) -> str:
-    """Return what the operator does now."""
+    """Return the next step for the operator."""
     if code == EXIT_UNFAITHFUL and status.rejected_commands:
-        return "the target lacks what the rejected commands wrote: docs/operations.md says how to go on"
+        return "the target lacks the writes of the rejected commands: docs/operations.md has the next steps"
     if code != EXIT_OK:
         failed = status.state in (State.FAILED, State.FENCED)
         return "the run is not complete: see the error" if failed else "the run is not complete: run it again"
     if status.lag_bytes > IDLE_BYTES:
         return "the source still writes: stop its writers and run again, or cut over"
-    return "the source writes nothing any more: point its clients to the target"
+    return "the source no longer writes: point its clients to the target"
 
 
 def summary_lines(status: Status, code: int, seconds: float) -> list[str]:
@@ -164,7 +164,7 @@ def duration(seconds: float) -> str:
 
 
 def drawn(status: Status) -> str:
-    """Return one line for the terminal, as wide as it is at most, with its colours."""
+    """Return one line for the terminal, at most as wide as it is, with colours."""
     from rich.console import Console
 
     width = shutil.get_terminal_size().columns - 1
@@ -195,7 +195,7 @@ def _line(status: Status, width: int) -> Text:
         parts.extend(Text(reason, "yellow") for reason in status.not_ready(max_lag_seconds=None)[1:2])
     line = Text()
     for part in parts:
-        # What does not fit is left out whole; the first ones matter most.
+        # Parts that do not fit are left out whole; the first ones matter most.
         if line and len(line) + 2 + len(part) > width:
             break
         line.append("  " if line else "").append_text(part)

@@ -1,4 +1,4 @@
-"""One run of the worker: the only place that wires settings, links, status and health together."""
+"""One run of the worker: wires settings, links, jobs, status and health together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from shaker.jobs.source_monitor import SourceMonitor
 from shaker.jobs.target_monitor import TargetMonitor
 from shaker.model.position import Phase
 from shaker.readers.psync import SourceLink
-from shaker.run.progress import Progress
+from shaker.run.progress import ProgressReport
 from shaker.settings.schema import Settings
 from shaker.watch.combined import combine
 from shaker.watch.http.routes import HealthServer
@@ -36,8 +36,8 @@ TICK_SECONDS = 0.2
 LAST_LOOK_SECONDS = 5.0
 IDLE_SECONDS = 1.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
-# The window holds what is received and not yet answered; the rest of the memory limit is for one value or command
-# in assembly and for the copies that sending makes.
+# The window holds received and not yet answered items; the rest of the memory limit is for one value or command in
+# assembly and for the copies that sending makes.
 WINDOW_SHARE = 4
 
 
@@ -71,7 +71,7 @@ async def run(settings: Settings) -> int:
 
 
 def _refuse_clusters(settings: Settings) -> None:
-    """Refuse what no connection is needed to refuse."""
+    """Refuse addresses that no connection is needed to refuse."""
     for endpoint in (settings.source, settings.target):
         if endpoint.address.scheme == "redis+cluster":
             raise RefusedError(
@@ -99,9 +99,9 @@ class Worker:
 
     async def run(self) -> int:
         """Run until the work is complete, a signal has been obeyed, or an error ends it; return the exit code."""
-        # What lives long is allocated once and has no cycles; without this, each collection walks it again.
+        # Long-lived objects are allocated once and have no cycles; without this, each collection walks them again.
         gc.freeze()
-        progress = Progress(self._settings, self._status)
+        progress = ProgressReport(self._settings, self._status)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._signals, tasks.cancel_scope)
             tasks.start_soon(self._tick, progress)
@@ -152,13 +152,13 @@ class Worker:
             scope.cancel()
 
     async def _drain(self) -> None:
-        """Stop reading and let what was read be applied and saved."""
+        """Stop reading, and let received data be applied and saved."""
         flow = self._flow
         flow.happen(FlowEvent.STOP_REQUESTED)
         self._source.stop()
         flow.wakeups.work.set()
         if flow.phase != Phase.STREAM:
-            return  # a snapshot cut short starts over: nothing is gained by waiting
+            return  # an interrupted snapshot starts over: waiting gains nothing
         with anyio.move_on_after(self._settings.drain_timeout_seconds):
             await self._drop_unfinished()
             if self._status.target.connected or flow.unapplied:
@@ -169,23 +169,23 @@ class Worker:
                 await self._source.ended.wait()
 
     async def _look_once_more(self) -> None:
-        """Have the summary of a one-off run say how far the source has gone on since the last command."""
+        """Ask both servers once more: the summary of a one-off run says how much the source has written since."""
         if self._complete:
             with anyio.move_on_after(LAST_LOOK_SECONDS):
                 await self._target_monitor.poll.fresh()
-                # Whoever writes to the source writes within a second: less would call a busy source idle.
+                # The clients of a busy source write within a second: with less it would pass for idle.
                 await anyio.sleep(IDLE_SECONDS)
                 await self._monitor.poll.fresh()
 
     async def _drop_unfinished(self) -> None:
-        """Give up what the source has sent half of: its end is not read any more, the next run reads it anew."""
+        """Discard a partially received batch; reading has stopped, and the next run fetches it again."""
         await anyio.lowlevel.checkpoint()  # the reader has stopped
         flow = self._flow
         if self._status.spool_bytes == 0 and flow.window.drop_unfinished():
             await flow.restart_target()
 
     async def _wait_fenced(self) -> None:
-        """Stay alive and not ready until stopped: a supervisor would only start this worker again."""
+        """Stay alive and not ready until stopped: otherwise a supervisor would start this worker again."""
         log.warning("fenced, waiting to be stopped")
         await self._stop.wait()
 
@@ -201,7 +201,7 @@ class Worker:
                         return
                     self._stop.set()
         finally:
-            # The receiver leaves the default behind: a signal during the last moments would replace the exit code.
+            # The receiver restores the default handlers: a signal during the last moments would replace the exit code.
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
 
@@ -209,7 +209,7 @@ class Worker:
         await self._flow.until(lambda lifecycle: lifecycle.work is WorkState.COMPLETE)
         self._stop.set()
 
-    async def _tick(self, progress: Progress) -> None:
+    async def _tick(self, progress: ProgressReport) -> None:
         """Keep the derived parts of the status fresh."""
         status, flow = self._status, self._flow
         sampled = 0.0
@@ -224,7 +224,7 @@ class Worker:
             if now - sampled >= 1.0:
                 sampled = now
                 status.sample_rate()
-            progress.turn()
+            progress.refresh()
             await anyio.sleep(TICK_SECONDS)
 
     @property

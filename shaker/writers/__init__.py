@@ -1,1 +1,1 @@
-"""Where data goes: each writer takes batches from a flow."""
+"""Writers: each takes items from a flow and writes them to one kind of target. They know no reader and no job."""

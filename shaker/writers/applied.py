@@ -1,4 +1,4 @@
-"""Counts what has taken effect on the target: offsets, commands and keys, and the commands that it rejected."""
+"""Counts applied offsets, commands and keys, and the commands that the target rejected."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class AppliedCounter:
         if self._stops:
             self.stop_error = UnfaithfulError(
                 f"the target rejected a command: {rejection.summary}",
-                hint="target.on_error=continue counts such commands and goes on",
+                hint="target.on_error=continue counts such commands and continues",
                 kind="rejected_command",
             )
 

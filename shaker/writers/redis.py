@@ -13,7 +13,7 @@ from shaker.apply.session import TargetSession
 from shaker.errors import LinkError, PlannedReconnectError, RecordsWipedError
 from shaker.flow.flow import Flow
 from shaker.flow.lifecycle import FlowEvent, RecordsState, RunState
-from shaker.flow.progress import Progress
+from shaker.flow.progress import FlowProgress
 from shaker.flow.wakeups import Wakeup
 from shaker.net.connection import Connection, ReplyError
 from shaker.net.first_to_finish import first_to_finish
@@ -37,7 +37,7 @@ class TargetLink:
         self._flow = flow
         self._status = flow.status
         self._identity = Identity.new()
-        self.reconnect = Reconnect(settings, "target", flow.status, Progress(flow))
+        self.reconnect = Reconnect(settings, "target", flow.status, FlowProgress(flow))
         self._first = True  # registration of this process
         self._run_id = ""
         self._sweep = sweep  # removes stale keys through the session, until cancelled
@@ -62,7 +62,7 @@ class TargetLink:
                 self._disconnected()
                 if isinstance(error, RecordsWipedError):
                     self._flow.happen(FlowEvent.RECORDS_WIPED)
-                # After a planned reconnect there is more to do: what was written last is not saved yet.
+                # After a planned reconnect there is more to do: the last writes are not saved yet.
                 give_up = bool if isinstance(error, PlannedReconnectError) else self._give_up
                 if not await self.reconnect.failed(error, give_up=give_up):
                     self._flow.happen(FlowEvent.DRAINED)
@@ -132,7 +132,7 @@ class TargetLink:
             lacks=registered.lacks,
         )
         self._applied.recall_rejections(session)
-        # What took effect although its answer was lost with the connection counts like everything else.
+        # Items in effect count, even if their answer was lost with the connection.
         self._applied.count(flow.window.recovered, session)
         status.target.connected = True
         flow.refresh_state()
@@ -168,4 +168,4 @@ class TargetLink:
 
     async def _restart(self) -> None:
         await self._flow.wakeups.restart_target.wait()
-        raise PlannedReconnectError("the source did not finish what is under way")
+        raise PlannedReconnectError("the source did not finish the batch that is being written")

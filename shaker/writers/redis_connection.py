@@ -17,11 +17,11 @@ from shaker.settings.schema import Settings
 from shaker.writers.applied import AppliedCounter
 
 TICK_SECONDS: Final = 0.5
-# How long an applied offset may be ahead of the checkpoint by commands without effect (PING on an idle source).
+# Commands without effect (PING on an idle source) may move the applied offset ahead of the checkpoint for this long.
 PERSIST_SECONDS: Final = 60.0
-# How long a connection is idle before a PING: servers with a `timeout` and load balancers close unused ones.
+# Idle time before a PING: servers with a `timeout` and load balancers close unused connections.
 PING_SECONDS: Final = 10.0
-# How long an idle link may leave replies unconfirmed in the checkpoint.
+# An idle link may leave replies unconfirmed in the checkpoint for this long.
 CONFIRM_SECONDS: Final = 1.0
 # Only the room in the window depends on the replies to keys of a snapshot, so they are read at this interval, many at
 # once: the target answers a few keys at a time, and each read costs the worker as much as a hundred keys.
@@ -88,7 +88,7 @@ class RedisConnection:
             try:
                 answered = session.receive_data(data)
             except CorruptError as error:
-                # The connection is damaged, the data are not: the checkpoint says what has taken effect.
+                # The connection is damaged, the data are not: the checkpoint says which items are in effect.
                 raise LinkError(error.what, kind="protocol") from error
             finally:
                 # The error is about the bytes after the last reply: answered items have taken effect.

@@ -1,4 +1,4 @@
-"""Registering a connection as the one writer, on the connection itself; all checks come before the first write."""
+"""Registers a connection as the one writer; all checks come before the first write."""
 
 from __future__ import annotations
 
@@ -47,24 +47,24 @@ OLDEST_TARGET = (6, 2)
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A registration that won: the fence it wrote, the checkpoint it read, whom it disconnected."""
+    """A registration that won: the fence that it wrote, the checkpoint that it read, the number of writers killed."""
 
     fence: Fence
     checkpoint: Checkpoint | None
     run_id: str
     killed: int
-    max_transaction: int  # bytes that one transaction may have on the target
-    max_bulk: int = DEFAULT_MAX_BULK  # and one argument
+    max_transaction: int  # bytes of one transaction on the target
+    max_bulk: int = DEFAULT_MAX_BULK  # bytes of one argument
     lacks: int = 0  # fields that the checkpoint lacks
     wiped: bool = False  # the fence is gone, or older than the checkpoint: somebody else took or replaced it
-    import_mode: bool = False  # it keeps what expires until the source deletes it
+    import_mode: bool = False  # the target keeps expired keys until the source deletes them
 
 
 async def register(connection: Connection, settings: Settings, flow: Flow, identity: Identity) -> Registered:
     """Make `connection` the one that writes; `identity` gets the epoch that it registered with.
 
-    Raises FencedError when a newer worker owns the target, RefusedError, before anything is written, for a target
-    that is not fit, LinkError where waiting or a new connection helps.
+    Raises FencedError when a newer worker owns the target, RefusedError, before the first write, for a server that
+    cannot be the target, LinkError where waiting or a new connection helps.
     """
     try:
         await connection.authenticate(*credentials(settings.target))
@@ -81,7 +81,7 @@ async def register(connection: Connection, settings: Settings, flow: Flow, ident
         ids = (info.run_id, info.replication.replid)
         flow.target.ids = frozenset(each for each in ids if each.strip("0"))
         refuse_loop(settings, flow, streams=checkpoint is not None and checkpoint.phase == Phase.STREAM)
-        # At every connect: an address can lead to another server than before, and to keys that are not ours.
+        # At every connection: an address can lead to another server than before, and to keys of others.
         ours = flow.lifecycle.records is RecordsState.WIPED and info.run_id == flow.target.run_id
         await _check_contents(connection, settings, source, info, checkpoint, ours=ours)
         if info.run_id != flow.target.run_id:
@@ -117,7 +117,7 @@ async def register(connection: Connection, settings: Settings, flow: Flow, ident
 
 
 async def _ask(connection: Connection, *request: str) -> Any:
-    """Return the reply to a request at which a proxy closes the connection."""
+    """Return the reply to a request; a proxy may close the connection instead."""
     try:
         return await connection.call(*request)
     except LinkError as error:
@@ -156,7 +156,10 @@ async def _attempt(
 async def _take(
     connection: Connection, name: str, seen: Fence | None, fence: Fence, kill: list[int]
 ) -> list[Any] | None:
-    """Write the fence, disconnect writers and read the checkpoint, the last result, at once; None for a lost race."""
+    """In one transaction, write the fence, kill earlier writers and read the checkpoint, the last result.
+
+    Return None for a lost race.
+    """
     requests: list[tuple[bytes | str | int, ...]] = [("MULTI",), fence.arguments(name)]
     requests += [("CLIENT", "KILL", "ID", ident) for ident in kill]
     requests += [("HGETALL", checkpoint_key(name)), ("EXEC",)]
@@ -172,9 +175,10 @@ async def _take(
 async def _take_by_script(
     connection: Connection, name: str, seen: Fence | None, fence: Fence, kill: list[int]
 ) -> list[Any] | None:
-    """Do the same on a target that is out of memory, which takes HSET only in a script, and CLIENT in none.
+    """Do the same on a target that is out of memory: it takes HSET only in a script, and CLIENT in none.
 
-    Behind the new fence the writers before may go on until they are disconnected; the checkpoint is read after that.
+    After the new fence is written, earlier writers may continue until they are disconnected; the checkpoint is read
+    after that.
     """
     key, before = fence_key(name), (seen.token, seen.epoch, seen.connection) if seen is not None else ("", "", "")
     won = await connection.call("EVAL", TAKE, 1, key, *before, *fence.arguments(name)[2:])
@@ -182,7 +186,7 @@ async def _take_by_script(
         return None
     requests: list[tuple[bytes | str | int, ...]] = [("CLIENT", "KILL", "ID", ident) for ident in kill]
     replies = await connection.pipeline([*requests, ("HGETALL", checkpoint_key(name))])
-    # One that is gone by itself is an error, and as good.
+    # An earlier writer that has disconnected by itself is an error that does no harm.
     _raise_refused([reply for reply in replies if not str(reply).startswith("ERR No such client")])
     return replies
 
@@ -194,7 +198,7 @@ def _raise_refused(replies: list[Any]) -> None:
 
 
 async def _limit(connection: Connection, name: str, default: int) -> int:
-    """Return a limit of the target in bytes; `default`, what servers come with, where asking is not allowed."""
+    """Return a limit of the target in bytes; `default`, that of the servers, where the user may not ask."""
     try:
         reply = array(await connection.call("CONFIG", "GET", name))
         return number(reply[-1]) if reply else default
@@ -205,7 +209,7 @@ async def _limit(connection: Connection, name: str, default: int) -> int:
 async def _import_mode(connection: Connection) -> bool:
     """Join the import mode of a Valkey 8.1 or later that is in it (valkey.io/commands/client-import-source).
 
-    Such a server expires nothing by itself, and this connection sees what has expired.
+    Such a server expires nothing by itself, and this connection sees expired keys.
     """
     try:
         reply = array(await connection.call("CONFIG", "GET", "import-mode"))
@@ -213,12 +217,12 @@ async def _import_mode(connection: Connection) -> bool:
             return False
         await connection.call("CLIENT", "IMPORT-SOURCE", "ON")
     except ReplyError:
-        return False  # not allowed to ask, or it has just left that mode: as on any other server
+        return False  # the user may not ask, or the server has just left that mode
     return True
 
 
 def _check_server(settings: Settings, source: SourceIdentity, info: ServerInfo) -> None:
-    """Refuse a server that cannot be the target, at every connect: it may have become another one."""
+    """Refuse a server that cannot be the target; at every connection, since the server may be another one."""
     address = settings.target.address.text
     if info.cluster_enabled:
         raise RefusedError(
@@ -254,7 +258,7 @@ async def _check_contents(
     *,
     ours: bool,
 ) -> None:
-    """Refuse to write over what is not ours to replace; `ours`: this worker's checkpoint was there before."""
+    """Refuse to write over keys of others; `ours`: this worker's checkpoint was there before."""
     name = settings.name
     if checkpoint is None:
         own = number(await connection.call("EXISTS", fence_key(name)))

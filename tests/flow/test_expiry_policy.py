@@ -31,7 +31,7 @@ def reading(longest_lag: float = 0.0, *, skew: float | None = 0.0, **more: float
 
 
 def times(policy: ExpiryPolicy, at: Reading, *, age: float | None = 0.0, final: bool = False) -> Times:
-    """How expiries are treated, with the margin of the policy."""
+    """The treatment of expiries, with the margin of the policy."""
     return policy.times(at, age=age, final=final, margin=policy.margin(at), expired=False)
 
 

@@ -1,4 +1,4 @@
-"""What a flow knows decides how its expiries are treated: lag, clocks, the target's expired keys, the mode."""
+"""Lag, clocks, the target's expired keys and the mode decide how a flow treats expiries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shaker.rules.expiry import NEVER, Times
 from shaker.settings.schema import Settings
 from shaker.watch.status import State, Status
 
-SOURCE_NOW = 2_000_000_000.0  # the source's clock when the worker's own stands at 1000
+SOURCE_NOW = 2_000_000_000.0  # the source's clock when the worker's own is at 1000
 GRACE = 1.0 + NOTICE_SECONDS
 
 
@@ -52,12 +52,12 @@ def ms(seconds: float) -> int:
 
 
 def times(world: World, item: StreamItem | None) -> Times:
-    """How expiries are treated now."""
+    """The treatment of expiries now."""
     return world.flow.expiry.times(item)
 
 
 def test_close_behind() -> None:
-    """Every expiry gets the margin; nothing is put off, nothing is late."""
+    """Every expiry gets the margin; none is deferred, no renewal is late."""
     world = World()
     world.agree()
     assert not world.flow.expiry.behind
@@ -67,9 +67,7 @@ def test_close_behind() -> None:
 @pytest.mark.parametrize("skew", [0.0, 1.3])
 @pytest.mark.parametrize("why", ["loading", "not caught up", "lag", "nobody knows"])
 def test_behind(why: str, skew: float) -> None:
-    """Whatever the reason: what is nearer than it may take to catch up is put off by the hold, and what is renewed
-    is doubtful.
-    """
+    """For any reason: nearer expiries than the time to catch up are deferred, and renewed keys are doubtful."""
     world = World(skew=skew)
     flow, status = world.flow, world.status
     if why == "loading":
@@ -90,7 +88,7 @@ def test_behind(why: str, skew: float) -> None:
 
 
 def test_a_little_less_than_the_grace_is_not_behind() -> None:
-    """What the target's clock is ahead is no lag."""
+    """A target whose clock is ahead does not lag for that reason."""
     world = World(skew=0.5)
     world.now += GRACE - 0.01
     assert not world.flow.expiry.behind
@@ -101,7 +99,7 @@ def test_a_little_less_than_the_grace_is_not_behind() -> None:
 
 
 def test_the_way_to_the_servers_is_no_lag() -> None:
-    """What a question and a transaction take anyway: two round trips to each."""
+    """An INFO and a transaction take two round trips to each server anyway."""
     world = World()
     for side in ("source", "target"):
         world.status.observe_round_trip(side, 9.0)
@@ -125,7 +123,7 @@ def test_late_is_three_quarters_of_the_margin(margin: float) -> None:
 
 
 def test_without_a_margin_late_is_behind() -> None:
-    """An operator who turned it off risks what comes in the last moment, and nothing more."""
+    """An operator who turned it off risks only the last moment."""
     world = World(expiry={"margin_seconds": 0})
     assert times(world, world.item())[1:5] == (NEVER, 0, 0, False)
     world.now += GRACE
@@ -166,7 +164,7 @@ def test_a_target_that_keeps_what_expires_gets_no_margin() -> None:
 
 
 def test_the_longer_the_lag_the_further_is_near() -> None:
-    """Because it will take long to catch up; never beyond what things are put off to."""
+    """Catching up will take long; near never exceeds the deferral."""
     world = World()
     world.status.observe_source_offset(900)
     world.now += 100
@@ -189,7 +187,7 @@ def test_a_snapshot_is_always_behind() -> None:
     assert (found.margin, found.late) == (2000, False)
 
 
-def test_a_migration_puts_near_expiries_off_until_it_settles() -> None:
+def test_a_migration_defers_near_expiries_until_its_end() -> None:
     """However close the stream is: without a margin, a key would expire before its renewal."""
     world = World(mode="migrate")
     for item in (None, world.item()):
@@ -227,7 +225,7 @@ def test_a_target_that_expired_something_may_have_expired_anything() -> None:
 
 @pytest.mark.parametrize("why", ["late before", "late after", "doubts"])
 def test_agreement_is_noted_only_while_nothing_can_be_early(why: str) -> None:
-    """Before and after the question; keys in doubt are judged by what was known before."""
+    """Before and after the question; doubtful keys are judged by the earlier answer."""
     world = World()
     world.agree()
     after = BEFORE._replace(keys=6)
@@ -250,7 +248,7 @@ def test_a_snapshot_begins_from_what_was_counted_last() -> None:
 
 
 def test_a_new_worker_goes_by_the_checkpoint() -> None:
-    """What expired while nobody worked counts; a record of an older version says nothing."""
+    """Keys that expired while no worker ran count; a record of an older version says nothing."""
     for text, expected in ((BEFORE.text, BEFORE), ("", None)):
         world = World()
         checkpoint = Checkpoint(phase=Phase.STREAM, replid="a" * 40, offset=700, expired=text)

@@ -12,7 +12,7 @@ from shaker.apply.records import Checkpoint
 from shaker.errors import AccessError, GivenUpError, LinkError, PlannedReconnectError, ServerBusyError
 from shaker.flow.flow import Flow
 from shaker.flow.lifecycle import FlowEvent
-from shaker.flow.progress import Progress
+from shaker.flow.progress import FlowProgress
 from shaker.model.items import SnapshotStart
 from shaker.model.position import Phase
 from shaker.net.credentials import credentials
@@ -34,7 +34,7 @@ def reconnecting(mode: str = "follow", target: dict[str, Any] | None = None, **r
         give_up_after_seconds=0.2,
     )
     status = Status()
-    return Reconnect(settings, "target", status, Progress(Flow(status, settings, window_limit=1 << 20)))
+    return Reconnect(settings, "target", status, FlowProgress(Flow(status, settings, window_limit=1 << 20)))
 
 
 async def test_failures_are_counted_by_kind() -> None:

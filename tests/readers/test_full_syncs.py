@@ -1,4 +1,4 @@
-"""Full syncs are spaced out, and foretold: whether a source goes on is known before it is asked."""
+"""Full syncs are spaced out, and INFO says before PSYNC whether a source continues."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_the_second_one_waits_for_its_turn() -> None:
 
 
 async def test_one_that_is_no_longer_needed_does_not_wait() -> None:
-    """The target comes back with a checkpoint that the source goes on from."""
+    """The target comes back with a checkpoint from which the source continues."""
     full_syncs, flow = spaced(3600)
     full_syncs.begun()
     async with anyio.create_task_group() as tasks:

@@ -40,7 +40,7 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Reading:
 
 
 async def test_little_never_waits(reading: Reading) -> None:
-    """Nor does what is much for a moment only, as a single large write is."""
+    """A high rate for a moment, as of a single large write, does not either."""
     for size in (100, 64 * 1024, FULL - 1) * 50:
         assert await reading.read(size, 0.9 * MUCH) == 0
     reading.now += 1
@@ -57,7 +57,7 @@ async def test_much_waits_behind_each_read_that_was_not_full(reading: Reading) -
 
 
 async def test_the_first_command_behind_a_rest_does_not_wait(reading: Reading) -> None:
-    """Whatever came before."""
+    """At any rate before."""
     while reading.pauses == 0:
         await reading.read(64 * 1024, 2 * MUCH)
     reading.now += RATED_SECONDS * 2
@@ -65,7 +65,7 @@ async def test_the_first_command_behind_a_rest_does_not_wait(reading: Reading) -
 
 
 async def test_it_is_over_with_the_rate(reading: Reading) -> None:
-    """Soon after less comes nothing waits any more."""
+    """Soon after the rate falls, no read waits."""
     while reading.pauses == 0:
         await reading.read(64 * 1024, 2 * MUCH)
     began = reading.now

@@ -1,4 +1,4 @@
-"""Which source may be asked for what has taken effect already, and what becomes of it where none may."""
+"""A source is asked for commands already in effect only where it has the history of the target."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SAME = {
 
 
 def flow(*, at: str = f"{CONFIRMED} 2") -> Flow:
-    """What a new worker knows that has found unconfirmed work."""
+    """The flow of a new worker that has found unconfirmed work."""
     settings = Settings(source={"url": "redis://source"}, target={"url": "redis://target"})  # type: ignore[arg-type]
     made = Flow(Status(), settings, window_limit=1 << 20)
     made.target.table = CommandTable({"set": KeyPositions(1, 1, 1, movable=False)})
@@ -39,7 +39,7 @@ def flow(*, at: str = f"{CONFIRMED} 2") -> Flow:
 
 
 def taken(made: Flow) -> list[ReviewItem]:
-    """What is to be remembered."""
+    """The items that remember keys."""
     found: list[ReviewItem] = []
     while made.window.peek() is not None:
         item = made.window.take()
@@ -56,7 +56,7 @@ def reviewed(database: int, key: str, replid: str = OLD) -> Reviewed:
 
 
 def members(items: list[ReviewItem]) -> list[tuple[int, bytes]]:
-    """What enters the sets."""
+    """The requests that fill the sets."""
     return [(part.database, part.data) for item in items for part in item.batch.parts]
 
 
@@ -91,7 +91,7 @@ def test_the_link_is_lost_on_the_way() -> None:
 
 @pytest.mark.parametrize(("end", "expected"), [(-1, [(3, "a")]), (3, [(0, "shaker:checkpoint:default")])])
 def test_the_database_is_not_known(end: int, expected: list[tuple[int, str]]) -> None:
-    """Without a SELECT it is that of the end; with one behind the first command nobody can tell."""
+    """Without a SELECT it is that of the end; with one after the first command it is unknown."""
     made = flow(at="")
     review = Review(made, made.resume, server_info(**SAME))
     assert review.begin == (CONFIRMED, -1)
@@ -112,7 +112,7 @@ def test_the_database_is_another_one() -> None:
 
 
 def test_the_backlog_begins_behind_it() -> None:
-    """All keys are compared, and the stream goes on from where the target stands."""
+    """All keys are compared, and the stream resumes where the target is."""
     made = flow()
     review = Review(
         made, made.resume, server_info(**{**SAME, "repl_backlog_first_byte_offset": str(CONFIRMED + 2)})
@@ -126,7 +126,7 @@ def test_the_backlog_begins_behind_it() -> None:
     ("until", "same"), [(str(OFFSET + 1), True), (str(OFFSET), False), (str(CONFIRMED + 1), False), ("-1", False)]
 )
 def test_the_source_has_failed_over(until: str, same: bool) -> None:
-    """Its history has to be that of the target up to where the target stands; else it is asked there."""
+    """Its history has to be that of the target up to the applied offset; else it is asked from there."""
     made = flow()
     review = Review(
         made,
@@ -141,7 +141,7 @@ def test_the_source_has_failed_over(until: str, same: bool) -> None:
 
 @pytest.mark.parametrize("info", [SAME, {"master_replid": NEW}, {}])
 def test_the_source_fails_over_as_it_is_asked(info: dict[str, str]) -> None:
-    """What it sends may be another history's; nothing of it is taken, and it is asked where the target stands."""
+    """Its commands may be of another history: none is taken, and it is asked from the applied offset."""
     made = flow()
     review = Review(made, made.resume, server_info(**info))
     assert review.begin == (CONFIRMED, 2)
@@ -164,7 +164,7 @@ def test_a_full_sync_settles_it() -> None:
 
 
 def test_nothing_is_unconfirmed() -> None:
-    """The source is asked where the target stands."""
+    """The source is asked from the applied offset."""
     made = flow()
     made.registered(
         Checkpoint("stream", OLD, OFFSET, 3, OFFSET, confirmed_at=f"{OFFSET} 3"), same_server_run=False, first=True

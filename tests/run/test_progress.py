@@ -1,4 +1,4 @@
-"""What a one-off run shows: a line that fits the terminal, and a summary that says what to do next."""
+"""A one-off run shows a line that fits the terminal, and a summary with the next step."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_source_that_stands_still(status: Status) -> None:
     assert summary_lines(ended(status), 0, 3.25) == [
         "Copied 1,000 keys (4.8 MiB) and applied 7 commands in 3.2 s.",
         "The target equals the source up to offset 2000.",
-        "The source writes nothing any more: point its clients to the target.",
+        "The source no longer writes: point its clients to the target.",
     ]
 
 
@@ -109,7 +109,7 @@ def test_a_source_that_still_writes(status: Status, source: int, text: str) -> N
 
 
 def test_a_ping_is_no_write(status: Status) -> None:
-    assert next_step(ended(status, since=14), 0).startswith("the source writes nothing")
+    assert next_step(ended(status, since=14), 0).startswith("the source no longer writes")
 
 
 def test_runs_that_are_not_complete(status: Status) -> None:
@@ -167,7 +167,7 @@ def test_a_migration_on_a_terminal(source: Server, target: Server) -> None:
         while chunk := os.read(primary, 65536):
             output += chunk
     except OSError:
-        pass  # how the end of a pseudo terminal is told
+        pass  # the end of a pseudo terminal
     finally:
         os.close(primary)
 
@@ -180,5 +180,5 @@ def test_a_migration_on_a_terminal(source: Server, target: Server) -> None:
     lines = drawings[-1].splitlines()
     assert re.fullmatch(r"Copied [\d,]+ keys \(.* MiB\) and applied [\d,]+ commands? in .* s\.", lines[0])
     assert lines[1].startswith("The target equals the source up to offset ")
-    assert lines[-1] == "The source writes nothing any more: point its clients to the target."
+    assert lines[-1] == "The source no longer writes: point its clients to the target."
     assert "psync" not in text

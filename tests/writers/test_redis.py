@@ -24,7 +24,7 @@ class Seen(NamedTuple):
 
 
 class Monitor:
-    """What a server executes, for whom, from now on: its own MONITOR. A context manager."""
+    """The requests that a server executes, by client, from its own MONITOR. A context manager."""
 
     def __init__(self, server: Server) -> None:
         self.seen: list[Seen] = []
@@ -83,7 +83,7 @@ def test_one_connection_writes(source: Server, target: Server, worker: StartWork
         assert running.wait_ended() == 0
         # The order of MONITOR is that of execution: this comes behind all that the worker did.
         target.client().echo("the end")
-        wait_until(lambda: monitor.seen and monitor.seen[-1].arguments == ["the end"], "the end of what was seen")
+        wait_until(lambda: monitor.seen and monitor.seen[-1].arguments == ["the end"], "the end of the requests")
 
     writer, writers = "", []
     for seen in monitor.seen:

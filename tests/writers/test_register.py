@@ -1,4 +1,4 @@
-"""Becoming the one writer over real connections: who wins, who ends, and what is refused before the first write."""
+"""Becoming the one writer over real connections: takeover, fencing, and refusals before the first write."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ended(writer: Writer) -> bool:
 
 
 def writes(server: Server, database: int = 0) -> dict[bytes, Any]:
-    """Return what was written of the worker's records."""
+    """Return the worker's records in a database."""
     client = server.client(db=database)
     return {key: client.hgetall(key) for key in client.scan_iter("shaker:*")}
 
@@ -53,7 +53,7 @@ def test_the_first_registration(make_writer: MakeWriter, target: Server) -> None
 
 
 def test_a_new_worker_takes_over(make_writer: MakeWriter, target: Server) -> None:  # noqa: F811
-    """The old worker's connection ends, its next registration is refused for ever, and the newer one's stays."""
+    """The old worker's connection ends, all its later registrations are refused, and the newer one's stays."""
     old, new = make_writer(target), make_writer(target)
     old.register()
     start_stream(old, Stream())
@@ -128,7 +128,7 @@ def test_a_registered_worker_on_a_history_that_was_lost(
     token: str,
     expected: int | None,
 ) -> None:
-    """Whose record it finds decides: an older one was lost, a newer one fences, its own is gone on with."""
+    """Whose record it finds decides: an older one was lost, a newer one fences, its own continues."""
     writer = make_writer(target)
     writer.identity.token, writer.identity.epoch = "mine", 5
     target.client().execute_command(*Fence(epoch, token, 0, "").arguments("default"))
@@ -181,7 +181,7 @@ def test_a_fence_that_changes_is_read_again(
     target: Server,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What was read of the fence must still hold when it is written."""
+    """The fence must be unchanged between reading and writing."""
     writer = make_writer(target)
 
     def overtake() -> None:
@@ -263,7 +263,7 @@ def test_taking_over_from_a_writer_under_load(
     assert checkpoint_of(target) == found
 
 
-# --- what is refused ---
+# --- refusals ---
 
 
 def refused(writer: Writer) -> RefusedError:
@@ -305,7 +305,7 @@ def test_a_target_with_nothing_but_the_fence(make_writer: MakeWriter, target: Se
     ids=["its address", "its history", "its run"],
 )
 def test_the_same_source(make_writer: MakeWriter, target: Server, checkpoint: Checkpoint) -> None:  # noqa: F811
-    """Address, replication id or run id tell that the checkpoint is of this very source."""
+    """Address, replication id or run id show that the checkpoint is of this source."""
     target.client().execute_command(*_arguments(checkpoint))
     writer = make_writer(target)
     writer.register()
@@ -338,7 +338,7 @@ def test_a_cluster(server: Callable[..., Server], make_writer: MakeWriter) -> No
 
 
 def test_a_target_that_is_the_source(make_writer: MakeWriter, target: Server) -> None:  # noqa: F811
-    """A server under two addresses is told by its run id, replicas of one another by their history."""
+    """A server under two addresses is known by its run id, replicas of one another by their history."""
     info = target.info("server") | target.info()
     writer = make_writer(target)
     writer.flow.source.identity = SourceIdentity("source:1", info["run_id"], ())

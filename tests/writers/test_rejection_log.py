@@ -1,4 +1,4 @@
-"""A flood of rejected commands does not flood the log, and nothing is left untold."""
+"""A flood of rejected commands does not flood the log, and each is counted there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shaker.writers.rejection_log import INTERVAL_SECONDS, SINGLE_LINES, Rejecti
 
 
 class Clock:
-    """Time that passes when it is told to, in seconds."""
+    """Time that passes when a test says so, in seconds."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -54,7 +54,7 @@ def test_a_few_are_told_one_by_one(told: RejectionLog) -> None:
 
 
 def test_of_many_the_rest_is_counted(told: RejectionLog, clock: Clock) -> None:
-    """One line for each interval tells how many, and the last of them."""
+    """One line for each interval has their number, and the last of them."""
     assert len(reject(told, 1000)) == SINGLE_LINES
     assert turn(told) == []
     clock.now += INTERVAL_SECONDS
