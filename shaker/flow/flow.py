@@ -22,6 +22,7 @@ from shaker.flow.intake import Intake
 from shaker.flow.known import KnownSource, KnownTarget
 from shaker.flow.lifecycle import DataState, FlowEvent, Lifecycle, RecordsState, RunState, SourceState
 from shaker.flow.public_state import CAUGHT_UP_SECONDS, public_state, reasons
+from shaker.flow.registrations import Registrations
 from shaker.flow.wakeups import Wakeups
 from shaker.model.batch import Batch
 from shaker.model.items import Barrier, Item, StreamItem
@@ -45,6 +46,7 @@ class Flow:
         self.source = KnownSource()
         self.target = KnownTarget()
         self.wakeups = Wakeups()
+        self.registrations = Registrations()
         self.intake = Intake()
         self.scripts = Scripts()  # that EVALSHA may name: a target that has restarted knows none
         self.unconfirmed = Unconfirmed(settings.name)

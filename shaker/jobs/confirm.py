@@ -16,7 +16,7 @@ import structlog
 from shaker.apply.records import copying_key, expiring_key
 from shaker.apply.rejections import MAX_KEY
 from shaker.codec.resp.replies import encode
-from shaker.errors import AccessError, LinkError, RefusedError
+from shaker.errors import LinkError, RefusedError
 from shaker.flow.flow import Flow
 from shaker.jobs.barrier import Barriers
 from shaker.jobs.same_value import READS, ComparedKey
@@ -37,8 +37,8 @@ KEYS: Final = 500  # that a barrier holds at most
 HELD_BYTES: Final = 16 * 1024 * 1024
 POLL_SECONDS: Final = 0.1  # between looks for keys to be compared
 COPYING_SECONDS: Final = 0.2  # before keys that are being copied are looked at again
-FAILED_SECONDS: Final = 1.0  # before going on after a failure
-HELD_SECONDS: Final = 60.0  # before all keys are listed again, where the target has too many
+PAUSE_SECONDS: Final = 1.0  # after a failed barrier: the stream needs time between two of them
+HEARTBEAT_SECONDS: Final = 120.0
 # Of the keys of a database, the share that may be missing on the source for them to be removed, and a number that
 # is never too large.
 MOST_SHARE: Final = 0.3
@@ -57,6 +57,10 @@ class Sides(NamedTuple):
 class Confirm:
     """Works whenever keys wait to be compared and the stream is close behind the source."""
 
+    name = "unconfirmed"
+    quiet = False
+    pause_seconds = PAUSE_SECONDS
+
     def __init__(self, settings: Settings, flow: Flow, barriers: Barriers) -> None:
         self._settings = settings
         self._flow = flow
@@ -68,22 +72,19 @@ class Confirm:
         self._handed_over: set[tuple[int, bytes]] = set()  # by database: differing keys, entered in `copying`
 
     async def run(self) -> None:
-        """Work until cancelled; a failure is logged and the work goes on.
-
-        Raises AccessError outside of follow mode: nobody is there to grant what is missing.
-        """
+        """Work until cancelled."""
         while True:
-            self._status.heartbeat("unconfirmed", within=120.0)
+            self._heartbeat()
             if self._may_run:
                 try:
                     await self._work()
                 except (LinkError, ReplyError, RefusedError) as error:
-                    if isinstance(error, AccessError | RefusedError) and self._settings.mode != "follow":
-                        raise
-                    log.warning("comparison interrupted", error=str(error))
                     self._unconfirmed.error = str(error)
-                    await anyio.sleep(HELD_SECONDS if isinstance(error, RefusedError) else FAILED_SECONDS)
+                    raise
             await anyio.sleep(POLL_SECONDS)
+
+    def _heartbeat(self) -> None:
+        self._status.heartbeat(self.name, within=HEARTBEAT_SECONDS)
 
     @property
     def _may_run(self) -> bool:
@@ -106,7 +107,7 @@ class Confirm:
             while self._may_run:
                 waiting, settled = await self._round(sides)
                 self._unconfirmed.error = ""
-                self._status.heartbeat("unconfirmed", within=120.0)
+                self._heartbeat()
                 if not waiting:
                     await self._finish(sides)
                 elif not settled:
@@ -194,7 +195,7 @@ class Confirm:
             if differing:
                 again = await self._read(sides.source, database, differing)
                 equal += len(again) - len(await self._compare_once(sides, database, again, final=True))
-            self._status.heartbeat("unconfirmed", within=120.0)
+            self._heartbeat()
         return equal
 
     async def _subjects(

@@ -8,6 +8,7 @@ applied: what the stream then makes anew begins from nothing. How far that is st
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import anyio
@@ -17,14 +18,14 @@ from shaker.apply.records import stale_key
 from shaker.apply.session import TargetSession
 from shaker.apply.stale_set import forget_keys, list_keys, remove_keys
 from shaker.checks.deletions import check_deletions
-from shaker.errors import AccessError, HeldError, LinkError
+from shaker.errors import HeldError, LinkError
 from shaker.flow.flow import Flow
 from shaker.model.batch import CommandRun
 from shaker.model.items import SweepStep
 from shaker.model.position import Phase, Sweep
 from shaker.model.server_info import ServerInfo
-from shaker.net.backoff import Backoff
 from shaker.net.client import Client, Request, open_client
+from shaker.net.first_to_finish import first_to_finish
 from shaker.net.reply_types import array, blob, number
 from shaker.rules.record_keys import is_record
 from shaker.settings.schema import Settings
@@ -126,43 +127,39 @@ def _count(count: int, found: list[bytes]) -> int:
 
 
 class RemoveStaleKeys:
-    """Does what the checkpoint asks for, on one registered connection after the other."""
+    """Carries out the sweep that the checkpoint asks for, on one registered connection after the other."""
+
+    name = "sweep"
+    quiet = False
+    pause_seconds = 0.0
 
     def __init__(self, settings: Settings, flow: Flow) -> None:
         self._settings = settings
         self._flow = flow
         self._status = flow.status
 
-    async def run(self, session: TargetSession) -> None:
-        """Sweep whenever it is due, until cancelled; a failure is logged, and a listing begins anew.
+    async def run(self) -> None:
+        """Sweep whenever it is due, until cancelled; after a failure a listing starts over."""
+        while True:
+            self._status.forget(self.name)  # the wait for a target may be long, and is the target link's to report
+            registration = await self._flow.registrations.current()
+            # The keys that were read belong to this registration: after its loss nothing of them is written.
+            await first_to_finish(partial(self._serve, registration.session), registration.ended.wait)
 
-        Raises AccessError outside of follow mode: nobody is there to grant what is missing.
-        """
-        retry = self._settings.retry
-        backoff = Backoff(initial=retry.initial_seconds, maximum=retry.max_seconds)
+    async def _serve(self, session: TargetSession) -> None:
         try:
             while True:
                 if not session.checkpoint.sweeps_first:
-                    self._status.forget("sweep")
-                    backoff.reset()
+                    self._status.forget(self.name)
                     await self._flow.wakeups.sweep.wait()
                     continue
                 try:
                     await self._sweep(session)
                 except HeldError as error:
                     await self._wait_held(error)
-                except LinkError as error:
-                    seconds = backoff.next()
-                    if isinstance(error, AccessError):
-                        if self._settings.mode != "follow":
-                            raise
-                        seconds = retry.access_seconds
-                    self._status.sweep_error = str(error)
-                    log.warning("sweep interrupted", kind=error.kind, error=error.what, hint=error.hint or None)
-                    self._beat(seconds)
-                    await anyio.sleep(seconds)
-        finally:
-            self._status.forget("sweep")
+        except LinkError as error:
+            self._status.sweep_error = str(error)
+            raise
 
     async def _check_stale(self, reader: Client, info: ServerInfo, listed: int) -> None:
         """Raise HeldError where more is to be removed than target.max_deletions allows."""
@@ -183,6 +180,7 @@ class RemoveStaleKeys:
     async def _wait_held(self, error: HeldError) -> None:
         """Hold the deletions and the stream behind them; raises the error where nobody is there to let them go on."""
         if self._settings.mode != "follow":
+            self._status.count_error("target", error.kind)
             raise error
         if self._status.deletions_held != str(error):
             self._status.deletions_held = str(error)
@@ -197,7 +195,7 @@ class RemoveStaleKeys:
         await anyio.sleep(self._settings.retry.access_seconds)
 
     def _beat(self, seconds: float = 0.0) -> None:
-        self._status.heartbeat("sweep", within=seconds + self._settings.target.timeout_seconds + 60.0)
+        self._status.heartbeat(self.name, within=seconds + self._settings.target.timeout_seconds + 60.0)
 
     async def _sweep(self, session: TargetSession) -> None:
         self._beat()

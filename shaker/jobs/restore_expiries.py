@@ -14,13 +14,12 @@ import structlog
 from shaker.apply.expired import ExpiredKeys, expired_nothing
 from shaker.apply.records import copying_key, doubtful_key, expiring_key
 from shaker.codec.resp.replies import encode
-from shaker.errors import AccessError, LinkError
+from shaker.errors import AccessError
 from shaker.flow.flow import Flow
 from shaker.jobs.barrier import Barriers
 from shaker.jobs.copy_keys import KeyCopier
 from shaker.model.batch import CommandRun
 from shaker.net.client import Client, Request, open_client
-from shaker.net.connection import ReplyError
 from shaker.net.reply_types import array, blob, number
 from shaker.settings.schema import Settings
 from shaker.watch.status import State
@@ -34,8 +33,9 @@ MOST_KEYS: Final = 5000
 KEYS_PER_SECOND: Final = 50_000
 # Doubtful keys join those to be copied by one request where these are no more: the target does nothing else meanwhile.
 JOIN_KEYS: Final = 10_000
-POLL_SECONDS: Final = 0.1  # between looks for keys to be settled
-FAILED_SECONDS: Final = 1.0  # before going on after a failure
+POLL_SECONDS: Final = 0.1  # from one search for waiting keys to the next
+PAUSE_SECONDS: Final = 1.0  # after a failed barrier: the stream needs time between two of them
+HEARTBEAT_SECONDS: Final = 120.0
 
 
 class Waiting(NamedTuple):
@@ -55,9 +55,22 @@ class Waiting(NamedTuple):
 
 
 class RestoreExpiries:
-    """Works whenever keys wait for their true expiry and the stream is close behind the source."""
+    """Works whenever keys wait for the source's expiry and the stream is close behind the source."""
 
-    def __init__(self, settings: Settings, flow: Flow, barriers: Barriers) -> None:
+    name = "expiries"
+    quiet = False
+
+    def __init__(
+        self,
+        settings: Settings,
+        flow: Flow,
+        barriers: Barriers,
+        *,
+        poll_seconds: float = POLL_SECONDS,
+        pause_seconds: float = PAUSE_SECONDS,
+    ) -> None:
+        self.pause_seconds = pause_seconds
+        self._poll_seconds = poll_seconds
         self._settings = settings
         self._flow = flow
         self._status = flow.status
@@ -67,23 +80,16 @@ class RestoreExpiries:
         self._doubtful = doubtful_key(settings.name)
 
     async def run(self) -> None:
-        """Work until cancelled; a failure is logged and the work goes on.
-
-        Raises AccessError outside of follow mode: nobody is there to grant what is missing.
-        """
+        """Work until cancelled."""
         while True:
-            self._status.heartbeat("expiries", within=120.0)
+            self._status.heartbeat(self.name, within=HEARTBEAT_SECONDS)
             if self._may_run:
                 try:
                     await self._work()
-                except (LinkError, ReplyError) as error:
-                    if isinstance(error, AccessError) and self._settings.mode != "follow":
-                        raise
-                    log.warning("true expiries interrupted", error=str(error))
-                    if isinstance(error, AccessError):
-                        self._status.reasons["expiries"] = f"keys wait for their true expiry: {error}"
-                    await anyio.sleep(FAILED_SECONDS)
-            await anyio.sleep(POLL_SECONDS)
+                except AccessError as error:
+                    self._status.reasons["expiries"] = f"keys wait for the source's expiry: {error}"
+                    raise
+            await anyio.sleep(self._poll_seconds)
 
     @property
     def _may_run(self) -> bool:
@@ -118,8 +124,8 @@ class RestoreExpiries:
                 self._status.reasons.pop("expiries", None)
                 if not left:
                     await self._finish(source, target, databases)
-                self._status.heartbeat("expiries", within=120.0)
-                await anyio.sleep(0 if settled else POLL_SECONDS)
+                self._status.heartbeat(self.name, within=HEARTBEAT_SECONDS)
+                await anyio.sleep(0 if settled else self._poll_seconds)
 
     async def _look(self, target: Client, databases: list[int]) -> list[Waiting]:
         """Return what waits in each database, with as many keys in all as a barrier takes of each kind."""

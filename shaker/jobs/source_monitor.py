@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import anyio
+from typing import Final
+
 import structlog
 
-from shaker.errors import LinkError
 from shaker.flow.flow import Flow
 from shaker.flow.lifecycle import FlowEvent
 from shaker.model.position import Phase
 from shaker.model.server_info import ServerInfo
-from shaker.net.backoff import Backoff
 from shaker.net.client import Client, open_client
 from shaker.net.connection import ReplyError
 from shaker.net.poll_interval import PollInterval
@@ -20,7 +19,8 @@ from shaker.settings.schema import Settings
 
 log = structlog.get_logger("shaker.source")
 
-POLL_SECONDS = 0.5
+POLL_SECONDS: Final = 0.5
+HEARTBEAT_SECONDS: Final = 60.0
 # Of the source's output buffer limits for replicas (hard, soft in bytes; seconds): what servers come with, and the
 # share of the lower one from which on it is worth a warning.
 DEFAULT_BUFFER_LIMITS = (256 * 1024 * 1024, 64 * 1024 * 1024, 60)
@@ -29,6 +29,10 @@ BUFFER_SHARE = 0.5
 
 class SourceMonitor:
     """Polls INFO on a connection of its own. Its failures are the source link's to report; here they only pause."""
+
+    name = "monitor"
+    quiet = True
+    pause_seconds = 0.0
 
     def __init__(self, settings: Settings, flow: Flow) -> None:
         self._settings = settings
@@ -40,19 +44,7 @@ class SourceMonitor:
 
     async def run(self) -> None:
         """Poll until cancelled."""
-        retry = self._settings.retry
-        backoff = Backoff(initial=retry.initial_seconds, maximum=retry.max_seconds)
         await self._flow.source.identified.wait()
-        while True:
-            try:
-                await self._poll(backoff)
-            except LinkError as error:
-                log.debug("source not asked", kind=error.kind, error=error.what)
-                seconds = backoff.next()
-                self._status.heartbeat("monitor", within=seconds + 60.0)
-                await anyio.sleep(seconds)
-
-    async def _poll(self, backoff: Backoff) -> None:
         async with open_client(self._settings.source) as source:
             await self._read_buffer_limits(source)
             await self._check_ping_period(source)
@@ -61,8 +53,7 @@ class SourceMonitor:
                 asked = self._status.clock()
                 info = await source.info()
                 self._status.observe_round_trip("source", self._status.clock() - asked)
-                backoff.reset()
-                self._status.heartbeat("monitor", within=60.0)
+                self._status.heartbeat(self.name, within=HEARTBEAT_SECONDS)
                 self._observe(info, asked)
                 await self._read_clock(clock, info)
                 await self.poll.pause(POLL_SECONDS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import anyio
 import structlog
 
 from shaker.apply.expired import ExpiredKeys
@@ -17,10 +16,9 @@ from shaker.apply.records import (
     fence_key,
     stale_key,
 )
-from shaker.errors import LinkError, counted
+from shaker.errors import counted
 from shaker.flow.flow import Flow
 from shaker.model.server_info import ServerInfo
-from shaker.net.backoff import Backoff
 from shaker.net.client import Client, Request, open_client
 from shaker.net.poll_interval import PollInterval
 from shaker.net.reply_types import number, record
@@ -30,6 +28,7 @@ from shaker.settings.schema import Settings
 log = structlog.get_logger("shaker.target")
 
 POLL_SECONDS: Final = 1.0
+HEARTBEAT_SECONDS: Final = 60.0
 OWN_KEYS: Final = (fence_key, checkpoint_key, stale_key, expiring_key, copying_key, doubtful_key)
 # Policies that may delete keys of the replication (server file src/config.c, maxmemory_policy_enum).
 EVICTING: Final = ("volatile-", "allkeys-")
@@ -37,6 +36,10 @@ EVICTING: Final = ("volatile-", "allkeys-")
 
 class TargetMonitor:
     """Polls INFO and TIME on a connection that only reads. Its failures are the target link's to report."""
+
+    name = "target_monitor"
+    quiet = True
+    pause_seconds = 0.0
 
     def __init__(self, settings: Settings, flow: Flow) -> None:
         self._settings = settings
@@ -51,25 +54,13 @@ class TargetMonitor:
 
     async def run(self) -> None:
         """Poll until cancelled."""
-        retry = self._settings.retry
-        backoff = Backoff(initial=retry.initial_seconds, maximum=max(retry.max_seconds, POLL_SECONDS))
         await self._flow.target.ready.wait()
-        while True:
-            try:
-                await self._poll(backoff)
-            except LinkError as error:
-                log.debug("target not asked", kind=error.kind, error=error.what)
-                seconds = backoff.next()
-                self._status.heartbeat("target_monitor", within=seconds + 60.0)
-                await anyio.sleep(seconds)
-
-    async def _poll(self, backoff: Backoff) -> None:
         async with open_client(self._settings.target) as target:
             clock = ServerClock(target, self._status.clock)
             while True:
                 late, asked = self._flow.expiry.late, self._status.clock()
                 info = await target.info()
-                # Behind a balancer or after a failover this connection can reach another server than the writes.
+                # After a failover, or through a balancer, this may be another server than the one written to.
                 if info.run_id == self._flow.target.run_id:
                     self._status.observe_round_trip("target", self._status.clock() - asked)
                     self._flow.expiry.observe_expired(late, ExpiredKeys.of(info))
@@ -77,8 +68,7 @@ class TargetMonitor:
                     await self._check_records(target, info.keys)
                     self._status.clock_offsets["target"] = await clock.offset()
                     self._watch_clocks()
-                backoff.reset()
-                self._status.heartbeat("target_monitor", within=60.0)
+                self._status.heartbeat(self.name, within=HEARTBEAT_SECONDS)
                 await self.poll.pause(POLL_SECONDS)
 
     def _observe(self, info: ServerInfo) -> None:

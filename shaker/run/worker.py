@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+from functools import partial
 
 import anyio
 import anyio.lowlevel
@@ -16,6 +17,7 @@ from shaker.flow.flow import Flow
 from shaker.flow.lifecycle import FlowEvent, RunState, WorkState
 from shaker.jobs.barrier import Barriers
 from shaker.jobs.confirm import Confirm
+from shaker.jobs.job import Job
 from shaker.jobs.remove_stale_keys import RemoveStaleKeys
 from shaker.jobs.restore_expiries import RestoreExpiries
 from shaker.jobs.source_monitor import SourceMonitor
@@ -23,6 +25,7 @@ from shaker.jobs.target_monitor import TargetMonitor
 from shaker.model.position import Phase
 from shaker.readers.psync import SourceLink
 from shaker.run.progress import ProgressReport
+from shaker.run.supervise import supervise
 from shaker.settings.schema import Settings
 from shaker.watch.combined import combine
 from shaker.watch.http.routes import HealthServer
@@ -88,12 +91,17 @@ class Worker:
         self._status = status
         self._flow = Flow(status, settings, window_limit=settings.memory_limit // WINDOW_SHARE)
         self._source = SourceLink(settings, self._flow)
-        self._target = TargetLink(settings, self._flow, RemoveStaleKeys(settings, self._flow).run)
+        self._target = TargetLink(settings, self._flow)
         self._monitor = SourceMonitor(settings, self._flow)
         self._target_monitor = TargetMonitor(settings, self._flow)
         barriers = Barriers(self._flow)
-        self._true_expiries = RestoreExpiries(settings, self._flow, barriers)
-        self._comparison = Confirm(settings, self._flow, barriers)
+        self._jobs: tuple[Job, ...] = (
+            self._monitor,
+            self._target_monitor,
+            RemoveStaleKeys(settings, self._flow),
+            RestoreExpiries(settings, self._flow, barriers),
+            Confirm(settings, self._flow, barriers),
+        )
         self._stop = anyio.Event()  # drain now: a signal came, or the work of a one-off mode is complete
         self._error: ShakerError | None = None
 
@@ -122,16 +130,15 @@ class Worker:
             async with anyio.create_task_group() as links:
                 links.start_soon(self._guard, self._source.run, links.cancel_scope)
                 links.start_soon(self._guard, self._target.run, links.cancel_scope)
-                links.start_soon(self._monitor.run)
-                links.start_soon(self._target_monitor.run)
-                links.start_soon(self._guard, self._true_expiries.run, links.cancel_scope)
-                links.start_soon(self._guard, self._comparison.run, links.cancel_scope)
+                for job in self._jobs:
+                    supervised = partial(supervise, job, self._status, self._settings)
+                    links.start_soon(self._guard, supervised, links.cancel_scope)
                 await self._stop.wait()
                 await self._drain()
                 await self._look_once_more()
                 links.cancel_scope.cancel()
         finally:
-            for task in ("source", "target", "monitor", "target_monitor", "sweep", "expiries", "unconfirmed"):
+            for task in ("source", "target"):
                 self._status.forget(task)
             self._flow.happen(self._ending())
 

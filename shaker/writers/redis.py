@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import structlog
 
 from shaker.apply.fence import Identity
@@ -32,7 +30,7 @@ SCRIPTS_AT_ONCE = 100
 class TargetLink:
     """Keeps the one writing connection to the target."""
 
-    def __init__(self, settings: Settings, flow: Flow, sweep: Callable[[TargetSession], Awaitable[None]]) -> None:
+    def __init__(self, settings: Settings, flow: Flow) -> None:
         self._settings = settings
         self._flow = flow
         self._status = flow.status
@@ -40,7 +38,6 @@ class TargetLink:
         self.reconnect = Reconnect(settings, "target", flow.status, FlowProgress(flow))
         self._first = True  # registration of this process
         self._run_id = ""
-        self._sweep = sweep  # removes stale keys through the session, until cancelled
         self._applied = AppliedCounter(settings, flow)
 
     async def run(self) -> None:
@@ -138,16 +135,16 @@ class TargetLink:
         flow.refresh_state()
         status.target.last_error = ""
         writing = RedisConnection(self._settings, flow, connection, session, self.reconnect, self._applied)
-        await first_to_finish(
-            writing.send,
-            writing.receive,
-            connection.watch,
-            writing.checkpoint_when_idle,
-            lambda: self._sweep(session),
-            self._restart,
-            self._wiped,
-            lambda: follow(self._settings.target, connection.address),
-        )
+        with flow.registrations.writing(session):
+            await first_to_finish(
+                writing.send,
+                writing.receive,
+                connection.watch,
+                writing.checkpoint_when_idle,
+                self._restart,
+                self._wiped,
+                lambda: follow(self._settings.target, connection.address),
+            )
 
     async def _load_scripts(self, connection: Connection) -> None:
         """Give a server that has restarted, or taken over, the scripts that the stream may name."""

@@ -13,6 +13,7 @@ from shaker.jobs import confirm as module
 from shaker.jobs.confirm import Confirm
 from shaker.jobs.restore_expiries import RestoreExpiries
 from shaker.jobs.source_monitor import SourceMonitor
+from shaker.run.supervise import supervise
 from shaker.settings.schema import Settings
 from tests.support.compare import differences
 from tests.support.links import Links, replicating
@@ -36,10 +37,10 @@ async def comparing(
         await links.wait_applied(source)
         made = Settings(source={"url": source.url}, target={"url": target.url} | settings)  # type: ignore[arg-type]
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(SourceMonitor(made, links.flow).run)
-            tasks.start_soon(Confirm(made, links.flow, links.barriers).run)
+            tasks.start_soon(supervise, SourceMonitor(made, links.flow), links.status, made)
+            tasks.start_soon(supervise, Confirm(made, links.flow, links.barriers), links.status, made)
             if copying:
-                tasks.start_soon(RestoreExpiries(made, links.flow, links.barriers).run)
+                tasks.start_soon(supervise, RestoreExpiries(made, links.flow, links.barriers), links.status, made)
             yield links
             tasks.cancel_scope.cancel()
 

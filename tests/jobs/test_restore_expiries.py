@@ -20,6 +20,7 @@ from shaker.jobs import restore_expiries as module
 from shaker.jobs.barrier import BarrierError, Barriers, Held
 from shaker.jobs.restore_expiries import RestoreExpiries
 from shaker.net.client import Client, Request
+from shaker.run.supervise import supervise
 from shaker.settings.schema import Settings
 from tests.support.compare import EXPIRY_TOLERANCE, differences
 from tests.support.links import Links, replicating
@@ -31,13 +32,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 Servers = Callable[..., Server]
 EXPIRING, COPYING, DOUBTFUL = "shaker:expiring:default", "shaker:copying:default", "shaker:doubtful:default"
 FAR = 4_102_444_800_000  # the year 2100, in milliseconds
-
-
-@pytest.fixture(autouse=True)
-def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look for work all the time."""
-    monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(module, "FAILED_SECONDS", 0.05)
 
 
 class Following:
@@ -108,7 +102,8 @@ async def following(
         made = Following(links, source)
         made.fall_behind()
         tasks.start_soon(made.observe)
-        tasks.start_soon(RestoreExpiries(settings, links.flow, barriers(links.flow)).run)
+        job = RestoreExpiries(settings, links.flow, barriers(links.flow), poll_seconds=0.01, pause_seconds=0.05)
+        tasks.start_soon(supervise, job, links.status, settings)
         yield made
         tasks.cancel_scope.cancel()
 

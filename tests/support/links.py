@@ -15,6 +15,7 @@ from shaker.jobs.barrier import Barriers
 from shaker.jobs.remove_stale_keys import RemoveStaleKeys
 from shaker.net.client import Client, open_client
 from shaker.readers.psync import SourceLink
+from shaker.run.supervise import supervise
 from shaker.settings.schema import Settings
 from shaker.watch.status import State, Status
 from shaker.writers.redis import TargetLink
@@ -78,7 +79,8 @@ async def replicating(
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(SourceLink(made, flow).run)
-        tasks.start_soon(TargetLink(made, flow, RemoveStaleKeys(made, flow).run).run)
+        tasks.start_soon(TargetLink(made, flow).run)
+        tasks.start_soon(supervise, RemoveStaleKeys(made, flow), flow.status, made)
         links = Links(flow, source_reader, target_reader)
         await links.wait(lambda: links.status.state in (State.CATCHING_UP, State.STREAMING), "the stream")
         yield links
