@@ -223,13 +223,6 @@ def _code() -> list[Path]:
     return [path for path in (ROOT / "shaker").iterdir() if (path / "__init__.py").exists() or path.suffix == ".py"]
 
 
-# Rooms and files whose prose is not in the wording of the field yet. Whoever rewords one removes it here.
-UNCONVERTED: set[str] = {
-    "shaker/checks",
-    "shaker/compare",
-    "shaker/jobs",
-    "shaker/net",
-}
 PROSE = {
     **{f"shaker/{path.name}": path for path in _code()},
     **{str(path.relative_to(ROOT)): path for path in PAGES if path.name != "CHANGELOG.md"},
@@ -244,13 +237,7 @@ def _prose_faults(name: str) -> list[str]:
     return [fault for each in files for fault in faults(each)]
 
 
-@pytest.mark.parametrize("name", sorted(PROSE.keys() - UNCONVERTED))
+@pytest.mark.parametrize("name", sorted(PROSE))
 def test_prose_uses_the_wording_of_the_field(name: str) -> None:
     """Comments, docstrings, messages and pages have no phrase of tests/support/prose.py."""
     assert _prose_faults(name) == []
-
-
-@pytest.mark.parametrize("name", sorted(UNCONVERTED))
-def test_rooms_that_are_not_converted_shrink(name: str) -> None:
-    """A room without such phrases is removed from UNCONVERTED."""
-    assert _prose_faults(name), f"{name} is clean: remove it from UNCONVERTED"

@@ -1,8 +1,8 @@
-"""Whether the target lets the worker do its work, found out before the source is asked for anything.
+"""The target has the commands and rights that the worker needs; checked before the source is asked for anything.
 
-A command can be missing (rename-command, a managed service), or the worker's user has no right to it. Rights are
-tried in a transaction that cannot be executed: it begins with a command that no server accepts, so that its EXEC is
-refused (redis.io/docs: errors inside a transaction).
+A command can be missing (rename-command, a managed service), or the user has no right to it. Rights are tried in a
+transaction that cannot run: it begins with a malformed command, so that the server refuses its EXEC (redis.io/docs:
+errors inside a transaction).
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from shaker.net.connection import Connection, ReplyError
 from shaker.net.reply_types import array
 from shaker.settings.schema import Settings
 
-# Without these nothing is replicated. Any other command that is missing is a rejected one where the source uses it.
+# Replication needs these. Any other missing command counts as rejected where the source uses it.
 NEEDED: Final = ("EXEC", "HGETALL", "HSET", "MULTI", "RESTORE", "SELECT", "WATCH")
-VOID: Final = ("HSET",)  # lacks its arguments
+VOID: Final = ("HSET",)  # without its arguments
 
 
 async def check_abilities(connection: Connection, settings: Settings, *, flushes: bool) -> None:
-    """Refuse a target without a command that the worker needs; `flushes` tells whether FLUSHALL is one of them.
+    """Refuse a target without a command that the worker needs; with `flushes`, FLUSHALL is one of them.
 
-    Raises RefusedError for a command that is missing, and for FLUSHALL also where the right is; AccessError for
-    any other right.
+    Raises RefusedError for a missing command and for a missing right to FLUSHALL, AccessError for any other right.
     """
     names = [*NEEDED, "FLUSHALL"] if flushes else [*NEEDED]
     rows = array(await connection.call("COMMAND", "INFO", *names), len(names))
@@ -40,7 +39,7 @@ async def check_abilities(connection: Connection, settings: Settings, *, flushes
 
 
 def _requests(settings: Settings, *, flushes: bool) -> list[Request]:
-    """Return a request of each kind that the worker writes of its own; HSET, the first of all, comes first."""
+    """Return one request of each kind that the worker itself writes, HSET first."""
     key = stale_key(settings.name)
     requests: list[Request] = [("HSET", key, "f", "v"), ("RESTORE", key, 0, "v", "REPLACE")]
     if settings.target.stale_keys == "sweep":
@@ -61,7 +60,7 @@ async def _try_rights(connection: Connection, requests: list[Request]) -> None:
         raise LinkError(f"the target accepts {VOID[0]} without arguments", kind="protocol")
     replies = await connection.pipeline([*requests, ("EXEC",)])
     for request, reply in zip(requests, replies, strict=False):
-        # Of a target without memory it is known at the next write, which may be one that it takes.
+        # A target without memory is noticed at the next write, which it may accept.
         if isinstance(reply, ReplyError) and is_passing(str(reply)) and not str(reply).startswith("OOM"):
             if request[0] == "FLUSHALL" and str(reply).startswith("NOPERM"):
                 raise RefusedError(

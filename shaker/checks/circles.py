@@ -1,4 +1,4 @@
-"""Circles of workers are refused: the records of other workers on the source tell where its data come from."""
+"""Circles of workers are refused: records of other workers on the source name the origin of its data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shaker.settings.schema import Settings
 log = structlog.get_logger("shaker.source")
 
 LOOK_SECONDS: Final = 5.0
-# Looking through all keys takes so long at most; some 100 million of them are seen by then.
+# Maximum time of a scan of all keys, enough for some 100 million.
 SCAN_SECONDS: Final = 60.0
 SCAN_KEYS: Final = 1000
 WRITER: Final = "name=shaker-writer:"
@@ -42,15 +42,15 @@ def refuse_loop(settings: Settings, flow: Flow, *, streams: bool) -> None:
         raise RefusedError(
             f"the source gets its data from the target: {key} on the source is the record of a worker that copies, "
             "directly or through others, from the target of this one",
-            hint="two workers in a circle apply every command for ever: stop one of them, or check source.url and "
+            hint="two workers in a circle apply every command indefinitely: stop one of them, or check source.url and "
             f"target.url. If that worker is gone for good, DEL {key} on the source",
         )
 
 
 async def look(settings: Settings, flow: Flow) -> None:
-    """Read the records of the workers that write to the source now, and one of this worker's own name there.
+    """Read the records of the workers that write to the source now, and one of this worker's own name.
 
-    What may not be asked is left to the stream: it carries each record that a worker writes.
+    Failures are ignored, because the stream carries each record that a worker writes.
     """
     try:
         with anyio.fail_after(LOOK_SECONDS):
@@ -65,9 +65,9 @@ async def look(settings: Settings, flow: Flow) -> None:
 
 
 async def scan(settings: Settings, flow: Flow) -> int:
-    """Read all records on the source, those of workers that are not there now too; return how many keys they are.
+    """Read all records on the source, including those of absent workers; return their number.
 
-    Before the target is flushed for a copy of the source this is worth a look through all of its keys.
+    A flush of the target is worth a scan of all keys of the source beforehand.
     """
     found: set[bytes] = set()
     try:
@@ -84,12 +84,12 @@ async def scan(settings: Settings, flow: Flow) -> int:
                 checkpoints = (key.decode() for key in sorted(found) if key.startswith(CHECKPOINTS.encode()))
                 await _read(flow, reader, checkpoints)
     except (LinkError, TimeoutError) as error:
-        log.debug("records on the source not looked for", error=str(error))
+        log.debug("records on the source not searched", error=str(error))
     return len(found)
 
 
 async def look_at(settings: Settings, flow: Flow, keys: set[str]) -> None:
-    """Read the records that a snapshot holds; raises RefusedError where one of them closes a circle."""
+    """Read the records that a snapshot contains; raises RefusedError where one of them closes a circle."""
     try:
         with anyio.fail_after(LOOK_SECONDS):
             async with open_client(settings.source) as reader:
@@ -110,6 +110,6 @@ async def _read(flow: Flow, reader: Client, keys: Iterable[str]) -> None:
 
 
 def _writers(clients: str) -> set[str]:
-    """Return the names of the workers among the connections that CLIENT LIST tells of."""
+    """Return the names of the workers among the connections of a CLIENT LIST."""
     words = (word for line in clients.splitlines() for word in line.split(" ") if word.startswith(WRITER))
     return {word[len(WRITER) :].partition(":")[0] for word in words} - {""}

@@ -23,10 +23,10 @@ def check_deletions(settings: Settings, *, removed: int, of: int, because: str) 
 
 
 async def check_flush(settings: Settings, source: ServerInfo, *, first: bool, records: int) -> None:
-    """Raise HeldError where a FLUSHALL would remove more keys than may be; `source` is its INFO.
+    """Raise HeldError where a FLUSHALL would remove more keys than allowed; `source` is the source's INFO.
 
-    The `first` one is what target.on_existing=flush asks for, unless the source has nothing to put in the place of
-    those keys: `records` of its keys are the workers' own.
+    target.on_existing=flush consents to the `first` one, unless the source has no keys to replace them: `records` of
+    its keys are records of workers.
     """
     async with open_client(settings.target) as reader:
         own = ("EXISTS", fence_key(settings.name), checkpoint_key(settings.name))

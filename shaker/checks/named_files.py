@@ -1,7 +1,7 @@
-"""The files that settings name: whether each of them can be used, looked at before anything is started.
+"""The files that settings name are checked before the worker starts.
 
-While the worker runs they are read again at each connect. One that is gone by then is an AccessError, which is
-retried: whoever rotates a secret may remove the file before the new one is there.
+Each connect reads them again. A file that is missing then is an AccessError, which is retried: a rotation may remove
+the old file before it writes the new one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from shaker.settings.schema import Settings
 
 
 def check_files(settings: Settings) -> None:
-    """Raise SettingsError with one line for each password, certificate or directory that cannot be used."""
+    """Raise SettingsError with one line for each unusable password, certificate or directory."""
     faults = []
     for endpoint in (settings.source, settings.target):
         reads: tuple[Callable[[], object], ...] = (

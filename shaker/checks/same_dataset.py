@@ -1,4 +1,4 @@
-"""Source and target must be two datasets: a worker between one and the same applies its own writes for ever."""
+"""Source and target must be different datasets: otherwise a worker applies its own writes indefinitely."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from shaker.settings.schema import Settings
 
 
 def refuse_same_dataset(source: SourceIdentity, target: ServerInfo) -> None:
-    """Raise RefusedError where `target`, an INFO, is of the source itself or of its replica or primary."""
+    """Raise RefusedError where `target` is the INFO of the source itself, or of its replica or primary."""
     if target.run_id == source.run_id:
         raise RefusedError("source and target are the same server", hint="check source.url and target.url")
-    # Only the present history: after a cutover back, the new target's is one that the source once had.
+    # The present history only: after a cutover back, the new target's is an earlier one of the source.
     if target.replication.replid in source.replids[:1]:
         raise RefusedError(
             "source and target replicate one another already",
@@ -21,9 +21,9 @@ def refuse_same_dataset(source: SourceIdentity, target: ServerInfo) -> None:
 
 
 async def check_same_dataset(settings: Settings, source: SourceIdentity) -> None:
-    """Ask the target anew and raise RefusedError like `refuse_same_dataset`; LinkError where it cannot be asked.
+    """Ask the target again and raise RefusedError like `refuse_same_dataset`; LinkError where it does not answer.
 
-    What the registration saw does not do: a server changes its replication id when its first replica comes.
+    The INFO of the registration is too old: a server changes its replication id when its first replica connects.
     """
     async with open_client(settings.target) as client:
         info = await client.info()

@@ -16,15 +16,15 @@ from shaker.rules.record_keys import is_record
 Argument = bytes | str | int
 Command = tuple[Argument, ...]
 
-# What commands answer about a key that is not there, or not of their type: it may have expired a moment ago.
+# Error replies for a key that is missing or of another type: it may have expired a moment ago.
 GONE = ("WRONGTYPE", "NOGROUP", "no such key")
-NO_KEY = -2  # what PEXPIRETIME and PTTL answer where there is none
+NO_KEY = -2  # the reply of PEXPIRETIME and PTTL without one
 
 
 class Database:
     """A connection of its own to database `number` of the server of `client`. An async context manager.
 
-    `shaker.errors.LinkError` where the server cannot be asked, AccessError where it forbids a command.
+    Raises LinkError where the server does not answer, AccessError where it forbids a command.
     """
 
     def __init__(self, client: redis.asyncio.Redis, number: int) -> None:
@@ -45,7 +45,7 @@ class Database:
         await self._connection.disconnect()
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
-        """Return the replies to `commands`, sent at once; that a key is gone meanwhile is a reply."""
+        """Return the replies to `commands`, sent at once; for a key that is gone meanwhile, the error."""
         if not commands:
             return []
         connection = self._connection
@@ -54,7 +54,7 @@ class Database:
             await connection.send_packed_command([b"".join(map(hiredis.pack_command, commands))])  # type: ignore[arg-type]
             return [await self._reply() for _ in commands]
         except redis.RedisError as error:
-            # The replies behind this one are not read: the next command needs another connection.
+            # The replies after this one are unread: the next command needs another connection.
             await connection.disconnect()
             names = ", ".join(sorted({str(command[0]) for command in commands}))
             kind = AccessError if isinstance(error, NoPermissionError) else LinkError
@@ -82,16 +82,16 @@ class Database:
         """Return for each key when it expires in Unix milliseconds, -1 for never, -2 where there is no key."""
         if self.expires_exactly:
             return await self.ask([("PEXPIRETIME", key) for key in keys])
-        # Before 7.0 the time is told only as what is left of it; the clock is the server's own.
+        # Before 7.0 there is only the time left; the clock is the server's own.
         (seconds, microseconds), *left = await self.ask([("TIME",), *(("PTTL", key) for key in keys)])
         now = int(seconds) * 1000 + int(microseconds) // 1000
         return [one if one < 0 else now + one for one in left]
 
     async def heads(self, keys: Sequence[bytes]) -> list[tuple[bytes, int, int]]:
-        """Return for each key its type (`none` where there is none), expiry, and bytes as MEMORY USAGE tells."""
+        """Return for each key its type (`none` where there is none), expiry, and bytes by MEMORY USAGE."""
         replies = await self.ask([command for key in keys for command in (("TYPE", key), ("MEMORY", "USAGE", key))])
         expiries = await self.expiries(keys)
-        # One that was there and is gone at the second question has expired, or was deleted, in between.
+        # A key that the second question no longer finds has expired, or was deleted, in between.
         kinds = (b"none" if expiry == NO_KEY else kind for kind, expiry in zip(replies[::2], expiries, strict=True))
         return list(zip(kinds, expiries, (size or 0 for size in replies[1::2]), strict=True))
 
@@ -104,6 +104,6 @@ async def databases(client: redis.asyncio.Redis) -> set[int]:
 
 
 def pairs(flat: Iterable[Any]) -> dict[Any, Any]:
-    """Return the dictionary that a flat reply of names and values stands for."""
+    """Return a flat reply of names and values as a dictionary."""
     items = iter(flat)
     return dict(zip(items, items, strict=True))

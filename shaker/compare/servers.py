@@ -1,4 +1,4 @@
-"""Comparison of two servers that stand still, key by key in both directions, in pieces of bounded size.
+"""Comparison of two servers without writers, key by key in both directions, in chunks of bounded size.
 
 Values are compared by what they mean, not by their bytes: encodings, versions and the order of sets and hashes do
 not count. No value is kept or shown.
@@ -19,14 +19,14 @@ from shaker.compare.reading import Database, databases
 from shaker.compare.values import CHECKS, Answer, Check, Subject, opaque
 
 CHUNK = 500  # keys compared at once: with the largest of small values 32 MiB on each side
-EXPIRY_TOLERANCE = 50  # milliseconds, only where a server older than 7.0 cannot tell the time of an expiry
-# Milliseconds: a key that expires so soon, after the margin, is looked at again before it is called different.
+EXPIRY_TOLERANCE = 50  # milliseconds; only for servers older than 7.0, which do not give the time of an expiry
+# Milliseconds: a differing key that expires this soon, after the margin, is read again before it counts.
 EXPIRING = 3000
-AGAIN = 200  # milliseconds between looks
+AGAIN = 200  # milliseconds between two reads
 
 
 class Kind(StrEnum):
-    """How a key differs."""
+    """The kinds of difference of a key."""
 
     MISSING = "missing"  # on the target
     EXTRA = "extra"  # only on the target
@@ -83,12 +83,12 @@ async def compare(
     chunk: int = CHUNK,
     progress: Callable[[int], None] | None = None,
 ) -> Comparison:
-    """Compare all databases of two servers that nobody writes to.
+    """Compare all databases of two servers that have no writers.
 
-    Records of workers are left out. Keys, types, values, expiries, stream groups with what is pending, expiries
+    Records of workers are left out. Keys, types, values, expiries, stream groups with pending entries, expiries
     of hash fields and libraries of functions are compared; an expiry may lie up to `later_ms` milliseconds later on
-    the target. `progress` is told how many keys have been compared.
-    `shaker.errors.LinkError` if a server cannot be asked.
+    the target. `progress` receives the number of compared keys.
+    Raises LinkError where a server does not answer.
     """
     outcome = Comparison()
     for number in sorted(await databases(source) | await databases(target)):
@@ -99,7 +99,7 @@ async def compare(
                 later_ms,
             )
             async for keys in pair.source.keys(chunk):
-                for start in range(0, len(keys), chunk):  # SCAN may give more than it is asked for
+                for start in range(0, len(keys), chunk):  # SCAN may return more than COUNT
                     for difference in await pair.differing(keys[start : start + chunk]):
                         outcome.count(difference, examples=examples)
                 outcome.compared += len(keys)
@@ -138,7 +138,7 @@ class _Pair:
         return [key for key, exists in zip(keys, there, strict=True) if not exists]
 
     async def differing(self, keys: Sequence[bytes]) -> list[Difference]:
-        """Return the differences among `keys`, those read twice: a key that expired meanwhile is none."""
+        """Return the differences among `keys`, which are read twice: a key that expires meanwhile is none."""
         found = await self._differing(keys)
         tries = 0
         while found and tries < EXPIRING // AGAIN + 1:
@@ -189,7 +189,7 @@ class _Pair:
         return -self._tolerance <= other - one <= self._later + self._tolerance
 
     async def _run(self, checks: dict[bytes, Check]) -> list[bytes]:
-        """Run the checks side by side, one round trip for what all of them ask; return the keys that differ."""
+        """Run the checks side by side, with one round trip for the questions of all; return the keys that differ."""
         differing = []
         answers: dict[bytes, Answer | None] = dict.fromkeys(checks)
         while answers:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from shaker.compare.reading import Command, pairs
 
-PIECE_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 20
 SMALL_BYTES = 1 << 16
 
 Question = tuple[Sequence[Command], Sequence[Command]]
@@ -36,8 +36,8 @@ class Subject(NamedTuple):
         return self.size <= SMALL_BYTES
 
     def piece(self, length: int) -> int:
-        """Return how many of `length` elements are read at once: about PIECE_BYTES of them."""
-        return max(1, min(length, PIECE_BYTES * length // max(1, self.size)))
+        """Return how many of `length` elements are read at once: about CHUNK_BYTES of them."""
+        return max(1, min(length, CHUNK_BYTES * length // max(1, self.size)))
 
 
 def same(*commands: Command) -> Check:
@@ -47,7 +47,7 @@ def same(*commands: Command) -> Check:
 
 
 def _length(command: str, key: bytes) -> Generator[Question, Answer, int | None]:
-    """Return the length that both sides tell, None if they differ."""
+    """Return the length that both sides give, None if they differ."""
     mine, theirs = yield [(command, key)], [(command, key)]
     return int(mine[0]) if mine == theirs else None
 
@@ -60,8 +60,8 @@ def string(subject: Subject) -> Check:
     length = yield from _length("STRLEN", key)
     if length is None:
         return False
-    for start in range(0, length, PIECE_BYTES):
-        if not (yield from same(("GETRANGE", key, start, start + PIECE_BYTES - 1))):
+    for start in range(0, length, CHUNK_BYTES):
+        if not (yield from same(("GETRANGE", key, start, start + CHUNK_BYTES - 1))):
             return False
     return True
 
@@ -157,16 +157,16 @@ def _field_expiries(subject: Subject, names: Sequence[bytes]) -> Check:
 
 
 def stream(subject: Subject) -> Check:
-    """Compare two streams: entries, ids, groups, consumers and what is pending to whom.
+    """Compare two streams: entries, ids, groups, consumers and their pending entries.
 
-    Not compared is what Redis itself does not replicate: `entries-read` of a group, when a consumer was seen, and
-    the consumers that have nothing pending and that only the source has, as a read in vain makes since 7.2.
+    Fields that Redis itself does not replicate are left out: `entries-read` of a group and when a consumer was seen.
+    So are consumers without pending entries that only the source has: since 7.2 a read of nothing creates them.
     """
     key = subject.key
     mine, theirs = yield [("XINFO", "STREAM", key)], [("XINFO", "STREAM", key)]
     one, other = pairs(mine[0]), pairs(theirs[0])
-    told = (b"length", b"last-generated-id", b"max-deleted-entry-id", b"entries-added", b"groups")
-    if any(one[name] != other[name] for name in told if name in one and name in other):
+    compared = (b"length", b"last-generated-id", b"max-deleted-entry-id", b"entries-added", b"groups")
+    if any(one[name] != other[name] for name in compared if name in one and name in other):
         return False
     step = subject.piece(max(1, one[b"length"]))
     if not (yield from _entries(("XRANGE", key), "-", step)):

@@ -1,11 +1,11 @@
-"""The barrier: source and target seen at exactly the same point of the stream, while it goes on.
+"""The barrier: source and target seen at exactly the same point of a live stream.
 
-On the source, one transaction reads keys and the replication offset that they are true at. The stream is cut there:
-the target is held when everything up to that offset has taken effect and nothing behind it. What is decided then is
-applied at that very point, in a transaction of the one writing connection. INFO inside MULTI gives the offset of a
-command's boundary, outside of transactions: tried on Redis 6.2 to 8.0 and Valkey 8.0 to 9.1. Older servers put the
-reading transaction itself into their stream, and 6.2 one with the deletions of keys that the reading expires: there the
-offset lies right before its EXEC, and the target is held behind that.
+On the source, one transaction reads keys and the replication offset at which they are true. The stream stops there:
+the target waits once everything up to that offset, and nothing after it, has taken effect. Requests made at the
+barrier are applied at that very point, in a transaction of the one writing connection. INFO inside MULTI gives an
+offset between two commands and outside of transactions, as tried on Redis 6.2 to 8.0 and Valkey 8.0 to 9.1. Older
+servers write the reading transaction itself into their stream, and 6.2 one with the deletions of keys that it expires.
+There the offset lies right before the EXEC, and the target waits after that.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from shaker.net.client import Client, Request, check_same_server
 from shaker.net.connection import ReplyError
 from shaker.net.reply_types import array, blob, number
 
-# The source has to answer, and the stream to come to the offset, within these times and so many round trips; the
-# stream is held meanwhile.
+# Limits for the source's answer and for the stream to reach the offset, each plus some round trips: the stream waits
+# meanwhile.
 READ_SECONDS: Final = 1.0
 REACH_SECONDS: Final = 5.0
 ROUND_TRIPS: Final = 6.0
 
 
 class BarrierError(LinkError):
-    """A barrier was given up: the stream goes on, nothing or all of what was to be applied took effect."""
+    """A barrier failed: the stream continues, and its requests have taken effect completely or not at all."""
 
     kind = "barrier"
 
 
 class Held:
-    """Source and target at one offset. `replies` are those of the requests made of the source there.
+    """Source and target at one offset. `replies` are the source's, to the requests made there.
 
-    `replica`: the source is itself a replica, where a key that has expired reads as gone before it is deleted.
+    `replica`: the source is itself a replica, which hides an expired key before its primary deletes it.
     `source_ms` is the source's clock at that point, Unix time in milliseconds.
     """
 
@@ -53,7 +53,7 @@ class Held:
         self.parts: tuple[CommandRun, ...] = ()
 
     def apply(self, *parts: CommandRun) -> None:
-        """Have `parts` applied at this point; the stream goes on behind them."""
+        """Have `parts` applied at this point; the stream continues after them."""
         self.parts = tuple(part for part in parts if part.commands)
 
 
@@ -66,11 +66,11 @@ class Barriers:
 
     @asynccontextmanager
     async def at(self, source: Client, requests: Sequence[Request]) -> AsyncIterator[Held]:
-        """Read `requests` on the source and hold the target at the offset they are true at, for the block's time.
+        """Read `requests` on the source, and hold the target at their offset for the duration of the block.
 
-        What the block gives to `Held.apply` has taken effect when this returns. Raises BarrierError when the source
-        does not answer, is not the one that streams, or the stream does not come to the offset in time; AccessError
-        when it forbids the reading, LinkError when a link is lost meanwhile.
+        Requests given to `Held.apply` have taken effect when this returns. Raises BarrierError when the source does
+        not answer or the stream does not reach the offset in time, OtherServerError when another server answers,
+        AccessError when the source forbids the reads, LinkError when a link is lost meanwhile.
         """
         flow = self._flow
         async with self._lock:
@@ -94,20 +94,20 @@ class Barriers:
                 with anyio.move_on_after(limit):
                     await reached.wait()
                 if not reached.is_set():
-                    raise BarrierError(f"the target did not come to offset {hold.offset} within {limit:g} s")
+                    raise BarrierError(f"the target did not reach offset {hold.offset} within {limit:g} s")
                 if outcome:
                     raise BarrierError(f"the stream could not be held at offset {hold.offset}")
                 held = Held(replies, info, source_ms)
                 yield held
                 parts = held.parts
             finally:
-                # Whatever happened in the block: the stream goes on, and without writes if it did not end well.
+                # The stream continues in any case; without writes if the block failed.
                 hold.go_on(parts)
                 flow.wakeups.work.set()
             with anyio.move_on_after(self._limit(REACH_SECONDS)):
                 await ended.wait()
             if outcome != [True]:
-                raise BarrierError(f"what was to be applied at offset {hold.offset} may not have been")
+                raise BarrierError(f"the requests at offset {hold.offset} may not have taken effect")
 
     def _limit(self, seconds: float) -> float:
         return seconds + ROUND_TRIPS * sum(self._flow.status.round_trips.values())
@@ -120,7 +120,7 @@ class Barriers:
                 replies = await source.pipeline([("MULTI",), *requests, *own, ("EXEC",)])
         except TimeoutError as error:
             raise BarrierError(f"the source did not answer within {limit:g} s") from error
-        # The first one tells why; EXEC only that there was one.
+        # The first one gives the reason; EXEC only reports that there was one.
         refused = next((reply for reply in replies if isinstance(reply, ReplyError)), None)
         if refused is not None:
             text = str(refused)
@@ -134,7 +134,7 @@ class Barriers:
         return results[: -len(own)], info, seconds * 1000 + microseconds // 1000
 
     def _cut(self, info: ServerInfo, reached: Any, ended: Any) -> Barrier:
-        """Have the stream held at the offset that `info` tells, if it is of the very history that is streamed."""
+        """Stop the stream at the offset of `info`, if that is of the history being streamed."""
         flow = self._flow
         source, resume = flow.source.identity, flow.resume
         offset = info.replication.offset

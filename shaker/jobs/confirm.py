@@ -1,8 +1,8 @@
-"""Compares the keys of unconfirmed work at barriers, and has those that differ copied from the source.
+"""Compares the keys of unconfirmed work at barriers, and has differing keys copied from the source.
 
-A key stays in its set until a barrier has found it equal or the copy is made. Values are compared by DUMP, then,
-where servers of different versions write equal values differently, by reading them; very large ones by type and
-length alone.
+A key stays in its set until a barrier finds it equal or it has been copied. Values are compared by DUMP first. Servers
+of different versions may dump equal values differently, so differing ones are read and compared by meaning. Very large
+values are compared by type and length alone.
 """
 
 from __future__ import annotations
@@ -31,23 +31,22 @@ from shaker.watch.status import State
 
 log = structlog.get_logger("shaker.unconfirmed")
 
-KEYS: Final = 500  # that a barrier holds at most
-# Of values that a barrier reads at most, on each side; one that takes more memory on the source is not read at all,
-# because DUMP would hold up the source.
+KEYS: Final = 500  # maximum for one barrier
+# Maximum size of the values that one barrier reads on each side. A value that takes more memory on the source is not
+# read at all, because DUMP would block the source.
 HELD_BYTES: Final = 16 * 1024 * 1024
-POLL_SECONDS: Final = 0.1  # between looks for keys to be compared
-COPYING_SECONDS: Final = 0.2  # before keys that are being copied are looked at again
+POLL_SECONDS: Final = 0.1  # from one search for keys to the next
+COPYING_SECONDS: Final = 0.2  # before keys that are being copied are checked again
 PAUSE_SECONDS: Final = 1.0  # after a failed barrier: the stream needs time between two of them
 HEARTBEAT_SECONDS: Final = 120.0
-# Of the keys of a database, the share that may be missing on the source for them to be removed, and a number that
-# is never too large.
+# Keys that only the target has are removed up to this share of a database, or up to this number.
 MOST_SHARE: Final = 0.3
 MOST_KEYS: Final = 1000
 DOING: Final = "comparing unconfirmed work"
 
 
 class Sides(NamedTuple):
-    """Readers of both servers, and what they are asked for an expiry."""
+    """Clients of both servers, and the command that asks them for an expiry."""
 
     source: Client
     target: Client
@@ -101,7 +100,7 @@ class Confirm:
         settings = self._settings
         async with open_client(settings.source) as source, open_client(settings.target) as target:
             asked = [await side.info() for side in (source, target)]
-            # PTTL came long before, and tells only what is left.
+            # Older servers have PTTL only, which gives the time left.
             exact = all(info.release >= (7, 0) for info in asked)
             sides = Sides(source, target, "PEXPIRETIME" if exact else "PTTL")
             while self._may_run:
@@ -118,7 +117,7 @@ class Confirm:
         return sorted((await sides.target.info_of(self._flow.target.run_id)).keyspace)
 
     async def _round(self, sides: Sides) -> tuple[int, int]:
-        """Compare some keys of each database; return how many waited, and how many of them are settled."""
+        """Compare some keys of each database; return how many waited, and how many of these are settled."""
         unconfirmed = self._unconfirmed
         waiting = settled = 0
         for database in await self._databases(sides):
@@ -142,12 +141,12 @@ class Confirm:
         return waiting, settled
 
     async def _compare_all(self, sides: Sides, database: int) -> None:
-        """Compare every key of a database; those that differ enter its set."""
+        """Compare every key of a database; differing keys enter its set."""
         log.info("comparing a database", database=database)
         async for keys in self._scan(sides.source, database):
             await self._compare(sides, database, keys)
         if self._settings.target.on_existing == "merge" or self._settings.target.stale_keys == "keep":
-            return  # keys that only the target has are not the worker's
+            return  # keys that only the target has belong to others
         _, total = await sides.target.results([("SELECT", database), ("DBSIZE",)], DOING)
         most = max(MOST_KEYS, int(number(total) * MOST_SHARE))
         extra: list[bytes] = []
@@ -172,7 +171,7 @@ class Confirm:
                 return
 
     async def _copied(self, sides: Sides, database: int, keys: list[bytes]) -> int:
-        """Settle those of `keys` that have been copied since they were found to differ; return how many."""
+        """Settle the keys that have been copied since they were found to differ; return how many."""
         requests: list[Request] = [("SELECT", database), *(("SISMEMBER", self._copying, key) for key in keys)]
         _, *left = await sides.target.results(requests, DOING)
         copied = [key for key, waits in zip(keys, left, strict=True) if not waits]
@@ -180,13 +179,13 @@ class Confirm:
         return await self._forget(sides, database, copied) if copied else 0
 
     async def _forget(self, sides: Sides, database: int, members: list[bytes]) -> int:
-        """Take members off the set; return how many."""
+        """Remove members from the set; return how many."""
         async with self._barriers.at(sides.source, []) as held:
             held.apply(CommandRun(database, encode("SREM", self._unconfirmed.key, *members), 1))
         return len(members)
 
     async def _compare(self, sides: Sides, database: int, keys: Iterable[bytes]) -> int:
-        """Compare keys of a database; return how many are found equal."""
+        """Compare keys of a database; return how many are equal."""
         left, equal = list(keys), 0
         while left:
             subjects, left = await self._subjects(sides.source, database, left)
@@ -201,7 +200,7 @@ class Confirm:
     async def _subjects(
         self, source: Client, database: int, keys: list[bytes]
     ) -> tuple[list[ComparedKey], list[bytes]]:
-        """Return how to compare as many of the keys as one barrier may hold, and the others."""
+        """Return how to compare as many of the keys as one barrier may read, and the remaining keys."""
         requests: list[Request] = [("SELECT", database), *(("MEMORY", "USAGE", key) for key in keys)]
         _, *sizes = await source.results(requests, DOING)
         subjects: list[ComparedKey] = []
@@ -219,7 +218,7 @@ class Confirm:
         return subjects, keys[len(subjects) :]
 
     async def _read(self, source: Client, database: int, differing: list[ComparedKey]) -> list[ComparedKey]:
-        """Return another way to compare keys that differ: two versions may write equal values differently."""
+        """Return how to compare differing keys by meaning: two versions may dump equal values differently."""
         requests: list[Request] = [("SELECT", database), *(("TYPE", subject.key) for subject in differing)]
         _, *kinds = await source.results(requests, DOING)
         return [
@@ -230,7 +229,7 @@ class Confirm:
     async def _compare_once(
         self, sides: Sides, database: int, subjects: list[ComparedKey], *, final: bool = False
     ) -> list[ComparedKey]:
-        """Compare at one barrier; return the subjects that differ. If that is `final`, they are to be copied."""
+        """Compare at one barrier; return the differing keys. If `final`, have them copied."""
         requests: list[Request] = [("SELECT", database)]
         for subject in subjects:
             requests += [*subject.requests, (sides.expiry, subject.key)]
@@ -252,11 +251,11 @@ class Confirm:
                 start = end + 1
             copying = [subject.key for subject in differing] if final else []
             held.apply(self._outcome(database, equal, expiring, copying))
-        self._handed_over.update((database, key) for key in copying)  # not before it has taken effect
+        self._handed_over.update((database, key) for key in copying)  # only after it has taken effect
         return differing
 
     def _same_expiry(self, mine: int, theirs: int) -> bool:
-        """Whether a key expires on the target when it should: with up to the present margin."""
+        """Whether a key expires on the target in time: up to the present margin later than on the source."""
         if mine < 0 or theirs < 0:
             return mine == theirs
         return 0 <= theirs - mine <= self._flow.expiry.margin_seconds * 1000
@@ -264,7 +263,7 @@ class Confirm:
     def _outcome(
         self, database: int, equal: list[bytes], expiring: list[bytes], copying: list[bytes]
     ) -> CommandRun:
-        """Return what takes equal keys off the set, and has others copied, or given the source's expiry."""
+        """Return the requests that remove equal keys from the set, and hand the others on."""
         key = self._unconfirmed.key
         lists = [("SREM", key, equal), ("SADD", self._expiring, expiring)]
         lists += [("SADD", key, copying), ("SADD", self._copying, copying)]
@@ -278,7 +277,7 @@ class Confirm:
         return CommandRun(database, b"".join(requests), len(requests))
 
     async def _finish(self, sides: Sides) -> None:
-        """Note that no key waits any more, at a point where nothing is on its way."""
+        """Record that no key waits any longer, at a point where nothing is in flight."""
         unconfirmed = self._unconfirmed
         async with self._barriers.at(sides.source, []):
             requests: list[Request] = []
@@ -286,14 +285,14 @@ class Confirm:
                 requests += [("SELECT", database), ("SCARD", unconfirmed.key)]
             counts = await sides.target.results(requests, DOING) if requests else []
             none, remembered = not any(count for count in counts if isinstance(count, int)), unconfirmed.remembered
-        # Only now it is certain that the target was held; behind that point keys may have been remembered again.
+        # Only now is it certain that the target waited; after that point keys may have been remembered again.
         if none and unconfirmed.remembered == remembered:
             unconfirmed.waiting = False
             log.info("unconfirmed work is compared")
 
 
 def _answers(side: str, replies: list[Any]) -> list[Any]:
-    """Return replies, in which an error may only tell that a key has another type."""
+    """Return `replies`, in which the only error may be that a key has another type."""
     for reply in replies:
         if isinstance(reply, ReplyError) and not str(reply).startswith("WRONGTYPE"):
             raise refusal(side, str(reply), DOING) from reply

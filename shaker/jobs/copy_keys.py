@@ -1,4 +1,4 @@
-"""Makes keys of the target what the source says of them, at barriers: their expiries, or all of them."""
+"""Gives keys of the target the source's expiry, or copies them whole, at barriers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shaker.rules.restore import portable
 
 log = structlog.get_logger("shaker.expiry")
 
-# A value that takes more memory on the source is not copied: reading it would hold up the source.
+# A value that takes more memory on the source is not copied: reading it would block the source.
 COPY_BYTES: Final = 16 * 1024 * 1024
 # Answers of PTTL and PEXPIRETIME.
 NO_EXPIRY: Final = -1
@@ -30,7 +30,7 @@ Keys = Mapping[int, Sequence[bytes]]  # by database
 
 
 class KeyCopier:
-    """Works through one pair of reading connections. `asking` is the command that asks the source for an expiry."""
+    """Works through one pair of clients. `asking` is the command that asks the source for an expiry."""
 
     def __init__(
         self,
@@ -52,13 +52,13 @@ class KeyCopier:
         self._asking = asking
 
     async def settle(self, keys: Keys) -> int:
-        """Give keys the expiry that the source has for them; return how many are settled."""
+        """Give keys the expiry that they have on the source; return how many are settled."""
         requests = [(self._asking, key) for some in keys.values() for key in some]
         async with self._barriers.at(self._source, list(_by_database(keys, requests))) as held:
             found = self._expiries(keys, held)
             missing = await self._missing({d: [k for k in found[d] if found[d][k] != NO_KEY] for d in found})
             if held.replica:
-                # A replica hides a key from its expiry on, before its primary deletes or renews it: the stream tells.
+                # A replica hides an expired key before its primary deletes or renews it: only the stream shows which.
                 hidden = {d: [k for k in found[d] if found[d][k] == NO_KEY] for d in found}
                 gone = await self._missing(hidden)
                 for database, some in hidden.items():
@@ -85,7 +85,7 @@ class KeyCopier:
         return held.source_ms + reply if self._asking == "PTTL" and reply >= 0 else reply
 
     async def _missing(self, keys: Keys) -> dict[int, list[bytes]]:
-        """Return those of `keys` that the target does not have; mostly none, which one answer a database tells."""
+        """Return the keys that the target lacks; usually none, which one EXISTS for each database shows."""
         doing = "looking for keys at a barrier"
         missing: dict[int, list[bytes]] = {database: [] for database in keys}
         asked = {database: some for database, some in keys.items() if some}
@@ -105,7 +105,7 @@ class KeyCopier:
         return missing
 
     def _true(self, database: int, found: dict[bytes, int], missing: list[bytes]) -> CommandRun:
-        """Return what makes the target say of keys what the source says; those that it lacks are to be copied."""
+        """Return the requests that give keys the source's expiry, and have `missing` ones copied."""
         writes: list[bytes] = []
         gone: list[bytes] = []
         for key, at in found.items():
@@ -144,7 +144,7 @@ class KeyCopier:
                 gone = await self._missing(hidden)
                 for database, some in hidden.items():
                     for key in set(some).difference(gone[database]):
-                        del copied[database][key]  # left to the stream
+                        del copied[database][key]  # the stream brings its fate
             parts = []
             for database, each in copied.items():
                 parts.append(self._copies(database, each, too_large.get(database, [])))
@@ -170,7 +170,7 @@ class KeyCopier:
         return CommandRun(database, b"".join(writes), len(writes))
 
     async def _fitting(self, keys: Keys) -> tuple[dict[int, list[bytes]], dict[int, list[bytes]]]:
-        """Return those of `keys` that one barrier takes, and those too large for any."""
+        """Return the keys that fit into one barrier, and those too large for any."""
         asked = [("MEMORY", "USAGE", key) for some in keys.values() for key in some]
         sizes = await self._source.results(list(_by_database(keys, asked)), "asking for the size of values")
         replies = iter(sizes)
@@ -196,12 +196,12 @@ class KeyCopier:
         log.error("key too large to copy", key=shown, bytes=size)
         self._status.count_error("worker", "expiry")
         self._status.reasons["expired"] = (
-            f"a key may differ since its expiry came before its renewal, and is too large to be copied: {shown}"
+            f"a key may differ since it expired before its renewal, and is too large to be copied: {shown}"
         )
 
 
 def _by_database(keys: Keys, requests: Sequence[Request], *, each: int = 1) -> Iterable[Request]:
-    """Yield `requests`, `each` of them for every key in order, with the database of the keys selected before."""
+    """Yield `requests`, `each` of them for every key in order, after a SELECT of the keys' database."""
     position = 0
     for database, some in keys.items():
         yield ("SELECT", database)

@@ -1,8 +1,8 @@
-"""The sweep: after a full synchronisation onto earlier data, every key that the snapshot did not bring goes.
+"""The sweep: after a full resync onto earlier data, every key that the snapshot did not bring is removed.
 
-Before the first key of the snapshot all keys of the target are listed, in the target itself; each key that the
-snapshot brings leaves the list. What is left in it at the end is removed before the first command of the stream is
-applied: what the stream then makes anew begins from nothing. How far that is stands in the checkpoint.
+Before the first key of the snapshot, all keys of the target are listed in the target itself. Each key of the snapshot
+leaves the list. The remaining keys are removed before the first command of the stream is applied, so that the stream
+recreates a key from nothing. The checkpoint records the sweep's progress.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from shaker.settings.schema import Settings
 
 log = structlog.get_logger("shaker.sweep")
 
-# What the target has to do at a time, between the requests of its other clients: about so many keys and bytes.
+# The target's work at a time, between the requests of its other clients: about so many keys and bytes.
 STEP_KEYS: Final = 1000
 STEP_BYTES: Final = 256 * 1024
-# Keys asked for first, before it is known how long they are; then up to so many times more from step to step.
+# The first request asks for few keys, whose length is unknown; each later one for up to GROWTH times as many.
 FIRST_KEYS: Final = 10
 GROWTH: Final = 10
 
 
 class Round(NamedTuple):
-    """What is done next, both at the same time: `requests` that read, `parts` that are written in one transaction.
+    """The next step, both at the same time: `requests` that read, `parts` that are written in one transaction.
 
-    With `parts` go how many `keys` they are about, the checkpoint's `sweep` from then on (None: as it is) with how
-    many keys were `listed`, and how many stale keys are `left` then.
+    `keys` is the number of keys in `parts`. The transaction sets the checkpoint's `sweep` (None: unchanged) and the
+    number of `listed` keys; `left` is the number of stale keys after it.
     """
 
     requests: tuple[Request, ...] = ()
@@ -60,12 +60,12 @@ class Round(NamedTuple):
         return bool(self.parts) or self.sweep is not None
 
 
-# Yields what to do, is sent the replies to the requests, and ends when nothing is left to do.
+# Yields the next step, is sent the replies to its requests, and ends when no work is left.
 Rounds = Generator[Round, list[Any], None]
 
 
 def listing(name: str, databases: list[int]) -> Rounds:
-    """List every key of `databases`, those of workers left out."""
+    """List every key of `databases`, except the records of workers."""
     count = FIRST_KEYS
     parts: tuple[CommandRun, ...] = ()
     keys: list[bytes] = []
@@ -73,7 +73,7 @@ def listing(name: str, databases: list[int]) -> Rounds:
     for database in databases:
         cursor = b"0"
         while True:
-            # The next keys are asked for while those before are written.
+            # The next keys are read while the previous ones are written.
             requests = (("SELECT", database), ("SCAN", cursor, "COUNT", count))
             _, page = yield Round(requests, parts, len(keys))
             cursor, found = _page(page)
@@ -121,7 +121,7 @@ def _page(reply: Any) -> tuple[bytes, list[bytes]]:
 
 
 def _count(count: int, found: list[bytes]) -> int:
-    """Return how many keys to ask for next, when asking for `count` brought those `found`."""
+    """Return how many keys to ask for next, after asking for `count` returned those `found`."""
     size = sum(map(len, found))
     return max(1, min(STEP_KEYS, count * GROWTH, count * STEP_BYTES // max(size, 1)))
 
@@ -168,7 +168,7 @@ class RemoveStaleKeys:
         requests = [request for each in sorted(databases) for request in (("SELECT", each), ("SCARD", key))]
         stale = sum(map(number, (await reader.results(requests, "sweeping"))[1::2]))
         self._status.sweep_stale = stale
-        # A checkpoint of an older version does not tell: then of all keys that there are with the snapshot's.
+        # A checkpoint of an older version has no count: then of all keys, including the snapshot's.
         check_deletions(
             self._settings,
             removed=stale,
@@ -178,7 +178,7 @@ class RemoveStaleKeys:
         self._status.deletions_held = ""
 
     async def _wait_held(self, error: HeldError) -> None:
-        """Hold the deletions and the stream behind them; raises the error where nobody is there to let them go on."""
+        """Hold the deletions and with them the stream; outside of follow mode, raise the error."""
         if self._settings.mode != "follow":
             self._status.count_error("target", error.kind)
             raise error
@@ -206,7 +206,7 @@ class RemoveStaleKeys:
             if self._settings.target.stale_keys == "keep":
                 rounds, what = forgetting(name, databases), "lists of stale keys dropped"
             elif checkpoint.phase == Phase.SNAPSHOT:
-                self._status.deletions_held = ""  # those that the snapshot before this one led to
+                self._status.deletions_held = ""  # of the previous snapshot
                 rounds, what = listing(name, databases), "keys of the target listed"
             else:
                 await self._check_stale(reader, info, checkpoint.listed)
@@ -217,7 +217,7 @@ class RemoveStaleKeys:
                 log.info(what, listed=status.sweep_listed, deleted=status.sweep_deleted, seconds=seconds)
 
     async def _carry_out(self, session: TargetSession, reader: Client, phase: Phase, rounds: Rounds) -> bool:
-        """Go through `rounds`, which are for `phase`; return False when another snapshot has begun meanwhile."""
+        """Carry out `rounds` of `phase`; return False when another snapshot has begun meanwhile."""
         step = next(rounds)
         while True:
             replies = await self._round(session, reader, phase, step)
@@ -231,7 +231,7 @@ class RemoveStaleKeys:
                 return True
 
     async def _round(self, session: TargetSession, reader: Client, phase: Phase, step: Round) -> list[Any] | None:
-        """Read and write; return the replies, None when what was to be written is not wanted any more."""
+        """Read and write; return the replies, or None when the write has become obsolete."""
         ended, outcome = anyio.Event(), [True]
         if step.writes:
 

@@ -1,7 +1,7 @@
-"""Gives keys whose expiry was put off the source's, and copies keys that the target lost, once the stream caught up.
+"""Gives keys with a deferred expiry the source's, and copies keys that the target lost, once the stream caught up.
 
-Only the source knows: whatever became of a key since, what the source says of it at a point of the stream is true on
-the target there.
+The source decides: its answer about a key at one point of the stream is true on the target at that point, with any
+history of the key.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from shaker.watch.status import State
 
 log = structlog.get_logger("shaker.expiry")
 
-# Keys that a barrier holds at most: on one machine, and where the round trips take longer than all the rest. The
-# target does nothing else while it executes what is written there.
+# Maximum number of keys in one barrier: on one machine, and where round trips take longer than the work. The target
+# does nothing else while it executes the barrier's writes.
 KEYS: Final = 500
 MOST_KEYS: Final = 5000
 KEYS_PER_SECOND: Final = 50_000
-# Doubtful keys join those to be copied by one request where these are no more: the target does nothing else meanwhile.
+# Up to this many keys to be copied are merged with the doubtful ones by one request, which blocks the target.
 JOIN_KEYS: Final = 10_000
 POLL_SECONDS: Final = 0.1  # from one search for waiting keys to the next
 PAUSE_SECONDS: Final = 1.0  # after a failed barrier: the stream needs time between two of them
@@ -39,7 +39,7 @@ HEARTBEAT_SECONDS: Final = 120.0
 
 
 class Waiting(NamedTuple):
-    """What waits in one database: how many keys in each list, and some keys of the first two."""
+    """Waiting keys of one database: the length of each list, and some keys of the first two."""
 
     database: int
     expiring: int
@@ -50,7 +50,7 @@ class Waiting(NamedTuple):
 
     @property
     def total(self) -> int:
-        """How many keys wait."""
+        """The number of waiting keys."""
         return self.expiring + self.copying + self.doubtful
 
 
@@ -103,7 +103,7 @@ class RestoreExpiries:
 
     @property
     def _keys(self) -> int:
-        """How many keys a barrier holds."""
+        """The maximum number of keys in one barrier."""
         round_trips = sum(self._status.round_trips.values())
         return min(MOST_KEYS, KEYS + int(round_trips * KEYS_PER_SECOND))
 
@@ -111,7 +111,7 @@ class RestoreExpiries:
         settings, flow = self._settings, self._flow
         async with open_client(settings.source) as source, open_client(settings.target) as target:
             asked = await source.info("server")
-            # PTTL loses the time that lies between it and TIME; the other came with Redis 7.0.
+            # PTTL loses the time between it and TIME; PEXPIRETIME came with Redis 7.0.
             asking = "PEXPIRETIME" if asked.release >= (7, 0) else "PTTL"
             settler = KeyCopier(flow, self._barriers, source, target, name=settings.name, asking=asking)
             while self._may_run:
@@ -128,13 +128,13 @@ class RestoreExpiries:
                 await anyio.sleep(0 if settled else self._poll_seconds)
 
     async def _look(self, target: Client, databases: list[int]) -> list[Waiting]:
-        """Return what waits in each database, with as many keys in all as a barrier takes of each kind."""
+        """Return the waiting keys of each database, of each kind as many in all as one barrier takes."""
         requests: list[Request] = []
         for database in databases:
             requests.append(("SELECT", database))
             requests += [("SCARD", name) for name in (self._expiring, self._copying, self._doubtful)]
             requests += [("SRANDMEMBER", name, self._keys) for name in (self._expiring, self._copying)]
-        replies = await target.results(requests, "looking for keys to be settled")
+        replies = await target.results(requests, "looking for waiting keys")
         found = []
         settle_left = copy_left = self._keys
         for index, database in enumerate(databases):
@@ -160,11 +160,11 @@ class RestoreExpiries:
         if keys := {each.database: each.to_copy for each in waiting if each.to_copy}:
             settled += await settler.copy(keys)
         if all(each.expiring <= len(each.to_settle) and each.copying <= len(each.to_copy) for each in waiting):
-            expiries.unsettled = False  # all that waited has been looked at
+            expiries.unsettled = False  # all waiting keys have been looked at
         return settled
 
     async def _judge(self, source: Client, target: Client, waiting: list[Waiting]) -> int:
-        """Drop the doubts if the target has expired nothing, else have doubtful keys copied; return how many went."""
+        """Drop the doubts if the target has expired nothing, else have those keys copied; return how many drop."""
         expiries = self._flow.expiries
         before = expiries.expired, expiries.doubts
         dropped = 0
@@ -205,7 +205,7 @@ class RestoreExpiries:
         return CommandRun(database, b"".join(requests), len(requests))
 
     async def _finish(self, source: Client, target: Client, databases: list[int]) -> None:
-        """Note that no key waits any more, at a point where nothing is on its way."""
+        """Record that no key waits any longer, at a point where nothing is in flight."""
         expiries = self._flow.expiries
         async with self._barriers.at(source, []):
             info = await target.info("keyspace")
@@ -213,11 +213,11 @@ class RestoreExpiries:
             for database in info.keyspace:
                 requests.append(("SELECT", database))
                 requests += [("SCARD", name) for name in (self._expiring, self._copying, self._doubtful)]
-            counts = await target.results(requests, "looking for keys to be settled")
+            counts = await target.results(requests, "looking for waiting keys")
             none, remembered = not any(count for count in counts if isinstance(count, int)), expiries.remembered
-        # Only now it is certain that the target was held; behind that point keys may have been put off again.
+        # Only now is it certain that the target waited; after that point expiries may have been deferred again.
         if none and not expiries.lacking and expiries.remembered == remembered:
             expiries.waiting = expiries.doubts = False
             log.info(
-                "expiries are true", settled=self._status.expiries_settled, copied=self._status.expiries_copied
+                "expiries restored", settled=self._status.expiries_settled, copied=self._status.expiries_copied
             )

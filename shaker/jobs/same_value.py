@@ -1,4 +1,4 @@
-"""Whether a key holds the same value on both servers, from what each answers at one barrier."""
+"""Whether a key holds the same value on both servers, from their replies at one barrier."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LENGTHS: Final = {
     b"hash": "HLEN",
     b"stream": "XLEN",
 }
-# How a value is read in a form that all versions share. DUMP alone knows of groups and expiries inside a value.
+# Reads in a form that all versions share. Groups and field expiries are in the DUMP only.
 READS: Final[dict[bytes, tuple[str, ...]]] = {
     b"string": ("GET",),
     b"list": ("LRANGE", "0", "-1"),
@@ -28,7 +28,7 @@ READS: Final[dict[bytes, tuple[str, ...]]] = {
 
 
 class ComparedKey(NamedTuple):
-    """A key and how it is compared: by DUMP, or knowing its type by reading it, or `large` by its length."""
+    """A key and how it is compared: by DUMP; by reading it, once its type is known; or by length if `large`."""
 
     key: bytes
     kind: bytes = b""
@@ -36,18 +36,18 @@ class ComparedKey(NamedTuple):
 
     @property
     def requests(self) -> list[Request]:
-        """What both servers are asked for the value."""
+        """The requests to both servers for the value."""
         if not self.kind:
             return [("DUMP", self.key)]
         if self.large:
-            # Fields that have expired count until they are removed, on each side in its own time.
+            # Expired fields count until they are removed, which each server does in its own time.
             lengths = [] if self.kind == b"hash" else [(LENGTHS.get(self.kind, "TYPE"), self.key)]
             return [("TYPE", self.key), *lengths]
         name, *options = READS[self.kind]
         return [(name, self.key, *options)]
 
     def same(self, mine: list[Any], theirs: list[Any]) -> bool:
-        """Whether the replies of both servers tell of the same value; of another type than `kind`, they do not."""
+        """Whether both servers replied with the same value; False for any other type than `kind`."""
         if any(isinstance(reply, ReplyError) for reply in (*mine, *theirs)):
             return False
         if self.large:
@@ -59,7 +59,7 @@ class ComparedKey(NamedTuple):
 
 
 def _meaning(kind: bytes, reply: Any) -> Any:
-    """Return what a reply means: the order of members and the spelling of scores do not count."""
+    """Return the meaning of a reply: the order of members and the spelling of scores do not count."""
     if not isinstance(reply, list):
         return reply
     if kind == b"set":

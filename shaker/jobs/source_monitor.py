@@ -1,4 +1,4 @@
-"""Asks the source twice a second where it stands, so that what still waits inside the source counts as lag."""
+"""Asks the source twice a second for its offset, so that bytes waiting inside the source count as lag."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ log = structlog.get_logger("shaker.source")
 
 POLL_SECONDS: Final = 0.5
 HEARTBEAT_SECONDS: Final = 60.0
-# Of the source's output buffer limits for replicas (hard, soft in bytes; seconds): what servers come with, and the
-# share of the lower one from which on it is worth a warning.
+# The source's output buffer limits for replicas (hard and soft in bytes, seconds): the servers' defaults, and the share
+# of the lower limit that causes a warning.
 DEFAULT_BUFFER_LIMITS = (256 * 1024 * 1024, 64 * 1024 * 1024, 60)
 BUFFER_SHARE = 0.5
 
 
 class SourceMonitor:
-    """Polls INFO on a connection of its own. Its failures are the source link's to report; here they only pause."""
+    """Polls INFO on a connection of its own. The source link reports failures."""
 
     name = "monitor"
     quiet = True
@@ -62,7 +62,7 @@ class SourceMonitor:
         status, flow = self._status, self._flow
         offset, failover = info.replication.offset, info.replication.failover_state
         source = flow.source.identity
-        # Behind a balancer or after a failover this connection can reach another server than the stream.
+        # After a failover, or through a balancer, this may be another server than the one that streams.
         if source is None or info.run_id != source.run_id or offset is None:
             return
         status.keys["source"] = info.keys
@@ -75,15 +75,15 @@ class SourceMonitor:
             )
         if status.stream.replid != info.replication.replid:
             return
-        # During a snapshot, too: what is written meanwhile is how far behind the stream begins.
+        # During a snapshot, too: the stream begins behind by the bytes written meanwhile.
         status.observe_source_offset(max(offset, status.stream.received_offset), asked)
         if flow.phase != Phase.STREAM or flow.loading:
-            self._settle_at = None  # offsets of the history before say nothing about this one
+            self._settle_at = None  # offsets of an earlier history say nothing about this one
         elif self._settings.mode == "migrate":
             self._settle(offset)
 
     def _watch_buffer(self, info: ServerInfo, offset: int) -> None:
-        """Tell before the source's buffer for this worker overflows: the source would then drop the connection."""
+        """Warn before the source's buffer for this worker overflows and the source drops the connection."""
         status = self._status
         if not status.source.connected or info.replication.replid != status.stream.replid:
             return
@@ -93,12 +93,12 @@ class SourceMonitor:
         if waiting <= limit * BUFFER_SHARE:
             status.reasons.pop("source_buffer", None)
             return
-        told = "source_buffer" in status.reasons
+        reported = "source_buffer" in status.reasons
         status.reasons["source_buffer"] = (
             f"about {waiting >> 20} MiB wait in the source for this worker; above its client-output-buffer-limit "
             f"replica {hard} {soft} {seconds} (hard, soft, seconds) it drops the connection"
         )
-        if not told:
+        if not reported:
             log.warning(
                 "source buffer grows",
                 waiting_bytes=waiting,
@@ -109,7 +109,7 @@ class SourceMonitor:
             )
 
     async def _read_buffer_limits(self, source: Client) -> None:
-        """Ask for the limits of the source's output buffer; a user who may not ask gets the servers' defaults."""
+        """Read the limits of the source's output buffer; without the right to, assume the servers' defaults."""
         self._buffer_limits = DEFAULT_BUFFER_LIMITS
         try:
             reply = array(await source.call("CONFIG", "GET", "client-output-buffer-limit"))
@@ -117,23 +117,23 @@ class SourceMonitor:
             at = next(index for index, word in enumerate(words) if word in ("slave", "replica"))
             self._buffer_limits = (int(words[at + 1]), int(words[at + 2]), int(words[at + 3]))
         except (ReplyError, IndexError, ValueError, StopIteration):
-            log.debug("output buffer limits not told")
+            log.debug("output buffer limits unknown")
 
     async def _check_ping_period(self, source: Client) -> None:
-        """Warn of a timeout that a source with nothing to say reaches: it says so much only once a period."""
+        """Warn of a timeout within the ping period: an idle source sends nothing else."""
         timeout = self._settings.source.timeout_seconds
         try:
             reply = array(await source.call("CONFIG", "GET", "repl-ping-replica-period"))
             period = int(blob(reply[1]))
         except (ReplyError, IndexError, ValueError):
-            log.debug("ping period not told")
+            log.debug("ping period unknown")
             return
         if timeout <= period:
             log.warning(
                 "source timeout too short",
                 timeout_seconds=timeout,
                 ping_seconds=period,
-                hint="an idle source is taken for lost again and again: raise source.timeout_seconds "
+                hint="an idle source counts as lost again and again: raise source.timeout_seconds "
                 f"(SHAKER_SOURCE__TIMEOUT_SECONDS) above {period}, better to {3 * period}, or lower "
                 "repl-ping-replica-period there",
             )
@@ -144,13 +144,13 @@ class SourceMonitor:
             self._status.clock_offsets["source"] = await clock.offset()
 
     def _settle(self, offset: int) -> None:
-        """Finish once all that the source had written when it was first asked in the stream is applied."""
+        """Finish once the stream has applied the offset that the source had when it was first asked."""
         replid = self._status.stream.replid
         if self._settle_at is None or self._settle_at[0] != replid:
             self._settle_at = (replid, offset)
             log.info("settling", offset=offset)
         flow = self._flow
-        # The copy is not complete while it holds keys that the source does not have, or expiries of the worker's.
+        # The copy is incomplete while it holds keys that the source does not have, or deferred expiries.
         if self._status.stream.applied_offset >= self._settle_at[1] and not flow.sweep:
             flow.happen(FlowEvent.END_REACHED)
             if not flow.expiries.waiting and not flow.unconfirmed.pending:

@@ -1,4 +1,4 @@
-"""Asks the target every second whether it evicts keys, what it has expired by itself, and what its clock says."""
+"""Asks the target every second for evicted and expired keys, and for its clock."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EVICTING: Final = ("volatile-", "allkeys-")
 
 
 class TargetMonitor:
-    """Polls INFO and TIME on a connection that only reads. Its failures are the target link's to report."""
+    """Polls INFO and TIME on a connection that only reads. The target link reports failures."""
 
     name = "target_monitor"
     quiet = True
@@ -46,9 +46,9 @@ class TargetMonitor:
         self._status = flow.status
         self._flow = flow
         self._policy = ""
-        self._seen: int | None = None  # evicted_keys as the target told last
+        self._seen: int | None = None  # evicted_keys of the last INFO
         self._full_syncs = 0
-        self._cleared = 0  # of the evicted keys counted, those that a full synchronisation brought back
+        self._cleared = 0  # evicted keys that a full resync has brought back
         self._skewed = False
         self.poll = PollInterval()
 
@@ -88,11 +88,11 @@ class TargetMonitor:
         before = self._seen
         self._seen = now
         if status.full_syncs != self._full_syncs:
-            # Whatever was evicted before has come again; what was since the last look may have been after it.
+            # Keys evicted earlier are back; those evicted since the last poll may have been evicted after it.
             self._full_syncs = status.full_syncs
             self._cleared = status.evicted_keys
         if before is not None:
-            # Below what it was, it counts from 0 again: CONFIG RESETSTAT, or a new run.
+            # A lower number counts from 0: after CONFIG RESETSTAT, or in a new run.
             status.evicted_keys += now - before if now >= before else now
         gone = status.evicted_keys - self._cleared
         if gone:
@@ -104,9 +104,9 @@ class TargetMonitor:
             status.reasons.pop("eviction", None)
 
     async def _check_records(self, target: Client, keys: int) -> None:
-        """Have the target link notice, while it writes nothing, that somebody else took or replaced its records.
+        """Have an idle target link notice that its records were removed or replaced.
 
-        `keys` is how many the target holds, the records among them.
+        `keys` is the number of keys on the target, including the records.
         """
         flow, name = self._flow, self._settings.name
         fence, written = flow.target.fence, flow.target.checkpoint is not None
@@ -121,7 +121,7 @@ class TargetMonitor:
             flow.wakeups.records_gone.set()
 
     def _watch_clocks(self) -> None:
-        """Warn once for each time that the clocks come to differ by more than the setting allows."""
+        """Warn each time the clocks begin to differ by more than the setting allows."""
         skew, limit = self._status.clock_skew_seconds, self._settings.expiry.max_clock_skew_seconds
         if skew is None:
             return

@@ -1,7 +1,7 @@
 """The client for control connections: monitors, barriers, jobs and checks ask through it, and it never writes.
 
-Writes to a target go through its one registered connection. The client stands on our own connection and parser, not
-on redis-py: docs/architecture.md gives the measurements.
+Writes to a target go through its one registered connection. The client uses our own connection and parser
+instead of redis-py: docs/architecture.md has the measurements.
 """
 
 from __future__ import annotations

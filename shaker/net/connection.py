@@ -34,14 +34,14 @@ class Connection:
 
     def __init__(self, stream: ByteStream, *, side: str, address: Address, timeout: float) -> None:
         self._stream = stream
-        self._heard = not address.tls  # a client's certificate is refused behind the handshake (RFC 8446, 4.4.2)
+        self._heard = not address.tls  # servers refuse a client's certificate after the handshake (RFC 8446, 4.4.2)
         self._side = side
         self.address = address
         self._timeout = timeout
         self._sending = anyio.Lock(fast_acquire=True)  # two tasks may acknowledge; a stream takes one at a time
         self._reader = ReplyParser(ReplyError)
         self._watched = False
-        self._send_until = self._receive_until = math.inf  # monotonic; finite while there is a wait
+        self._send_until = self._receive_until = math.inf  # monotonic; finite during a wait
         self._receive_limit = math.inf
 
     async def send(self, data: bytes) -> None:
@@ -67,9 +67,9 @@ class Connection:
             raise self._silent(limit) from error
 
     async def watch(self) -> None:
-        """Raise LinkError once a `send` or `receive` has waited too long, up to WATCH_SECONDS late; runs beside.
+        """Raise LinkError once a `send` or `receive` has waited too long, up to WATCH_SECONDS late. Runs concurrently.
 
-        While it runs they have no timers of their own: at thousands a second one each takes as long as the reading.
+        Meanwhile they set no timers of their own: at thousands of reads a second, timers cost as much as the reads.
         """
         self._watched = True
         try:
@@ -148,7 +148,7 @@ class Connection:
 
     @contextmanager
     def deadline(self, doing: str) -> Iterator[None]:
-        """Bound the whole of what is done inside, where bytes that trickle in keep every single wait alive."""
+        """Bound the whole block: bytes that trickle in would keep each single wait alive."""
         try:
             with anyio.fail_after(self._timeout):
                 yield
@@ -173,7 +173,7 @@ class Connection:
     def _lost(self, what: str, kind: str) -> LinkError:
         if kind == "lost" and not self._heard:
             return LinkError(
-                f"the {self._side} {self.address.text} {what} right behind the TLS handshake",
+                f"the {self._side} {self.address.text} {what} right after the TLS handshake",
                 hint=f"does it want a certificate? set {self._side}.tls.cert_file and {self._side}.tls.key_file",
                 kind="tls",
             )
@@ -209,7 +209,7 @@ async def connect(
             hint="does the server speak TLS on this port, and does it want a client certificate?",
             kind="tls",
         ) from error
-    except (OSError, UnicodeError, OverflowError) as error:  # the latter two for what is no host and no port
+    except (OSError, UnicodeError, OverflowError) as error:  # the latter two for a malformed host or port
         raise LinkError(
             f"no connection to the {side} {address.text}: {_reason(error)}",
             hint=f"is the server up, and is {side}.url right?",

@@ -1,4 +1,4 @@
-"""The pauses of a poll, which somebody who wants a fresh look cuts short."""
+"""The interval of a poll, which a caller can cut short to get a fresh poll."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import anyio
 
 
 class PollInterval:
-    """Counts the looks of one poll: `pause` is called by it after each one, `fresh` by whoever wants another."""
+    """The interval of one polling task: the task calls `pause` after each poll, and others call `fresh`."""
 
     def __init__(self) -> None:
         self._wanted = anyio.Event()
@@ -14,7 +14,7 @@ class PollInterval:
         self._pausing = False
 
     async def pause(self, seconds: float) -> None:
-        """Tell that a look was taken, and return when the next one is due."""
+        """Record that a poll has ended, and return when the next one is due."""
         self._taken.set()
         self._taken = anyio.Event()
         self._pausing = True
@@ -23,8 +23,8 @@ class PollInterval:
         self._pausing = False
 
     async def fresh(self) -> None:
-        """Return once a look is taken that began after this call."""
+        """Return after a poll that began after this call."""
         self._wanted.set()
-        for _ in range(1 if self._pausing else 2):  # one that is under way began before
+        for _ in range(1 if self._pausing else 2):  # a poll that is under way began before
             await self._taken.wait()
         self._wanted = anyio.Event()

@@ -1,4 +1,4 @@
-"""Attempts to connect, of one side: logged, counted, spaced out."""
+"""Reconnecting one side: attempts are logged, counted and spaced out."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from shaker.settings.endpoints import Endpoint
 from shaker.settings.schema import Settings
 from shaker.watch.status import FlowStatus
 
-# How long a link has to last before its loss is a first one again: one that works and ends at once, time after
-# time, must not be made anew hundreds of times a second.
+# A link that lasts this long starts over with a first failure. Links that work and end at once, again and again,
+# must not reconnect hundreds of times a second.
 STEADY_SECONDS: Final = 1.0
-# From this failure in a row at the same place on, `/readyz` names it.
+# `/readyz` names a failure from this many in a row without progress.
 STUCK_FAILURES: Final = 3
 
 
 class ProgressCounter(Protocol):
-    """How far the replication is: tells a fault that passes from one that returns at the same place."""
+    """Progress of the replication, which distinguishes a passing fault from one that recurs at the same place."""
 
     @property
     def steps(self) -> int:
@@ -46,7 +46,7 @@ class ProgressCounter(Protocol):
 
 
 class Reconnect:
-    """What is remembered from one attempt of a side to the next."""
+    """The state that one side keeps from one attempt to the next."""
 
     def __init__(self, settings: Settings, side: str, status: FlowStatus, progress: ProgressCounter) -> None:
         self._settings = settings
@@ -68,9 +68,9 @@ class Reconnect:
         self._backoff = Backoff(initial=settings.retry.initial_seconds, maximum=settings.retry.max_seconds)
 
     def begin(self) -> None:
-        """Count an attempt, and let go of what the one before held."""
-        # Its tasks, errors and tracebacks hold one another, and with them up to a window of bytes: few objects, so
-        # that the collector would come to them only after many lost connections.
+        """Count an attempt, and release the memory of the one before."""
+        # Its tasks, errors and tracebacks form cycles that hold up to a window of bytes. They are few objects, so
+        # that the collector would run only after many lost connections.
         gc.collect()
         self.number += 1
         self._fresh = True
@@ -78,11 +78,11 @@ class Reconnect:
         self._began = self.status.clock()
 
     def connected(self) -> None:
-        """Record that there is a connection: a failure from here on is about what goes over it."""
+        """Record that there is a connection: later failures are about its traffic."""
         self._connected = True
 
     def succeeded(self) -> None:
-        """Record that the connection does its work: if it lasts, the next failure is a first one again."""
+        """Record that the connection works: if it lasts, the next failure counts as a first one."""
         if not self._fresh:
             return
         self._fresh = False
@@ -93,7 +93,7 @@ class Reconnect:
         self._works_since = self.status.clock()
 
     def refresh(self) -> None:
-        """Forget the failures once there is progress, or nothing left to do and a link that lasts."""
+        """Forget the failures after progress, or when all is applied and the link lasts."""
         if self._failures and (self._progress.steps != self._steps or self._rests()):
             self._forget()
 
@@ -106,14 +106,14 @@ class Reconnect:
         self.status.reasons.pop(f"stuck_{self.side}", None)
 
     async def failed(self, error: LinkError, *, give_up: Callable[[], bool]) -> bool:
-        """Count and log a failure and wait before the next attempt; False when there is to be none.
+        """Count and log a failure and wait before the next attempt; False when there is none.
 
-        Raises the error where trying again cannot help outside of follow mode, such as wrong credentials, and
-        GivenUpError where such a mode made no progress for `give_up_after_seconds`.
+        Outside of follow mode, raises an error that only an operator can fix, such as wrong credentials, and
+        GivenUpError after `give_up_after_seconds` without progress.
         """
         if give_up():
             return False
-        idle = error.kind == "idle"  # nothing was under way, and nothing is lost
+        idle = error.kind == "idle"  # nothing was in flight, and nothing is lost
         if not idle:
             self.status.count_error(self.side, error.kind, str(error))
         one_off = self._settings.mode != "follow"
@@ -138,7 +138,7 @@ class Reconnect:
         return not give_up()
 
     def _wait(self, error: LinkError) -> float:
-        """Return the seconds to wait: longer and longer where there is no progress from one failure to the next."""
+        """Return the seconds to wait, which grow while failures follow one another without progress."""
         retry, now = self._settings.retry, self.status.clock()
         steps, rests, since = self._progress.steps, self._rests(), self._works_since
         self._works_since = None
@@ -157,7 +157,7 @@ class Reconnect:
                 f"last error: {error}"
             )
         if isinstance(error, PlannedReconnectError) and further:
-            self._waited = 0.0  # the connection was dropped to make use of what it taught
+            self._waited = 0.0  # the connection was closed to apply a rejection that it has learned
         elif isinstance(error, AccessError):
             self._waited = retry.access_seconds
         else:
@@ -166,7 +166,7 @@ class Reconnect:
         return self._waited
 
     def _patience(self, error: LinkError) -> float:
-        """Return for how many seconds a one-off mode goes on trying; raises GivenUpError when that is over."""
+        """Return for how many more seconds a one-off mode retries; raises GivenUpError after that."""
         limit = self._settings.give_up_after_seconds
         left = self._failing_since + limit - self.status.clock()
         if left <= 0:
@@ -178,10 +178,10 @@ class Reconnect:
 
 @asynccontextmanager
 async def open_connection(endpoint: Endpoint, side: str, reconnect: Reconnect) -> AsyncIterator[Connection]:
-    """Open a connection to `endpoint`, with each attempt and its outcome logged."""
+    """Open a connection to `endpoint`, and log each attempt and its outcome."""
     status = reconnect.status
     reconnect.begin()
-    # Whatever the limits are set to: a server that does not answer is no reason to restart the worker.
+    # With any limits: a server that does not answer is no reason to restart the worker.
     status.heartbeat(side, within=endpoint.connect_timeout_seconds + endpoint.timeout_seconds + 60.0)
     started = status.clock()
     reconnect.log.info("connecting", side=side, address=endpoint.address.text, attempt=reconnect.number)

@@ -1,4 +1,4 @@
-"""What a reply has to be before anything is made of it: what stands at an address may answer anything."""
+"""Reply validation: the peer may not be a Redis, so each reply is checked before it is used."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from shaker.errors import LinkError
 
 
 def blob(reply: Any) -> bytes:
-    """Return a reply that is a string; LinkError for any other."""
+    """Return a reply that is a string; LinkError for any other type."""
     if not isinstance(reply, bytes):
         raise _strange("a string", reply)
     return reply
 
 
 def number(reply: Any) -> int:
-    """Return a reply that is a number, or a string of digits; LinkError for any other."""
+    """Return a reply that is a number, or a string of digits; LinkError for any other type."""
     if isinstance(reply, bytes) and reply.isdigit() and len(reply) < 20:
         return int(reply)
     if not isinstance(reply, int):
@@ -24,14 +24,14 @@ def number(reply: Any) -> int:
 
 
 def array(reply: Any, length: int | None = None) -> list[Any]:
-    """Return a reply that is an array, of `length` if that is given; LinkError for any other."""
+    """Return a reply that is an array, of `length` if that is given; LinkError for any other type."""
     if not isinstance(reply, list) or (length is not None and len(reply) != length):
         raise _strange("an array" if length is None else f"an array of {length}", reply)
     return reply
 
 
 def record(reply: Any) -> dict[str, str]:
-    """Return a reply of HGETALL as text; LinkError for any other."""
+    """Return a reply of HGETALL as text; LinkError for any other type."""
     texts = [blob(part).decode("utf-8", "replace") for part in array(reply)]
     if len(texts) % 2:
         raise _strange("pairs", reply)
@@ -39,9 +39,9 @@ def record(reply: Any) -> dict[str, str]:
 
 
 def _strange(expected: str, reply: Any) -> LinkError:
-    # The kind, never the reply: it may hold a value.
+    # The type only: the reply may hold a value.
     return LinkError(
-        f"a reply is {type(reply).__name__} where {expected} has to be",
-        hint="is there something other than a Redis or Valkey at the address?",
+        f"a reply is {type(reply).__name__} and not {expected}",
+        hint="is something other than a Redis or Valkey at the address?",
         kind="protocol",
     )

@@ -1,4 +1,4 @@
-"""Asking Sentinels where the primary is, at every connect and while connected (redis.io/docs: Sentinel clients)."""
+"""The primary's address from Sentinels, at each connect and while connected (redis.io/docs: Sentinel clients)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from shaker.settings.url import SENTINEL_SCHEMES, Address
 
 log = structlog.get_logger("shaker.sentinel")
 
-# A Sentinel that does not answer within this time is passed over for the next one.
+# After this time without an answer, the next Sentinel is asked.
 TIMEOUT_SECONDS = 2.0
-# How often a connected link asks whether the primary is still the one it is connected to.
+# Interval at which a connected link asks whether its server is still the primary.
 FOLLOW_SECONDS = 2.0
 
 
 async def resolve(endpoint: Endpoint) -> Address:
     """Return the address to connect to now: the URL's own, or the primary that the first Sentinel to answer names.
 
-    Raises LinkError naming what each Sentinel failed by, AccessError when they refuse the credentials or do not
+    Raises LinkError with the failure of each Sentinel, AccessError when they refuse the credentials or do not
     know the service.
     """
     address = endpoint.address
@@ -52,7 +52,7 @@ async def resolve(endpoint: Endpoint) -> Address:
 async def _ask(node: Address, endpoint: Endpoint) -> Address:
     service = endpoint.address.service
     async with connect(
-        # The settings that an error names are those of the side: the Sentinels share its TLS.
+        # Errors name the settings of the side, because the Sentinels share its TLS.
         node,
         side=endpoint.side,
         tls=tls_context(endpoint),
@@ -80,14 +80,14 @@ async def _ask(node: Address, endpoint: Endpoint) -> Address:
 
 
 def _plain(address: Address, host: str, port: int) -> Address:
-    """Return the address of one server that `address` led to."""
+    """Return the address of one server, with the TLS of `address`."""
     return Address("rediss" if address.tls else "redis", host, port, nodes=((host, port),))
 
 
 async def follow(endpoint: Endpoint, connected: Address) -> None:
-    """Watch the Sentinels of `endpoint`; raise LinkError once they name another primary than `connected`.
+    """Poll the Sentinels of `endpoint`; raise LinkError once they name another primary than `connected`.
 
-    Never returns. Sentinels that cannot be asked change nothing: the connection itself tells whether it works.
+    Never returns. Sentinels that do not answer change nothing: the connection itself shows whether it works.
     """
     if endpoint.address.scheme not in SENTINEL_SCHEMES:
         await anyio.sleep_forever()

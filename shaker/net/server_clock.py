@@ -1,4 +1,4 @@
-"""How far a server's clock is from the worker's own, which never jumps; two servers' clocks are compared so."""
+"""The offset of a server's clock from the worker's monotonic one, by which two servers' clocks are compared."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from shaker.errors import LinkError
 from shaker.net.connection import ReplyError
 from shaker.net.reply_types import array, number
 
-# An answer that took longer says too little: the clock was read anywhere in between.
+# A slower answer is too imprecise: the server read its clock anywhere in between.
 MAX_ROUND_TRIP_SECONDS: Final = 3.0
 ANSWERS: Final = 8
 EARLIEST: Final = 1_000_000_000  # the year 2001: no server with TIME is older
 
 
 class Caller(Protocol):
-    """What can send one request."""
+    """A connection that sends one request."""
 
     async def call(self, *arguments: bytes | str | int) -> Any:
         """Send it and return its reply."""
@@ -26,7 +26,7 @@ class Caller(Protocol):
 class ServerClock:
     """The clock at the other end of a connection. `own` is the worker's, in seconds.
 
-    Of the last answers the quickest counts: what delays one on a busy machine would pass for a difference of clocks.
+    The quickest of the last answers counts: on a busy machine, a delay would pass for a difference of clocks.
     """
 
     def __init__(self, server: Caller, own: Callable[[], float]) -> None:
@@ -38,8 +38,8 @@ class ServerClock:
     async def offset(self) -> float | None:
         """Return the server's Unix time minus the worker's clock, in seconds, within half a round trip.
 
-        None where the server does not tell: its user may not ask, which is then not tried again, or the answer
-        took too long. Raises LinkError.
+        None where the user has no right to TIME, which is then not asked again, or the answer took too long.
+        Raises LinkError.
         """
         if self._refused:
             return None
@@ -47,10 +47,10 @@ class ServerClock:
         try:
             seconds, microseconds = map(number, array(await self._server.call("TIME"), 2))
         except ReplyError:
-            self._refused = True  # once more would only fill the server's ACL LOG
+            self._refused = True  # a second try would only fill the server's ACL LOG
             return None
         if seconds < EARLIEST or not 0 <= microseconds < 1_000_000:
-            raise LinkError("a reply to TIME is no time of today", kind="protocol")
+            raise LinkError("a reply to TIME is not the present time", kind="protocol")
         after = self._own()
         if after - before > MAX_ROUND_TRIP_SECONDS:
             return None

@@ -1,7 +1,7 @@
-"""TLS: contexts from the settings, made anew at each connect so that replaced files are taken up; a stream.
+"""TLS: contexts made from the settings at each connect, so that rotated files take effect; a stream.
 
-A record of TLS has at most 16 KiB (RFC 8446, 5.1). Handed on one at a time, what comes with each of them would cost
-several times what decrypting it does: here a read gives all that has come.
+A record of TLS has at most 16 KiB (RFC 8446, 5.1). Passing records on one at a time would cost several times their
+decryption, so a read returns all received records.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shaker.errors import AccessError
 from shaker.settings.endpoints import Endpoint
 from shaker.settings.passwords import environment_name
 
-# Bytes read of the connection at a time, plain or encrypted.
+# Bytes per read of the connection, plain or encrypted.
 READ_SIZE: Final = 256 * 1024
 
 
@@ -88,7 +88,7 @@ def _reason(error: Exception) -> str:
 async def start_tls(stream: ByteStream, host: str, context: ssl.SSLContext) -> ByteStream:
     """Return the encrypted stream over `stream`, once the handshake is done; raises what `TLSStream.wrap` does."""
     try:
-        # A server ends a connection without a word of TLS: that is no attack, and no error of its own.
+        # Servers close without TLS's close_notify: that is no attack, and no error of its own.
         return Decrypted(
             await TLSStream.wrap(Whole(stream), hostname=host, ssl_context=context, standard_compatible=False)
         )
@@ -99,7 +99,7 @@ async def start_tls(stream: ByteStream, host: str, context: ssl.SSLContext) -> B
 
 
 class Whole(ByteStream):
-    """A stream whose `receive` gives what has come, more than it is asked for: a caller asks for 64 KiB."""
+    """A stream whose `receive` returns up to READ_SIZE bytes, although TLSStream asks for 64 KiB."""
 
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
@@ -127,7 +127,7 @@ class Whole(ByteStream):
 
 
 class Decrypted(Whole):
-    """An encrypted stream whose `receive` gives all records that have come."""
+    """An encrypted stream whose `receive` returns all received records."""
 
     def __init__(self, stream: TLSStream) -> None:
         super().__init__(stream)
@@ -138,7 +138,7 @@ class Decrypted(Whole):
         data = await self._stream.receive(max_bytes)
         parts = [data]
         size = len(data)
-        # Whatever is wrong behind these records, the next call meets it again.
+        # The next call meets a fault after these records again.
         with suppress(ssl.SSLError):
             while data and size < max_bytes:
                 data = self._records.read(max_bytes - size)
