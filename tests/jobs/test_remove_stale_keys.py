@@ -18,7 +18,7 @@ from shaker.readers import acknowledge as acknowledgements_module
 from shaker.readers import psync_connection as conversation_module
 from shaker.settings.endpoints import Endpoint
 from shaker.settings.schema import Settings
-from shaker.writers import redis as target_module
+from shaker.writers import redis_connection as target_module
 from tests.support.links import Links, replicating
 from tests.support.proxy import Proxy
 from tests.support.servers import Server
