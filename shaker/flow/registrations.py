@@ -19,7 +19,7 @@ class Registration:
 
 
 class Registrations:
-    """At most one registration at a time. A job that began on one must not go on with the next."""
+    """At most one registration at a time. A job never continues on the next one."""
 
     def __init__(self) -> None:
         self._current: Registration | None = None
