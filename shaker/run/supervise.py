@@ -17,16 +17,16 @@ from shaker.watch.status import FlowStatus
 
 log = structlog.get_logger("shaker.jobs")
 
-# A run that lasted this long is no repetition of the failure before it: the back-off starts over.
+# After a run of this length, a failure counts as a first one, and the back-off starts over.
 STEADY_SECONDS: Final = 1.0
-# How much later than planned a job may run again before it counts as stalled.
+# Tolerance for a late run before the job counts as stalled.
 LATE_SECONDS: Final = 60.0
 
 
 async def supervise(job: Job, status: FlowStatus, settings: Settings) -> None:
     """Run `job` until cancelled, and again after each failure.
 
-    Raises AccessError and RefusedError outside of follow mode, where no operator is there to grant what is missing.
+    Raises AccessError and RefusedError outside of follow mode, where no operator can fix the cause.
     """
     backoff = Backoff(initial=settings.retry.initial_seconds, maximum=settings.retry.max_seconds)
     try:
