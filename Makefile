@@ -12,7 +12,7 @@ demo: .venv/run.stamp ## two private servers, live load, a kill, the proof: noth
 
 # The first line says which servers could not be had, if any; what precedes it goes to standard error.
 test: .venv/dev.stamp servers ## lint, types, then all tests against real servers
-	@$(BIN)/python -m tests.needs
+	@$(BIN)/python -m tests.support.needs
 	@$(MAKE) --no-print-directory lint types
 	$(BIN)/pytest -n $(TESTERS) --dist worksteal
 
@@ -25,7 +25,7 @@ wheel: .venv/build.stamp ## dist/*.whl with the compiled codec; needs a C compil
 	  --no-deps --no-build-isolation --wheel-dir dist .
 
 test-compiled: .venv/dev.stamp ## the tests of the codec once more, against a compiled copy of it; needs a C compiler
-	$(BIN)/python -m tests.compiled $(ARGS)
+	$(BIN)/python -m tests.support.compiled $(ARGS)
 
 page-test: .venv/deploy.stamp ## the live page in Chromium, with a real worker; needs Debian's package chromium
 	$(BIN)/pytest tests/page

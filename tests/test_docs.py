@@ -203,6 +203,16 @@ def test_what_a_page_names_exists(page: Path) -> None:
     assert sorted(set(re.findall(r"\bSHAKER_[A-Z_]*[A-Z]\b", text)) - variables) == []
 
 
+def test_each_command_of_the_tests_exists() -> None:
+    """`python -m tests.…` in pages, Makefile and gate names a module that can run."""
+    places = [*PAGES, ROOT / "Makefile", *(path for path in (ROOT / ".ci").iterdir() if path.is_file())]
+    named = {name for path in places for name in re.findall(r"-m (tests(?:\.\w+)+)", path.read_text())}
+    files = {name: (ROOT / name.replace(".", "/")).with_suffix(".py") for name in named}
+    packages = {name: ROOT / name.replace(".", "/") / "__main__.py" for name in named}
+
+    assert [name for name in sorted(named) if not files[name].exists() and not packages[name].exists()] == []
+
+
 def test_each_kind_of_error_is_explained() -> None:
     """By the names that stand in logs and in shaker_errors_total."""
     rows = _table(DOCS / "operations.md", "## Errors")
