@@ -17,6 +17,7 @@ MYPY = "mypy~=2.4.1"
 ROOMS = ("shaker/codec",)
 SINGLE = (
     "shaker/model/entries.py",
+    "shaker/rules/expiring_commands.py",
     "shaker/rules/expiry.py",
     "shaker/rules/record_keys.py",
     "shaker/rules/restore.py",

@@ -17,7 +17,7 @@ from shaker.cli import COMMANDS
 from shaker.commands.flags import default_text
 from shaker.errors import KINDS
 from shaker.model.refusals import WAITING
-from shaker.psync.session import TRANSITIONS, ReplicaState
+from shaker.psync.handshake_states import TRANSITIONS, ReplicaState
 from shaker.settings.names import SETTINGS
 from shaker.watch.history import History
 from shaker.watch.http.routes import PAGE, HealthServer

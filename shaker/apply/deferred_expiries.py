@@ -17,7 +17,8 @@ from shaker.codec.resp.replies import encode
 from shaker.model.batch import CommandRun
 from shaker.model.items import StreamItem
 from shaker.model.rejection import Rejection
-from shaker.rules.expiry import NEVER, NOTED, SETS, Rewritten, Times, rewrite
+from shaker.rules.expiring_commands import NOTED, SETS
+from shaker.rules.expiry import NEVER, Rewritten, Times, rewrite
 
 
 class Expiries:

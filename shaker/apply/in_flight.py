@@ -14,7 +14,7 @@ from shaker.codec.resp.requests import split
 from shaker.model.batch import CommandRun
 from shaker.model.items import Barrier, SnapshotFinish, SnapshotItem, SnapshotStart, StreamItem, SweepStep
 from shaker.model.rejection import Rejection
-from shaker.rules.expiry import SWAPS
+from shaker.rules.expiring_commands import SWAPS
 
 PING: Final = encode("PING")
 UNKNOWN: Final = (b"?", None)  # a command whose bytes were dropped

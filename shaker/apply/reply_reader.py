@@ -25,7 +25,7 @@ from shaker.codec.resp.requests import commands, whole
 from shaker.errors import LinkError, PlannedReconnectError, UnfaithfulError, counted
 from shaker.model.batch import CommandRun
 from shaker.rules.command_table import CommandTable
-from shaker.rules.expiry import MISSING
+from shaker.rules.expiring_commands import MISSING
 
 OK: Final = b"+OK\r\n"
 QUEUED: Final = b"+QUEUED\r\n"

@@ -1,4 +1,8 @@
-"""Items of a snapshot → requests, made when they are sent: expiries depend on the time."""
+"""Items of a snapshot → requests, made when they are sent: expiries depend on the time.
+
+The window holds keys as nouns, for other writers, filters and targets. Against requests made when keys are received,
+that costs the compiled worker 0.1 µs a key: its objects are cold when they are read and freed.
+"""
 
 from __future__ import annotations
 

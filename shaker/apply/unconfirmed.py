@@ -18,7 +18,7 @@ from shaker.codec.resp.requests import whole
 from shaker.model.batch import Batch, CommandRun, held_bytes
 from shaker.model.items import Item, ReviewItem, SnapshotStart, StreamItem
 from shaker.rules.command_table import CommandTable
-from shaker.rules.expiry import NEEDS, NOTED
+from shaker.rules.expiring_commands import NEEDS, NOTED
 from shaker.rules.touched_keys import Touched
 
 # Keys in one request: the target does nothing else while it carries it out.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shaker.model.batch import LEFT_OUT_BYTES, RUN_BYTES, CommandRun, RecordsWiped
-from shaker.rules.expiry import SWAPS
+from shaker.rules.expiring_commands import SWAPS
 
 Label = tuple[bytes, bytes | None]  # name and first key of a huge command
 

@@ -1,13 +1,12 @@
 """The worker's side of one replication connection, without I/O (server file src/replication.c, syncCommand).
 
 Bytes of the source go in by `receive_data`, which returns events; bytes for the source come out of `data_to_send`.
-Rule: everything that changes the state is a row of `TRANSITIONS`; an input that has no row is a CorruptError.
+Everything that changes its state is a row of `handshake_states.TRANSITIONS`.
 """
 
 from __future__ import annotations
 
 import re
-from enum import Enum
 from typing import Final
 
 from shaker.codec.rdb.reader import SnapshotReader
@@ -26,6 +25,7 @@ from shaker.model.refusals import refusal
 from shaker.model.server_info import parse_info
 from shaker.psync.batches import StreamAssembler
 from shaker.psync.divided import DividedStream
+from shaker.psync.handshake_states import TRANSITIONS, Input, ReplicaState
 from shaker.psync.snapshot import SnapshotContents
 from shaker.rules.chain import Chain
 from shaker.rules.command_table import CommandTable
@@ -37,57 +37,6 @@ MARK_SIZE: Final = 40  # bytes of the random mark that ends a diskless snapshot 
 MAX_LINE: Final = 64 * 1024
 MAX_INFO: Final = 1024 * 1024  # INFO of a busy server is about 10 KB
 
-
-class ReplicaState(Enum):
-    """The state of the conversation with the source."""
-
-    NEW = "new"
-    AUTHENTICATING = "authenticating"
-    INSPECTING = "inspecting"
-    ANNOUNCING = "announcing"
-    OFFERING = "offering"
-    READY = "ready"
-    REQUESTING = "requesting"
-    PREPARING = "preparing"
-    LOADING = "loading"
-    MARK = "mark"
-    STREAMING = "streaming"
-
-
-class Input(Enum):
-    """The inputs that change the state."""
-
-    START = "start"
-    START_WITH_PASSWORD = "start with password"  # noqa: S105 - not a password
-    OK = "+OK"
-    INFO = "info"
-    REQUEST = "request"
-    FULLRESYNC = "+FULLRESYNC"
-    CONTINUE = "+CONTINUE"
-    SIZED = "$<length>"
-    MARKED = "$EOF:<mark>"
-    END = "end of the snapshot"
-    END_MARKED = "end of the snapshot, mark expected"
-
-
-S, I = ReplicaState, Input  # noqa: E741 - short for the table below
-TRANSITIONS: Final[dict[tuple[ReplicaState, Input], ReplicaState]] = {
-    (S.NEW, I.START): S.INSPECTING,
-    (S.NEW, I.START_WITH_PASSWORD): S.AUTHENTICATING,
-    (S.AUTHENTICATING, I.OK): S.INSPECTING,
-    (S.INSPECTING, I.INFO): S.ANNOUNCING,
-    (S.ANNOUNCING, I.OK): S.OFFERING,
-    (S.OFFERING, I.OK): S.READY,
-    (S.READY, I.REQUEST): S.REQUESTING,
-    (S.REQUESTING, I.FULLRESYNC): S.PREPARING,
-    (S.REQUESTING, I.CONTINUE): S.STREAMING,
-    (S.PREPARING, I.SIZED): S.LOADING,
-    (S.PREPARING, I.MARKED): S.LOADING,
-    (S.LOADING, I.END): S.STREAMING,
-    (S.LOADING, I.END_MARKED): S.MARK,
-    (S.MARK, I.END): S.STREAMING,
-}
-del S, I
 
 _FULLRESYNC = re.compile(rb"\+FULLRESYNC ([0-9a-fA-F]{40}) (\d{1,19})")
 _CONTINUE = re.compile(rb"\+CONTINUE(?: ([0-9a-fA-F]{40}))?\s*")

@@ -8,7 +8,8 @@ import anyio
 
 from shaker.flow.flow import Flow
 from shaker.net.connection import Connection
-from shaker.psync.session import ReplicaSession, ReplicaState
+from shaker.psync.handshake_states import ReplicaState
+from shaker.psync.session import ReplicaSession
 
 ACK_SECONDS: Final = 1.0
 # A diskless source holds its stream back until the first acknowledgement after the snapshot, and can overlook an

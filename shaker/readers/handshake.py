@@ -13,7 +13,8 @@ from shaker.model.batch import Introduced
 from shaker.model.position import Phase
 from shaker.model.server_info import ServerInfo, SourceIdentity
 from shaker.net.connection import Connection
-from shaker.psync.session import ReplicaSession, ReplicaState
+from shaker.psync.handshake_states import ReplicaState
+from shaker.psync.session import ReplicaSession
 from shaker.settings.schema import Settings
 
 # The last command sent, by the state of the handshake in which a proxy closes the connection.

@@ -16,7 +16,8 @@ from shaker.net.credentials import credentials
 from shaker.net.first_to_finish import first_to_finish
 from shaker.net.reconnect import Reconnect, open_connection
 from shaker.net.sentinel import follow
-from shaker.psync.session import ReplicaSession, ReplicaState
+from shaker.psync.handshake_states import ReplicaState
+from shaker.psync.session import ReplicaSession
 from shaker.readers.full_syncs import FullSyncs
 from shaker.readers.psync_connection import PsyncConnection
 from shaker.readers.spool import Spool

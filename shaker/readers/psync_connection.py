@@ -36,7 +36,8 @@ from shaker.model.server_info import ServerInfo
 from shaker.net.connection import Connection
 from shaker.net.reconnect import Reconnect
 from shaker.net.tls import READ_SIZE
-from shaker.psync.session import ReplicaSession, ReplicaState
+from shaker.psync.handshake_states import ReplicaState
+from shaker.psync.session import ReplicaSession
 from shaker.readers.acknowledge import Acknowledgements
 from shaker.readers.full_syncs import FullSyncs
 from shaker.readers.handshake import introduce

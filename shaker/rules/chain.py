@@ -20,7 +20,8 @@ from shaker.model.batch import CommandRun
 from shaker.model.entries import Entries, LargeEntry
 from shaker.rules.client_forms import ClientForms, HugeForm
 from shaker.rules.command_table import CommandTable
-from shaker.rules.expiry import NOTED, Rewritten, Times, rewrite
+from shaker.rules.expiring_commands import NOTED
+from shaker.rules.expiry import Rewritten, Times, rewrite
 from shaker.rules.mset import mset
 from shaker.rules.reserved import ReservedKeys
 from shaker.rules.restore import LargeRestored, Restored, large_restored, restore_requests

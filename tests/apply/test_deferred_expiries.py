@@ -20,7 +20,8 @@ from shaker.model.position import Phase
 from shaker.psync.batches import StreamAssembler
 from shaker.rules.chain import Chain
 from shaker.rules.command_table import CommandTable
-from shaker.rules.expiry import NEEDS, NEVER, SETS, Times
+from shaker.rules.expiring_commands import NEEDS, SETS
+from shaker.rules.expiry import NEVER, Times
 from tests.support.rdb_bytes import entries_of
 from tests.support.replicating import Command, Replicating, Source
 from tests.support.servers import Server, wait_until

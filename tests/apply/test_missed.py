@@ -13,7 +13,7 @@ from shaker.codec.resp.requests import commands
 from shaker.errors import AccessError
 from shaker.model.batch import CommandRun
 from shaker.model.items import Barrier
-from shaker.rules.expiry import NEEDS
+from shaker.rules.expiring_commands import NEEDS
 from tests.support.servers import NAMES, Server, wait_until
 from tests.support.target_driver import Stream, Writer, checkpoint_of, start_stream
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from shaker.codec.rdb.reader import SnapshotReader
 from shaker.model.entries import Entries
-from shaker.psync.session import ReplicaSession, ReplicaState
+from shaker.psync.handshake_states import ReplicaState
+from shaker.psync.session import ReplicaSession
 from shaker.rules.chain import Chain
 from tests.fuzz.seeds import SEEDS, snapshot_of
 from tests.fuzz.targets import MAX_VALUE, TABLE, TARGETS, pieces_of

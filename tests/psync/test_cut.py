@@ -8,7 +8,8 @@ import pytest
 
 from shaker.model.batch import BarrierReached, Batch, Event
 from shaker.psync.divided import LONGEST_END
-from shaker.psync.session import ReplicaSession, ReplicaState
+from shaker.psync.handshake_states import ReplicaState
+from shaker.psync.session import ReplicaSession
 from shaker.rules.chain import Chain
 from shaker.rules.command_table import CommandTable
 from tests.support.outcome import applied, requests

@@ -22,7 +22,7 @@ from shaker.model.batch import (
     SnapshotSize,
 )
 from shaker.model.entries import Entries
-from shaker.psync.session import ReplicaState
+from shaker.psync.handshake_states import ReplicaState
 from shaker.rules.command_table import CommandTable
 from shaker.rules.restore import restore_requests
 from tests.rules.conftest import exchange

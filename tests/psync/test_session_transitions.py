@@ -10,15 +10,8 @@ from shaker.codec.resp.replies import encode
 from shaker.errors import CorruptError, LinkError, RefusedError, ServerBusyError, ShakerError
 from shaker.model.batch import Continued, FullSync, Introduced, SnapshotEnd, SnapshotLoss, SnapshotSize
 from shaker.model.server_info import ServerInfo
-from shaker.psync.session import (
-    MAX_INFO,
-    MAX_LINE,
-    TRANSITIONS,
-    Input,
-    ReplicaSession,
-    ReplicaState,
-    refusal,
-)
+from shaker.psync.handshake_states import TRANSITIONS, Input, ReplicaState
+from shaker.psync.session import MAX_INFO, MAX_LINE, ReplicaSession, refusal
 from shaker.rules.chain import Chain
 from shaker.rules.command_table import CommandTable
 from tests.support.outcome import applied, keys_of, others

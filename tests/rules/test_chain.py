@@ -8,7 +8,8 @@ from shaker.model.entries import Entries, Entry, LargeEntry
 from shaker.rules.chain import Chain
 from shaker.rules.client_forms import PAYLOADS, TRIMS
 from shaker.rules.command_table import CommandTable, KeyPositions
-from shaker.rules.expiry import NOTED, SETS, Times
+from shaker.rules.expiring_commands import NOTED, SETS
+from shaker.rules.expiry import Times
 from shaker.rules.mset import SET
 from shaker.rules.reserved import MENTIONS
 from shaker.rules.rule import Received

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from shaker.codec.rdb.field_expiries import LAST_TIME
 from shaker.codec.resp.replies import encode
-from shaker.rules.expiry import NEEDS, NEVER, NOTED, SETS, SWAPS, Rewritten, Times, rewrite
+from shaker.rules.expiring_commands import NEEDS, NOTED, SETS, SWAPS
+from shaker.rules.expiry import NEVER, Rewritten, Times, rewrite
 from tests.rules.conftest import exchange
 from tests.support.resp_strategies import commands as any_commands
 from tests.support.servers import NAMES, Server

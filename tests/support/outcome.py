@@ -11,7 +11,7 @@ import hiredis
 from shaker.codec.resp.requests import whole
 from shaker.model.batch import AckRequested, Batch, Event, held_bytes
 from shaker.model.entries import Entries, Entry
-from shaker.rules.expiry import SWAPS
+from shaker.rules.expiring_commands import SWAPS
 from tests.support.rdb_bytes import listed
 
 

@@ -10,7 +10,8 @@ from typing import NamedTuple, Self, TypeVar
 from shaker.codec.resp.replies import encode
 from shaker.model.batch import Event, Introduced
 from shaker.model.server_info import ServerInfo
-from shaker.psync.session import ReplicaSession, ReplicaState
+from shaker.psync.handshake_states import ReplicaState
+from shaker.psync.session import ReplicaSession
 from shaker.rules.chain import Chain
 from shaker.rules.command_table import CommandTable
 from tests.support.servers import Server
