@@ -245,11 +245,11 @@ class PsyncConnection:
         status.stream.applied_offset = 0
         status.stream.received_offset = event.offset
         status.observe_source_offset(event.offset, self._asked)
-        flow.begin_snapshot()
         flush = self._full_syncs.flushes
         # The source may no longer have keys of an earlier snapshot or stream of ours, even of an interrupted one.
         sweep = self._settings.target.stale_keys == "sweep" and flow.ours and not flush
         log.warning("full sync", replid=event.replid, offset=event.offset, flush=flush, sweep=sweep)
+        flow.begin_snapshot()
         self._snapshot = SnapshotIntake(self._settings, flow)
         self._snapshot.begin(event, flush=flush, sweep=sweep)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from shaker.writers import redis as module
+from shaker.writers import redis_connection as module
 from tests.support.compare import differences
 from tests.support.proxy import Proxy
 from tests.support.servers import Server, wait_until

@@ -15,7 +15,7 @@ from shaker.jobs.remove_stale_keys import STEP_BYTES, STEP_KEYS, Round, Rounds, 
 from shaker.model.position import Sweep
 from shaker.net.client import Client, open_client
 from shaker.readers import acknowledge as acknowledgements_module
-from shaker.readers import psync_connection as conversation_module
+from shaker.readers import psync_connection as psync_module
 from shaker.settings.endpoints import Endpoint
 from shaker.settings.schema import Settings
 from shaker.writers import redis_connection as target_module
@@ -286,13 +286,13 @@ async def test_a_sweep_that_was_held_up_is_no_target_that_does_not_answer(
     assert (links.status.reconnects["target"], client.exists("stale")) == (0, 0)
 
 
-@pytest.mark.parametrize("windows", [conversation_module.TRICKLE_WINDOWS, 0])
+@pytest.mark.parametrize("windows", [psync_module.TRICKLE_WINDOWS, 0])
 async def test_a_listing_that_takes_longer_than_the_source_waits(
     windows: int, source: Server, target: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A little is read meanwhile, so that one snapshot is enough; beyond that the listing outlives the snapshot."""
-    monkeypatch.setattr(conversation_module, "TRICKLE_SECONDS", 0.1)
-    monkeypatch.setattr(conversation_module, "TRICKLE_WINDOWS", windows)
+    monkeypatch.setattr(psync_module, "TRICKLE_SECONDS", 0.1)
+    monkeypatch.setattr(psync_module, "TRICKLE_WINDOWS", windows)
     monkeypatch.setattr(acknowledgements_module, "ACK_SECONDS", 0.1)
     monkeypatch.setattr(module, "STEP_KEYS", 10)
     client = source.client()
