@@ -96,12 +96,12 @@ class ExpiryView:
         # Estimated only where it is used: it costs more than all the rest.
         copying = status.lag_seconds + (status.eta_seconds() or 0.0) if snapshot or longest == math.inf else 0.0
         return Reading(
-            source_time=self.source_time,
-            longest_lag=longest,
-            usual_lag=status.usual_lag_seconds,
-            skew=status.clock_skew_seconds,
-            round_trips=sum(status.round_trips.values()),
-            copying=copying,
+            self.source_time,
+            longest,
+            status.usual_lag_seconds,
+            status.clock_skew_seconds,
+            sum(status.round_trips.values()),
+            copying,
         )
 
     @property

@@ -75,59 +75,12 @@ class TargetLink:
         return self._flow.lifecycle.run is RunState.DRAINING and not self._flow.unapplied
 
     async def _write(self, connection: Connection, registered: Registered) -> None:
-        flow, status = self._flow, self._status
-        checkpoint = registered.checkpoint
-        flow.target.fence, flow.wakeups.records_gone = registered.fence, Wakeup()
-        flow.target.max_bulk = registered.max_bulk
-        if registered.wiped:
-            flow.happen(FlowEvent.RECORDS_WIPED)
-        if flow.lifecycle.records is RecordsState.WIPED:
-            status.reasons["records_wiped"] = (
-                "the worker's records on the target are gone: somebody emptied it or replaced its dataset; "
-                "a full resync brings the data back"
-            )
-            log.warning(
-                "records wiped",
-                checkpoint=checkpoint.phase if checkpoint else "none",
-                effect="the target may lack data that the checkpoint covers: a full resync follows",
-                hint="who used FLUSHALL, FLUSHDB, SWAPDB or DEL there, or restored another dataset?",
-            )
-        kept = flow.registered(checkpoint, same_server_run=registered.run_id == self._run_id, first=self._first)
-        if registered.run_id != self._run_id:
-            await self._load_scripts(connection)
-        self._run_id = flow.target.run_id = registered.run_id
-        flow.expiries.by_target = registered.import_mode
-        log.info(
-            "registered",
-            epoch=self._identity.epoch,
-            phase=checkpoint.phase if checkpoint else "none",
-            replid=checkpoint.replid if checkpoint else None,
-            offset=checkpoint.offset if checkpoint else None,
-            took_over=registered.killed,
-            kept=kept,
-            import_mode=registered.import_mode,
-            expiries_wait=flow.expiries.waiting,
-            unconfirmed_bytes=flow.unconfirmed.bytes if flow.unconfirmed.pending else 0,
-        )
-        if self._first and checkpoint is not None:
-            flow.source.upstream.inherit(checkpoint.origins)
-        self._first = False
+        flow, status, first = self._flow, self._status, self._first
+        await self._align(connection, registered)
+        session = self._session(registered)
+        if first and registered.checkpoint is not None:
+            flow.source.upstream.inherit(registered.checkpoint.origins)
         self._applied.check_complete()
-        source = flow.source.identity
-        assert source is not None  # the first registration waits for it
-        session = TargetSession(
-            name=self._settings.name,
-            window=flow.window,
-            checkpoint=(checkpoint or Checkpoint())._replace(source=source.address, source_run_id=source.run_id),
-            fence=registered.fence,
-            chain=flow.target.chain,
-            expiries=flow.expiries,
-            unconfirmed=flow.unconfirmed,
-            on_rejected=self._applied.rejected,
-            max_transaction=registered.max_transaction,
-            max_bulk=registered.max_bulk,
-            lacks=registered.lacks,
-        )
         self._applied.recall_rejections(session)
         # Items in effect count, even if their answer was lost with the connection.
         self._applied.count(flow.window.recovered, session)
@@ -145,6 +98,64 @@ class TargetLink:
                 self._wiped,
                 lambda: follow(self._settings.target, connection.address),
             )
+
+    async def _align(self, connection: Connection, registered: Registered) -> None:
+        """Align the flow with the target as the registration found it."""
+        flow, checkpoint = self._flow, registered.checkpoint
+        flow.target.fence, flow.target.max_bulk = registered.fence, registered.max_bulk
+        flow.wakeups.records_gone = Wakeup()  # the records are there now
+        if registered.wiped:
+            flow.happen(FlowEvent.RECORDS_WIPED)
+        if flow.lifecycle.records is RecordsState.WIPED:
+            self._report_wiped(checkpoint)
+        kept = flow.registered(checkpoint, same_server_run=registered.run_id == self._run_id, first=self._first)
+        self._first = False
+        if registered.run_id != self._run_id:
+            await self._load_scripts(connection)
+        self._run_id = flow.target.run_id = registered.run_id
+        flow.expiries.by_target = registered.import_mode
+        log.info(
+            "registered",
+            epoch=self._identity.epoch,
+            phase=checkpoint.phase if checkpoint else "none",
+            replid=checkpoint.replid if checkpoint else None,
+            offset=checkpoint.offset if checkpoint else None,
+            took_over=registered.killed,
+            kept=kept,
+            import_mode=registered.import_mode,
+            expiries_wait=flow.expiries.waiting,
+            unconfirmed_bytes=flow.unconfirmed.bytes if flow.unconfirmed.pending else 0,
+        )
+
+    def _report_wiped(self, checkpoint: Checkpoint | None) -> None:
+        self._status.reasons["records_wiped"] = (
+            "the worker's records on the target are gone: somebody emptied it or replaced its dataset; "
+            "a full resync brings the data back"
+        )
+        log.warning(
+            "records wiped",
+            checkpoint=checkpoint.phase if checkpoint else "none",
+            effect="the target may lack data that the checkpoint covers: a full resync follows",
+            hint="who used FLUSHALL, FLUSHDB, SWAPDB or DEL there, or restored another dataset?",
+        )
+
+    def _session(self, registered: Registered) -> TargetSession:
+        flow, checkpoint = self._flow, registered.checkpoint or Checkpoint()
+        source = flow.source.identity
+        assert source is not None  # the first registration waits for it
+        return TargetSession(
+            name=self._settings.name,
+            window=flow.window,
+            checkpoint=checkpoint._replace(source=source.address, source_run_id=source.run_id),
+            fence=registered.fence,
+            chain=flow.target.chain,
+            expiries=flow.expiries,
+            unconfirmed=flow.unconfirmed,
+            on_rejected=self._applied.rejected,
+            max_transaction=registered.max_transaction,
+            max_bulk=registered.max_bulk,
+            lacks=registered.lacks,
+        )
 
     async def _load_scripts(self, connection: Connection) -> None:
         """Give a server that has restarted, or taken over, the scripts that the stream may name."""
