@@ -83,7 +83,7 @@ HINTS = {
     "rejected": "the worker sends the transaction again without the rejected commands",
     "timeout": "does a slow command block the server, or does a firewall drop idle connections?",
     "tryagain": "wait until the server has moved the slot",
-    "unfaithful": "is the source newer than this worker, or does it use a module? see docs/reliability.md",
+    "unfaithful": "is the source newer than this worker, or does it use a module? see docs/limits.md",
 }
 
 

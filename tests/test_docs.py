@@ -114,6 +114,22 @@ def test_each_field_of_the_status_is_explained() -> None:
             assert set(value) - set(re.findall(r"[a-z_]+", found[name])) == set(), name
 
 
+def test_each_explained_reason_is_one_of_the_program() -> None:
+    """The longest piece of a quoted reason without numbers stands in the sources."""
+    sources = " ".join(path.read_text() for path in (ROOT / "shaker").rglob("*.py"))
+    sources = re.sub(r"\s+", " ", re.sub(r'"\s*f?"', "", sources))
+    quoted = [
+        quote
+        for row in _table(DOCS / "http.md", "## What `/readyz` says")
+        for quote in re.findall(r"[^`]+", row[0])
+        if not quote.startswith(("state is", ", "))
+    ]
+    pieces = [max(re.split(r"…|\bN\b|\bkeys\b|\bcommands\b", quote), key=len).strip(" ,:;()") for quote in quoted]
+
+    assert len(pieces) > 12
+    assert [piece for piece in pieces if piece not in sources] == []
+
+
 def test_the_history_is_explained() -> None:
     """Each of its columns."""
     page = (DOCS / "http.md").read_text()
