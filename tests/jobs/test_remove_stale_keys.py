@@ -301,7 +301,9 @@ async def test_a_listing_that_takes_longer_than_the_source_waits(
     for number in range(60):
         client.set(f"large:{number}", bytes(1 << 20))
     with Proxy(target) as proxy:
-        async with replicating(source, target, target_settings={"url": proxy.url}) as links:
+        async with replicating(
+            source, target, target_settings={"url": proxy.url}, retry={"access_seconds": 1}
+        ) as links:
             target.client().mset({f"stale:{number}": 1 for number in range(1000)})
             await begin_resync(links, source)
             proxy.set("up", latency=0.1)
@@ -317,3 +319,22 @@ async def test_a_listing_that_takes_longer_than_the_source_waits(
     assert links.status.sweep_listed == 1060
     assert (links.status.full_syncs == 2) == (windows > 0)
     assert target.client().dbsize() == 60 + 2
+
+
+async def test_a_sweep_without_target_has_no_heartbeat(source: Server, target: Server) -> None:
+    """The wait for a lost target may be long; it must not restart the worker."""
+    with Proxy(target) as proxy:
+        async with replicating(
+            source, target, target_settings={"url": proxy.url}, retry={"access_seconds": 1}
+        ) as links:
+            target.client().set("stale", 1)
+            target.client().execute_command("ACL", "SETUSER", "default", "-scan")
+            await begin_resync(links, source)
+            await links.wait(lambda: "sweep" in links.status.heartbeats, "the sweep")
+            proxy.refuse()
+            proxy.reset()
+            await links.wait(lambda: "sweep" not in links.status.heartbeats, "the end of its heartbeat", 40.0)
+            target.client().execute_command("ACL", "SETUSER", "default", "+scan")
+            proxy.accept()
+            await end_resync(links)
+    assert target.client().exists("stale") == 0
