@@ -50,11 +50,16 @@ async def test_a_registration_that_ended_is_never_offered_again() -> None:
 
 async def test_an_error_ends_a_registration() -> None:
     """As the loss of the connection does."""
-    registrations = Registrations()
-    with pytest.raises(ZeroDivisionError), registrations.writing(session()):
-        registration = await registrations.current()
-        raise ZeroDivisionError
-    assert registration.ended.is_set()
+    registrations, begun = Registrations(), []
+
+    async def fail() -> None:
+        with registrations.writing(session()):
+            begun.append(await registrations.current())
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    assert begun[0].ended.is_set()
     with anyio.move_on_after(0.01) as waiting:
         await registrations.current()
     assert waiting.cancelled_caught
