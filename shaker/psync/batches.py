@@ -118,7 +118,7 @@ class StreamAssembler:
     def _add(self, data: bytes, commands: int, marks: int, prefix: bytes = b"") -> Received | None:
         """Append a run of commands; return what became of it where a rule looked at it."""
         received = None
-        if self._chain.changes(marks):
+        if marks & self._chain.received_marks:
             received = self._chain.commands(Received(data, commands, marks))
             if marks & SCRIPTS:
                 self._pending.scripts += bodies(received.data)

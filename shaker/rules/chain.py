@@ -54,11 +54,12 @@ class Chain:
         self.table = table
         self._reserved = ReservedKeys(table)
         self._rules = tuple(make(table) for make in RECEIVED)
-        self._marks = 0
+        # A run with none of these marks is of no rule where it is received.
+        self.received_marks = 0
         # Commands that get marks: for rules of both places, by names in upper case.
         self.notes: dict[bytes, Note] = dict(NOTED)
         for rule in self._rules:
-            self._marks |= rule.marks
+            self.received_marks |= rule.marks
             for name, note in rule.notes.items():
                 known = self.notes.get(name)
                 self.notes[name] = Note(note.bits | known.bits, min(note.least, known.least)) if known else note
@@ -70,16 +71,14 @@ class Chain:
         note = self.notes.get(name)
         return note.bits if note is not None and arguments >= note.least else 0
 
-    def changes(self, marks: int) -> bool:
-        """Return whether a rule looks at a run with these marks where it is received."""
-        return marks & self._marks != 0
-
     def commands(self, run: Received) -> Received:
         """Return what becomes of a run of commands."""
         for rule in self._rules:
             if run.marks & rule.marks:
                 run = rule.commands(run)
-        return run._replace(marks=run.marks & ~self._marks) if run.marks & self._marks else run
+        if run.marks & self.received_marks:
+            run = run._replace(marks=run.marks & ~self.received_marks)
+        return run
 
     def entries(self, entries: Entries, skipped: list[bytes]) -> Entries:
         """Return what becomes of keys of a snapshot; keys left out are appended to `skipped`."""

@@ -31,6 +31,7 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 COUNT = 500  # of what is counted: enough that what a chunk costs once does not matter
 CHUNK = 64 * 1024
 
+CHAIN = Chain(CommandTable({}))
 # Name of a kind of work → its calls and its instructions, each for one key, command or reply.
 Counts = dict[str, dict[str, float]]
 
@@ -43,7 +44,7 @@ def _snapshot(body: Callable[[int], bytes]) -> Callable[[], None]:
         for start in range(0, len(data), CHUNK):
             for event in reader.feed(data[start : start + CHUNK]):
                 assert isinstance(event, Entries)
-                keys += restore_requests(event).keys
+                keys += restore_requests(CHAIN.entries(event, [])).keys
         assert reader.done
         assert keys == COUNT
 
@@ -54,9 +55,7 @@ def _stream(kind: str) -> Callable[[], None]:
     data = pack([command for number in range(COUNT) for command in LOADS[kind].commands(number)])
 
     def work() -> None:
-        assembler = StreamAssembler(
-            replid="0" * 40, offset=0, database=0, chain=Chain(CommandTable({})), max_transaction=1 << 28
-        )
+        assembler = StreamAssembler(replid="0" * 40, offset=0, database=0, chain=CHAIN, max_transaction=1 << 28)
         for start in range(0, len(data), CHUNK):
             assembler.feed(data[start : start + CHUNK])
         assert assembler.offset == len(data)
