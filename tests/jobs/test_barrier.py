@@ -86,7 +86,7 @@ async def test_both_sides_are_at_one_point(name: str, kind: str, server: Servers
 
 @pytest.mark.parametrize("name", SOURCES)
 async def test_what_is_applied_takes_its_place(name: str, server: Servers) -> None:
-    """The block's writes stand exactly where the source was read, and only the registered connection makes them."""
+    """The block's writes are exactly where the source was read, and only the registered connection makes them."""
     source, target = server(name), server(DEFAULT if name == OLDEST else name)
     commands = []
     with target.client().monitor() as monitor:
@@ -118,7 +118,7 @@ NOTE = "return redis.call('RPUSH', 'noted', ARGV[1] .. ' ' .. redis.call('GET', 
 
 
 async def test_one_barrier_at_a_time(source: Server, target: Server) -> None:
-    """The second waits until the stream goes on behind the first."""
+    """The second waits until the stream continues after the first."""
     happened: list[str] = []
     async with replicating(source, target) as links:
         source.client().incr("counter")
@@ -180,7 +180,7 @@ async def test_readings_of_several_databases(name: str, server: Servers) -> None
 async def test_a_source_that_does_not_answer(
     source: Server, target: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given up in time; while it is asked nothing is taken, afterwards all goes on."""
+    """Given up in time; while it is asked the intake pauses, and afterwards continues."""
     monkeypatch.setattr(module, "READ_SECONDS", 0.2)
     async with replicating(source, target) as links:
         source.pause()
@@ -238,7 +238,7 @@ async def test_the_source_has_begun_another_history(source: Server, target: Serv
 
 
 class Late(Client):
-    """A reader whose answers come when they are not true any more."""
+    """A reader whose answers come when they are no longer true."""
 
     def __init__(self, reader: Client, answers: list[Any]) -> None:
         self._reader, self._answers = reader, answers
@@ -266,7 +266,7 @@ async def test_an_offset_that_was_passed(source: Server, target: Server) -> None
 async def test_an_offset_that_does_not_come(
     source: Server, target: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The source is ahead and its stream stands: given up in time, and nothing is held when it does come."""
+    """The source is ahead and its stream is stalled: given up in time, and a later arrival holds nothing."""
     monkeypatch.setattr(module, "REACH_SECONDS", 0.2)
     with Proxy(source) as proxy:
         async with replicating(source, target, url=proxy.url) as links:
@@ -301,7 +301,7 @@ async def cut_soon(proxy: Proxy) -> None:
 
 
 async def test_a_target_link_lost_while_it_is_held(source: Server, target: Server) -> None:
-    """The block is told, what it gave has no effect, and the stream goes on."""
+    """The block gets the error, its requests have no effect, and the stream continues."""
     async with replicating(source, target) as links:
         source.client().incr("counter")
         await links.wait_applied(source)
@@ -319,7 +319,7 @@ async def test_a_target_link_lost_while_it_is_held(source: Server, target: Serve
 
 
 async def test_a_block_that_fails(source: Server, target: Server) -> None:
-    """Its error comes out, what it had given has no effect, and the stream goes on."""
+    """The error is raised, the block's requests have no effect, and the stream continues."""
     async with replicating(source, target) as links:
         source.client().incr("counter")
         with pytest.raises(ZeroDivisionError):  # noqa: PT012  what the block does before is the point
@@ -331,7 +331,7 @@ async def test_a_block_that_fails(source: Server, target: Server) -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, 0.001, 0.002, 0.004, 0.008, 0.05])
 async def test_a_barrier_that_is_cancelled(seconds: float, source: Server, target: Server) -> None:
-    """Wherever it stands, the stream goes on."""
+    """At any point of it, the stream continues."""
     async with replicating(source, target) as links:
         source.client().incr("counter")
         with anyio.move_on_after(seconds):
@@ -351,7 +351,7 @@ async def test_a_barrier_that_is_cancelled(seconds: float, source: Server, targe
     ["SET", "DEL", "UNLINK", "EVAL", "FLUSHALL", "RESTORE", "set", "CONFIG", "CLIENT", "SUBSCRIBE", "SPOP"],
 )
 async def test_a_reader_refuses_what_does_not_only_read(command: str, source: Server) -> None:
-    """Before anything is sent; not the first request only, and whatever its case."""
+    """Before anything is sent; not the first request only, and in any case of letters."""
     settings = Settings(source={"url": source.url}, target={"url": "redis://other"})  # type: ignore[arg-type]
     source.client().set("key", 1)
     async with open_client(settings.source) as reader:

@@ -32,7 +32,7 @@ EVERYTHING = "shaker:checkpoint:default"
 async def comparing(
     source: Server, target: Server, *, copying: bool = True, **settings: str
 ) -> AsyncIterator[Links]:
-    """Replicate, and within the block work on what waits, and on what is to be copied if that is wanted."""
+    """Replicate, and within the block compare waiting keys, and with `copying` also copy."""
     async with replicating(source, target, target_settings=dict(settings)) as links:
         await links.wait_applied(source)
         made = Settings(source={"url": source.url}, target={"url": target.url} | settings)  # type: ignore[arg-type]
@@ -104,7 +104,7 @@ async def test_keys_that_differ(source: Server, target: Server, database: int) -
 
 @pytest.mark.parametrize(("source_name", "target_name"), [("redis-6.2", "redis-8.0"), ("redis-7.0", "valkey-9.1")])
 async def test_other_versions(source_name: str, target_name: str, server: Servers) -> None:
-    """What they write differently is the same value, and is not copied; groups of a stream are no plain value."""
+    """A value that they dump differently is the same, and is not copied; groups of a stream are no plain value."""
     source, target = server(source_name), server(target_name)
     fill(source.client())
     source.client().rpush("small list", *range(5))
@@ -150,7 +150,7 @@ async def test_it_waits_for_the_copy(source: Server, target: Server) -> None:
 
 
 async def test_large_values(source: Server, target: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are not read: type and length tell, for all types."""
+    """They are not read: type and length decide, for all types."""
     monkeypatch.setattr(module, "HELD_BYTES", 10)
     fill(source.client())
     async with comparing(source, target, copying=False) as links:

@@ -1,4 +1,4 @@
-"""What a sweep asks for and writes, and how that is carried out: bounded, of one server, never a traceback."""
+"""The requests and writes of a sweep, and their execution: bounded, of one server, never a traceback."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ def written(rounds: Rounds, target: Answering) -> Iterator[Round]:
             return
 
 
-# --- what is asked for and written ---
+# --- requests and writes ---
 
 
 def test_every_key_is_listed_in_its_database() -> None:
-    """Those of workers are nobody's data; the last step tells that all of them are."""
+    """Those of workers are nobody's data; the last step records that all of them are."""
     keys = [b"%d" % number for number in range(2500)]
     target = Answering({0: [*keys, b"shaker:fence:default"], 4: [b"shaker:stale:default"], 9: [b"one"]})
     steps = list(written(listing("default", [0, 4, 9]), target))
@@ -83,7 +83,7 @@ def test_every_key_is_listed_in_its_database() -> None:
 
 
 def test_a_target_without_keys_is_listed() -> None:
-    """There is nothing to list, and that is told."""
+    """There is nothing to list, and the step records it."""
     assert list(written(listing("default", []), Answering({}))) == [Round(sweep=Sweep.LISTED)]
     assert list(written(removal("default", []), Answering({}))) == [Round(sweep="")]
 
@@ -111,7 +111,7 @@ def test_steps_are_bounded_in_bytes() -> None:
 
 
 def test_removal_goes_through_all_lists_until_they_are_empty() -> None:
-    """Whatever a pass over a list left; how many are left is told at each step."""
+    """Including keys that a pass over a list left; each step gives the number of keys left."""
 
     class Forgetful(Answering):
         def _reply(self, name: str | bytes | int, *arguments: str | bytes | int) -> Any:
@@ -135,7 +135,7 @@ def test_removal_goes_through_all_lists_until_they_are_empty() -> None:
 
 
 def test_lists_are_dropped_at_once() -> None:
-    """In one step, which also tells that there is no sweep any more."""
+    """In one step, which also records the end of the sweep."""
     (step,) = forgetting("default", [0, 3])
     assert [(part.database, part.data) for part in step.parts] == [
         (database, encode("UNLINK", "shaker:stale:default")) for database in (0, 3)
@@ -151,7 +151,7 @@ STRANGE: list[Any] = [
 
 @pytest.mark.parametrize("reply", STRANGE, ids=repr)
 def test_a_reply_of_another_shape(reply: Any) -> None:
-    """What stands at the address may answer anything: an error that trying again may help, never a traceback."""
+    """The peer may not be a Redis: an error that retrying may fix, never a traceback."""
     rounds = listing("default", [0])
     next(rounds)
     with pytest.raises(LinkError):
@@ -241,7 +241,7 @@ async def test_another_server_answers_for_the_target(
 async def test_a_removal_that_another_snapshot_overtakes(
     source: Server, target: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was decided on, and its keys are not removed: what is stale for the next snapshot is listed anew."""
+    """Its keys stay: the keys that are stale for the next snapshot are listed again."""
     opened = []
 
     @asynccontextmanager
@@ -312,7 +312,7 @@ async def test_a_listing_that_takes_longer_than_the_source_waits(
             if windows:
                 await links.wait(lambda: links.status.clock() > began + 3, "more than the source waits")
             else:
-                await links.wait(lambda: links.status.full_syncs > 2, "the source to begin anew")
+                await links.wait(lambda: links.status.full_syncs > 2, "the source to start over")
             assert links.flow.listing
             proxy.heal()
             await end_resync(links)

@@ -1,4 +1,4 @@
-"""Expiries that were put off become the source's, at barriers; what the target has lost is copied."""
+"""Deferred expiries become the source's, at barriers; lost keys are copied."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Following:
         self.observing = False
 
     async def observe(self) -> None:
-        """Ask the source where it stands, as the monitor does."""
+        """Ask the source for its offset, as the monitor does."""
         while True:
             if self.observing:
                 asked = self.status.clock()
@@ -75,7 +75,7 @@ class Following:
         await self.links.wait_applied(self._source)
 
     async def settle(self, seconds: float = 20.0) -> None:
-        """Catch up, and wait until no key waits any more."""
+        """Catch up, and wait until no key waits any longer."""
         self.catch_up()
         await self.links.wait(lambda: not self.expiries.waiting, "the true expiries", seconds)
 
@@ -134,7 +134,7 @@ def expires(server: Server, key: str, database: int = 0) -> int:
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_true_expiries(name: str, server: Servers) -> None:
-    """Whatever the source says of a key: its expiry, none, that it is gone, in whatever database."""
+    """Any answer of the source: an expiry, none, a missing key, in any database."""
     source, target = server(name), server(name)
     source.client(db=7).set("none", 1)
     async with following(source, target) as made:
@@ -219,7 +219,7 @@ async def test_a_value_that_was_begun_anew_is_copied(source: Server, target: Ser
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_nothing_is_copied_where_nothing_expired(name: str, server: Servers) -> None:
-    """The target says so: what was renewed while behind has its value."""
+    """The target says so: keys renewed while behind have their value."""
     source, target = server(name), server(name)
     async with following(source, target) as made:
         for database in (0, 4):
@@ -248,7 +248,7 @@ async def test_doubtful_keys_join_those_to_be_copied(source: Server, target: Ser
 
 
 async def test_a_judgement_that_fails_is_made_again(source: Server, target: Server) -> None:
-    """A link that is lost at the barrier: the doubts stay, by what was known before."""
+    """A link that is lost at the barrier: the doubts stay, as they were before."""
     failures = []
 
     class Lost(Barriers):
@@ -402,7 +402,7 @@ async def test_over_a_distance(source: Server, target: Server, seconds: float, k
 
 
 async def test_a_replica_hides_what_its_primary_renews(server: Servers) -> None:
-    """Its word that a key is gone does not count while the target has it; what it deletes, the stream tells."""
+    """Its word that a key is gone does not count while the target has it; its deletions come in the stream."""
     primary, source, target = server(), server(), server()
     with Proxy(primary) as proxy:
         source.client().replicaof("127.0.0.1", str(proxy.port))
@@ -411,7 +411,7 @@ async def test_a_replica_hides_what_its_primary_renews(server: Servers) -> None:
             client = primary.client()
             client.mset({"renewed": 1, "expired": 1, "late": 1})
             for key in ("renewed", "expired", "late"):
-                client.pexpire(key, 1500)  # long enough for what comes before the link stands still
+                client.pexpire(key, 1500)  # long enough for everything before the link stalls
             source.wait_replica(primary)
             await made.links.wait_applied(source)
             target.client().sadd(COPYING, "late")
@@ -521,7 +521,7 @@ async def test_many_keys_take_many_barriers(
 async def test_a_source_that_stands_still_for_a_while(
     source: Server, target: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A barrier is given up, and the work goes on when the source does."""
+    """A barrier is given up, and the work continues when the source does."""
     monkeypatch.setattr(barrier_module, "READ_SECONDS", 0.2)
     given_up = []
 
@@ -529,7 +529,7 @@ async def test_a_source_that_stands_still_for_a_while(
         @asynccontextmanager
         async def at(self, source_reader: Client, requests: Sequence[Request]) -> AsyncIterator[Held]:
             if not given_up:
-                made.observing = False  # it would stand still, too
+                made.observing = False  # it would be stalled, too
                 source.pause()
             try:
                 async with super().at(source_reader, requests) as held:
@@ -581,7 +581,7 @@ async def test_nothing_is_settled_while_behind(source: Server, target: Server) -
 
 
 async def test_another_server_answers_for_the_target(source: Server, target: Server, server: Servers) -> None:
-    """What is read there says nothing of the one that is written to."""
+    """Its replies say nothing about the server that is written to."""
     other = server()
     settings = Settings(source={"url": source.url}, target={"url": other.url})  # type: ignore[arg-type]
     async with following(source, target) as made, anyio.create_task_group() as tasks:
@@ -602,7 +602,7 @@ async def test_another_server_answers_for_the_target(source: Server, target: Ser
 
 
 async def test_how_long_the_stream_is_held(source: Server, target: Server, record_property: Any) -> None:
-    """By barriers of 500 keys: milliseconds, which are told."""
+    """By barriers of 500 keys: milliseconds, which are recorded."""
     seconds: list[float] = []
 
     class Timed(Barriers):

@@ -78,7 +78,7 @@ async def test_commands_that_write_are_a_mistake_of_the_caller(target: Server) -
 
 
 async def test_error_replies_become_the_product_s_errors(target: Server) -> None:
-    """In a pipeline they stand in their places."""
+    """In a pipeline each is in its place."""
     target.client().rpush("list", 1)
     async with open_client(endpoint(target.url)) as client:
         one, two = await client.pipeline([("GET", "list"), ("LLEN", "list")])
@@ -137,7 +137,7 @@ async def test_a_reply_that_no_server_gives_ends_the_connection(reply: bytes) ->
 
 
 async def test_a_reply_without_end_is_bounded() -> None:
-    """A length of gigabytes costs what has come, up to the limit."""
+    """A length of gigabytes costs the received bytes, up to the limit."""
     received = b"x" * (1 << 20)
     async with peer(b"$4000000000\r\n" + received, repeat=200) as odd, open_client(odd) as client:
         with pytest.raises(LinkError, match="does not answer as a Redis does"):

@@ -95,7 +95,7 @@ async def test_a_wait_that_is_watched(waits: str) -> None:
 
 
 async def test_waits_that_follow_each_other_are_watched_one_by_one(target: Server) -> None:
-    """What is answered in time goes on for longer than one wait may take."""
+    """A dialogue with timely answers may last longer than one wait."""
     async with opening(target.url, timeout=0.6) as connection:
 
         async def ask() -> None:
@@ -205,7 +205,7 @@ async def test_credentials(server: Callable[..., Server]) -> None:
 
 
 async def test_a_server_without_tls(target: Server) -> None:
-    """TLS to a server that does not speak it is told from a network fault."""
+    """TLS to a server that does not speak it is distinguished from a network fault."""
     with pytest.raises(LinkError) as caught:
         async with opening(f"rediss://127.0.0.1:{target.port}", tls=ssl.create_default_context()):
             pass

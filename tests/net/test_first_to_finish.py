@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
-    """Nothing is freed but what nobody refers to any more."""
+    """Only unreferenced objects are freed."""
     gc.collect()
     gc.disable()
     yield
@@ -25,7 +25,7 @@ def no_collector() -> Iterator[None]:
 
 
 class Held:
-    """Stands for the bytes of a connection."""
+    """A stand-in for the bytes of a connection."""
 
 
 async def fail(held: Held) -> None:
@@ -50,7 +50,7 @@ async def test_an_error_comes_as_it_is() -> None:
 
 
 async def test_a_failure_lets_go(no_collector: None) -> None:
-    """What a lost connection held is freed with it: each may be a window of bytes, and they may be lost quickly."""
+    """The memory of a lost connection is freed with it: each may be a window of bytes, and they may be lost quickly."""
     held = Held()
     alive = weakref.ref(held)
 

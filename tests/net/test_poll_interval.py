@@ -1,4 +1,4 @@
-"""A poll whose pauses are cut short by whoever wants a fresh look."""
+"""A poll whose interval a caller can cut short."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ async def test_failures_are_counted_by_kind() -> None:
 
 
 async def test_giving_up_while_waiting() -> None:
-    """What ends during the wait is not tried again."""
+    """A side that ends during the wait is not tried again."""
     answers = iter([False, True])
 
     assert not await reconnecting().failed(LinkError("gone"), give_up=lambda: next(answers))
@@ -58,7 +58,7 @@ async def test_giving_up_while_waiting() -> None:
 
 @pytest.mark.parametrize("mode", ["migrate", "snapshot"])
 async def test_wrong_credentials_end_the_modes_that_end(mode: str) -> None:
-    """Nobody waits for a one-off run to be mended."""
+    """A one-off run does not wait for an operator."""
     error = AccessError("refused")
     with pytest.raises(AccessError) as caught:
         await reconnecting(mode).failed(error, give_up=lambda: False)
@@ -81,7 +81,7 @@ async def test_reconnects_are_counted_once_for_each_connection() -> None:
 
 
 async def test_an_attempt_lets_go_of_the_one_before() -> None:
-    """What a lost connection holds in circles is freed before the next one holds as much."""
+    """The cycles of a lost connection's objects are freed before the next one holds as much."""
 
     class Held:
         def __init__(self) -> None:
@@ -114,7 +114,7 @@ async def test_opening(target: Server) -> None:
 
 
 def streaming(side: Reconnect, offset: int = 100, replid: str = "a") -> None:
-    """Have the replication stand at an offset of the stream, with something left to apply."""
+    """Set the replication to an offset of the stream, with something left to apply."""
     flow, stream = side._progress._flow, side.status.stream
     flow.target.checkpoint = Checkpoint(phase=Phase.STREAM, replid=replid, offset=offset)
     stream.replid, stream.applied_offset = replid, offset
@@ -200,7 +200,7 @@ async def test_a_lost_link_with_nothing_to_do_is_not_stuck() -> None:
 
 @pytest.mark.parametrize("learns", [True, False])
 async def test_a_planned_reconnect_waits_unless_it_taught_something(learns: bool) -> None:
-    """What was left out the time before is progress; the same again is none."""
+    """A newly left out command is progress; the same one again is none."""
     side = reconnecting(stuck_seconds=30.0)
     streaming(side)
     window = side._progress._flow.window
@@ -234,7 +234,7 @@ async def test_waits_grow_longer_over_a_connection_that_fails_at_one_place() -> 
 
 @pytest.mark.parametrize("mode", ["migrate", "snapshot", "follow"])
 async def test_giving_up_after_a_time_without_progress(mode: str) -> None:
-    """75 in the modes that end; `follow` goes on for ever, and so does a mode that makes progress."""
+    """75 in the modes that end; `follow` retries indefinitely, and so does a mode that makes progress."""
     side = reconnecting(mode)
     error = LinkError("no connection", hint="is it up?", kind="connect")
 

@@ -79,7 +79,7 @@ async def test_a_waiting_job_has_a_heartbeat() -> None:
 @pytest.mark.parametrize("mode", ["migrate", "snapshot"])
 @pytest.mark.parametrize("error", [AccessError("forbidden"), HeldError("too many"), RefusedError("too many")])
 async def test_a_one_off_mode_ends_where_only_an_operator_can_help(mode: str, error: ShakerError) -> None:
-    """Nobody is there to grant what is missing."""
+    """No operator is there to fix the cause."""
     with pytest.raises(type(error)):
         await supervise(Failing(error), Status(), settings(mode))
 
