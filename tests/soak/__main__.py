@@ -140,9 +140,8 @@ def _outcome(world: World, witness: Witness) -> tuple[list[str], Verdict]:
         world.complain(str(error))
     if world.worker is not None:
         world.check_log(world.worker)
-    return differences(world.source, world.target, clocks_differ=world.clock.moved)[:SHOWN], witness.verdict(
-        world.target
-    )
+    found = differences(world.source, world.target, later=int(world.margin * 1000), clocks_differ=world.clock.moved)
+    return found[:SHOWN], witness.verdict(world.target)
 
 
 def _table(
