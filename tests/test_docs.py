@@ -23,6 +23,7 @@ from shaker.watch.history import History
 from shaker.watch.http.routes import PAGE, HealthServer
 from shaker.watch.metrics import StatusCollector
 from shaker.watch.status import State, Status
+from shaker.watch.status_document import status_document
 from tests.support.prose import faults
 from tests.support.worker import ROOT
 from tests.test_architecture import ORDER
@@ -104,7 +105,7 @@ def test_the_paths_are_those_of_the_health_server() -> None:
 
 def test_each_field_of_the_status_is_explained() -> None:
     """Those within, too, by name."""
-    document = Status().document(max_lag_seconds=30)
+    document = status_document(Status(), max_lag_seconds=30)
     rows = list(_table(DOCS / "http.md", "## What `/status` says"))
     found = {name: row[1] for row in rows for name in re.findall(r"[a-z_]+", row[0])}
 

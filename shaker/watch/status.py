@@ -7,7 +7,6 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 from shaker.watch.history import History
 from shaker.watch.lag import LagClock
@@ -17,7 +16,6 @@ ROUND_TRIPS = 8
 # The usual lag moves by this part of the difference each second; a lag above the maximum, in seconds, is not usual.
 SMOOTHING = 10
 MOST_USUAL_LAG = 2.0
-SCHEMA_VERSION = 1
 # Reasons that mean a difference, not a delay.
 DIVERGING = frozenset(("rejected", "eviction", "expired"))
 
@@ -304,75 +302,3 @@ class Status(FlowStatus):
     def commands_per_second(self) -> float:
         """Commands applied per second over the last sample."""
         return self._rate[2]
-
-    def document(self, *, max_lag_seconds: float | None) -> dict[str, Any]:
-        """Return the body of `/status`, schema version 1."""
-        reasons = self.not_ready(max_lag_seconds=max_lag_seconds)
-        snapshot, stream, skew = self.snapshot, self.stream, self.clock_skew_seconds
-        return {
-            "version": SCHEMA_VERSION,
-            "shaker_version": self.version,
-            "name": self.name,
-            "state": str(self.state),
-            "mode": self.mode,
-            "ready": not reasons,
-            "reasons": reasons,
-            "diverged": self.diverged,
-            "stalled": self.stalled(),
-            "source": _endpoint(self.source),
-            "target": _endpoint(self.target),
-            "codec": self.codec,
-            "snapshot": {
-                "bytes_total": snapshot.bytes_total,
-                "bytes_done": snapshot.bytes_done,
-                "keys_total": snapshot.keys_total,
-                "keys_done": snapshot.keys_done,
-                "eta_seconds": self.eta_seconds(),
-            },
-            "stream": {
-                "replid": stream.replid,
-                "received_offset": stream.received_offset,
-                "applied_offset": stream.applied_offset,
-                "checkpoint_offset": stream.checkpoint_offset,
-                "source_offset": stream.source_offset,
-                "lag_bytes": self.lag_bytes,
-                "lag_seconds": round(self.lag_seconds, 3),
-                "commands_applied": stream.commands_applied,
-                "commands_per_second": round(self.commands_per_second, 1),
-            },
-            "full_syncs": self.full_syncs,
-            "partial_syncs": self.partial_syncs,
-            "reconnects": dict(self.reconnects),
-            "errors": {f"{side}:{kind}": count for (side, kind), count in tuple(self.errors.items())},
-            "rejected_commands": self.rejected_commands,
-            "unconfirmed_bytes": self.unconfirmed_bytes,
-            "spool_bytes": self.spool_bytes,
-            "evicted_keys": self.evicted_keys,
-            "log_lines_dropped": self.log_lines_dropped,
-            "clock_skew_seconds": None if skew is None else round(skew, 3),
-            "sweep": {
-                "keys_listed": self.sweep_listed,
-                "keys_stale": self.sweep_stale,
-                "keys_deleted": self.sweep_deleted,
-            },
-            "expiries": {
-                "margin_seconds": round(self.expiry_margin_seconds, 3),
-                "pending": self.expiries_pending,
-                "keys_waiting": self.expiries_waiting,
-                "keys_settled": self.expiries_settled,
-                "keys_copied": self.expiries_copied,
-            },
-            "reserved_keys_skipped": self.reserved_keys_skipped,
-            "empty_keys_skipped": self.empty_keys_skipped,
-            "expired_keys_skipped": self.expired_keys_skipped,
-        }
-
-
-def _endpoint(side: SideStatus) -> dict[str, Any]:
-    return {
-        "address": side.address,
-        "server": side.server,
-        "connected": side.connected,
-        "last_error": side.last_error or None,
-        "last_error_kind": side.last_error_kind if side.last_error else None,
-    }

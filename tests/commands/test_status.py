@@ -20,6 +20,7 @@ from shaker.cli import main
 from shaker.commands.status import draw, line
 from shaker.watch.http.routes import HealthServer
 from shaker.watch.status import State, Status
+from shaker.watch.status_document import status_document
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,14 +79,14 @@ def test_url_asks_another_worker(health: HealthServer, path: str, capsys: pytest
 def test_why_it_is_not_ready_is_in_the_line(status: Status) -> None:
     status.reasons["rejected"] = "1 command was rejected"
 
-    assert "not ready because 1 command was rejected" in line(status.document(max_lag_seconds=30))
+    assert "not ready because 1 command was rejected" in line(status_document(status, max_lag_seconds=30))
 
 
 def test_a_snapshot_shows_how_far_it_is(status: Status) -> None:
     status.state = State.SNAPSHOT
     status.snapshot.bytes_total, status.snapshot.bytes_done = 4096, 1024
     status.snapshot.keys_total, status.snapshot.keys_done = 4000, 1000
-    document = status.document(max_lag_seconds=30)
+    document = status_document(status, max_lag_seconds=30)
 
     assert "snapshot 1,000 of 4,000 keys, 1.0 KiB of 4.0 KiB" in line(document)
     console = Console(width=100, record=True, file=open(os.devnull, "w"))  # noqa: SIM115 - the console closes nothing
@@ -96,7 +97,7 @@ def test_a_snapshot_shows_how_far_it_is(status: Status) -> None:
 
 def test_what_a_server_says_cannot_drive_the_terminal(status: Status) -> None:
     status.source.last_error = status.source.address = status.reasons["x"] = "\x1b[2J[red]x\n\u202e"
-    document = status.document(max_lag_seconds=30)
+    document = status_document(status, max_lag_seconds=30)
     with open(os.devnull, "w") as nowhere:
         console = Console(width=200, record=True, file=nowhere)
         console.print(draw(document))
@@ -170,6 +171,6 @@ def test_a_server_that_answers_is_not_called_unreachable(status: Status) -> None
     status.count_error("target", "oom", "the target cannot take writes now: OOM")
     console = Console(width=200, record=True, file=io.StringIO())
 
-    console.print(draw(status.document(max_lag_seconds=30)))
+    console.print(draw(status_document(status, max_lag_seconds=30)))
 
     assert "reachable, but refuses, last error: the target cannot take writes now: OOM" in console.export_text()

@@ -18,6 +18,7 @@ from shaker.readers.psync import SourceLink
 from shaker.run.supervise import supervise
 from shaker.settings.schema import Settings
 from shaker.watch.status import State, Status
+from shaker.watch.status_document import status_document
 from shaker.writers.redis import TargetLink
 from tests.support.servers import Server
 
@@ -40,7 +41,7 @@ class Links:
         while not condition():
             self.flow.refresh_state()
             assert time.monotonic() < deadline, (
-                f"waited in vain for {what}: {self.status.document(max_lag_seconds=1)}"
+                f"waited in vain for {what}: {status_document(self.status, max_lag_seconds=1)}"
             )
             await anyio.sleep(TICK_SECONDS)
 

@@ -1,4 +1,4 @@
-"""The one status: what it derives, and the document that it becomes."""
+"""The one status: its counters and the figures derived from them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 
 from shaker.watch.metrics import Metrics
 from shaker.watch.status import LATENCY_BUCKETS, SnapshotProgress, State, Status
+from shaker.watch.status_document import status_document
 
 
 class Clock:
-    """A clock that stands until it is told to go on."""
+    """A clock that the test moves."""
 
     now = 1000.0
 
@@ -63,7 +64,7 @@ def test_errors_are_counted_and_the_last_one_kept_for_its_side(status: Status) -
     status.count_error("source", "link", "reset by peer")
     status.count_error("worker", "internal", "elsewhere")
 
-    document = status.document(max_lag_seconds=30)
+    document = status_document(status, max_lag_seconds=30)
     assert document["errors"] == {"source:link": 2, "worker:internal": 1}
     assert document["source"]["last_error"] == "reset by peer"
     assert document["target"]["last_error"] is None
@@ -148,29 +149,6 @@ def test_latencies_are_counted_in_their_bucket(status: Status, latency: float, b
     assert status.latency_sum == latency
 
 
-def test_the_document_has_what_the_contract_names(status: Status) -> None:
-    document = status.document(max_lag_seconds=30)
-
-    assert document["version"] == 1
-    assert {"name", "state", "mode", "ready", "reasons", "codec", "full_syncs", "partial_syncs", "reconnects"} <= {
-        *document
-    }
-    for side in ("source", "target"):
-        assert set(document[side]) == {"address", "server", "connected", "last_error", "last_error_kind"}
-    assert set(document["snapshot"]) == {"bytes_total", "bytes_done", "keys_total", "keys_done", "eta_seconds"}
-    assert set(document["stream"]) == {
-        "replid",
-        "received_offset",
-        "applied_offset",
-        "checkpoint_offset",
-        "source_offset",
-        "lag_bytes",
-        "lag_seconds",
-        "commands_applied",
-        "commands_per_second",
-    }
-
-
 def test_another_thread_may_read_while_the_worker_writes() -> None:
     status = Status()
     metrics = Metrics(status, ready_max_lag_seconds=30)
@@ -180,7 +158,7 @@ def test_another_thread_may_read_while_the_worker_writes() -> None:
     def read() -> None:
         try:
             while not ended.is_set():
-                status.document(max_lag_seconds=30)
+                status_document(status, max_lag_seconds=30)
                 status.stalled()
                 metrics.render("")
         except BaseException as failure:
@@ -207,22 +185,3 @@ def test_another_thread_may_read_while_the_worker_writes() -> None:
         sys.setswitchinterval(interval)
 
     assert failures == []
-
-
-def test_a_rejected_command_is_a_difference_and_a_delay_is_none() -> None:
-    status = Status()
-    status.reasons["sweep"] = "stale keys are being removed"
-    assert not status.document(max_lag_seconds=None)["diverged"]
-
-    status.reasons["rejected"] = "the target rejected 1 command"
-    assert status.document(max_lag_seconds=None)["diverged"]
-
-
-def test_the_kind_of_the_last_error_goes_with_it() -> None:
-    """It tells a server that answers from one that cannot be reached."""
-    status = Status()
-    status.count_error("target", "oom", "the target cannot take writes now")
-    assert status.document(max_lag_seconds=None)["target"]["last_error_kind"] == "oom"
-
-    status.target.last_error = ""
-    assert status.document(max_lag_seconds=None)["target"]["last_error_kind"] is None

@@ -28,6 +28,7 @@ from shaker.watch.http.rate_limit import Pace, Sparing
 from shaker.watch.http.server import DEFAULT_LIMITS, HttpServer, Limits
 from shaker.watch.metrics import OPENMETRICS_TYPE, Metrics
 from shaker.watch.status import Status
+from shaker.watch.status_document import status_document
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -140,7 +141,7 @@ class HealthServer:
             seconds, size = self._lag_limits(request)
         except ValueError as error:
             return JSONResponse({"error": str(error)}, 400)
-        document = self._status.document(max_lag_seconds=seconds)
+        document = status_document(self._status, max_lag_seconds=seconds)
         # Code and body must agree: the limits of this request may differ from those of /status.
         reasons = self._status.not_ready(max_lag_seconds=seconds, max_lag_bytes=size)
         document |= {"ready": not reasons, "reasons": reasons}
@@ -152,7 +153,9 @@ class HealthServer:
         return Response(body, headers={"Content-Type": content_type})
 
     async def _document(self, request: Request) -> Response:
-        return self._documents.get(lambda: JSONResponse(self._status.document(max_lag_seconds=self._max_lag)))
+        return self._documents.get(
+            lambda: JSONResponse(status_document(self._status, max_lag_seconds=self._max_lag))
+        )
 
     async def _history(self, request: Request) -> Response:
         return self._histories.get(lambda: JSONResponse(self._status.history.document()))
