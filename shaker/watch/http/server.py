@@ -47,8 +47,8 @@ class Limits:
     connections: int = 256
     # Seconds for a request to arrive, counted from connecting or from the last answer, and for its answer to leave.
     exchange_seconds: float = 5.0
-    # Connections accepted per second, and in a burst: with one request each about 0.5 ms, 7 % of a processor.
-    accepted_per_second: float = 150.0
+    # Connections accepted per second, and in a burst: with one request each about 0.5 ms, 5 % of a processor.
+    accepted_per_second: float = 100.0
     accepted_at_once: int = 256
     # Further requests on open connections answered per second, and in a burst: about 0.3 ms each; a page sends ten.
     requests_per_second: float = 100.0
