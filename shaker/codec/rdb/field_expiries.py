@@ -9,6 +9,14 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from shaker.codec.rdb.crc64 import crc64
+from shaker.codec.rdb.listpack import (
+    INTEGER_64,
+    LISTPACK_END,
+    LISTPACK_HEADER,
+    check_listpack,
+    element_end,
+    element_integer,
+)
 from shaker.codec.rdb.strings import read_length, read_string, string_end
 from shaker.codec.rdb.value_types import FIELDS_EXPIRE, LENGTH_32, LENGTH_64
 from shaker.errors import CorruptError, UnfaithfulError
@@ -28,13 +36,6 @@ LAST_TIME: Final = (1 << 46) - 1
 NEVER: Final = (1 << 63) - 1  # later than any expiry
 NO_EXPIRY: Final = b"\xff" * TIME_SIZE  # as Valkey writes it
 MAX_TEXT: Final = 512 * 1024 * 1024  # the default proto-max-bulk-len: no longer listpack can be sent to a server
-# A listpack: its size, how many elements it has, the elements, a last byte. An integer of 64 bits in it, with the
-# length of itself behind it.
-LISTPACK_HEADER: Final = 6
-LISTPACK_END: Final = 0xFF
-INTEGER_64: Final = 0xF4
-# Integers by their first byte: how many bytes follow.
-INTEGERS: Final[dict[int, int]] = {0xF1: 2, 0xF2: 3, 0xF3: 4, INTEGER_64: 8}
 
 
 class Deferred(NamedTuple):
@@ -204,16 +205,14 @@ def _listpack(payload: bytes, position: int, times: _Times) -> tuple[bytes, int]
     if position >= end or string_end(payload, position, end) != end:
         raise _Unreadable
     text = read_string(payload, position, MAX_TEXT)[0]
-    last = len(text) - 1
-    if last < LISTPACK_HEADER or text[last] != LISTPACK_END or int.from_bytes(text[:4], "little") != len(text):
-        raise _Unreadable
+    last = check_listpack(text)
     fields: list[tuple[int, bytes]] = []
     start = LISTPACK_HEADER
     while start < last:
-        value = _element_end(text, start, last)
-        time = _element_end(text, value, last)
-        behind = _element_end(text, time, last)
-        at = _integer(text, time)
+        value = element_end(text, start, last)
+        time = element_end(text, value, last)
+        behind = element_end(text, time, last)
+        at = element_integer(text, time)
         if at:
             at = times.later(at)
             fields.append((at, text[start:time] + _element(at)))
@@ -235,52 +234,3 @@ def _expiry(field: tuple[int, bytes]) -> int:
 def _element(number: int) -> bytes:
     """Return an element of a listpack that is an integer."""
     return INTEGER_64.to_bytes(1, "little") + number.to_bytes(8, "little") + b"\x09"
-
-
-def _element_end(text: bytes, position: int, end: int) -> int:
-    """Return the position behind the element of a listpack at `position` (server file src/listpack.c)."""
-    if position >= end:
-        raise _Unreadable
-    head = text[position]
-    if head < 0x80:  # an integer of 7 bits
-        size = 1
-    elif head < 0xC0:  # a string, its length in 6 bits
-        size = 1 + (head & 0x3F)
-    elif head < 0xE0:  # an integer of 13 bits
-        size = 2
-    elif head < 0xF0:  # a string, its length in 12 bits
-        size = 2 + ((head & 0x0F) << 8) + text[position + 1]
-    elif head == 0xF0:  # a string, its length in 32 bits
-        size = 5 + int.from_bytes(text[position + 1 : position + 5], "little")
-    elif head in INTEGERS:
-        size = 1 + INTEGERS[head]
-    else:
-        raise _Unreadable
-    # Behind it, its own size in groups of 7 bits.
-    if size < 1 << 7:
-        behind = 1
-    elif size < 1 << 14:
-        behind = 2
-    elif size < 1 << 21:
-        behind = 3
-    elif size < 1 << 28:
-        behind = 4
-    else:
-        behind = 5
-    position += size + behind
-    if position > end:
-        raise _Unreadable
-    return position
-
-
-def _integer(text: bytes, position: int) -> int:
-    """Return the integer that the element of a listpack at `position` is."""
-    head = text[position]
-    if head < 0x80:
-        return head
-    if 0xC0 <= head < 0xE0:
-        number = (head & 0x1F) << 8 | text[position + 1]
-        return number if number < 1 << 12 else number - (1 << 13)
-    if head not in INTEGERS:
-        raise _Unreadable
-    return int.from_bytes(text[position + 1 : position + 1 + INTEGERS[head]], "little", signed=True)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from shaker.codec.rdb.crc64 import crc64
 from shaker.codec.rdb.field_expiries import NEVER, deferred
+from tests.support.rdb_bytes import payload, string
 from tests.support.servers import Server
 
 NOW = 4_000_000_000_000  # far in the future, so that no server expires a field
@@ -161,3 +162,19 @@ def test_what_cannot_be_read_stays(server: Server) -> None:
         broken = bytearray(payload)
         broken[position] ^= 1 + mask * 37 % 255
         deferred(bytes(broken), NOW + 5, UNTIL, MARGIN)
+
+
+@pytest.mark.parametrize("size", [16376, 16377, 16378, 16379, 2097145, 2097146, 2097147])
+def test_long_values_at_the_limits_of_trailing_lengths(size: int) -> None:
+    """Servers write one byte more of a trailing length than it needs at 16,383 and 2,097,151 bytes."""
+    value = b"\xf0" + size.to_bytes(4, "little") + b"v" * size
+    groups = 2 if len(value) < 16383 else 3 if len(value) < 2097151 else 4  # lpEncodeBacklen
+    trailing = [len(value) >> 7 * (groups - 1) & 127]
+    trailing += [(len(value) >> 7 * (groups - 1 - at) & 127) | 128 for at in range(1, groups)]
+
+    def hash_expiring(at: int) -> bytes:
+        body = b"\x81f\x02" + value + bytes(trailing) + b"\xf4" + at.to_bytes(8, "little") + b"\x09"
+        packed = (6 + len(body) + 1).to_bytes(4, "little") + b"\x03\x00" + body + b"\xff"
+        return payload(25, at.to_bytes(8, "little") + string(packed), 12)
+
+    assert deferred(hash_expiring(NOW), NOW + 1, UNTIL).payload == hash_expiring(UNTIL)
