@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.deferred import (
+    COUNTED,
+    Feeding,
+)
 from tests.support.servers import Server
 from tests.support.target_driver import Stream, Writer, start_stream
 
@@ -60,3 +64,12 @@ def fresh(make_writer: Callable[..., Writer], target: Server) -> Writer:
     writer = make_writer(target)
     writer.register()
     return writer
+
+
+@pytest.fixture
+def behind(writer: Writer) -> Feeding:
+    """The stream of a writer that is behind; the target has expired nothing."""
+    assert writer.flow.expiry.behind
+    writer.flow.target.expired = COUNTED
+    writer.flow.expiries.begin_snapshot(COUNTED)
+    return Feeding(writer)

@@ -9,102 +9,37 @@ from contextlib import suppress
 import pytest
 
 from shaker.apply.deferred_expiries import Expiries
-from shaker.apply.expired import ExpiredKeys
 from shaker.apply.snapshot_requests import SnapshotEncoder
 from shaker.codec.resp.replies import encode
-from shaker.errors import LinkError, UnfaithfulError
+from shaker.errors import LinkError
 from shaker.model.batch import Batch, CommandRun
 from shaker.model.entries import Entry, LargeEntry
-from shaker.model.items import SnapshotChunk, SnapshotFinish, SnapshotKeys, SnapshotStart, StreamItem
-from shaker.model.position import Phase
-from shaker.psync.batches import StreamAssembler
+from shaker.model.items import SnapshotChunk, SnapshotKeys, StreamItem
 from shaker.rules.chain import Chain
 from shaker.rules.command_table import CommandTable
 from shaker.rules.expiring_commands import NEEDS, SETS
 from shaker.rules.expiry import NEVER, Times
+from tests.support.deferred import (
+    COPYING,
+    COUNTED,
+    DOUBTFUL,
+    EXPIRING,
+    FAR,
+    HOLD_MS,
+    MARGIN,
+    Feeding,
+    assert_put_off,
+    catch_up,
+    expire_one,
+    expires,
+    fall_behind,
+    listed,
+    soon,
+)
 from tests.support.rdb_bytes import entries_of
-from tests.support.replicating import Command, Replicating, Source
+from tests.support.replicating import Command
 from tests.support.servers import Server, wait_until
-from tests.support.target_driver import REPLID, Writer, checkpoint_of, dump_of
-
-HOLD_MS = 86_400_000
-EXPIRING, COPYING, DOUBTFUL = "shaker:expiring:default", "shaker:copying:default", "shaker:doubtful:default"
-FAR = 4_102_444_800_000  # the year 2100, in milliseconds
-MARGIN = 2000
-COUNTED = ExpiredKeys("run", 0, 0, (0, 0, 0))
-
-
-def soon(seconds: float = 5.0) -> int:
-    """An expiry that is too near for a stream that is behind, Unix time in milliseconds."""
-    return int((time.time() + seconds) * 1000)
-
-
-class Feeding:
-    """What a source writes goes to a writer as the replica's side of a worker makes it."""
-
-    def __init__(self, writer: Writer, pass_above: int | None = None) -> None:
-        self.writer = writer
-        self.assembler = StreamAssembler(
-            replid=REPLID,
-            offset=1000,
-            database=0,
-            chain=writer.flow.target.chain,
-            max_transaction=1 << 20,
-            pass_above=pass_above,
-        )
-
-    def write(self, *commands: Command, database: int | None = None) -> None:
-        """Put commands into the writer's window, as one read brings them."""
-        if database is not None:
-            commands = (("SELECT", database), *commands)
-        for event in self.assembler.feed(b"".join(encode(*command) for command in commands)):
-            assert isinstance(event, Batch)
-            self.writer.put(StreamItem(event, 0.0))
-
-    def apply(self, *commands: Command, database: int | None = None) -> None:
-        """The same, and wait until all is answered."""
-        self.write(*commands, database=database)
-        self.writer.run_through()
-
-
-@pytest.fixture
-def behind(writer: Writer) -> Feeding:
-    """The stream of a writer that is behind; the target has expired nothing."""
-    assert writer.flow.expiry.behind
-    writer.flow.target.expired = COUNTED
-    writer.flow.expiries.begin_snapshot(COUNTED)
-    return Feeding(writer)
-
-
-def expire_one(writer: Writer) -> None:
-    """Let the target have expired a key."""
-    writer.flow.target.expired = COUNTED._replace(keys=1)
-
-
-def catch_up(writer: Writer) -> None:
-    """Let the writer be close behind its source from now on."""
-    status = writer.flow.status
-    status.clock = lambda: 0.0
-    status.lag.applied(0)
-    status.lag.reported(0.0, 0)
-    assert not writer.flow.expiry.behind
-
-
-def listed(server: Server, key: str = EXPIRING, database: int = 0) -> set[str]:
-    """The keys in one of the two sets of a database."""
-    return {one.decode() for one in server.client(db=database).smembers(key)}
-
-
-def expires(server: Server, key: str, database: int = 0) -> int:
-    """When a key expires, in Unix milliseconds."""
-    found: int = server.client(db=database).execute_command("PEXPIRETIME", key)
-    return found
-
-
-def assert_put_off(server: Server, key: str, database: int = 0) -> None:
-    """Check that a key's expiry is put off."""
-    assert HOLD_MS - 60_000 < expires(server, key, database) - time.time() * 1000 < HOLD_MS + 60_000
-
+from tests.support.target_driver import REPLID, Writer, checkpoint_of
 
 # --- the stream ---
 
@@ -339,33 +274,6 @@ def test_what_is_owed_to_a_lost_connection_is_remembered_by_the_next(behind: Fee
     assert writer.rejections == []
 
 
-def test_what_fails_before_databases_are_swapped_is_remembered_where_it_is(behind: Feeding, target: Server) -> None:
-    """By the transaction that comes next: the note follows the key, however often that swaps."""
-    writer = rename_of_a_missing_key(behind, 3)
-    behind.write(("SWAPDB", 2, 3), ("SWAPDB", 4, 5), ("SWAPDB", 5, 2), ("SWAPDB", 3, 1), database=3)
-    writer.run_through()
-    assert writer.rejections == []
-    assert listed(target, COPYING, 5) == {"d"}
-    assert not any(listed(target, COPYING, database) for database in range(5))
-
-
-def test_what_fails_before_databases_are_swapped_by_its_own_transaction(behind: Feeding, target: Server) -> None:
-    """Only the swaps behind it move the note."""
-    catch_up(behind.writer)
-    expire_one(behind.writer)
-    swap, elsewhere = ("SWAPDB", 2, 3), ("SWAPDB", 3, 4)
-    behind.apply(elsewhere, elsewhere, ("RENAME", "k", "d"), swap, ("SET", "next", 1), database=3)
-    assert behind.writer.rejections == []
-    assert listed(target, COPYING, 2) == {"d"}
-    assert listed(target, COPYING, 3) == set()
-
-
-def fall_behind(writer: Writer) -> None:
-    """Let the writer be behind its source from now on."""
-    writer.flow.status.lag.reset()
-    assert writer.flow.expiry.behind
-
-
 def test_a_new_worker_takes_nothing_for_granted(
     behind: Feeding, make_writer: Callable[..., Writer], target: Server
 ) -> None:
@@ -380,97 +288,6 @@ def test_a_new_worker_takes_nothing_for_granted(
 
     assert listed(target, COPYING) == {"moved"}
     assert listed(target, DOUBTFUL) == {"k"}
-
-
-def test_what_moves_is_copied_where_it_goes(behind: Feeding, target: Server) -> None:
-    """To another name, into another database, which has to be proven first."""
-    behind.apply(("MSET", "a", 1, "b", 1, "c", 1, "d", 1), ("RENAME", "a", "a2"))
-    assert listed(target, COPYING) == set()
-
-    behind.apply(
-        ("PEXPIREAT", "b", soon()),
-        ("RENAME", "b", "b2"),
-        ("COPY", "b2", "b3", "DB", 4),
-        ("MOVE", "c", 5),
-        ("COPY", "d", "d2"),
-    )
-    assert listed(target) == {"b"}
-    assert listed(target, COPYING) == {"b2", "d2"}
-    assert listed(target, COPYING, 4) == {"b3"}
-    assert listed(target, COPYING, 5) == {"c"}
-    assert_put_off(target, "b2")
-    assert_put_off(target, "b3", 4)
-    assert target.client(db=5).get("c") == b"1"
-    assert behind.writer.rejections == []
-
-    behind.apply(("RENAME", "d", "e"))  # a batch that only moves
-    assert listed(target, COPYING) == {"b2", "d2", "e"}
-
-
-def test_a_move_to_a_database_that_the_target_lacks(
-    server: Callable[..., Server], make_writer: Callable[..., Writer]
-) -> None:
-    """Named, and nothing lands elsewhere."""
-    target = server(databases=4)
-    writer = make_writer(target)
-    writer.register()
-    writer.put(SnapshotStart("s", REPLID, 1000, flush=False), SnapshotFinish(REPLID, 1000, 0))
-    writer.run()
-    writer.flow.expiries.waiting = True
-    feeding = Feeding(writer)
-    with pytest.raises(UnfaithfulError, match="database 9"):
-        feeding.apply(("MOVE", "a", 9))
-
-
-def test_swapdb_swaps_the_sets(behind: Feeding, target: Server) -> None:
-    """They lie where their keys are."""
-    behind.apply(("SET", "a", 1, "PXAT", soon()))
-    behind.apply(("SET", "b", 1, "PXAT", soon()), ("SET", "c", 1), ("RENAME", "c", "d"), database=2)
-    behind.apply(("SWAPDB", 0, 2), ("SWAPDB", 2, 3), ("SELECT", 0), ("SET", "e", 1, "PXAT", soon()))
-
-    assert (listed(target), listed(target, COPYING)) == ({"b", "e"}, {"d"})
-    assert (listed(target, database=3), listed(target, COPYING, 3)) == ({"a"}, set())
-    assert listed(target, database=2) == set()
-    checkpoint = checkpoint_of(target)
-    assert checkpoint is not None
-    assert checkpoint.expiring == 1
-
-
-def test_a_swap_among_others(behind: Feeding, target: Server) -> None:
-    """What was put off before it is remembered before it, in one batch, in a transaction, in any databases."""
-    behind.apply(
-        ("SELECT", 1),
-        ("SET", "a", 1, "PXAT", soon()),
-        ("SWAPDB", 1, 2),
-        ("SET", "b", 1, "PXAT", soon()),
-        ("SWAPDB", 3, 4),
-        ("SWAPDB", 1, 3),
-        ("SET", "c", 1, "PXAT", soon()),
-        ("SELECT", 0),
-        ("MULTI",),
-        ("SET", "d", 1, "PXAT", soon()),
-        ("SWAPDB", 0, 5),
-        ("SET", "e", 1, "PXAT", soon()),
-        ("EXEC",),
-    )
-    where = {1: "c", 2: "a", 3: "b", 5: "d", 0: "e"}
-    for database in range(6):
-        expected = {where[database]} if database in where else set()
-        assert listed(target, database=database) == expected, database
-        for key in expected:
-            assert_put_off(target, key, database)
-
-
-@pytest.mark.parametrize(("flush", "left"), [(("FLUSHDB",), {"a"}), (("FLUSHALL",), set())])
-def test_a_flush_takes_the_sets_along(behind: Feeding, target: Server, flush: Command, left: set[str]) -> None:
-    """Of what is gone no expiry waits."""
-    behind.apply(("SET", "a", 1, "PXAT", soon()))
-    behind.apply(("SET", "b", 1, "PXAT", soon()), database=2)
-    behind.apply(flush, database=2)
-
-    assert (listed(target), listed(target, database=2)) == (left, set())
-    behind.apply(("SET", "c", 1, "PXAT", soon()), database=2)
-    assert listed(target, database=2) == {"c"}
 
 
 def test_a_rejected_command_is_found_beside_others(behind: Feeding, target: Server) -> None:
@@ -509,50 +326,6 @@ def test_a_rejected_command_is_found_beside_others(behind: Feeding, target: Serv
     assert checkpoint.rejected == 4
 
 
-@pytest.mark.parametrize("lost", [None, 100, 700, 1500])
-def test_a_huge_transaction_in_pieces(target: Server, lost: int | None) -> None:
-    """Each piece remembers its own; a source that is lost inside of it brings it again."""
-    commands: list[Command] = [("INCR", "n"), ("MULTI",)]
-    commands += [("SET", f"k{number}", "x" * 40, "PXAT", soon()) for number in range(40)]
-    commands += [("SELECT", 1), ("SET", "other", 1, "PXAT", soon()), ("RENAME", "other", "renamed"), ("EXEC",)]
-    worker = Replicating(Source(commands, {}), target, window_limit=1 << 12, pass_above=200)
-    try:
-        worker.start()
-        worker.load()
-        for _ in range(100):
-            worker.read(100)
-            worker.send()
-            if lost is not None and worker._read > lost:
-                worker.cut_source()
-                lost = None
-        worker.complete()
-    finally:
-        worker.close()
-
-    assert listed(target) == {f"k{number}" for number in range(40)}
-    assert all(expires(target, f"k{number}") > soon(3600) for number in range(40))
-    assert listed(target, database=1) == {"other"}
-    assert "renamed" in listed(target, COPYING, 1)
-    assert target.client().get("n") == b"1"
-
-
-@pytest.mark.parametrize("database", [0, 3])
-def test_a_huge_value_is_remembered(writer: Writer, target: Server, database: int) -> None:
-    """It passes as it is and may expire early; then it is found missing and copied."""
-    feeding = Feeding(writer, pass_above=200)
-    huge = b"x" * 5000
-    feeding.apply(("SET", "huge", huge, "PXAT", soon()), ("SETRANGE", "other", 0, huge), database=database)
-    feeding.apply(("MULTI",), ("INCR", "n"), ("set", "in a transaction", huge, "PXAT", soon(60)), ("EXEC",))
-
-    assert listed(target, database=database) == {"huge", "in a transaction"}
-    assert target.client(db=database).get("in a transaction") == huge
-    assert target.client(db=database).get("other") == huge
-    catch_up(writer)
-    feeding.apply(("SET", "caught up", huge, "PXAT", soon(60)), ("INCR", "n"))
-    assert listed(target, database=database) == {"huge", "in a transaction"}
-    assert target.client(db=database).get("n") == b"2"
-
-
 def test_the_checkpoint_tells_when_nothing_waits_any_more(behind: Feeding, target: Server) -> None:
     """At the next occasion, without a command."""
     writer = behind.writer
@@ -564,73 +337,6 @@ def test_the_checkpoint_tells_when_nothing_waits_any_more(behind: Feeding, targe
     checkpoint = checkpoint_of(target)
     assert checkpoint is not None
     assert checkpoint.expiring == 0
-
-
-# --- a snapshot ---
-
-
-@pytest.mark.parametrize("database", [0, 3])
-def test_keys_of_a_snapshot(fresh: Writer, target: Server, database: int) -> None:
-    """Put off and remembered, before the batch counts as applied."""
-    payload = dump_of(target, "value")
-    expiries = fresh.flow.expiries
-    expiries.begin_snapshot(None)
-    entries = [
-        Entry(b"near", payload, soon(), -1, -1),
-        Entry(b"gone", payload, soon(-9), -1, -1),
-        Entry(b"far", payload, FAR, -1, -1),
-        Entry(b"none", payload, -1, -1, -1),
-    ]
-    fresh.put(
-        SnapshotStart("s", REPLID, 1000, flush=False),
-        SnapshotKeys("s", 1, entries_of(*entries, database=database)),
-    )
-    fresh.run()
-    checkpoint = checkpoint_of(target)
-    assert checkpoint is not None
-    assert (checkpoint.phase, checkpoint.snapshot_batch, checkpoint.expiring) == (Phase.SNAPSHOT, 1, 1)
-    fresh.put(SnapshotFinish(REPLID, 1000, 0))
-    fresh.run()
-
-    assert listed(target, database=database) == {"near", "gone"}
-    assert_put_off(target, "near", database)
-    assert_put_off(target, "gone", database)
-    assert expires(target, "far", database) == FAR + MARGIN
-    assert expires(target, "none", database) == -1
-    checkpoint = checkpoint_of(target)
-    assert checkpoint is not None
-    assert checkpoint.expiring == 1
-
-
-def test_a_value_of_a_snapshot_in_pieces(fresh: Writer, target: Server) -> None:
-    """The same."""
-    payload = dump_of(target, "value" * 100)
-    entry = LargeEntry(0, b"large", len(payload), soon(), -1, -1)
-    fresh.put(
-        SnapshotStart("s", REPLID, 1000, flush=False),
-        SnapshotChunk("s", 0, entry, payload[:20], first=True, more=True),
-        SnapshotChunk("s", 0, entry, payload[20:50], first=False, more=True),
-        SnapshotChunk("s", 1, entry, payload[50:], first=False, more=False),
-        SnapshotFinish(REPLID, 1000, 0),
-    )
-    fresh.run()
-
-    assert target.client().get("large") == b"value" * 100
-    assert_put_off(target, "large")
-    assert listed(target) == {"large"}
-
-
-@pytest.mark.parametrize("database", [0, 3])
-def test_a_key_that_the_target_refuses_is_named(fresh: Writer, target: Server, database: int) -> None:
-    """Requests of the worker's own are among them."""
-    payload = dump_of(target, "value")
-    good, bad = Entry(b"good", payload, soon(), -1, -1), Entry(b"bad", payload[:-1] + b"!", soon(), -1, -1)
-    fresh.put(
-        SnapshotStart("s", REPLID, 1000, flush=False),
-        SnapshotKeys("s", 1, entries_of(good, bad, database=database)),
-    )
-    with pytest.raises(UnfaithfulError, match="'bad'"):
-        fresh.run()
 
 
 # --- without a server ---

@@ -284,7 +284,7 @@ def test_no_printed_rule_is_untested() -> None:
     tested = {(side, rule) for side, rule, _ in marks[0].args[1]}
     stream = {("target", rule) for rule in ("+pfcount", "+publish", "+spublish", "&*")}
 
-    stream.add(("target", "+eval"))  # for a target without memory: tests/apply/test_full_memory.py
+    stream.add(("target", "+eval"))  # for a target without memory: tests/apply/test_scripted.py
     stream.add(("target", "+ping"))  # a refusal keeps an idle connection in use as well: tests/e2e/test_idle.py
 
     granted = {("source", rule) for rule in SOURCE} | {("target", rule) for rule in TARGET}

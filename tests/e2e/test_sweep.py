@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
-from typing import Any, Self
 
 import pytest
 
@@ -13,86 +11,28 @@ from tests.support.compare import differences
 from tests.support.load import LoadProcess
 from tests.support.proxy import Proxy
 from tests.support.servers import Server, wait_until
+from tests.support.sweeping import (
+    DATABASES,
+    FAST,
+    FEW,
+    KEYS,
+    SHORTEST_EXPIRY,
+    SLOW,
+    STALE,
+    Reading,
+    begun,
+    fill,
+    leftovers,
+    lose_backlog,
+    remove,
+    stage,
+    swept,
+)
 from tests.support.worker import Worker
 from tests.support.writes import checkpoint, syncs
 
 Servers = Callable[..., Server]
 Workers = Callable[..., Worker]
-
-KEYS = 100_000
-FEW = 9_000
-SLOW = 0.05  # seconds that each request to the target takes more
-SHORTEST_EXPIRY = 300_000  # expiries that pass while the stream waits are the subject of other tests
-STALE = 1500
-DATABASES = (0, 2, 7)
-FAST = {"SHAKER_RETRY__MAX_SECONDS": "0.2"}
-
-
-def fill(server: Server, keys: int = KEYS) -> None:
-    """Write `keys` keys that stay, over three databases, and STALE that are to go."""
-    for database in DATABASES:
-        client = server.client(db=database)
-        share = keys // len(DATABASES)
-        for start in range(0, share, 10_000):
-            client.mset({f"key:{number}": number for number in range(start, min(share, start + 10_000))})
-        client.mset({f"stale:{number}": number for number in range(STALE // len(DATABASES))})
-
-
-def remove(server: Server) -> None:
-    """Delete what is to go."""
-    for database in DATABASES:
-        server.client(db=database).delete(*(f"stale:{number}" for number in range(STALE // len(DATABASES))))
-
-
-def lose_backlog(server: Server) -> None:
-    """Have the server begin another history: nobody can go on in the one before."""
-    client = server.client()
-    client.execute_command("DEBUG", "CHANGE-REPL-ID")
-    client.client_kill_filter(_type="replica")
-
-
-class Reading:
-    """A thread that reads the keys that stay, on the target, all the time; `missed` are those not found."""
-
-    def __init__(self, server: Server, keys: int = KEYS) -> None:
-        self.missed: set[tuple[int, int]] = set()
-        self.rounds = 0
-        self._share = keys // len(DATABASES)
-        self._clients = {database: server.client(db=database) for database in DATABASES}
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="reading", daemon=True)
-        self.failure: BaseException | None = None
-
-    def _run(self) -> None:
-        try:
-            while not self._stopped.is_set():
-                for database, client in self._clients.items():
-                    for start in range(0, self._share, 1000):
-                        numbers = range(start, min(self._share, start + 1000))
-                        values = client.mget([f"key:{number}" for number in numbers])
-                        pairs = zip(numbers, values, strict=True)  # type: ignore[arg-type]
-                        self.missed |= {(database, number) for number, value in pairs if value is None}
-                        if self._stopped.is_set():
-                            return
-                self.rounds += 1
-        except BaseException as error:
-            self.failure = error
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-        assert self.failure is None, self.failure
-        assert self.rounds or self.missed, "nothing was read"
-        assert self.missed == set()
-
-
-def swept(running: Worker, seconds: float = 60.0) -> dict[str, Any]:
-    """Wait until the worker is ready, which it is not before the end of the sweep."""
-    return running.wait_status(lambda document: document["ready"], "the end of the sweep", seconds)
 
 
 def test_stale_keys_go_while_the_target_is_read(source: Server, target: Server, worker: Workers) -> None:
@@ -118,12 +58,6 @@ def test_stale_keys_go_while_the_target_is_read(source: Server, target: Server, 
     assert status["sweep"]["keys_deleted"] >= STALE
     assert status["sweep"]["keys_stale"] == 0
     assert leftovers(target) == []
-
-
-def leftovers(target: Server) -> list[Any]:
-    """Return what a sweep that is over has left in the target."""
-    lists = [database for database in range(16) if target.client(db=database).exists("shaker:stale:default")]
-    return [*lists, *filter(None, [checkpoint(target)["sweep"]])]
 
 
 LARGE = 5 << 20  # bytes of a value that passes in pieces
@@ -193,144 +127,6 @@ def test_keys_that_are_written_anew_stay(source: Server, target: Server, worker:
     assert rewritten > 10
     assert target.client().exists("stale:0") == 1
     assert syncs(source)[0] == 2
-
-
-def stage(target: Server) -> str:
-    """Return what the checkpoint says that the sweep does: listing, restoring, removal, or nothing."""
-    record = checkpoint(target)
-    if record.get("phase") == "snapshot":
-        return {"listing": "listing", "listed": "restoring"}.get(record["sweep"], "")
-    return "removal" if record.get("sweep") else ""
-
-
-def begun(target: Server, wanted: str) -> bool:
-    """Whether the sweep is in that stage, and some of it is done."""
-    client = target.client()
-    if stage(target) != wanted:
-        return False
-    if wanted == "restoring":
-        return int(checkpoint(target)["snapshot_batch"]) > 0
-    length = int(client.scard("shaker:stale:default"))  # type: ignore[arg-type]
-    return length > 1000 if wanted == "listing" else length < STALE // len(DATABASES)
-
-
-@pytest.mark.parametrize(("when", "full"), [("listing", 4), ("restoring", 4), ("removal", 2)])
-def test_the_worker_is_killed_on_the_way(
-    when: str, full: int, source: Server, target: Server, worker: Workers
-) -> None:
-    """Twice: a snapshot cut short begins anew, a removal goes on without another one."""
-    fill(source, FEW)
-    client = source.client()
-    client.config_set("rdb-key-save-delay", 0)
-    with Proxy(target) as proxy:
-        running = worker(source, proxy.url, **FAST)
-        swept(running)
-        running.kill()
-        remove(source)
-        lose_backlog(source)
-        client.set("key:cut", 1)
-        proxy.set("up", latency=SLOW)
-        if when == "restoring":
-            client.config_set("rdb-key-save-delay", 100)
-        running.start()
-        with Reading(target, FEW):
-            for _ in range(2):
-                running.wait(lambda: begun(target, when), f"the {when}", 60)
-                running.kill()
-                assert stage(target) == when
-                if when == "restoring":
-                    client.delete("key:cut")  # the snapshot cut short may have brought it
-                running.start()
-                # The next one counts once it has asked, not before: what stands in the target is the old one's.
-                asked = "registered" if when == "removal" else "full sync"
-                running.wait(lambda asked=asked: running.events(asked), "the next worker")
-            client.config_set("rdb-key-save-delay", 0)
-            proxy.heal()
-            status = swept(running)
-        running.wait_applied(source)
-
-    assert differences(source, target) == []
-    assert syncs(source)[0] == full
-    assert status["full_syncs"] == (when != "removal")
-    assert leftovers(target) == []
-
-
-@pytest.mark.parametrize("when", ["listing", "restoring", "removal"])
-def test_the_target_is_lost_on_the_way(when: str, source: Server, target: Server, worker: Workers) -> None:
-    """Its connections are made anew, and all goes on: one full resync."""
-    fill(source, FEW)
-    with Proxy(target) as proxy:
-        running = worker(source, proxy.url, **FAST)
-        swept(running)
-        running.kill()
-        remove(source)
-        lose_backlog(source)
-        proxy.set("up", latency=SLOW)
-        running.start()
-        for _ in range(2):
-            running.wait(lambda: begun(target, when), f"the {when}", 60)
-            proxy.reset()
-            running.wait_status(lambda document: not document["target"]["connected"], "the loss")
-            if when == "restoring":
-                break  # the second time it may be over
-        proxy.heal()
-        status = swept(running)
-        running.wait_applied(source)
-
-    assert differences(source, target) == []
-    assert syncs(source)[0] == 2
-    assert status["reconnects"]["target"] >= 1
-    assert leftovers(target) == []
-
-
-@pytest.mark.parametrize(("when", "full"), [("listing", 3), ("removal", 2)])
-def test_the_target_is_restarted_on_the_way(
-    when: str, full: int, server: Servers, source: Server, worker: Workers
-) -> None:
-    """What it had answered for may be lost with it: a snapshot begins anew, a removal goes on with what is left."""
-    target = server(appendonly="yes", appendfsync="always")
-    fill(source, FEW)
-    with Proxy(target) as proxy:
-        running = worker(source, proxy.url, **FAST)
-        swept(running)
-        running.kill()
-        remove(source)
-        lose_backlog(source)
-        proxy.set("up", latency=SLOW)
-        running.start()
-        running.wait(lambda: begun(target, when), f"the {when}", 60)
-        target.restart()
-        proxy.heal()
-        swept(running)
-        running.wait_applied(source)
-
-    assert differences(source, target) == []
-    assert syncs(source)[0] == full
-
-
-@pytest.mark.parametrize("command", ["FLUSHALL", "FLUSHDB", "SWAPDB 0 7", "SWAPDB 2 9"])
-def test_databases_are_changed_as_a_whole(command: str, source: Server, target: Server, worker: Workers) -> None:
-    """By the first commands of the stream: it finds no stale key, and no list, in any of them."""
-    fill(source, 3000)
-    with Proxy(target) as proxy:
-        running = worker(source, proxy.url, **FAST)
-        swept(running)
-        running.kill()
-        remove(source)
-        lose_backlog(source)
-        proxy.set("up", latency=0.02)
-        running.start()
-        running.wait(lambda: stage(target), "the sweep")
-        client = source.client()
-        client.execute_command(*command.split())
-        client.incr("stale:0")
-        assert running.status()["stream"]["applied_offset"] < source.offset()
-        proxy.heal()
-        swept(running)
-        running.wait_applied(source)
-
-    assert differences(source, target) == []
-    assert leftovers(target) == []
 
 
 def test_the_source_is_told_when_the_target_is_equal(source: Server, target: Server, worker: Workers) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import statistics
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -15,118 +14,19 @@ import pytest
 from shaker.errors import LinkError
 from shaker.flow.lifecycle import FlowEvent
 from shaker.jobs import barrier as barrier_module
-from shaker.jobs import copy_keys as settler_module
 from shaker.jobs import restore_expiries as module
 from shaker.jobs.barrier import BarrierError, Barriers, Held
 from shaker.jobs.restore_expiries import RestoreExpiries
 from shaker.net.client import Client, Request
-from shaker.run.supervise import supervise
 from shaker.settings.schema import Settings
 from tests.support.compare import EXPIRY_TOLERANCE, differences
-from tests.support.links import Links, replicating
+from tests.support.following import COPYING, EXPIRING, FAR, expire_one, expires, following, listed
 from tests.support.proxy import Proxy
 from tests.support.servers import NAMES, Server, wait_until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 Servers = Callable[..., Server]
-EXPIRING, COPYING, DOUBTFUL = "shaker:expiring:default", "shaker:copying:default", "shaker:doubtful:default"
-FAR = 4_102_444_800_000  # the year 2100, in milliseconds
-
-
-class Following:
-    """Links whose lag the test decides about, and the true expiries at work."""
-
-    def __init__(self, links: Links, source: Server) -> None:
-        self.links = links
-        self.status = links.status
-        self.flow = links.flow
-        self.expiries = links.flow.expiries
-        self._source = source
-        self.observing = False
-
-    async def observe(self) -> None:
-        """Ask the source for its offset, as the monitor does."""
-        while True:
-            if self.observing:
-                asked = self.status.clock()
-                offset = self._source.client().info("replication")["master_repl_offset"]
-                self.status.observe_source_offset(max(offset, self.status.stream.received_offset), asked)
-            self.flow.refresh_state()
-            await anyio.sleep(0.02)
-
-    def fall_behind(self) -> None:
-        """Have far to go from now on."""
-        self.observing = False
-        self.flow.source.caught_up_at = 1 << 62
-        assert self.flow.expiry.behind
-
-    def catch_up(self) -> None:
-        """Be close behind the source from now on."""
-        self.flow.source.caught_up_at = 0
-        self.observing = True
-
-    async def write(self, *commands: str, database: int = 0) -> None:
-        """Have the source execute commands and wait until the target has."""
-        pipeline = self._source.client(db=database).pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command.split())
-        pipeline.execute()
-        await self.links.wait_applied(self._source)
-
-    async def settle(self, seconds: float = 20.0) -> None:
-        """Catch up, and wait until no key waits any longer."""
-        self.catch_up()
-        await self.links.wait(lambda: not self.expiries.waiting, "the true expiries", seconds)
-
-
-@asynccontextmanager
-async def following(
-    source: Server,
-    target: Server,
-    barriers: Callable[..., Barriers] = Barriers,
-    *,
-    source_url: str | None = None,
-    target_url: str | None = None,
-    **options: Any,
-) -> AsyncIterator[Following]:
-    """Replicate, behind at first, with the true expiries at work; without a margin unless `expiry` has one."""
-    options["expiry"] = {"margin_seconds": 0, **options.get("expiry", {})}
-    settings = Settings(
-        source={"url": source_url or source.url},  # type: ignore[arg-type]
-        target={"url": target_url or target.url},  # type: ignore[arg-type]
-    )
-    if target_url is not None:
-        options["target_settings"] = {"url": target_url}
-    async with replicating(source, target, url=source_url, **options) as links, anyio.create_task_group() as tasks:
-        made = Following(links, source)
-        made.fall_behind()
-        tasks.start_soon(made.observe)
-        job = RestoreExpiries(settings, links.flow, barriers(links.flow), poll_seconds=0.01, pause_seconds=0.05)
-        tasks.start_soon(supervise, job, links.status, settings)
-        yield made
-        tasks.cancel_scope.cancel()
-
-
-def expire_one(target: Server) -> None:
-    """Have the target expire a key by itself."""
-    target.client().set("passing", 1, px=1)
-    wait_until(lambda: target.client().exists("passing") == 0, "the expiry")
-
-
-def listed(server: Server, key: str = EXPIRING, database: int = 0) -> set[str]:
-    """The keys in one of the two sets of a database."""
-    return {one.decode() for one in server.client(db=database).smembers(key)}
-
-
-def expires(server: Server, key: str, database: int = 0) -> int:
-    """When a key expires in Unix milliseconds; up to the time that asking takes on Redis 6.2."""
-    client = server.client(db=database)
-    if server.name != "redis-6.2":
-        found: int = client.execute_command("PEXPIRETIME", key)
-        return found
-    left: int = client.pttl(key)
-    return left if left < 0 else time.time_ns() // 1_000_000 + left
 
 
 # --- what becomes of a key ---
@@ -184,69 +84,6 @@ async def test_what_the_reading_expires(name: str, server: Servers) -> None:
     assert target.client().exists(EXPIRING, COPYING) == 0
 
 
-async def test_a_key_that_the_target_lacks_is_copied(source: Server, target: Server) -> None:
-    """With its value and its expiry."""
-    async with following(source, target) as made:
-        await made.write(
-            "SET a 1 PX 300000", "RPUSH l 1 2", "PEXPIRE l 200000", "SET none 1 PX 9000", "PERSIST none"
-        )
-        target.client().delete("a", "l", "none")
-        await made.settle()
-
-    assert differences(source, target) == []
-    assert expires(target, "a") == expires(source, "a")
-    assert made.status.expiries_copied == 3
-
-
-async def test_a_value_that_was_begun_anew_is_copied(source: Server, target: Server) -> None:
-    """A renewal that came too late: the counter had expired on the target and began at 1."""
-    async with following(source, target) as made:
-        for database in (0, 4):
-            await made.write("SET counter 41", database=database)
-            target.client(db=database).delete("counter")
-            await made.write("INCR counter", "PEXPIRE counter 300000", database=database)
-            assert target.client(db=database).get("counter") == b"1"
-            assert listed(target, DOUBTFUL, database) == {"counter"}
-        expire_one(target)
-        await made.settle()
-        assert not made.expiries.doubts
-
-    for database in (0, 4):
-        assert target.client(db=database).get("counter") == b"42"
-        assert expires(target, "counter", database) == expires(source, "counter", database)
-        assert target.client(db=database).exists(EXPIRING, COPYING, DOUBTFUL) == 0
-
-
-@pytest.mark.parametrize("name", NAMES)
-async def test_nothing_is_copied_where_nothing_expired(name: str, server: Servers) -> None:
-    """The target says so: keys renewed while behind have their value."""
-    source, target = server(name), server(name)
-    async with following(source, target) as made:
-        for database in (0, 4):
-            await made.write("SET k 1", "PEXPIRE k 300000", "PERSIST k", "GETEX x EX 9", database=database)
-            assert listed(target, DOUBTFUL, database) >= {"k"}
-            target.client(db=database).set("k", "seen again if nobody copies it")
-        await made.settle()
-        for database in (0, 4):
-            assert target.client(db=database).get("k") == b"seen again if nobody copies it"
-            assert target.client(db=database).exists(EXPIRING, COPYING, DOUBTFUL) == 0
-    assert made.status.expiries_copied == 0
-
-
-async def test_doubtful_keys_join_those_to_be_copied(source: Server, target: Server) -> None:
-    """Both lists are there: no key leaves either."""
-    async with following(source, target) as made:
-        await made.write("SET a 1", "SET b 1", "SET c 1")
-        await made.write(f"PEXPIREAT a {FAR}")
-        target.client().sadd(COPYING, "b")
-        for key in ("a", "b"):
-            target.client().delete(key)
-        expire_one(target)
-        await made.settle()
-    assert differences(source, target) == []
-    assert target.client().exists(EXPIRING, COPYING, DOUBTFUL) == 0
-
-
 async def test_a_judgement_that_fails_is_made_again(source: Server, target: Server) -> None:
     """A link that is lost at the barrier: the doubts stay, as they were before."""
     failures = []
@@ -268,66 +105,6 @@ async def test_a_judgement_that_fails_is_made_again(source: Server, target: Serv
         await made.settle()
     assert failures
     assert target.client().get("a") == b"1"
-
-
-async def test_what_was_made_of_keys_that_were_gone_is_copied(source: Server, target: Server) -> None:
-    """An outage that nobody foresaw let keys expire on the target that the source made others of."""
-    async with following(source, target) as made:
-        await made.write(
-            "SET string v", "SET renamed v", "SADD set a b", "SADD other-set c",
-            "ZADD sorted 1 m", "GEOADD places 13 38 p", "RPUSH list 1 2 3", "PFADD sketch a", "XADD log 1-1 f v",
-            "XGROUP CREATE log g 0", "SET old before", "SET moved v", "SET copied v",
-        )  # fmt: skip
-        expire_one(target)
-        target.client().delete(*source.client().keys("*"))
-        await made.write(
-            "RENAME renamed old", "MOVE moved 2", "COPY copied copy", "COPY copied copy DB 3",
-            "SUNIONSTORE union set other-set", "SMOVE set other-set a", "ZUNIONSTORE sum 1 sorted",
-            "ZRANGESTORE range sorted 0 -1", "SORT list STORE ordered", "LMOVE list end LEFT RIGHT",
-            "GEOSEARCHSTORE near places FROMMEMBER p BYRADIUS 9 km", "GEORADIUS places 13 38 9 km STORE about",
-            "LSET list 0 v", "BITOP NOT bits string", "PFMERGE sketches sketch", "XSETID log 5-5",
-            "XGROUP SETID log g 1-1",
-        )  # fmt: skip
-        # What was not used in any of these is as it was made: gone on the target.
-        source.client().delete("string", "set", "sorted", "places", "copied", "sketch")
-        await made.settle()
-
-    assert differences(source, target) == []
-    assert made.status.rejected_commands == 0
-
-
-async def test_what_is_to_be_copied_and_is_gone(source: Server, target: Server) -> None:
-    """On the source: it goes. On both: nothing."""
-    async with following(source, target) as made:
-        await made.write("SET a 1", "PEXPIRE a 300000", "SET b 1")
-        target.client().sadd(COPYING, "ghost", "nowhere", "b")
-        target.client().set("ghost", 1)
-        await made.settle()
-    assert target.client().exists("ghost", "nowhere") == 0
-    assert differences(source, target) == []
-
-
-@pytest.mark.parametrize("name", ["redis-8.0", "valkey-9.1"])
-async def test_expiries_of_fields(name: str, server: Servers) -> None:
-    """A hash whose fields expire is copied whole: its payload has the true ones, or those with the margin."""
-    source, target = server(name), server(name)
-    client = source.client()
-    client.hset("snapshot", mapping={"a": 1, "b": 2, "c": 3})
-    client.execute_command("HPEXPIRE", "snapshot", 300_000, "FIELDS", 1, "a")
-    async with following(source, target) as made:
-        await made.write("HSET h a 1 b 2 c 3", "HPEXPIRE h 300000 FIELDS 1 a", "HEXPIRE h 200 FIELDS 1 b",
-                         "HSETEX s PX 300000 FIELDS 1 a 1", "HSET s b 2", "PEXPIRE s 400000")  # fmt: skip
-        assert listed(target, COPYING) >= {"h", "s"}
-        target.client().hdel("h", "a")
-        target.client().delete("snapshot")
-        target.client().sadd(COPYING, "snapshot")
-        await made.settle()
-
-    assert differences(source, target) == []
-    for key, field in (("h", "a"), ("h", "b"), ("s", "a"), ("snapshot", "a")):
-        [at] = target.client().execute_command("HPEXPIRETIME", key, "FIELDS", 1, field)
-        assert at > time.time() * 1000
-        assert [at] == client.execute_command("HPEXPIRETIME", key, "FIELDS", 1, field)
 
 
 @pytest.mark.parametrize("name", ["redis-6.2", "redis-8.0", "valkey-9.1"])
@@ -452,47 +229,6 @@ async def test_what_a_replica_and_the_target_lack_is_settled(server: Servers) ->
 
 
 # --- limits and failures ---
-
-
-async def test_a_value_too_large_to_copy_is_named(
-    source: Server, target: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is left as it is, and keeps the worker from being ready; others are copied."""
-    monkeypatch.setattr(settler_module, "COPY_BYTES", 10_000)
-    async with following(source, target) as made:
-        source.client().set("large", "x" * 20_000)
-        await made.write("PEXPIRE large 300000", "SET small 1", "PEXPIRE small 300000")
-        target.client().delete("large", "small")
-        await made.settle()
-        assert target.client().exists("large") == 0
-        assert expires(target, "small") == expires(source, "small")
-        assert "large" in made.status.reasons["expired"]
-        assert made.status.errors["worker", "expiry"] == 1
-
-
-async def test_values_are_copied_in_portions(
-    source: Server, target: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of a bounded size; one that is larger than the rest of a portion waits for the next one."""
-    monkeypatch.setattr(settler_module, "COPY_BYTES", 10_000)
-    sizes = []
-
-    class Measured(Barriers):
-        @asynccontextmanager
-        async def at(self, source: Client, requests: Sequence[Request]) -> AsyncIterator[Held]:
-            async with super().at(source, requests) as held:
-                sizes.append(sum(len(reply) for reply in held.replies if isinstance(reply, bytes)))
-                yield held
-
-    numbers = random.Random(1)
-    async with following(source, target, Measured) as made:
-        for number in range(20):
-            source.client().set(f"k{number}", numbers.randbytes(3000))
-        await made.write(*(f"PEXPIRE k{number} 300000" for number in range(20)))
-        target.client().delete(*(f"k{number}" for number in range(20)))
-        await made.settle()
-    assert differences(source, target) == []
-    assert 5000 < max(sizes) <= 10_000
 
 
 async def test_many_keys_take_many_barriers(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 
 import pytest
 import redis
 
 from shaker.codec.resp.replies import encode
-from shaker.errors import AccessError, CorruptError, ServerBusyError
+from shaker.errors import ServerBusyError
 from shaker.model.batch import (
     Batch,
     Continued,
@@ -23,31 +22,17 @@ from shaker.model.batch import (
 )
 from shaker.model.entries import Entries
 from shaker.psync.handshake_states import ReplicaState
-from shaker.rules.command_table import CommandTable
 from shaker.rules.restore import restore_requests
 from tests.rules.conftest import exchange
 from tests.support import compare
 from tests.support.outcome import applied, keys_of, others
-from tests.support.psync_driver import Conversation, Pieces, Recording, single_bytes, whole
+from tests.support.psync_driver import Conversation, Pieces, single_bytes, whole
 from tests.support.servers import DEFAULT, NAMES, Server
-from tests.support.splits import cut, every_cut
 
 FAR = 4102444800123  # an expiry of 2100, in milliseconds
 LIBRARY = b"#!lua name=lib\nredis.register_function('answer', function() return 42 end)\n"
-SECRET = "s3cret-of-the-source"
 S = ReplicaState
 Talk = Callable[..., Conversation]
-
-
-@pytest.fixture
-def talk(table: Callable[[str], CommandTable]) -> Iterator[Talk]:
-    """A factory of conversations with a server; they end with the test."""
-    with ExitStack() as stack:
-
-        def start(server: Server, **options: object) -> Conversation:
-            return stack.enter_context(Conversation(server, table(server.name), **options))  # type: ignore[arg-type]
-
-        yield start
 
 
 def fill(server: Server) -> redis.Redis:
@@ -148,87 +133,6 @@ def test_what_the_source_is_told(name: str, shared: Callable[[str], Server], tal
     ]
     assert replicas
     assert {replica["port"] for replica in replicas} == {0}
-
-
-@pytest.fixture(scope="module")
-def locked() -> Iterator[Callable[[str], Server]]:
-    """A function from a server's name to one with a password and some users."""
-    with ExitStack() as stack:
-        running: dict[str, Server] = {}
-
-        def get(name: str) -> Server:
-            if name not in running:
-                server = stack.enter_context(Server(name, requirepass=SECRET))
-                acl = server.client().execute_command
-                acl("ACL", "SETUSER", "replicator", "on", f">{SECRET}2", "+psync", "+replconf", "+info", "+ping")
-                acl("ACL", "SETUSER", "blind", "on", f">{SECRET}2", "+psync", "+replconf")
-                acl("ACL", "SETUSER", "reader", "on", f">{SECRET}2", "+info", "+replconf")
-                running[name] = server
-            return running[name]
-
-        yield get
-
-
-class TestCredentials:
-    """AUTH, on every version."""
-
-    @pytest.mark.parametrize("pieces", [whole, single_bytes])
-    @pytest.mark.parametrize(
-        ("username", "password"), [(None, SECRET), ("default", SECRET), ("replicator", SECRET + "2")]
-    )
-    @pytest.mark.parametrize("name", NAMES)
-    def test_accepted(
-        self, name: str, username: str | None, password: str, pieces: Pieces, locked: Callable[[str], Server]
-    ) -> None:
-        """With a password alone, with a user, with one that may do only what is needed."""
-        with Conversation(locked(name), pieces=pieces, username=username, password=password) as conversation:
-            conversation.sync()
-            assert conversation.sent[0] == encode("AUTH", *([username] if username else []), password)
-        assert conversation.states[:3] == (
-            [S.NEW, S.AUTHENTICATING, S.INSPECTING] if pieces is single_bytes else conversation.states[:3]
-        )
-
-    @pytest.mark.parametrize("pieces", [whole, single_bytes])
-    @pytest.mark.parametrize(
-        ("username", "password"),
-        [(None, "wrong-" + SECRET), ("nobody", SECRET), ("replicator", SECRET), (None, None), (None, "")],
-    )
-    @pytest.mark.parametrize("name", NAMES)
-    def test_refused(
-        self,
-        name: str,
-        username: str | None,
-        password: str | None,
-        pieces: Pieces,
-        locked: Callable[[str], Server],
-    ) -> None:
-        """Wrong or missing credentials name the settings and show no secret."""
-        with (
-            Conversation(locked(name), pieces=pieces, username=username, password=password) as conversation,
-            pytest.raises(AccessError) as caught,
-        ):
-            conversation.introduce()
-        assert "SHAKER_SOURCE__PASSWORD" in str(caught.value)
-        assert SECRET not in str(caught.value)
-        assert (caught.value.kind, caught.value.retry, caught.value.exit_code) == ("access", True, 3)
-
-    @pytest.mark.parametrize("name", NAMES)
-    def test_a_password_that_nobody_asked_for(self, name: str, shared: Callable[[str], Server]) -> None:
-        """A source without a password refuses one: the same settings are named."""
-        with Conversation(shared(name), password=SECRET) as conversation, pytest.raises(AccessError) as caught:
-            conversation.introduce()
-        assert "SHAKER_SOURCE__PASSWORD" in str(caught.value)
-        assert SECRET not in str(caught.value)
-
-    @pytest.mark.parametrize(("username", "doing"), [("blind", "inspecting"), ("reader", "requesting")])
-    @pytest.mark.parametrize("name", NAMES)
-    def test_forbidden(self, name: str, username: str, doing: str, locked: Callable[[str], Server]) -> None:
-        """A user who may not do what is needed is told by what was tried."""
-        with (
-            Conversation(locked(name), username=username, password=SECRET + "2") as conversation,
-            pytest.raises(AccessError, match=f"forbids what the worker needs while {doing}: NOPERM"),
-        ):
-            conversation.sync()
 
 
 class TestGoingOn:
@@ -415,96 +319,6 @@ class TestNotNow:
         with pytest.raises(ServerBusyError, match="LOADING") as caught:
             conversation.sync()
         assert caught.value.kind == "loading"
-
-
-@pytest.fixture(scope="module")
-def recordings(shared: Callable[[str], Server], table: Callable[[str], CommandTable]) -> dict[str, Recording]:
-    """A full sync with $EOF and one with $<length>, each with some stream behind, for cutting and damage."""
-    found = {}
-    for diskless in ("yes", "no"):
-        server = shared(DEFAULT)
-        client = server.client()
-        client.config_set("repl-diskless-sync", diskless)
-        client.set("a", "1")
-        client.hset("hash", mapping={"f": "v"})
-        server.client(db=5).rpush("list", 1, 2, 3)
-        with Conversation(server, table(DEFAULT)) as conversation:
-            conversation.sync()
-            with client.pipeline() as pipeline:
-                pipeline.set("b", 1).incr("c").execute()
-            server.client(db=5).lpop("list")
-            conversation.catch_up(server)
-            found[diskless] = conversation.recording()
-    return found
-
-
-class TestCuts:
-    """What a source sent, cut otherwise."""
-
-    @pytest.mark.parametrize("diskless", ["yes", "no"])
-    def test_around_the_snapshot(self, recordings: dict[str, Recording], diskless: str) -> None:
-        """One cut at each place from before the answer's header to behind the first commands of the stream."""
-        recording = recordings[diskless]
-        expected, session = recording.replay()
-        assert len(applied(expected).commands) == 3
-        for place in range(1, len(recording.answer)):
-            events, cut_session = recording.replay(lambda data, place=place: cut(data, [place]))  # type: ignore[misc]
-            assert others(events) == others(expected)
-            assert keys_of(events) == keys_of(expected)
-            assert applied(events) == applied(expected)
-            assert cut_session.received_offset == session.received_offset
-            assert cut_session.snapshot_bytes == session.snapshot_bytes
-
-    def test_around_the_mark(self, recordings: dict[str, Recording]) -> None:
-        """The mark cut in three, with the end of the snapshot before it and the stream right behind it."""
-        recording = recordings["yes"]
-        begin = recording.answer.index(b"$EOF:") + 5
-        mark = recording.answer[begin : begin + 40]
-        first = recording.answer.rindex(mark)
-        expected = recording.replay()[0]
-        for start in range(first - 10, first + 41):
-            for stop in range(start + 1, first + 60, 7):
-                events = recording.replay(lambda data, start=start, stop=stop: cut(data, [start, stop]))[0]  # type: ignore[misc]
-                assert others(events) == others(expected)
-                assert keys_of(events) == keys_of(expected)
-                assert applied(events) == applied(expected)
-
-    @pytest.mark.parametrize("diskless", ["yes", "no"])
-    def test_newlines_between(self, recordings: dict[str, Recording], diskless: str) -> None:
-        """Newlines before each line of the answer change nothing, wherever the bytes are cut."""
-        recording = recordings[diskless]
-        line, rest = recording.answer.split(b"\r\n", 1)
-        patient = recording._replace(answer=b"\n\n" + line + b"\r\n\n\n\n" + rest)
-        expected = recording.replay()[0]
-        for pieces in every_cut(patient.answer):
-            events = patient.replay(lambda data, pieces=pieces: pieces if data == patient.answer else [data])[0]  # type: ignore[misc]
-            assert others(events) == others(expected)
-            assert applied(events) == applied(expected)
-
-    def test_another_mark(self, recordings: dict[str, Recording]) -> None:
-        """A snapshot followed by anything but its mark is corrupt, at the first byte that differs."""
-        recording = recordings["yes"]
-        begin = recording.answer.index(b"$EOF:") + 5
-        first = recording.answer.rindex(recording.answer[begin : begin + 40])
-        for place in (first, first + 20, first + 39):
-            answer = bytearray(recording.answer)
-            answer[place] ^= 1
-            damaged = recording._replace(answer=bytes(answer[: place + 1]))
-            for pieces in (whole, single_bytes):
-                with pytest.raises(CorruptError, match="not followed by the mark"):
-                    damaged.replay(pieces)
-
-    @pytest.mark.parametrize("by", [-1000, -1, 1, 1000])
-    def test_another_length(self, recordings: dict[str, Recording], by: int) -> None:
-        """A snapshot shorter or longer than announced is corrupt."""
-        recording = recordings["no"]
-        line, length, rest = recording.answer.split(b"\r\n", 2)
-        # A source that is still saving its snapshot may have sent newlines to keep the link alive.
-        told = b"$%d" % max(0, int(length.lstrip(b"\n")[1:]) + by)
-        damaged = recording._replace(answer=b"\r\n".join((line, told, rest)))
-        for pieces in (whole, single_bytes):
-            with pytest.raises(CorruptError, match=r"the snapshot (does not end within|ends after)"):
-                damaged.replay(pieces)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
-import hiredis
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,112 +9,31 @@ from hypothesis import strategies as st
 from shaker.codec.rdb.field_expiries import LAST_TIME
 from shaker.codec.resp.replies import encode
 from shaker.rules.expiring_commands import NEEDS, NOTED, SETS, SWAPS
-from shaker.rules.expiry import NEVER, Rewritten, Times, rewrite
-from tests.rules.conftest import exchange
+from shaker.rules.expiry import NEVER, Times, rewrite
+from tests.support.expiry_forms import (
+    AT,
+    BEHIND,
+    CLOSE,
+    FINAL,
+    FORMS,
+    LATE,
+    MARGIN,
+    NEAR,
+    NOW,
+    UNTIL,
+    Command,
+    Form,
+    parse,
+    rewritten,
+    texts,
+    told,
+    words,
+)
 from tests.support.resp_strategies import commands as any_commands
-from tests.support.servers import NAMES, Server
-
-Command = list[bytes]
-
-NOW = 2_000_000_000_000
-NEAR = NOW + 600_000
-UNTIL = NOW + 86_400_000
-MARGIN = 2000
-BEHIND = Times(written=NOW, near=NEAR, until=UNTIL, margin=MARGIN, late=False, passed=False)
-LATE = BEHIND._replace(late=True, passed=True)
-CLOSE = Times(written=NOW, near=NEVER, until=0, margin=MARGIN, late=False, passed=False)
-FINAL = CLOSE._replace(margin=0)
-
-
-def words(text: str) -> Command:
-    """A command as people write it."""
-    return [word.encode() for word in text.split()]
-
-
-def rewritten(*commands: str | Command, times: Times = BEHIND, any_waiting: bool = False) -> Rewritten:
-    """What becomes of commands."""
-    requests = [words(command) if isinstance(command, str) else command for command in commands]
-    return rewrite(b"".join(encode(*request) for request in requests), times, any_waiting=any_waiting)
-
-
-def parse(data: bytes) -> list[Command]:
-    """The commands in `data`, read by hiredis."""
-    reader = hiredis.Reader(notEnoughData=Ellipsis)
-    reader.feed(data)
-    found = []
-    while (request := reader.gets()) is not Ellipsis:
-        found.append(request)
-    return found
-
-
-def texts(found: Rewritten) -> list[str]:
-    """The commands as people write them."""
-    return [b" ".join(command).decode() for command in parse(found.data)]
-
-
-def told(found: Rewritten) -> tuple[set[bytes], set[bytes], dict[int, set[bytes]]]:
-    """Which keys were told."""
-    return found.waiting, found.copying, found.elsewhere
-
 
 # --- every form, not put off ---
 
-AT = NOW + 100_000  # what a time of 100 seconds, given in any way, is
 
-
-class Form(NamedTuple):
-    """A command with a time of 100 seconds: what it becomes, and which keys wait, or are copied, when put off."""
-
-    command: str
-    becomes: str
-    waiting: str = "k"
-    copying: str = ""
-    real: bool = True  # a server takes it, after what `prepare` gives it
-
-
-FORMS = [
-    Form(f"SET k v PXAT {AT}", f"SET k v PXAT {AT}"),
-    Form(f"SET k v EXAT {AT // 1000}", f"SET k v PXAT {AT}"),
-    Form("SET k v PX 100000", f"SET k v PXAT {AT}"),
-    Form("SET k v EX 100", f"SET k v PXAT {AT}"),
-    Form("set k v px 100000", f"set k v PXAT {AT}"),
-    Form("SET PX EX EX 100", f"SET PX EX PXAT {AT}", "PX", real=False),
-    Form("SET k v GET EX 100", f"SET k v GET PXAT {AT}"),
-    Form("SET k v EX 100 GET", f"SET k v PXAT {AT} GET"),
-    Form("SET k v NX EX 100", f"SET k v PXAT {AT}"),
-    Form(f"SET k v xx PXAT {AT} GET", f"SET k v PXAT {AT} GET"),
-    Form(f"SET k v IFEQ PX PXAT {AT}", f"SET k v PXAT {AT}"),
-    Form("SETEX k 100 v", f"SET k v PXAT {AT}"),
-    Form("psetex k 100000 v", f"SET k v PXAT {AT}"),
-    Form("SETEX k 100 100", f"SET k 100 PXAT {AT}"),
-    Form("EXPIRE k 100", f"PEXPIREAT k {AT}"),
-    Form("PEXPIRE k 100000", f"PEXPIREAT k {AT}"),
-    Form(f"EXPIREAT k {AT // 1000}", f"PEXPIREAT k {AT}"),
-    Form(f"PEXPIREAT k {AT}", f"PEXPIREAT k {AT}"),
-    Form(f"pexpireat k {AT} gt", f"PEXPIREAT k {AT}"),
-    Form("EXPIRE k 100 NX", f"PEXPIREAT k {AT}"),
-    Form("PEXPIRE k 100000 XX LT", f"PEXPIREAT k {AT}", real=False),
-    Form("GETEX k EX 100", f"GETEX k PXAT {AT}"),
-    Form(f"GETEX k PXAT {AT}", f"GETEX k PXAT {AT}"),
-    Form("RESTORE k 100000 p", f"RESTORE k {AT} p ABSTTL"),
-    Form("RESTORE k 100000 p REPLACE", f"RESTORE k {AT} p REPLACE ABSTTL"),
-    Form(f"RESTORE k {AT} p absttl REPLACE", f"RESTORE k {AT} p absttl REPLACE"),
-    Form("RESTORE k 100000 p REPLACE IDLETIME 7", f"RESTORE k {AT} p REPLACE IDLETIME 7 ABSTTL"),
-    Form(f"RESTORE k {AT} ABSTTL ABSTTL FREQ 7", f"RESTORE k {AT} ABSTTL ABSTTL FREQ 7", real=False),
-    Form("MSETEX 1 k v EX 100", f"MSETEX 1 k v PXAT {AT}"),
-    Form("MSETEX 2 EX 9 PX 8 NX PX 100000", f"MSETEX 2 EX 9 PX 8 PXAT {AT}", "EX PX", real=False),
-    Form("HEXPIRE h 100 FIELDS 1 f", f"HPEXPIREAT h {AT} FIELDS 1 f", "", "h"),
-    Form("HPEXPIRE h 100000 NX FIELDS 2 f NX", f"HPEXPIREAT h {AT} NX FIELDS 2 f NX", "", "h"),
-    Form("HEXPIRE h 100 xx FIELDS 1 f", f"HPEXPIREAT h {AT} FIELDS 1 f", "", "h", real=False),
-    Form("HEXPIRE h 100 XX GT FIELDS 1 f", f"HPEXPIREAT h {AT} FIELDS 1 f", "", "h", real=False),
-    Form(f"HEXPIREAT h {AT // 1000} gt FIELDS 1 f", f"HPEXPIREAT h {AT} FIELDS 1 f", "", "h"),
-    Form(f"HPEXPIREAT h {AT} FIELDS 1 GT", f"HPEXPIREAT h {AT} FIELDS 1 GT", "", "h"),
-    Form("HSETEX h EX 100 FIELDS 1 f v", f"HSETEX h PXAT {AT} FIELDS 1 f v", "", "h"),
-    Form(f"HSETEX h PXAT {AT} FNX FIELDS 1 f v", f"HSETEX h PXAT {AT} FIELDS 1 f v", "", "h"),
-    Form("HSETEX h FXX PX 100000 FIELDS 2 PX 5 FXX 7", f"HSETEX h PXAT {AT} FIELDS 2 PX 5 FXX 7", "", "h"),
-    Form("HGETEX h EX 100 FIELDS 1 f", f"HGETEX h PXAT {AT} FIELDS 1 f", "", "h"),
-    Form(f"HGETEX h PXAT {AT} FIELDS 1 EX", f"HGETEX h PXAT {AT} FIELDS 1 EX", "", "h"),
-]
 form = pytest.mark.parametrize("form", FORMS, ids=lambda form: form.command)
 
 
@@ -471,150 +385,6 @@ def test_commands_are_noted_with_what_they_do() -> None:
 
 
 # --- real servers ---
-
-NEW = tuple(name for name in NAMES if name != "redis-6.2")
-FIELDS = ("redis-8.0", "valkey-9.1")
-# What the servers know, beginning with commands: others they refuse both ways.
-KNOWN: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("HEXPIRE", "HPEXPIRE", "HEXPIREAT", "HPEXPIREAT", "HSETEX", "HGETEX", "HPERSIST"), FIELDS),
-    "MSETEX": ("valkey-9.1",),
-}
-OPTIONS: dict[str, tuple[str, ...]] = {
-    "IFEQ": ("valkey-8.1", "valkey-9.1"),
-    **dict.fromkeys(("gt", "EXPIRE k 100 NX"), NEW),
-}
-REAL_FORMS = [
-    *(one for one in FORMS if one.real),
-    Form("SET k v EX 100 XX", f"SET k v PXAT {AT}"),
-    Form("MSETEX 2 k v l w XX PX 100000", f"MSETEX 2 k v l w PXAT {AT}"),
-]
-
-
-def knows(server: str, command: str) -> bool:
-    """Whether a server knows a command with these options."""
-    return server in KNOWN.get(command.split()[0].upper(), NAMES) and all(
-        server in names for option, names in OPTIONS.items() if option in command
-    )
-
-
-def prepare(server: Server) -> bytes:
-    """Give the server the keys that the forms are about; return a payload for RESTORE."""
-    client = server.client()
-    client.flushall()
-    client.mset({"k": "PX", "l": "v"})
-    client.hset("h", mapping={"f": "v", "GT": "v", "EX": "v", "PX": "v", "NX": "v", "FXX": "v"})
-    payload = client.dump("k")
-    assert isinstance(payload, bytes)
-    return payload
-
-
-def expiries(server: Server) -> dict[str, Any]:
-    """Return when each key and field expires, in Unix milliseconds, rounded to what asking takes."""
-    client = server.client()
-    now = time.time() * 1000
-    found: dict[str, Any] = {key: now + left if (left := client.pttl(key)) >= 0 else left for key in ("k", "l")}
-    if server.name in FIELDS:
-        names = sorted(client.hkeys("h"))
-        for name, at in zip(
-            names, client.execute_command("HPEXPIRETIME", "h", "FIELDS", len(names), *names) or [], strict=True
-        ):
-            found[f"h.{name}"] = at
-    return found
-
-
-def shifted(command: str, by: int, payload: bytes) -> Command:
-    """The command with its absolute times moved to the real present, and a real payload."""
-    for at in (AT, UNTIL):
-        command = command.replace(str(at), str(at + by)).replace(str(at // 1000), str((at + by) // 1000))
-    return [payload if word == b"p" else word for word in words(command)]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_servers_agree(name: str, shared: Callable[[str], Server]) -> None:
-    """What a form becomes is accepted by each server that knows it, and leads to the same expiry, or to `until`."""
-    server = shared(name)
-    seen = 0
-    for one in REAL_FORMS:
-        if not knows(name, one.command):
-            continue
-        now = time.time_ns() // 1_000_000
-        by = (now - NOW) // 1000 * 1000
-        times = BEHIND._replace(written=now, near=NEVER)
-        late = times._replace(near=now + 600_000, until=now + 86_400_000)
-        outcomes = []
-        for treat in (None, times, late):
-            payload = prepare(server)
-            command = shifted(one.command, by, payload)
-            if command[0] == b"RESTORE" and b"REPLACE" not in command:
-                server.client().delete("k")
-            if b"NX" in command[:6] and command[0] == b"SET":
-                server.client().delete("k")
-            if b"FNX" in command:
-                server.client().hdel("h", "f")
-            if b"gt" in command and command[1] == b"k":
-                server.client().pexpire("k", 10_000)
-            elif b"gt" in command:
-                server.client().execute_command("HPEXPIRE", "h", 10_000, "FIELDS", 1, "f")
-            data = encode(*command)
-            if treat is not None:
-                data = rewrite(data, treat, any_waiting=False).data
-            [reply] = exchange(server, data, 1)
-            assert not isinstance(reply, Exception), (command, reply)
-            outcomes.append((expiries(server), reply))
-        original, same, put_off = outcomes
-        assert same[1] == original[1], one.command
-        assert original[0].keys() == same[0].keys() == put_off[0].keys()
-        changed = 0
-        for key, at in original[0].items():
-            if at < 0:
-                assert same[0][key] == put_off[0][key] == at, (one.command, key)
-            else:
-                changed += 1
-                assert abs(same[0][key] - at) < 3000, (one.command, key)
-                assert abs(put_off[0][key] - late.until) < 3000, (one.command, key)
-        assert changed, one.command
-        seen += 1
-    assert seen >= 20
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_what_a_server_propagates_is_noted(name: str, server: Callable[..., Server]) -> None:
-    """Each way to renew an expiry on a source reaches the worker as a command that it knows."""
-    source, replica = server(name), server(name)
-    client = source.client()
-    replica.replicate(source)
-    tried = [
-        "GETEX k EX 100", "GETEX k PERSIST", "EXPIRE k 100", "EXPIRE k 200 GT", "PERSIST k", "SETEX k 100 v",
-        "PEXPIREAT k 4102444800000", "SET k v PX 100000", "SET k v KEEPTTL", "SET k w XX", "SET k v IFEQ w",
-        "HEXPIRE h 100 FIELDS 1 f", "HPERSIST h FIELDS 1 f", "HGETEX h PX 100000 FIELDS 1 f",
-        "HGETEX h PERSIST FIELDS 1 f", "HSETEX h EX 100 FIELDS 1 f v", "HSETEX h FXX FIELDS 1 f v",
-        "HSETEX h KEEPTTL FIELDS 1 f v", "MSETEX 1 k v EX 100", "MSETEX 1 k v XX", "MSETEX 1 k v KEEPTTL",
-        "COPY k c", "RENAME c d", "MOVE d 3", "COPY k e DB 3",
-    ]  # fmt: skip
-    client.mset({"k": "v"})
-    client.hset("h", "f", "v")
-    replica.wait_replica(source)
-    propagated = []
-    with replica.client().monitor() as monitor:
-        for text in tried:
-            reply = exchange(source, encode(*words(text)), 1)[0]
-            if not isinstance(reply, Exception):
-                client.set("mark", text)
-                found = []
-                while not (line := monitor.next_command()["command"]).startswith("SET mark"):
-                    found.append(line)
-                propagated.append((text, [line for line in found if not line.startswith(("PING", "SELECT"))]))
-    assert len(propagated) >= (13 if name == "redis-6.2" else 14)
-    for text, lines in propagated:
-        assert len(lines) == 1, (text, lines)
-        line = lines[0]
-        command = words(line)
-        if text in ("HSETEX h FXX FIELDS 1 f v",) and name == "valkey-9.1":
-            assert line == "HSETEX h FIELDS 1 f v"  # without its condition it only writes
-            continue
-        note = NOTED.get(command[0].upper())
-        assert note is not None, line
-        assert len(command) >= note.least, line
 
 
 def test_a_relative_time_is_known_roughly_while_behind() -> None:

@@ -2,51 +2,39 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 import re
 import time
 import tracemalloc
 
-import hiredis
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shaker.codec.resp.command_events import Fragment, Note, Plain, Special
+from shaker.codec.resp.command_events import Plain, Special
 from shaker.codec.resp.command_stream import MAX_NAMES, StreamReader
 from shaker.codec.resp.replies import encode
-from shaker.codec.resp.requests import nth_command, split, whole
+from shaker.codec.resp.requests import whole
 from shaker.errors import CorruptError, ShakerError, UnfaithfulError
+from tests.support.command_stream import (
+    MARKER,
+    NOTED,
+    SPECIAL,
+    START,
+    all_bits,
+    feed,
+    noted_commands,
+    parse,
+    some_special,
+)
 from tests.support.resp_strategies import commands, joined
 from tests.support.splits import cut, every_cut
 
-START = 1_000_000_007
-SPECIAL = frozenset((b"SELECT", b"PING"))
-MARKER = b"shaker:"
-
-some_special = st.sampled_from(([b"SELECT", b"3"], [b"select", b"12"], [b"PING"], [b"ping"], [b"pInG", b"x"]))
 streams = st.lists(st.one_of(commands, some_special), max_size=10)
 
 
 def reader(max_command: int = 1_000_000) -> StreamReader:
     """A reader of a stream that begins at START."""
     return StreamReader(START, special=SPECIAL, marker=MARKER, max_command=max_command)
-
-
-def feed(stream: StreamReader, pieces: list[bytes]) -> list[Plain | Special]:
-    """Feed all the pieces and return what was found."""
-    return [found for piece in pieces for found in stream.feed(piece)]
-
-
-def parse(data: bytes) -> list[list[bytes]]:
-    """The requests in `data`, read by hiredis."""
-    oracle = hiredis.Reader(notEnoughData=Ellipsis)
-    oracle.feed(data)
-    found = []
-    while (request := oracle.gets()) is not Ellipsis:
-        found.append(request)
-    return found
 
 
 def is_special(request: list[bytes]) -> bool:
@@ -259,41 +247,6 @@ def test_a_large_command_takes_no_longer_in_pieces() -> None:
     assert seconds(cut(data, list(range(0, len(data), 1000)))) < 5 * seconds([data]) + 0.1
 
 
-@given(st.lists(commands, min_size=1, max_size=6))
-@settings(max_examples=60, deadline=None)
-def test_split_and_nth_command(requests: list[list[bytes]]) -> None:
-    """Arguments of a whole command, and of one of a run, are read back."""
-    data = joined(requests)
-    for index, request in enumerate(requests):
-        assert split(encode(*request)) == request
-        assert nth_command(data, index) == request
-
-
-NOTED = {b"SET": Note(1, 4), b"RENAME": Note(2, 3), b"EXPIRE": Note(4, 3)}
-noted_commands = st.sampled_from(
-    (
-        [b"SET", b"k", b"v", b"XX"],
-        [b"sEt", b"k", b"v", b"PX", b"1"],
-        [b"SET", b"shaker:k", b"v", b"XX"],
-        [b"rename", b"a", b"b"],
-        [b"RENAME", b"a"],
-        [b"EXPIRE", b"k", b"9"],
-        [b"expire", b"k", b"9", b"GT"],
-    )
-)
-
-
-def bits_of(arguments: list[bytes]) -> int:
-    """The bits of one command."""
-    note = NOTED.get(arguments[0].upper())
-    return note.bits if note is not None and len(arguments) >= note.least else 0
-
-
-def all_bits(requests: list[list[bytes]]) -> int:
-    """The bits of several commands."""
-    return functools.reduce(operator.or_, map(bits_of, requests), 0)
-
-
 def check_noted(requests: list[list[bytes]], pieces: list[bytes]) -> None:
     """A run has the bits of all of its commands, and no others."""
     stream = StreamReader(START, special=SPECIAL, marker=MARKER, max_command=1_000_000, noted=NOTED)
@@ -456,116 +409,3 @@ def test_a_command_that_was_cut_is_no_other() -> None:
 def test_nothing_is_lost_of_bare_runs(requests: list[list[bytes]], cuts: list[int]) -> None:
     """Around special commands, in and around transactions, whole or not."""
     check_bare(requests, cut(joined(requests), cuts))
-
-
-@given(
-    st.lists(st.tuples(st.binary(max_size=30), st.binary(max_size=30)), min_size=1),
-    st.sampled_from([b"SET", b"set"]),
-)
-@settings(max_examples=100, deadline=None)
-def test_whole(pairs: list[tuple[bytes, bytes]], name: bytes) -> None:
-    """Commands get back what they lack."""
-    data = joined([[name, *pair] for pair in pairs])
-    prefix = b"*3\r\n$3\r\n%s\r\n" % name
-    suffixes = b"".join(encode(name, *pair).removeprefix(prefix) for pair in pairs)
-    assert whole(suffixes, prefix) == data
-
-
-# --- transactions ---
-
-FRAME = (b"MULTI", b"EXEC")
-INCR = [b"INCR", b"k"]
-
-
-def framed(*requests: list[bytes]) -> list[list[bytes]]:
-    """A transaction."""
-    return [[b"MULTI"], *requests, [b"EXEC"]]
-
-
-def frame_reader() -> StreamReader:
-    """A reader that leaves out what frames transactions."""
-    special = SPECIAL | set(FRAME)
-    return StreamReader(START, special=special, marker=MARKER, max_command=1_000_000, noted=NOTED, frame=FRAME)
-
-
-def check_frames(requests: list[list[bytes]], pieces: list[bytes]) -> None:
-    """All commands come in order, and a run ends inside a transaction only where that was begun by itself."""
-    ends = {}  # offsets behind commands: whether they are inside a transaction
-    offset, inside = START, False
-    for request in requests:
-        offset += len(encode(*request))
-        inside = request[0].upper() == b"MULTI" or (inside and request[0].upper() != b"EXEC")
-        ends[offset] = inside
-    begun, seen = False, []
-    for piece in feed(stream := frame_reader(), pieces):
-        assert not isinstance(piece, Fragment)
-        if isinstance(piece, Plain):
-            found = parse(piece.data)
-            assert piece.commands == len(found) > 0
-            assert piece.noted == all_bits(found)
-            seen += found
-        elif piece.name in FRAME and len(piece.arguments) == 1:
-            assert begun == (piece.name == b"EXEC")
-            begun = not begun
-        else:
-            seen.append(piece.arguments)
-        assert ends[piece.end_offset] == begun
-    assert seen == [request for request in requests if not (request[0].upper() in FRAME and len(request) == 1)]
-    assert stream.offset == offset
-    assert not begun
-
-
-FRAMED: dict[str, tuple[list[list[bytes]], list[int]]] = {
-    # The commands of each run when all comes at once, and -1 for each command by itself.
-    "one": (framed(INCR, INCR), [2]),
-    "several": ([INCR, *framed(INCR), *framed(SET4, INCR), INCR], [5]),
-    "nothing in it": ([INCR, *framed(), INCR], [1, -1, -1, 1]),
-    "a special command in it": ([INCR, *framed(INCR, [b"PING"], INCR)], [1, -1, 1, -1, 1, -1]),
-    "one with a special command behind another": (
-        [*framed(INCR), INCR, *framed([b"SELECT", b"1"], INCR)], [2, -1, -1, 1, -1],
-    ),
-    "the marker in it": (framed(INCR, [b"DEL", b"shaker:x"]), [-1, 1, -1, -1]),
-    "in lower case": ([[b"multi"], INCR, [b"exec"], INCR], [2]),
-    "with arguments": ([[b"MULTI", b"x"], INCR, [b"EXEC", b"y"]], [-1, 1, -1]),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", FRAMED)
-def test_frames_of_transactions(name: str) -> None:
-    """What comes at once is one run; where it is cut, MULTI and EXEC come by themselves."""
-    requests, expected = FRAMED[name]
-    found = frame_reader().feed(joined(requests))
-    assert [piece.commands if isinstance(piece, Plain) else -1 for piece in found] == expected
-    if name != "with arguments":
-        for pieces in every_cut(joined(requests)):
-            check_frames(requests, pieces)
-
-
-def test_a_transaction_that_goes_on() -> None:
-    """One that has begun comes out at once; an EXEC, too, whose MULTI came before."""
-    stream = frame_reader()
-    found = stream.feed(joined([INCR, [b"MULTI"], INCR]))
-    assert [piece.data for piece in found] == [encode(*INCR), encode(b"MULTI"), encode(*INCR)]
-    found = stream.feed(joined([INCR, [b"EXEC"], *framed(INCR)]))
-    assert [piece.data for piece in found] == [encode(*INCR), encode(b"EXEC"), encode(*INCR)]
-    assert [piece.end_offset for piece in found][-1] == stream.offset
-
-
-@given(
-    st.lists(
-        st.one_of(
-            commands.map(lambda command: [command]),
-            some_special.map(lambda command: [command]),
-            st.lists(st.one_of(commands, commands, commands, noted_commands, some_special), max_size=4).map(
-                lambda some: framed(*some)
-            ),
-        ),
-        max_size=8,
-    ),
-    st.lists(st.integers(0, 3000), max_size=8),
-)
-@settings(max_examples=200, deadline=None)
-def test_transactions_wherever_they_are_cut(groups: list[list[list[bytes]]], cuts: list[int]) -> None:
-    """Whatever is in them and around them."""
-    requests = [request for group in groups for request in group]
-    check_frames(requests, cut(joined(requests), cuts))

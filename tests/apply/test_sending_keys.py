@@ -7,17 +7,14 @@ from collections.abc import Callable
 import pytest
 
 from shaker.apply.planner import EXEC
-from shaker.apply.snapshot_requests import takes_libraries
 from shaker.errors import ServerBusyError, UnfaithfulError
 from shaker.model.entries import LargeEntry
 from shaker.model.items import (
     SnapshotChunk,
     SnapshotFinish,
-    SnapshotLibraries,
     SnapshotStart,
 )
 from shaker.model.position import Phase
-from shaker.model.rejection import Rejection
 from tests.support.servers import Server
 from tests.support.target_driver import (
     REPLID,
@@ -234,49 +231,3 @@ def test_a_flush_empties_the_target_and_keeps_the_fence(writer: Writer, stream: 
     checkpoint = checkpoint_of(target)
     assert checkpoint is not None
     assert (checkpoint.phase, checkpoint.snapshot, checkpoint.rejected) == (Phase.SNAPSHOT, "s", 0)
-
-
-LIBRARY = b"#!lua name=%s\nredis.register_function('%s', function() return 1 end)\n"
-
-
-@pytest.mark.parametrize(
-    ("codes", "keep", "left"),
-    [((b"new",), False, {b"new"}), ((), False, set()), ((b"new",), True, {b"new", b"old"}), ((), True, {b"old"})],
-)
-def test_the_libraries_of_the_source(
-    fresh: Writer, target: Server, codes: tuple[bytes, ...], keep: bool, left: set[bytes]
-) -> None:
-    """A snapshot's libraries replace those of the target, or join them where that is asked for."""
-    target.client().function_load((LIBRARY % (b"old", b"old")).decode())
-    libraries = tuple(LIBRARY % (code, code) for code in codes)
-    fresh.put(SnapshotStart("s", REPLID, 500, flush=False))
-    if takes_libraries(libraries, fresh.flow.target.table, keep=keep):
-        fresh.put(SnapshotLibraries("s", 1, libraries, keep))
-    fresh.put(SnapshotFinish(REPLID, 500, 0, rejections=(Rejection("MODULE", "m", "lost"),)))
-    fresh.run()
-
-    listed = target.client(protocol=2).execute_command("FUNCTION", "LIST")
-    assert {dict(zip(row[::2], row[1::2], strict=True))[b"library_name"] for row in listed} == left
-    assert checkpoint_of(target).rejected == 1  # type: ignore[union-attr]
-
-
-def test_libraries_for_a_target_without_functions(server: Callable[..., Server], make_writer: MakeWriter) -> None:
-    """A target that knows no functions is refused by name, not left without them in silence."""
-    writer = make_writer(server("redis-6.2"))
-    writer.register()
-    with pytest.raises(UnfaithfulError, match="no functions"):
-        takes_libraries((LIBRARY % (b"new", b"new"),), writer.flow.target.table, keep=False)
-
-
-def test_libraries_that_are_refused_are_not_forgotten(fresh: Writer, target: Server) -> None:
-    """The snapshot is not complete without them: the checkpoint says so, and the next worker begins again."""
-    fresh.put(SnapshotStart("s", REPLID, 500, flush=False))
-    fresh.put(SnapshotLibraries("s", 1, (b"#!lua name=new\nerror('needs another version')\n",), keep=False))
-    fresh.put(SnapshotFinish(REPLID, 500, 0))
-
-    with pytest.raises(UnfaithfulError, match="function libraries") as caught:
-        fresh.run()
-    assert caught.value.kind == "function"
-    checkpoint = checkpoint_of(target)
-    assert checkpoint is not None
-    assert (checkpoint.phase, checkpoint.resumable) == (Phase.SNAPSHOT, False)

@@ -229,3 +229,26 @@ def test_a_command_of_the_parts_that_the_target_refuses(writer: Writer, stream: 
     with pytest.raises(LinkError, match="own request"):
         writer.run()
     assert writer.rejections == []
+
+
+def test_halt_finishes_what_is_under_way(sliced: Writer, stream: Stream, target: Server) -> None:
+    """After `halt`, however often, what was sent is committed with its counts, and nothing new is taken."""
+    sliced.put(stream.batch(("SET", "s", "text")), stream.batch(("INCR", "s")))
+    sliced.send()
+    sliced.put(stream.batch(("SET", "later", 1)))
+    while not sliced.rejections:
+        sliced.receive()
+    for _ in range(20):
+        sliced.session.halt()
+        if sliced.session.halted:
+            break
+        if not sliced.send():
+            break
+        sliced.receive()
+
+    sliced.session.halt()
+    assert sliced.session.halted
+    assert target.client().get("later") is None
+    checkpoint = checkpoint_of(target)
+    assert checkpoint is not None
+    assert (checkpoint.rejected, checkpoint.confirmed) == (1, checkpoint.offset)
