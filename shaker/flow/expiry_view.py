@@ -41,7 +41,7 @@ class ExpiryView:
     @property
     def source_time(self) -> float:
         """The source's clock, Unix time in seconds; the worker's own where the source does not report its time."""
-        offset = self._status.clock_offsets.get("source")
+        offset = self._status.clocks.offsets.get("source")
         return time.time() if offset is None else self._status.clock() + offset
 
     @property
@@ -87,7 +87,7 @@ class ExpiryView:
         if self.deferred.by_target:
             return 0.0
         seconds = self._policy.margin(reading)
-        self._status.expiry_margin_seconds = max(self._status.expiry_margin_seconds, seconds)
+        self._status.expiries.margin_seconds = max(self._status.expiries.margin_seconds, seconds)
         return seconds
 
     def _reading(self, *, snapshot: bool = False) -> Reading:
@@ -98,9 +98,9 @@ class ExpiryView:
         return Reading(
             self.source_time,
             longest,
-            status.usual_lag_seconds,
-            status.clock_skew_seconds,
-            sum(status.round_trips.values()),
+            status.lag.usual_seconds,
+            status.clocks.skew_seconds,
+            sum(status.clocks.round_trips.values()),
             copying,
         )
 

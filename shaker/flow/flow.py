@@ -58,7 +58,7 @@ class Flow:
     def put(self, item: Item) -> None:
         """Append an item to the window."""
         self.window.put(item)
-        self.status.window_bytes = self.window.size
+        self.status.traffic.window_bytes = self.window.size
         self.wakeups.work.set()
 
     def put_batch(self, batch: Batch, item: StreamItem) -> None:
@@ -85,8 +85,8 @@ class Flow:
         if checkpoint.sweeps_first:
             self.wakeups.sweep.set()
         status = self.status
-        status.window_bytes = self.window.size
-        status.expiries_pending = self.expiries.waiting
+        status.traffic.window_bytes = self.window.size
+        status.expiries.pending = self.expiries.waiting
         if checkpoint.phase == Phase.STREAM:
             status.stream.checkpoint_offset = checkpoint.offset
             status.stream.replid = checkpoint.replid
@@ -147,7 +147,7 @@ class Flow:
     @property
     def unapplied(self) -> bool:
         """Whether received bytes are not applied yet: in the window or in the spool."""
-        return len(self.window) > 0 or self.status.spool_bytes > 0
+        return len(self.window) > 0 or self.status.traffic.spool_bytes > 0
 
     @property
     def acknowledged_offset(self) -> int:
@@ -255,8 +255,8 @@ class Flow:
         status.state = public_state(self.lifecycle, checkpoint, near=self._near)
         if status.state is not before:
             log.info("state", state=str(status.state), before=str(before))
-        status.expiries_pending = self.expiries.waiting
-        status.unconfirmed_bytes = max(self.unconfirmed.bytes, 1) if self.unconfirmed.pending else 0
+        status.expiries.pending = self.expiries.waiting
+        status.stream.unconfirmed_bytes = max(self.unconfirmed.bytes, 1) if self.unconfirmed.pending else 0
         found = reasons(self.lifecycle, status, checkpoint, self.unconfirmed, self.source.snapshot_requested_at)
         for name, reason in found.items():
             if reason:

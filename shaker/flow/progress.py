@@ -36,7 +36,7 @@ class FlowProgress:
 
     def _further(self) -> bool:
         flow, status = self._flow, self._flow.status
-        learned, deleted = flow.window.learned, status.sweep_deleted
+        learned, deleted = flow.window.learned, status.sweep.deleted
         further = learned > self._learned or deleted > self._deleted
         self._deleted = deleted
         if flow.phase == Phase.STREAM and not flow.loading:

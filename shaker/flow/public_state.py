@@ -55,19 +55,19 @@ def reasons(
     if lifecycle.source in (SourceState.SNAPSHOT_REQUESTED, SourceState.SNAPSHOT_PENDING):
         waited = status.clock() - snapshot_requested_at
         snapshot = f"waiting for the source's snapshot ({waited:.0f} s)"
-    if checkpoint is not None and checkpoint.sweeps_first and not status.deletions_held:
+    if checkpoint is not None and checkpoint.sweeps_first and not status.sweep.held:
         listing = checkpoint.phase == Phase.SNAPSHOT and checkpoint.sweep == Sweep.LISTING
         sweep = (
-            f"the keys of the target are being listed: {status.sweep_listed} so far"
+            f"the keys of the target are being listed: {status.sweep.listed} so far"
             if listing
-            else f"stale keys are being removed: {status.sweep_deleted} deleted, {status.sweep_stale} left"
-        ) + _interrupted(status.sweep_error)
+            else f"stale keys are being removed: {status.sweep.deleted} deleted, {status.sweep.stale} left"
+        ) + _interrupted(status.sweep.error)
     if unconfirmed.pending:
         work = (
             f"{max(unconfirmed.bytes, 1)} bytes of the stream are unconfirmed, because their replies were not read: "
             "their keys are being compared with the source's"
         ) + _interrupted(unconfirmed.error)
-    return {"snapshot": snapshot, "max_deletions": status.deletions_held, "sweep": sweep, "unconfirmed": work}
+    return {"snapshot": snapshot, "max_deletions": status.sweep.held, "sweep": sweep, "unconfirmed": work}
 
 
 def _interrupted(error: str) -> str:

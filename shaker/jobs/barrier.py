@@ -110,7 +110,7 @@ class Barriers:
                 raise BarrierError(f"the requests at offset {hold.offset} may not have taken effect")
 
     def _limit(self, seconds: float) -> float:
-        return seconds + ROUND_TRIPS * sum(self._flow.status.round_trips.values())
+        return seconds + ROUND_TRIPS * sum(self._flow.status.clocks.round_trips.values())
 
     async def _read(self, source: Client, requests: Sequence[Request]) -> tuple[list[Any], ServerInfo, int]:
         own: list[Request] = [("TIME",), ("INFO", "server"), ("INFO", "replication")]

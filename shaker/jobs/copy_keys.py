@@ -69,7 +69,7 @@ class KeyCopier:
                     del found[database][key]
             held.apply(*(self._true(database, found[database], missing[database]) for database in keys))
         settled = sum(map(len, found.values()))
-        self._status.expiries_settled += settled
+        self._status.expiries.settled += settled
         return settled
 
     def _expiries(self, keys: Keys, held: Held) -> dict[int, dict[bytes, int]]:
@@ -150,7 +150,7 @@ class KeyCopier:
                 parts.append(self._copies(database, each, too_large.get(database, [])))
             held.apply(*parts)
         settled = sum(map(len, copied.values())) + sum(map(len, too_large.values()))
-        self._status.expiries_copied += settled
+        self._status.expiries.copied += settled
         return settled
 
     def _copies(self, database: int, copied: Mapping[bytes, tuple[Any, int]], too_large: list[bytes]) -> CommandRun:

@@ -158,7 +158,7 @@ class RemoveStaleKeys:
                 except HeldError as error:
                     await self._wait_held(error)
         except LinkError as error:
-            self._status.sweep_error = str(error)
+            self._status.sweep.error = str(error)
             raise
 
     async def _check_stale(self, reader: Client, info: ServerInfo, listed: int) -> None:
@@ -167,7 +167,7 @@ class RemoveStaleKeys:
         key = stale_key(self._settings.name)
         requests = [request for each in sorted(databases) for request in (("SELECT", each), ("SCARD", key))]
         stale = sum(map(number, (await reader.results(requests, "sweeping"))[1::2]))
-        self._status.sweep_stale = stale
+        self._status.sweep.stale = stale
         # A checkpoint of an older version has no count: then of all keys, including the snapshot's.
         check_deletions(
             self._settings,
@@ -175,15 +175,15 @@ class RemoveStaleKeys:
             of=listed or info.keys,
             because="since the snapshot lacks them",
         )
-        self._status.deletions_held = ""
+        self._status.sweep.held = ""
 
     async def _wait_held(self, error: HeldError) -> None:
         """Hold the deletions and with them the stream; outside of follow mode, raise the error."""
         if self._settings.mode != "follow":
             self._status.count_error("target", error.kind)
             raise error
-        if self._status.deletions_held != str(error):
-            self._status.deletions_held = str(error)
+        if self._status.sweep.held != str(error):
+            self._status.sweep.held = str(error)
             self._status.count_error("target", error.kind)
             log.warning(
                 "deletions held",
@@ -206,7 +206,7 @@ class RemoveStaleKeys:
             if self._settings.target.stale_keys == "keep":
                 rounds, what = forgetting(name, databases), "lists of stale keys dropped"
             elif checkpoint.phase == Phase.SNAPSHOT:
-                self._status.deletions_held = ""  # of the previous snapshot
+                self._status.sweep.held = ""  # of the previous snapshot
                 rounds, what = listing(name, databases), "keys of the target listed"
             else:
                 await self._check_stale(reader, info, checkpoint.listed)
@@ -214,7 +214,7 @@ class RemoveStaleKeys:
             began = self._status.clock()
             if await self._carry_out(session, reader, checkpoint.phase, rounds):
                 status, seconds = self._status, round(self._status.clock() - began, 3)
-                log.info(what, listed=status.sweep_listed, deleted=status.sweep_deleted, seconds=seconds)
+                log.info(what, listed=status.sweep.listed, deleted=status.sweep.deleted, seconds=seconds)
 
     async def _carry_out(self, session: TargetSession, reader: Client, phase: Phase, rounds: Rounds) -> bool:
         """Carry out `rounds` of `phase`; return False when another snapshot has begun meanwhile."""
@@ -224,7 +224,7 @@ class RemoveStaleKeys:
             if replies is None:
                 return False
             self._beat()
-            self._status.sweep_error = ""
+            self._status.sweep.error = ""
             try:
                 step = rounds.send(replies)
             except StopIteration:
@@ -257,7 +257,7 @@ class RemoveStaleKeys:
     def _count(self, phase: Phase, step: Round) -> None:
         status = self._status
         if phase == Phase.SNAPSHOT:
-            status.sweep_listed += step.keys
+            status.sweep.listed += step.keys
         else:
-            status.sweep_deleted += step.keys
-            status.sweep_stale = step.left
+            status.sweep.deleted += step.keys
+            status.sweep.stale = step.left

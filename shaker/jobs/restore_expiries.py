@@ -104,7 +104,7 @@ class RestoreExpiries:
     @property
     def _keys(self) -> int:
         """The maximum number of keys in one barrier."""
-        round_trips = sum(self._status.round_trips.values())
+        round_trips = sum(self._status.clocks.round_trips.values())
         return min(MOST_KEYS, KEYS + int(round_trips * KEYS_PER_SECOND))
 
     async def _work(self) -> None:
@@ -120,7 +120,7 @@ class RestoreExpiries:
                 waiting = await self._look(target, databases)
                 settled = await self._round(settler, source, target, waiting)
                 left = sum(each.total for each in waiting) - settled
-                self._status.expiries_waiting = left
+                self._status.expiries.waiting = left
                 self._status.reasons.pop("expiries", None)
                 if not left:
                     await self._finish(source, target, databases)
@@ -219,5 +219,5 @@ class RestoreExpiries:
         if none and not expiries.lacking and expiries.remembered == remembered:
             expiries.waiting = expiries.doubts = False
             log.info(
-                "expiries restored", settled=self._status.expiries_settled, copied=self._status.expiries_copied
+                "expiries restored", settled=self._status.expiries.settled, copied=self._status.expiries.copied
             )

@@ -52,7 +52,7 @@ class SourceMonitor:
             while True:
                 asked = self._status.clock()
                 info = await source.info()
-                self._status.observe_round_trip("source", self._status.clock() - asked)
+                self._status.clocks.observe_round_trip("source", self._status.clock() - asked)
                 self._status.heartbeat(self.name, within=HEARTBEAT_SECONDS)
                 self._observe(info, asked)
                 await self._read_clock(clock, info)
@@ -65,7 +65,7 @@ class SourceMonitor:
         # After a failover, or through a balancer, this may be another server than the one that streams.
         if source is None or info.run_id != source.run_id or offset is None:
             return
-        status.keys["source"] = info.keys
+        status.keys.present["source"] = info.keys
         self._watch_buffer(info, offset)
         if failover in ("", "no-failover"):
             status.reasons.pop("failover", None)
@@ -87,7 +87,7 @@ class SourceMonitor:
         status = self._status
         if not status.source.connected or info.replication.replid != status.stream.replid:
             return
-        waiting = offset - status.stream.received_offset - status.spool_bytes
+        waiting = offset - status.stream.received_offset - status.traffic.spool_bytes
         hard, soft, seconds = self._buffer_limits
         limit = min(bound for bound in (hard, soft, 1 << 62) if bound)
         if waiting <= limit * BUFFER_SHARE:
@@ -141,7 +141,7 @@ class SourceMonitor:
     async def _read_clock(self, clock: ServerClock, info: ServerInfo) -> None:
         source = self._flow.source.identity
         if source is not None and info.run_id == source.run_id:
-            self._status.clock_offsets["source"] = await clock.offset()
+            self._status.clocks.offsets["source"] = await clock.offset()
 
     def _settle(self, offset: int) -> None:
         """Finish once the stream has applied the offset that the source had when it was first asked."""

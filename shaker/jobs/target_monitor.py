@@ -62,11 +62,11 @@ class TargetMonitor:
                 info = await target.info()
                 # After a failover, or through a balancer, this may be another server than the one written to.
                 if info.run_id == self._flow.target.run_id:
-                    self._status.observe_round_trip("target", self._status.clock() - asked)
+                    self._status.clocks.observe_round_trip("target", self._status.clock() - asked)
                     self._flow.expiry.observe_expired(late, ExpiredKeys.of(info))
                     self._observe(info)
                     await self._check_records(target, info.keys)
-                    self._status.clock_offsets["target"] = await clock.offset()
+                    self._status.clocks.offsets["target"] = await clock.offset()
                     self._watch_clocks()
                 self._status.heartbeat(self.name, within=HEARTBEAT_SECONDS)
                 await self.poll.pause(POLL_SECONDS)
@@ -87,14 +87,14 @@ class TargetMonitor:
             return
         before = self._seen
         self._seen = now
-        if status.full_syncs != self._full_syncs:
+        if status.links.full_syncs != self._full_syncs:
             # Keys evicted earlier are back; those evicted since the last poll may have been evicted after it.
-            self._full_syncs = status.full_syncs
-            self._cleared = status.evicted_keys
+            self._full_syncs = status.links.full_syncs
+            self._cleared = status.keys.evicted
         if before is not None:
             # A lower number counts from 0: after CONFIG RESETSTAT, or in a new run.
-            status.evicted_keys += now - before if now >= before else now
-        gone = status.evicted_keys - self._cleared
+            status.keys.evicted += now - before if now >= before else now
+        gone = status.keys.evicted - self._cleared
         if gone:
             status.reasons["eviction"] = (
                 f"the target has evicted {counted(gone, 'key')} since this worker began (maxmemory-policy {policy}), "
@@ -116,13 +116,13 @@ class TargetMonitor:
             ("EXISTS", *(key(name) for key in OWN_KEYS)),
         ]
         found, exists, own = await target.results(requests, "reading the worker's records")
-        self._status.keys["target"] = max(0, keys - number(own))
+        self._status.keys.present["target"] = max(0, keys - number(own))
         if flow.target.fence is fence and (Fence.parse(record(found)) != fence or (written and not exists)):
             flow.wakeups.records_gone.set()
 
     def _watch_clocks(self) -> None:
         """Warn each time the clocks begin to differ by more than the setting allows."""
-        skew, limit = self._status.clock_skew_seconds, self._settings.expiry.max_clock_skew_seconds
+        skew, limit = self._status.clocks.skew_seconds, self._settings.expiry.max_clock_skew_seconds
         if skew is None:
             return
         skewed = abs(skew) > limit

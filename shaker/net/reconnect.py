@@ -87,7 +87,7 @@ class Reconnect:
             return
         self._fresh = False
         if self._connected_before:
-            self.status.reconnects[self.side] += 1
+            self.status.links.reconnects[self.side] += 1
         self._connected_before = True
         self.number = 0
         self._works_since = self.status.clock()

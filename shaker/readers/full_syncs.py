@@ -72,7 +72,7 @@ class FullSyncs:
         if self._needed(info) and self.flushes:
             await self._check_flush(info)
         elif self._held:
-            self._held, self._status.deletions_held = False, ""
+            self._held, self._status.sweep.held = False, ""
 
     def _needed(self, info: ServerInfo) -> bool:
         resume = self._flow.resume
@@ -106,9 +106,9 @@ class FullSyncs:
         try:
             await check_flush(self._settings, info, first=not flow.ours, records=records)
         except HeldError as error:
-            self._held, status.deletions_held = True, str(error)
+            self._held, status.sweep.held = True, str(error)
             raise
-        self._held, status.deletions_held = False, ""
+        self._held, status.sweep.held = False, ""
         self._checked = True
 
 

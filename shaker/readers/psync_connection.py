@@ -137,7 +137,7 @@ class PsyncConnection:
         while self._continues:
             await (self._room() if spool is None else spool.room())
             data = await self._connection.receive(timeout=self._settings.source.timeout_seconds)
-            self._flow.status.received_bytes += len(data)
+            self._flow.status.traffic.received_bytes += len(data)
             await self._flow.intake.wait()
             await (self.take(data) if spool is None else spool.put(data))
             await self._coalescing.gather(len(data))
@@ -223,7 +223,7 @@ class PsyncConnection:
 
     def _put_batch(self, event: Batch) -> None:
         rejections = tuple(Rejection(name.decode("ascii", "replace"), "", RESERVED) for name in event.rejected)
-        self._flow.status.reserved_keys_skipped += event.skipped
+        self._flow.status.keys.reserved_skipped += event.skipped
         self._flow.put_batch(event, StreamItem(event, time.monotonic(), rejections))
 
     def _record_written(self, event: RecordWritten) -> None:
@@ -293,7 +293,7 @@ class PsyncConnection:
         assert review is not None  # made before the request
         review.continued(event.replid)
         self._succeeded()
-        status.partial_syncs += 1
+        status.links.partial_syncs += 1
         resume = flow.resume
         assert resume is not None  # only a request with an offset is continued
         log.info("partial sync", replid=event.replid, offset=resume.offset)

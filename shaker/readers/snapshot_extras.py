@@ -57,8 +57,8 @@ class SnapshotExtras:
                 shown = key[:SHOWN_CHARACTERS].decode("utf-8", "backslashreplace")
                 log.warning("empty key skipped", key=shown, database=event.database)
         self._expired += event.expired
-        self._status.empty_keys_skipped += len(event.empty)
-        self._status.expired_keys_skipped += event.expired
+        self._status.keys.empty_skipped += len(event.empty)
+        self._status.keys.expired_skipped += event.expired
 
     def libraries(self) -> tuple[bytes, ...]:
         """Return the code of the function libraries."""

@@ -52,7 +52,7 @@ class SnapshotIntake:
         skipped: list[bytes] = []
         entries = self._chain.entries(event, skipped)
         if skipped:
-            self._flow.status.reserved_keys_skipped += len(skipped)
+            self._flow.status.keys.reserved_skipped += len(skipped)
             self.records.update(key.decode() for key in skipped if key.startswith(CHECKPOINT))
         if keys_in(entries):
             self._batches += 1
@@ -67,7 +67,7 @@ class SnapshotIntake:
         entry, first = self._large, self._large_begins
         self._large_begins = False
         if entry is None:
-            self._flow.status.reserved_keys_skipped += event.last
+            self._flow.status.keys.reserved_skipped += event.last
             return
         self._batches += event.last
         place = self._id, self._batches, entry

@@ -49,8 +49,8 @@ class SpoolIntake:
     def close(self) -> None:
         """Drop all bytes in the spool."""
         self._spool.close()
-        self._flow.status.spool_bytes = 0
+        self._flow.status.traffic.spool_bytes = 0
 
     def _report(self) -> None:
-        self._flow.status.spool_bytes = self._spool.size
+        self._flow.status.traffic.spool_bytes = self._spool.size
         self._changed.set()

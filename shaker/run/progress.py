@@ -92,20 +92,20 @@ def stream_fields(status: Status) -> dict[str, Any]:
         "lag_bytes": status.lag_bytes,
         "lag_seconds": round(status.lag_seconds, 3),
         "commands_per_second": round(status.commands_per_second),
-        "expiries_waiting": status.expiries_waiting,
+        "expiries_waiting": status.expiries.waiting,
     }
 
 
 def summary_fields(status: Status, code: int, seconds: float) -> dict[str, Any]:
     """Return the results of the run, and how much the source has written since."""
-    source, target = status.keys.get("source"), status.keys.get("target")
+    source, target = status.keys.present.get("source"), status.keys.present.get("target")
     return {
         "complete": code == EXIT_OK,
         "seconds": round(seconds, 1),
         "keys_copied": status.snapshot.keys_done,
         "bytes_copied": status.snapshot.bytes_done,
         "commands_applied": status.stream.commands_applied,
-        "commands_rejected": status.rejected_commands,
+        "commands_rejected": status.stream.commands_rejected,
         "equal_up_to_offset": status.stream.applied_offset,
         "source_wrote_bytes_since": status.lag_bytes,
         "source_keys": source,
@@ -116,7 +116,7 @@ def summary_fields(status: Status, code: int, seconds: float) -> dict[str, Any]:
 
 def next_step(status: Status, code: int) -> str:
     """Return the next step for the operator."""
-    if code == EXIT_UNFAITHFUL and status.rejected_commands:
+    if code == EXIT_UNFAITHFUL and status.stream.commands_rejected:
         return "the target lacks the writes of the rejected commands: docs/operations.md has the next steps"
     if code != EXIT_OK:
         failed = status.state in (State.FAILED, State.FENCED)
@@ -133,10 +133,8 @@ def summary_lines(status: Status, code: int, seconds: float) -> list[str]:
         f"Copied {counted(snapshot.keys_done, 'key')} ({format_size(snapshot.bytes_done)}) and applied "
         f"{counted(status.stream.commands_applied, 'command')} in {duration(seconds)}."
     ]
-    if status.rejected_commands:
-        lines.append(
-            f"The target rejected {counted(status.rejected_commands, 'command')}: it differs from the source there."
-        )
+    if rejected := status.stream.commands_rejected:
+        lines.append(f"The target rejected {counted(rejected, 'command')}: it differs from the source there.")
     if code == EXIT_OK:
         lines.append(f"The target equals the source up to offset {applied}.")
         if status.lag_bytes > IDLE_BYTES:
@@ -146,7 +144,7 @@ def summary_lines(status: Status, code: int, seconds: float) -> list[str]:
 
 
 def _differing(status: Status) -> str:
-    source, target = status.keys.get("source"), status.keys.get("target")
+    source, target = status.keys.present.get("source"), status.keys.present.get("target")
     if source is None or target is None or source == target:
         return ""
     return (
@@ -189,8 +187,8 @@ def _line(status: Status, width: int) -> Text:
         parts.append(Text(f"{status.commands_per_second:,.0f} commands/s"))
         if stream.applied_offset:
             parts.append(Text(f"offset {stream.applied_offset} of {stream.source_offset}", "dim"))
-        if status.expiries_waiting:
-            parts.append(Text(f"{counted(status.expiries_waiting, 'key')} wait for their true expiry"))
+        if status.expiries.waiting:
+            parts.append(Text(f"{counted(status.expiries.waiting, 'key')} wait for their true expiry"))
     else:
         parts.extend(Text(reason, "yellow") for reason in status.not_ready(max_lag_seconds=None)[1:2])
     line = Text()

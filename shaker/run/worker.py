@@ -188,7 +188,7 @@ class Worker:
         """Discard a partially received batch; reading has stopped, and the next run fetches it again."""
         await anyio.lowlevel.checkpoint()  # the reader has stopped
         flow = self._flow
-        if self._status.spool_bytes == 0 and flow.window.drop_unfinished():
+        if self._status.traffic.spool_bytes == 0 and flow.window.drop_unfinished():
             await flow.restart_target()
 
     async def _wait_fenced(self) -> None:
@@ -246,7 +246,7 @@ class Worker:
         if self._settings.mode != "follow":
             if not self._complete:
                 return EXIT_INCOMPLETE
-            if self._settings.mode == "migrate" and self._status.rejected_commands:
+            if self._settings.mode == "migrate" and self._status.stream.commands_rejected:
                 return EXIT_UNFAITHFUL
         complete = flow.phase == Phase.STREAM and not flow.sweep and flow.drained
         return EXIT_OK if complete else EXIT_INCOMPLETE

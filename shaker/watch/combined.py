@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Final
+from dataclasses import fields, replace
+from typing import Any, Final
 
-from shaker.watch.status import SideStatus, SnapshotProgress, State, Status
+from shaker.watch.counters import (
+    ExpiryProgress,
+    KeyCounts,
+    Latency,
+    LinkCounts,
+    SideStatus,
+    SnapshotProgress,
+    SweepProgress,
+    Traffic,
+)
+from shaker.watch.status import State, Status
 
 # From the worst to the best: the worker is in the worst state of its flows.
 WORST_FIRST: Final = (
@@ -23,28 +33,6 @@ WORST_FIRST: Final = (
     State.STREAMING,
     State.STOPPED,
 )
-# Fields whose values add up.
-ADDED: Final = (
-    "full_syncs",
-    "partial_syncs",
-    "rejected_commands",
-    "unconfirmed_bytes",
-    "reserved_keys_skipped",
-    "empty_keys_skipped",
-    "expired_keys_skipped",
-    "received_bytes",
-    "sent_bytes",
-    "window_bytes",
-    "spool_bytes",
-    "sweep_listed",
-    "sweep_stale",
-    "sweep_deleted",
-    "expiries_waiting",
-    "expiries_settled",
-    "expiries_copied",
-    "evicted_keys",
-    "latency_sum",
-)
 
 
 def combine(status: Status) -> None:
@@ -53,25 +41,48 @@ def combine(status: Status) -> None:
         return
     records = tuple(status.flows.values())
     worst = max(records, key=lambda record: (record.lag_seconds, record.lag_bytes))
-    for field in ADDED:
-        setattr(status, field, sum(getattr(record, field) for record in records))
     status.state = min((record.state for record in records), key=WORST_FIRST.index)
     status.source = _endpoint([record.source for record in records])
     status.target = _endpoint([record.target for record in records])
     status.snapshot = _snapshot([record.snapshot for record in records], worst.snapshot.offset)
-    commands = sum(record.stream.commands_applied for record in records)
     # Offsets of different sources cannot be added: those of the flow that is furthest behind are shown.
-    status.stream = replace(worst.stream, commands_applied=commands)
+    counts = [record.stream for record in records]
+    status.stream = replace(
+        worst.stream,
+        last_applied=max(stream.last_applied for stream in counts),
+        latency=Latency(
+            [sum(bucket) for bucket in zip(*(stream.latency.counts for stream in counts), strict=True)],
+            sum(stream.latency.sum for stream in counts),
+        ),
+        **_added(counts, "commands_applied", "commands_rejected", "unconfirmed_bytes"),
+    )
     status.lag = worst.lag
-    status.clock_offsets = max(records, key=lambda record: abs(record.clock_skew_seconds or 0.0)).clock_offsets
-    status.reconnects = sum((record.reconnects for record in records), Counter())
-    status.errors = sum((record.errors for record in records), Counter())
-    status.keys = dict(sum((Counter(record.keys) for record in records), Counter()))
-    status.latency_counts = [sum(counts) for counts in zip(*(r.latency_counts for r in records), strict=True)]
-    status.last_applied = max(record.last_applied for record in records)
-    status.expiries_pending = any(record.expiries_pending for record in records)
-    status.expiry_margin_seconds = max(record.expiry_margin_seconds for record in records)
-    status.deletions_held = next((record.deletions_held for record in records if record.deletions_held), "")
+    status.clocks = max((record.clocks for record in records), key=lambda clocks: abs(clocks.skew_seconds or 0.0))
+    links = [record.links for record in records]
+    status.links = LinkCounts(
+        reconnects=sum((link.reconnects for link in links), Counter()),
+        errors=sum((link.errors for link in links), Counter()),
+        **_added(links, "full_syncs", "partial_syncs"),
+    )
+    keys = [record.keys for record in records]
+    status.keys = KeyCounts(
+        present=dict(sum((Counter(key.present) for key in keys), Counter())),
+        **_added(keys, "evicted", "reserved_skipped", "empty_skipped", "expired_skipped"),
+    )
+    status.traffic = Traffic(
+        **_added([record.traffic for record in records], *(field.name for field in fields(Traffic)))
+    )
+    sweeps = [record.sweep for record in records]
+    status.sweep = SweepProgress(
+        held=next((sweep.held for sweep in sweeps if sweep.held), ""),
+        **_added(sweeps, "listed", "stale", "deleted"),
+    )
+    expiries = [record.expiries for record in records]
+    status.expiries = ExpiryProgress(
+        pending=any(expiry.pending for expiry in expiries),
+        margin_seconds=max(expiry.margin_seconds for expiry in expiries),
+        **_added(expiries, "waiting", "settled", "copied"),
+    )
     status.reasons = {
         f"{name}/{reason}": f"{name}: {text}"
         for name, record in status.flows.items()
@@ -82,6 +93,11 @@ def combine(status: Status) -> None:
     status.heartbeats = own | {
         f"{name}/{task}": beat for name, record in status.flows.items() for task, beat in record.heartbeats.items()
     }
+
+
+def _added(groups: Sequence[object], *names: str) -> dict[str, Any]:
+    """Return the sums of numbers that the groups of all flows have."""
+    return {name: sum(getattr(group, name) for group in groups) for name in names}
 
 
 def _endpoint(sides: Sequence[SideStatus]) -> SideStatus:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from typing import Final
+
+# The usual lag moves by this part of the difference each second; a lag above the maximum, in seconds, is not usual.
+SMOOTHING: Final = 10
+MOST_USUAL_LAG: Final = 2.0
 
 
 class LagClock:
@@ -23,6 +28,7 @@ class LagClock:
         self._reported: deque[tuple[float, int]] = deque(maxlen=samples)  # beyond the applied offset
         self._even: float | None = None  # last time the source was known to be at or before the applied offset
         self._applied = 0
+        self.usual_seconds = 0.0  # of the stream, smoothed over about ten seconds
 
     def observe(self, now: float, source_offset: int) -> None:
         """Record that the source was at `source_offset` at time `now`."""
@@ -70,6 +76,10 @@ class LagClock:
         samples = self._samples
         while len(samples) > 1 and samples[0][1] <= offset:
             samples.popleft()
+
+    def smooth(self, seconds: float) -> None:
+        """Take a lag in seconds as a sample of the usual lag; called about once a second."""
+        self.usual_seconds += (min(seconds, MOST_USUAL_LAG) - self.usual_seconds) / SMOOTHING
 
     def longest(self, now: float) -> float:
         """Return an upper bound of the age of the oldest offset that is not applied; infinite if unknown.

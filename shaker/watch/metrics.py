@@ -12,7 +12,8 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from shaker.errors import KINDS
-from shaker.watch.status import LATENCY_BUCKETS, State, Status
+from shaker.watch.counters import LATENCY_BUCKETS
+from shaker.watch.status import State, Status
 
 Family = GaugeMetricFamily | CounterMetricFamily | HistogramMetricFamily | InfoMetricFamily
 
@@ -58,7 +59,7 @@ class StatusCollector(Collector):
 
     def _offsets(self) -> Iterator[Family]:
         status, stream, snapshot = self._status, self._status.stream, self._status.snapshot
-        skew = status.clock_skew_seconds
+        skew = status.clocks.skew_seconds
         for name, text, value in (
             ("shaker_source_offset_bytes", "Replication offset of the source.", stream.source_offset),
             ("shaker_received_offset_bytes", "Offset up to which the worker has read.", stream.received_offset),
@@ -67,11 +68,15 @@ class StatusCollector(Collector):
             ("shaker_lag_bytes", "Bytes of the source's history that are not applied.", status.lag_bytes),
             ("shaker_lag_seconds", "Age of the oldest source offset that is not applied.", status.lag_seconds),
             ("shaker_commands_per_second", "Commands applied over the last second.", status.commands_per_second),
-            ("shaker_rejected_commands", "Recorded commands that the target rejected.", status.rejected_commands),
-            ("shaker_window_bytes", "Bytes held between source and target.", status.window_bytes),
-            ("shaker_spool_bytes", "Bytes held on disk while the target is behind.", status.spool_bytes),
-            ("shaker_sweep_stale_keys", "Stale keys found and not removed yet.", status.sweep_stale),
-            ("shaker_expiries_waiting_keys", "Keys whose expiry is still deferred.", status.expiries_waiting),
+            (
+                "shaker_rejected_commands",
+                "Recorded commands that the target rejected.",
+                status.stream.commands_rejected,
+            ),
+            ("shaker_window_bytes", "Bytes held between source and target.", status.traffic.window_bytes),
+            ("shaker_spool_bytes", "Bytes held on disk while the target is behind.", status.traffic.spool_bytes),
+            ("shaker_sweep_stale_keys", "Stale keys found and not removed yet.", status.sweep.stale),
+            ("shaker_expiries_waiting_keys", "Keys whose expiry is still deferred.", status.expiries.waiting),
             ("shaker_snapshot_expected_keys", "Keys of the snapshot; 0: unknown.", snapshot.keys_total),
             ("shaker_snapshot_expected_bytes", "Bytes of the snapshot; 0: unknown.", snapshot.bytes_total),
             ("shaker_snapshot_done_keys", "Keys copied of this snapshot.", snapshot.keys_done),
@@ -84,7 +89,7 @@ class StatusCollector(Collector):
             (
                 "shaker_last_applied_timestamp_seconds",
                 "Time of the last applied command; 0: none.",
-                status.last_applied,
+                status.stream.last_applied,
             ),
         ):
             yield GaugeMetricFamily(name, text, value=value)
@@ -99,19 +104,19 @@ class StatusCollector(Collector):
                 "Commands of the stream that were applied.",
                 status.stream.commands_applied,
             ),
-            ("shaker_received_bytes", "Bytes read from the source.", status.received_bytes),
-            ("shaker_sent_bytes", "Bytes sent to the target.", status.sent_bytes),
-            ("shaker_full_syncs", "Full synchronizations begun.", status.full_syncs),
-            ("shaker_partial_syncs", "Partial synchronizations begun.", status.partial_syncs),
-            ("shaker_sweep_listed_keys", "Keys of the target listed before a snapshot.", status.sweep_listed),
-            ("shaker_sweep_deleted_keys", "Stale keys that the sweep removed.", status.sweep_deleted),
+            ("shaker_received_bytes", "Bytes read from the source.", status.traffic.received_bytes),
+            ("shaker_sent_bytes", "Bytes sent to the target.", status.traffic.sent_bytes),
+            ("shaker_full_syncs", "Full synchronizations begun.", status.links.full_syncs),
+            ("shaker_partial_syncs", "Partial synchronizations begun.", status.links.partial_syncs),
+            ("shaker_sweep_listed_keys", "Keys of the target listed before a snapshot.", status.sweep.listed),
+            ("shaker_sweep_deleted_keys", "Stale keys that the sweep removed.", status.sweep.deleted),
             (
                 "shaker_expiries_settled",
                 "Keys whose deferred expiry was restored.",
-                status.expiries_settled,
+                status.expiries.settled,
             ),
-            ("shaker_expiries_copied", "Keys copied again because of an expiry.", status.expiries_copied),
-            ("shaker_evicted_keys", "Keys that the target evicted.", status.evicted_keys),
+            ("shaker_expiries_copied", "Keys copied again because of an expiry.", status.expiries.copied),
+            ("shaker_evicted_keys", "Keys that the target evicted.", status.keys.evicted),
             (
                 "shaker_log_lines_dropped",
                 "Log lines dropped because standard output did not accept them.",
@@ -120,41 +125,43 @@ class StatusCollector(Collector):
             (
                 "shaker_reserved_keys_skipped",
                 "Records of other workers left out: keys and commands.",
-                status.reserved_keys_skipped,
+                status.keys.reserved_skipped,
             ),
             (
                 "shaker_empty_keys_skipped",
                 "Aggregates without elements left out of snapshots.",
-                status.empty_keys_skipped,
+                status.keys.empty_skipped,
             ),
             (
                 "shaker_expired_keys_skipped",
                 "Keys left out that had expired before their snapshot was made.",
-                status.expired_keys_skipped,
+                status.keys.expired_skipped,
             ),
         ):
             # The exposition adds `_total` to the name of a counter.
             yield CounterMetricFamily(name, text, value=value)
         reconnects = CounterMetricFamily("shaker_reconnects", "Links established again.", labels=["side"])
         for side in ("source", "target"):
-            reconnects.add_metric([side], status.reconnects[side])
+            reconnects.add_metric([side], status.links.reconnects[side])
         yield reconnects
         errors = CounterMetricFamily("shaker_errors", "Errors by side and kind.", labels=["side", "kind"])
-        counts = dict.fromkeys(_ERROR_SERIES, 0) | dict(tuple(status.errors.items()))
+        counts = dict.fromkeys(_ERROR_SERIES, 0) | dict(tuple(status.links.errors.items()))
         for (side, kind), count in counts.items():
             errors.add_metric([side, kind], count)
         yield errors
 
     def _latency(self) -> Family:
         buckets, total = [], 0
-        for bound, count in zip((*LATENCY_BUCKETS, float("inf")), tuple(self._status.latency_counts), strict=True):
+        for bound, count in zip(
+            (*LATENCY_BUCKETS, float("inf")), tuple(self._status.stream.latency.counts), strict=True
+        ):
             total += count
             buckets.append((floatToGoString(bound), float(total)))  # type: ignore[no-untyped-call]
         return HistogramMetricFamily(
             "shaker_apply_latency_seconds",
             "Seconds from reading a batch to the target's answer.",
             buckets=buckets,
-            sum_value=self._status.latency_sum,
+            sum_value=self._status.stream.latency.sum,
         )
 
 

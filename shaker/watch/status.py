@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from shaker.watch.counters import (
+    ExpiryProgress,
+    KeyCounts,
+    LinkCounts,
+    ServerClocks,
+    SideStatus,
+    SnapshotProgress,
+    StreamProgress,
+    SweepProgress,
+    Traffic,
+)
 from shaker.watch.history import History
 from shaker.watch.lag import LagClock
 
-# Answers of a side whose minimum is its round trip: the others include waiting.
-ROUND_TRIPS = 8
-# The usual lag moves by this part of the difference each second; a lag above the maximum, in seconds, is not usual.
-SMOOTHING = 10
-MOST_USUAL_LAG = 2.0
 # Reasons that mean a difference, not a delay.
 DIVERGING = frozenset(("rejected", "eviction", "expired"))
-
-# Upper bounds, in seconds, of the apply-latency histogram's buckets: from one loopback round trip to a stall.
-LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
 class State(StrEnum):
@@ -40,47 +42,6 @@ class State(StrEnum):
 
 
 @dataclass(slots=True)
-class SideStatus:
-    """One side of the replication as the worker sees it."""
-
-    address: str = ""
-    server: str = ""
-    connected: bool = False
-    last_error: str = ""
-    last_error_kind: str = ""
-
-
-@dataclass(slots=True)
-class SnapshotProgress:
-    """Progress of the snapshot. `bytes_total` and `keys_total` are 0 while the source has not reported them.
-
-    `offset` is the start of the stream after it; `keys_before` and `bytes_before` are the totals of earlier ones.
-    """
-
-    bytes_total: int = 0
-    bytes_done: int = 0
-    keys_total: int = 0
-    keys_done: int = 0
-    started: float | None = None
-    finished: float | None = None
-    offset: int = 0
-    keys_before: int = 0
-    bytes_before: int = 0
-
-
-@dataclass(slots=True)
-class StreamProgress:
-    """Progress of the stream: offsets in bytes of the source's replication history."""
-
-    replid: str = ""
-    received_offset: int = 0
-    applied_offset: int = 0
-    checkpoint_offset: int = 0
-    source_offset: int = 0
-    commands_applied: int = 0
-
-
-@dataclass(slots=True)
 class FlowStatus:
     """Counters and states of one flow. Written by the event loop only; reading needs no lock.
 
@@ -96,42 +57,15 @@ class FlowStatus:
     target: SideStatus = field(default_factory=SideStatus)
     snapshot: SnapshotProgress = field(default_factory=SnapshotProgress)
     stream: StreamProgress = field(default_factory=StreamProgress)
-    full_syncs: int = 0
-    partial_syncs: int = 0
-    reconnects: Counter[str] = field(default_factory=Counter)
-    errors: Counter[tuple[str, str]] = field(default_factory=Counter)
-    rejected_commands: int = 0
-    unconfirmed_bytes: int = 0
-    reserved_keys_skipped: int = 0
-    empty_keys_skipped: int = 0  # aggregates without elements in snapshots
-    expired_keys_skipped: int = 0  # keys that had expired before their snapshot was made
-    received_bytes: int = 0
-    sent_bytes: int = 0
-    window_bytes: int = 0
-    spool_bytes: int = 0
-    sweep_listed: int = 0
-    sweep_stale: int = 0  # found and not removed yet
-    sweep_deleted: int = 0
-    expiries_pending: bool = False  # expiries may still be deferred
-    expiry_margin_seconds: float = 0.0  # maximum by which expiries were later on the target
-    expiries_waiting: int = 0  # at the last count
-    expiries_settled: int = 0  # restored, or the key was gone
-    expiries_copied: int = 0  # keys copied from the source, which the target had lost or for their fields
-    keys: dict[str, int] = field(default_factory=dict)  # of each side, without the worker's records
-    evicted_keys: int = 0  # by the target, since the worker started
-    deletions_held: str = ""  # why bulk deletions wait for an operator; empty if they do not
-    sweep_error: str = ""  # the last interruption of the sweep; empty once it continues
-    last_applied: float = 0.0
-    latency_counts: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BUCKETS) + 1))
-    latency_sum: float = 0.0
-    # Unix time by the clock of a side minus `clock`, in seconds; None if unknown.
-    clock_offsets: dict[str, float | None] = field(default_factory=dict)
-    round_trips: dict[str, float] = field(default_factory=dict)  # to each side, in seconds
+    links: LinkCounts = field(default_factory=LinkCounts)
+    traffic: Traffic = field(default_factory=Traffic)
+    keys: KeyCounts = field(default_factory=KeyCounts)
+    sweep: SweepProgress = field(default_factory=SweepProgress)
+    expiries: ExpiryProgress = field(default_factory=ExpiryProgress)
+    clocks: ServerClocks = field(default_factory=ServerClocks)
+    lag: LagClock = field(default_factory=LagClock)
     reasons: dict[str, str] = field(default_factory=dict)
     heartbeats: dict[str, tuple[float, float]] = field(default_factory=dict)
-    lag: LagClock = field(default_factory=LagClock)
-    usual_lag_seconds: float = 0.0  # of the stream, smoothed over about ten seconds
-    _round_trips: dict[str, deque[float]] = field(default_factory=dict)
 
     def heartbeat(self, task: str, *, within: float = 30.0) -> None:
         """Record a heartbeat of `task`; the next is due `within` that many seconds."""
@@ -148,7 +82,7 @@ class FlowStatus:
 
     def begin_snapshot(self, offset: int) -> None:
         """Count a full sync and reset its progress; the stream will begin at `offset`."""
-        self.full_syncs += 1
+        self.links.full_syncs += 1
         before = self.snapshot
         # One assignment, so that no scrape sees a counter decrease.
         self.snapshot = SnapshotProgress(
@@ -160,16 +94,10 @@ class FlowStatus:
 
     def count_error(self, side: str, kind: str, text: str = "") -> None:
         """Count an error of `side` (`source`, `target` or `worker`); `text` becomes that side's last error."""
-        self.errors[side, kind] += 1
+        self.links.errors[side, kind] += 1
         if text and side in ("source", "target"):
             endpoint = self.source if side == "source" else self.target
             endpoint.last_error, endpoint.last_error_kind = text, kind
-
-    def observe_round_trip(self, side: str, seconds: float) -> None:
-        """Record the response time of a server of `side`; the minimum of the last ones is the round trip."""
-        recent = self._round_trips.setdefault(side, deque(maxlen=ROUND_TRIPS))
-        recent.append(seconds)
-        self.round_trips[side] = min(recent)
 
     def observe_source_offset(self, offset: int, asked: float | None = None) -> None:
         """Record the source's own replication offset, from the stream or from its report when asked at `asked`."""
@@ -187,18 +115,14 @@ class FlowStatus:
         """
         self.stream.applied_offset = offset if exact is None else exact
         self.lag.applied(offset)
-        if commands:
-            self.stream.commands_applied += commands
-            self.last_applied = time.time()
+        self.stream.applied(commands)
         if latency is not None:
-            self.latency_sum += latency
-            bucket = next((i for i, bound in enumerate(LATENCY_BUCKETS) if latency <= bound), len(LATENCY_BUCKETS))
-            self.latency_counts[bucket] += 1
+            self.stream.latency.observe(latency)
 
     def smooth_lag(self) -> None:
         """Take a sample of the usual lag; called about once a second."""
         if self.state is State.STREAMING:
-            self.usual_lag_seconds += (min(self.lag_seconds, MOST_USUAL_LAG) - self.usual_lag_seconds) / SMOOTHING
+            self.lag.smooth(self.lag_seconds)
 
     @property
     def lag_bytes(self) -> int:
@@ -216,12 +140,6 @@ class FlowStatus:
         return self.lag.seconds(self.clock(), self.stream.applied_offset)
 
     @property
-    def clock_skew_seconds(self) -> float | None:
-        """Seconds that the target's clock is ahead of the source's; negative if behind, None if unknown."""
-        source, target = self.clock_offsets.get("source"), self.clock_offsets.get("target")
-        return None if source is None or target is None else target - source
-
-    @property
     def diverged(self) -> bool:
         """Whether the target is known to differ from the source at the applied offset."""
         return not DIVERGING.isdisjoint(reason.rpartition("/")[2] for reason in tuple(self.reasons))
@@ -232,7 +150,7 @@ class FlowStatus:
         if progress.bytes_total:
             return min(1.0, progress.bytes_done / progress.bytes_total)
         # The snapshot announces the keys of a database only at its start.
-        keys = max(progress.keys_total, self.keys.get("source", 0))
+        keys = max(progress.keys_total, self.keys.present.get("source", 0))
         return min(1.0, progress.keys_done / keys) if keys else None
 
     def eta_seconds(self) -> float | None:
@@ -292,7 +210,7 @@ class Status(FlowStatus):
             lag_seconds=self.lag_seconds,
             commands=done,
             keys=self.snapshot.keys_done,
-            received=self.received_bytes,
+            received=self.traffic.received_bytes,
         )
         at, before, _ = self._rate
         if now > at:

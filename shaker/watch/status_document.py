@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from shaker.watch.status import SideStatus, Status
+from shaker.watch.counters import SideStatus
+from shaker.watch.status import Status
 
 SCHEMA_VERSION = 1
 
@@ -12,7 +13,7 @@ SCHEMA_VERSION = 1
 def status_document(status: Status, *, max_lag_seconds: float | None) -> dict[str, Any]:
     """Return the body of `/status`, schema version 1."""
     reasons = status.not_ready(max_lag_seconds=max_lag_seconds)
-    snapshot, stream, skew = status.snapshot, status.stream, status.clock_skew_seconds
+    snapshot, stream, skew = status.snapshot, status.stream, status.clocks.skew_seconds
     return {
         "version": SCHEMA_VERSION,
         "shaker_version": status.version,
@@ -44,31 +45,31 @@ def status_document(status: Status, *, max_lag_seconds: float | None) -> dict[st
             "commands_applied": stream.commands_applied,
             "commands_per_second": round(status.commands_per_second, 1),
         },
-        "full_syncs": status.full_syncs,
-        "partial_syncs": status.partial_syncs,
-        "reconnects": dict(status.reconnects),
-        "errors": {f"{side}:{kind}": count for (side, kind), count in tuple(status.errors.items())},
-        "rejected_commands": status.rejected_commands,
-        "unconfirmed_bytes": status.unconfirmed_bytes,
-        "spool_bytes": status.spool_bytes,
-        "evicted_keys": status.evicted_keys,
+        "full_syncs": status.links.full_syncs,
+        "partial_syncs": status.links.partial_syncs,
+        "reconnects": dict(status.links.reconnects),
+        "errors": {f"{side}:{kind}": count for (side, kind), count in tuple(status.links.errors.items())},
+        "rejected_commands": status.stream.commands_rejected,
+        "unconfirmed_bytes": status.stream.unconfirmed_bytes,
+        "spool_bytes": status.traffic.spool_bytes,
+        "evicted_keys": status.keys.evicted,
         "log_lines_dropped": status.log_lines_dropped,
         "clock_skew_seconds": None if skew is None else round(skew, 3),
         "sweep": {
-            "keys_listed": status.sweep_listed,
-            "keys_stale": status.sweep_stale,
-            "keys_deleted": status.sweep_deleted,
+            "keys_listed": status.sweep.listed,
+            "keys_stale": status.sweep.stale,
+            "keys_deleted": status.sweep.deleted,
         },
         "expiries": {
-            "margin_seconds": round(status.expiry_margin_seconds, 3),
-            "pending": status.expiries_pending,
-            "keys_waiting": status.expiries_waiting,
-            "keys_settled": status.expiries_settled,
-            "keys_copied": status.expiries_copied,
+            "margin_seconds": round(status.expiries.margin_seconds, 3),
+            "pending": status.expiries.pending,
+            "keys_waiting": status.expiries.waiting,
+            "keys_settled": status.expiries.settled,
+            "keys_copied": status.expiries.copied,
         },
-        "reserved_keys_skipped": status.reserved_keys_skipped,
-        "empty_keys_skipped": status.empty_keys_skipped,
-        "expired_keys_skipped": status.expired_keys_skipped,
+        "reserved_keys_skipped": status.keys.reserved_skipped,
+        "empty_keys_skipped": status.keys.empty_skipped,
+        "expired_keys_skipped": status.keys.expired_skipped,
     }
 
 

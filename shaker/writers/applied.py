@@ -78,7 +78,7 @@ class AppliedCounter:
         status = self._status
         status.count_error("target", "rejected_command")
         self.rejections.rejected(rejection)
-        status.rejected_commands += 1
+        status.stream.commands_rejected += 1
         self._keep_unready(rejection.summary)
         if self._stops:
             self.stop_error = UnfaithfulError(
@@ -89,12 +89,12 @@ class AppliedCounter:
 
     def recall_rejections(self, session: TargetSession) -> None:
         """Take over the count of the checkpoint: it outlives the worker, and a full sync clears it."""
-        self._status.rejected_commands = session.rejected
+        self._status.stream.commands_rejected = session.rejected
         if session.rejected:
             self._keep_unready(session.rejected_last)
         else:
             self._status.reasons.pop("rejected", None)
 
     def _keep_unready(self, last: str) -> None:
-        count = self._status.rejected_commands
+        count = self._status.stream.commands_rejected
         self._status.reasons["rejected"] = f"the target rejected {counted(count, 'command')}, the last one: {last}"

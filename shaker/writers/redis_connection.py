@@ -67,7 +67,7 @@ class RedisConnection:
                 if not self._flow.window.full:
                     self._flow.wakeups.space.set()  # bytes too large to keep were dropped
                 await self._connection.send(data)
-                status.sent_bytes += len(data)
+                status.traffic.sent_bytes += len(data)
                 self._sent_at = status.clock()
             else:
                 await self._flow.next()

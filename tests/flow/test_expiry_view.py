@@ -29,7 +29,7 @@ class World:
     def __init__(self, skew: float = 0.0, **settings: Any) -> None:
         self.now = 1000.0
         self.status = Status(clock=lambda: self.now)
-        self.status.clock_offsets = {"source": SOURCE_NOW - 1000.0, "target": SOURCE_NOW - 1000.0 + skew}
+        self.status.clocks.offsets = {"source": SOURCE_NOW - 1000.0, "target": SOURCE_NOW - 1000.0 + skew}
         made = Settings(source={"url": "redis://a"}, target={"url": "redis://b"}, **settings)  # type: ignore[arg-type]
         self.flow = Flow(self.status, made, window_limit=1 << 20)
         checkpoint = Checkpoint(phase=Phase.STREAM, replid="a" * 40, offset=500)
@@ -102,8 +102,8 @@ def test_the_way_to_the_servers_is_no_lag() -> None:
     """An INFO and a transaction take two round trips to each server anyway."""
     world = World()
     for side in ("source", "target"):
-        world.status.observe_round_trip(side, 9.0)
-        world.status.observe_round_trip(side, 0.5)
+        world.status.clocks.observe_round_trip(side, 9.0)
+        world.status.clocks.observe_round_trip(side, 0.5)
     world.now += GRACE + 1.9
     assert not world.flow.expiry.behind
     world.now += 0.2
@@ -136,12 +136,12 @@ def test_without_a_margin_late_is_behind() -> None:
 def test_the_margin_grows_with_what_makes_the_target_early(skew: float) -> None:
     """Four times the usual lag and the difference of the clocks; never below the setting."""
     world = World(skew=skew)
-    world.status.usual_lag_seconds = 0.5
+    world.status.lag.usual_seconds = 0.5
     assert times(world, world.item()).margin == 14_000
-    assert world.status.expiry_margin_seconds == 14.0
-    world.status.clock_offsets["target"] = world.status.clock_offsets["source"]
+    assert world.status.expiries.margin_seconds == 14.0
+    world.status.clocks.offsets["target"] = world.status.clocks.offsets["source"]
     assert times(world, world.item()).margin == 2000
-    assert world.status.expiry_margin_seconds == 14.0
+    assert world.status.expiries.margin_seconds == 14.0
 
 
 def test_a_lag_that_passes_is_not_usual() -> None:
@@ -150,10 +150,10 @@ def test_a_lag_that_passes_is_not_usual() -> None:
     world.status.observe_source_offset(900, world.now)
     world.now += 60
     world.status.sample_rate()
-    assert world.status.usual_lag_seconds == 0
+    assert world.status.lag.usual_seconds == 0
     world.status.state = State.STREAMING
     world.status.sample_rate()
-    assert world.status.usual_lag_seconds == pytest.approx(0.2)
+    assert world.status.lag.usual_seconds == pytest.approx(0.2)
 
 
 def test_a_target_that_keeps_what_expires_gets_no_margin() -> None:
@@ -269,7 +269,7 @@ def test_when_it_was_written() -> None:
 def test_a_source_that_does_not_tell_its_time() -> None:
     """The worker's own clock has to do."""
     world = World()
-    world.status.clock_offsets = {}
+    world.status.clocks.offsets = {}
     assert abs(world.flow.expiry.source_time - time.time()) < 5
 
 

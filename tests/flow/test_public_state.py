@@ -9,6 +9,7 @@ from shaker.apply.unconfirmed import Unconfirmed
 from shaker.flow.lifecycle import DataState, FlowState, Lifecycle, RunState, SourceState, TargetState
 from shaker.flow.public_state import OF_RUN, public_state, reasons
 from shaker.model.position import Phase, Sweep
+from shaker.watch.counters import SweepProgress
 from shaker.watch.status import FlowStatus, State
 
 STREAM = Checkpoint(phase=Phase.STREAM, replid="a" * 40, offset=100)
@@ -81,14 +82,16 @@ def test_waiting_for_the_snapshot_is_timed(source: SourceState) -> None:
 
 
 def test_a_sweep_says_how_far_it_is_and_what_interrupted_it() -> None:
-    status = FlowStatus(sweep_listed=5, sweep_deleted=3, sweep_stale=2, sweep_error="gone")
+    status = FlowStatus(sweep=SweepProgress(listed=5, deleted=3, stale=2, error="gone"))
 
     assert "5 so far; interrupted: gone" in found(lifecycle(), status, LISTING)["sweep"]
     assert "3 deleted, 2 left" in found(lifecycle(), status, LISTED)["sweep"]
 
 
 def test_held_deletions_hide_the_sweep() -> None:
-    assert found(lifecycle(), FlowStatus(deletions_held="too many"), LISTED) == {"max_deletions": "too many"}
+    assert found(lifecycle(), FlowStatus(sweep=SweepProgress(held="too many")), LISTED) == {
+        "max_deletions": "too many"
+    }
 
 
 def test_unconfirmed_work_is_counted_in_bytes() -> None:

@@ -305,14 +305,14 @@ async def test_a_target_link_lost_while_it_is_held(source: Server, target: Serve
     async with replicating(source, target) as links:
         source.client().incr("counter")
         await links.wait_applied(source)
-        reconnects = links.status.reconnects["target"]
+        reconnects = links.status.links.reconnects["target"]
         with pytest.raises(BarrierError, match="may not have taken effect"):  # noqa: PT012  it comes from the end of the block
             async with links.barriers.at(links.source, [("GET", "counter")]) as held:
                 (writer,) = (
                     one["id"] for one in target.client().client_list() if one["name"].startswith("shaker-writer:")
                 )
                 target.client().client_kill_filter(_id=writer)
-                await links.wait(lambda: links.status.reconnects["target"] > reconnects, "the new connection")
+                await links.wait(lambda: links.status.links.reconnects["target"] > reconnects, "the new connection")
                 held.apply(CommandRun(0, encode("SET", "counter", "spoilt"), 1))
         assert await count(links) == 1
         await goes_on(links, source, target)

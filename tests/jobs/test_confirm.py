@@ -78,7 +78,7 @@ async def test_equal_keys(source: Server, target: Server, database: int) -> None
         target.client().config_resetstat()
         remember(links, target, *KEYS, "on neither side", database=database)
         await settled(links)
-        assert links.status.expiries_copied == 0
+        assert links.status.expiries.copied == 0
     assert "cmdstat_restore" not in target.client().info("commandstats")
     assert differences(source, target) == []
 
@@ -112,7 +112,7 @@ async def test_other_versions(source_name: str, target_name: str, server: Server
     async with comparing(source, target) as links:
         remember(links, target, *(set(KEYS) - {"stream"}), "small list", "small zset")
         await settled(links)
-        assert links.status.expiries_copied == 0
+        assert links.status.expiries.copied == 0
 
 
 async def test_written_to_meanwhile(source: Server, target: Server) -> None:
@@ -132,7 +132,7 @@ async def test_written_to_meanwhile(source: Server, target: Server) -> None:
                 remember(links, target, "counter")
                 await settled(links)
             done = True
-        assert links.status.expiries_copied == 0
+        assert links.status.expiries.copied == 0
 
 
 async def test_it_waits_for_the_copy(source: Server, target: Server) -> None:

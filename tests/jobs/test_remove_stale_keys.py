@@ -178,10 +178,10 @@ def test_a_length_of_another_shape(reply: Any) -> None:
 
 async def begin_resync(links: Links, source: Server) -> None:
     """Have the source begin another history, and wait until a full synchronisation onto the old data begins."""
-    full = links.status.full_syncs
+    full = links.status.links.full_syncs
     source.client().execute_command("DEBUG", "CHANGE-REPL-ID")
     source.client().client_kill_filter(_type="replica")
-    await links.wait(lambda: links.status.full_syncs > full, "a full synchronisation")
+    await links.wait(lambda: links.status.links.full_syncs > full, "a full synchronisation")
 
 
 async def end_resync(links: Links) -> None:
@@ -204,7 +204,7 @@ async def test_a_database_that_the_source_does_not_have(source: Server, target: 
         await resync(links, source)
     assert [target.client(db=database).exists("stale") for database in (0, 3, 9)] == [0, 0, 0]
     assert target.client().get("stays") == b"1"
-    assert links.status.sweep_deleted == 3
+    assert links.status.sweep.deleted == 3
 
 
 async def test_another_server_answers_for_the_target(
@@ -259,10 +259,10 @@ async def test_a_removal_that_another_snapshot_overtakes(
     async with replicating(source, target) as links:
         target.client().set("stale", 1)
         await begin_resync(links, source)
-        await links.wait(lambda: links.status.full_syncs == 3, "the next snapshot")
+        await links.wait(lambda: links.status.links.full_syncs == 3, "the next snapshot")
         await end_resync(links)
     assert target.client().exists("stale", "later") == 0
-    assert (target.client().get("stays"), links.status.sweep_deleted) == (b"1", 2)
+    assert (target.client().get("stays"), links.status.sweep.deleted) == (b"1", 2)
 
 
 async def test_a_sweep_that_was_held_up_is_no_target_that_does_not_answer(
@@ -277,13 +277,13 @@ async def test_a_sweep_that_was_held_up_is_no_target_that_does_not_answer(
             client.set("stale", 1)
             client.execute_command("ACL", "SETUSER", "default", "-scan")
             await begin_resync(links, source)
-            await links.wait(lambda: "'scan'" in links.status.sweep_error, "the missing right")
+            await links.wait(lambda: "'scan'" in links.status.sweep.error, "the missing right")
             began = links.status.clock()
             await links.wait(lambda: links.status.clock() > began + 0.9, "the next try, nearly")
             client.execute_command("ACL", "SETUSER", "default", "+scan")
             proxy.set("up", latency=0.1)
             await end_resync(links)
-    assert (links.status.reconnects["target"], client.exists("stale")) == (0, 0)
+    assert (links.status.links.reconnects["target"], client.exists("stale")) == (0, 0)
 
 
 @pytest.mark.parametrize("windows", [psync_module.TRICKLE_WINDOWS, 0])
@@ -312,12 +312,12 @@ async def test_a_listing_that_takes_longer_than_the_source_waits(
             if windows:
                 await links.wait(lambda: links.status.clock() > began + 3, "more than the source waits")
             else:
-                await links.wait(lambda: links.status.full_syncs > 2, "the source to start over")
+                await links.wait(lambda: links.status.links.full_syncs > 2, "the source to start over")
             assert links.flow.listing
             proxy.heal()
             await end_resync(links)
-    assert links.status.sweep_listed == 1060
-    assert (links.status.full_syncs == 2) == (windows > 0)
+    assert links.status.sweep.listed == 1060
+    assert (links.status.links.full_syncs == 2) == (windows > 0)
     assert target.client().dbsize() == 60 + 2
 
 

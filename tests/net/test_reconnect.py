@@ -45,7 +45,7 @@ async def test_failures_are_counted_by_kind() -> None:
     assert await side.failed(ServerBusyError("full", kind="oom"), give_up=lambda: False)
     assert not await side.failed(LinkError("gone", kind="lost"), give_up=lambda: True)
 
-    assert dict(side.status.errors) == {("target", "lost"): 1, ("target", "oom"): 1}
+    assert dict(side.status.links.errors) == {("target", "lost"): 1, ("target", "oom"): 1}
     assert side.status.target.last_error.startswith("full; ")
 
 
@@ -74,10 +74,10 @@ async def test_reconnects_are_counted_once_for_each_connection() -> None:
         side.begin()
         side.succeeded()
         side.succeeded()
-        assert side.status.reconnects["target"] == connection
+        assert side.status.links.reconnects["target"] == connection
         assert side.number == 0
     side.begin()
-    assert (side.status.reconnects["target"], side.number) == (2, 1)
+    assert (side.status.links.reconnects["target"], side.number) == (2, 1)
 
 
 async def test_an_attempt_lets_go_of_the_one_before() -> None:

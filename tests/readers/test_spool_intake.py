@@ -45,18 +45,18 @@ async def test_bytes_go_through_the_spool_while_the_window_is_full(flow: Flow, t
 
     intake = SpoolIntake(flow, Spool(tmp_path, LIMIT), take)
     await intake.put(b"first ")
-    assert (taken, flow.status.spool_bytes) == ([b"first "], 0)
+    assert (taken, flow.status.traffic.spool_bytes) == ([b"first "], 0)
 
     fill(flow)
     await intake.put(b"second ")
     await intake.put(b"third ")
-    assert (taken, flow.status.spool_bytes) == ([b"first "], 13)
+    assert (taken, flow.status.traffic.spool_bytes) == ([b"first "], 13)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(intake.feed)
         empty(flow)
         with anyio.fail_after(10):
-            while flow.status.spool_bytes:  # noqa: ASYNC110 - the spool's own thread is waited for
+            while flow.status.traffic.spool_bytes:  # noqa: ASYNC110 - the spool's own thread is waited for
                 await anyio.sleep(0.01)
         tasks.cancel_scope.cancel()
     assert b"".join(taken) == b"first second third "
@@ -75,4 +75,4 @@ async def test_a_full_spool_makes_the_reader_wait(flow: Flow, tmp_path: Path) ->
     assert waited.cancelled_caught
 
     intake.close()
-    assert flow.status.spool_bytes == 0
+    assert flow.status.traffic.spool_bytes == 0

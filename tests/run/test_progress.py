@@ -62,7 +62,7 @@ def test_the_line_fits_the_terminal(status: Status, width: int, monkeypatch: pyt
 
 def test_keys_that_the_source_counts_are_the_whole(status: Status) -> None:
     """A snapshot announces the keys of a database when it comes to it: the first of two would look like all."""
-    status.keys["source"] = 4000
+    status.keys.present["source"] = 4000
 
     assert snapshot_fields(status)["per_cent"] == 25.0
     assert snapshot_fields(status)["eta_seconds"] == 30.0
@@ -80,7 +80,7 @@ def ended(status: Status, *, since: int = 0, source: int = 1000, target: int = 1
     status.state = State.STOPPED
     status.observe_applied(2000, 7, None)
     status.observe_source_offset(2000 + since)
-    status.keys = {"source": source, "target": target}
+    status.keys.present = {"source": source, "target": target}
     return status
 
 
@@ -116,7 +116,7 @@ def test_runs_that_are_not_complete(status: Status) -> None:
     assert "run it again" in next_step(status, 75)
     status.state = State.FAILED
     assert "see the error" in next_step(status, 4)
-    status.state, status.rejected_commands = State.STOPPED, 1
+    status.state, status.stream.commands_rejected = State.STOPPED, 1
     assert "rejected commands" in next_step(status, 4)
     assert "The target rejected 1 command: it differs from the source there." in summary_lines(status, 4, 1)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from shaker.watch.combined import WORST_FIRST, combine
+from shaker.watch.counters import SnapshotProgress, StreamProgress
 from shaker.watch.metrics import Metrics
-from shaker.watch.status import FlowStatus, SnapshotProgress, State, Status
+from shaker.watch.status import FlowStatus, State, Status
 from shaker.watch.status_document import status_document
 
 
@@ -25,7 +26,7 @@ def status() -> Status:
 
 
 def test_one_flow_counts_into_the_status_itself() -> None:
-    status = Status(state=State.STREAMING, rejected_commands=3)
+    status = Status(state=State.STREAMING, stream=StreamProgress(commands_rejected=3))
     before = status_document(status, max_lag_seconds=None)
     combine(status)
 
@@ -35,15 +36,16 @@ def test_one_flow_counts_into_the_status_itself() -> None:
 
 def test_counters_add_up(status: Status) -> None:
     for record in status.records:
-        record.received_bytes, record.rejected_commands = 100, 1
+        record.traffic.received_bytes, record.stream.commands_rejected = 100, 1
         record.count_error("target", "oom")
-        record.keys["source"] = 5
+        record.keys.present["source"] = 5
     combine(status)
 
-    assert (status.received_bytes, status.rejected_commands, status.stream.commands_applied) == (200, 2, 20)
-    assert status.errors == {("target", "oom"): 2}
-    assert status.keys == {"source": 10}
-    assert sum(status.latency_counts) == 2
+    assert status.traffic.received_bytes == 200
+    assert (status.stream.commands_rejected, status.stream.commands_applied) == (2, 20)
+    assert status.links.errors == {("target", "oom"): 2}
+    assert status.keys.present == {"source": 10}
+    assert sum(status.stream.latency.counts) == 2
 
 
 def test_lag_is_that_of_the_flow_furthest_behind(status: Status) -> None:

@@ -56,11 +56,11 @@ def status() -> Status:
     status.snapshot.keys_done, status.snapshot.bytes_done = 100, 2000
     status.begin_snapshot(1)
     status.snapshot.keys_done, status.snapshot.bytes_done = 11, 222
-    status.received_bytes, status.sent_bytes, status.window_bytes = 31, 32, 33
-    status.full_syncs, status.partial_syncs, status.rejected_commands = 1, 2, 3
-    status.sweep_listed, status.sweep_stale, status.sweep_deleted, status.evicted_keys = 41, 44, 42, 43
-    status.clock_offsets = {"source": 1000.5, "target": 1002.0}
-    status.reconnects["source"] = 4
+    status.traffic.received_bytes, status.traffic.sent_bytes, status.traffic.window_bytes = 31, 32, 33
+    status.links.full_syncs, status.links.partial_syncs, status.stream.commands_rejected = 1, 2, 3
+    status.sweep.listed, status.sweep.stale, status.sweep.deleted, status.keys.evicted = 41, 44, 42, 43
+    status.clocks.offsets = {"source": 1000.5, "target": 1002.0}
+    status.links.reconnects["source"] = 4
     status.count_error("target", "busy")
     return status
 
@@ -118,7 +118,7 @@ def test_values_are_those_of_the_status(status: Status, accept: str) -> None:
         "kind=busy,side=target": 1
     }
     assert found["shaker_build_info"] == {"codec=compiled,version=1.2.3": 1}
-    assert found["shaker_last_applied_timestamp_seconds"][""] == pytest.approx(status.last_applied)
+    assert found["shaker_last_applied_timestamp_seconds"][""] == pytest.approx(status.stream.last_applied)
 
 
 @pytest.mark.parametrize("name", ["orders", 'with "quotes" and \\', "näme"])
@@ -152,7 +152,7 @@ def test_reading_changes_nothing(status: Status) -> None:
     samples(status)
 
     assert before == status_document(status, max_lag_seconds=None) | {"stream": None}
-    assert "target" not in status.reconnects
+    assert "target" not in status.links.reconnects
 
 
 def test_names_and_help_follow_the_rules_of_promtool(status: Status) -> None:

@@ -7,8 +7,9 @@ import threading
 
 import pytest
 
+from shaker.watch.counters import LATENCY_BUCKETS, SnapshotProgress
 from shaker.watch.metrics import Metrics
-from shaker.watch.status import LATENCY_BUCKETS, SnapshotProgress, State, Status
+from shaker.watch.status import State, Status
 from shaker.watch.status_document import status_document
 
 
@@ -144,9 +145,9 @@ def test_a_snapshot_tells_when_it_will_be_done(status: Status, clock: Clock) -> 
 def test_latencies_are_counted_in_their_bucket(status: Status, latency: float, bucket: int) -> None:
     status.observe_applied(1, 1, latency)
 
-    assert len(status.latency_counts) == len(LATENCY_BUCKETS) + 1
-    assert status.latency_counts[bucket] == sum(status.latency_counts) == 1
-    assert status.latency_sum == latency
+    assert len(status.stream.latency.counts) == len(LATENCY_BUCKETS) + 1
+    assert status.stream.latency.counts[bucket] == sum(status.stream.latency.counts) == 1
+    assert status.stream.latency.sum == latency
 
 
 def test_another_thread_may_read_while_the_worker_writes() -> None:
@@ -176,7 +177,7 @@ def test_another_thread_may_read_while_the_worker_writes() -> None:
             status.heartbeat(f"task {number % 20}")
             status.reasons[f"reason {number % 20}"] = "x"
             if number % 25 == 0:
-                status.errors.clear()
+                status.links.errors.clear()
                 status.reasons.clear()
                 status.heartbeats.clear()
     finally:

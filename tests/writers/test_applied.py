@@ -42,7 +42,7 @@ def test_commands_of_the_stream_count_without_those_left_out() -> None:
     applied.count([StreamItem(Batch((), 5, 0, REPLID, 150, 0), flow.status.clock(), left_out=2)], session())
 
     assert (flow.status.stream.applied_offset, flow.status.stream.commands_applied) == (150, 3)
-    assert sum(flow.status.latency_counts) == 1
+    assert sum(flow.status.stream.latency.counts) == 1
 
 
 def test_the_end_of_a_snapshot_begins_catching_up() -> None:
@@ -67,12 +67,12 @@ def test_the_work_of_a_snapshot_is_complete_once_it_is_applied(mode: str, work: 
 def test_a_rejected_command_keeps_the_worker_unready_until_a_full_sync() -> None:
     applied, flow = counter()
     applied.rejected(REJECTION)
-    assert flow.status.rejected_commands == 1
+    assert flow.status.stream.commands_rejected == 1
     assert "the target rejected 1 command" in flow.status.reasons["rejected"]
     assert applied.stop_error is None
 
     applied.recall_rejections(session())
-    assert flow.status.rejected_commands == 0
+    assert flow.status.stream.commands_rejected == 0
     assert "rejected" not in flow.status.reasons
 
 
