@@ -32,7 +32,7 @@ async def test_a_key_that_the_target_lacks_is_copied(source: Server, target: Ser
 
     assert differences(source, target) == []
     assert expires(target, "a") == expires(source, "a")
-    assert made.status.expiries_copied == 3
+    assert made.status.expiries.copied == 3
 
 
 async def test_a_value_that_was_begun_anew_is_copied(source: Server, target: Server) -> None:
@@ -67,7 +67,7 @@ async def test_nothing_is_copied_where_nothing_expired(name: str, server: Server
         for database in (0, 4):
             assert target.client(db=database).get("k") == b"seen again if nobody copies it"
             assert target.client(db=database).exists(EXPIRING, COPYING, DOUBTFUL) == 0
-    assert made.status.expiries_copied == 0
+    assert made.status.expiries.copied == 0
 
 
 async def test_doubtful_keys_join_those_to_be_copied(source: Server, target: Server) -> None:
@@ -107,7 +107,7 @@ async def test_what_was_made_of_keys_that_were_gone_is_copied(source: Server, ta
         await made.settle()
 
     assert differences(source, target) == []
-    assert made.status.rejected_commands == 0
+    assert made.status.stream.commands_rejected == 0
 
 
 async def test_what_is_to_be_copied_and_is_gone(source: Server, target: Server) -> None:
@@ -157,7 +157,7 @@ async def test_a_value_too_large_to_copy_is_named(
         assert target.client().exists("large") == 0
         assert expires(target, "small") == expires(source, "small")
         assert "large" in made.status.reasons["expired"]
-        assert made.status.errors["worker", "expiry"] == 1
+        assert made.status.links.errors["worker", "expiry"] == 1
 
 
 async def test_values_are_copied_in_portions(

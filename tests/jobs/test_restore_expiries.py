@@ -54,7 +54,7 @@ async def test_true_expiries(name: str, server: Servers) -> None:
         wait_until(
             lambda: source.client().exists("short") == source.client(db=7).exists("short") == 0, "the expiry"
         )
-        assert made.status.expiries_settled == 0
+        assert made.status.expiries.settled == 0
         await made.settle()
 
     for database in (0, 7):
@@ -65,8 +65,8 @@ async def test_true_expiries(name: str, server: Servers) -> None:
         assert target.client(db=database).exists("gone", "ghost", "not there", "short") == 0
         assert target.client(db=database).exists(EXPIRING, COPYING) == 0
     assert differences(source, target) == []
-    assert made.status.expiries_settled == 16
-    assert made.status.expiries_waiting == 0
+    assert made.status.expiries.settled == 16
+    assert made.status.expiries.waiting == 0
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -169,7 +169,7 @@ async def test_over_a_distance(source: Server, target: Server, seconds: float, k
             near_source.set("both", latency=seconds / 2)
             near_target.set("both", latency=seconds / 2)
             for side in ("source", "target"):
-                made.status.observe_round_trip(side, seconds)
+                made.status.clocks.observe_round_trip(side, seconds)
             await made.settle(60)
     assert differences(source, target) == []
     assert len(barriers) <= 10
