@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from shaker.apply.command_locator import CommandLocator
 from shaker.apply.rejections import describe, is_passing, passing_error, refused_request, runs_without
-from shaker.apply.sent import Sent
 from shaker.codec.resp.replies import encode
 from shaker.codec.resp.requests import split
 from shaker.errors import AccessError, LinkError, ServerBusyError
-from shaker.model.batch import CommandRun
 from shaker.model.entries import Entries
 from shaker.model.items import SnapshotKeys
 from shaker.model.rejection import Rejection
@@ -183,21 +180,11 @@ def test_a_refused_string_of_a_snapshot_is_named() -> None:
     assert refused_request(item, 2, "ERR").kind == "records"
 
 
-# --- finding commands ---
+# --- commands left out ---
 
 
-def test_walk_and_runs_without(stream: Stream) -> None:
-    """Commands are found by their number; leaving some out leaves the others as they were, with their numbers."""
-    same = CommandRun(0, b"*1\r\n$1\r\na\r\n", 1)
-    item = stream.parts((0, (("a", 1), ("b", 2))), (1, (("c", 3), ("d", 4))), (0, (("e", 5),)))
-    first, second, _ = item.batch.parts
-    layout = [Sent(2, item, first), Sent(1), Sent(2, item, second), Sent(1, item, same)]
-    locator = CommandLocator(layout)
-    found = [locator.command(number) for number in (1, 2, 3, 4, 5)]
-    assert [arguments for *_, arguments in found] == [[b"b", b"2"], [], [b"c", b"3"], [b"d", b"4"], [b"a"]]
-    assert [index for _, index, _ in found] == [1, 0, 0, 1, 0]
-    assert [sent.item is item for sent, *_ in found] == [True, False, True, True, True]
-
+def test_commands_that_are_left_out_leave_the_others_as_they_were(stream: Stream) -> None:
+    """Runs without some of their commands keep the bytes and the numbers of the others."""
     words = [(name, number) for number, name in enumerate("abcdef")]
     (part,) = stream.batch(*words).batch.parts
     for left_out in ([], [10], [12], [15], [10, 11, 15], [11, 12, 14], [*range(10, 16)]):

@@ -6,21 +6,16 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from shaker.codec.resp.replies import encode
 from shaker.errors import AccessError, LinkError
 from shaker.net.connection import Connection, ReplyError, connect
 from shaker.net.first_to_finish import first_to_finish
-from shaker.net.tls import READ_SIZE
 from shaker.settings.url import parse_address
-from tests.security.certificates import Authority, tls_server, tls_url
 from tests.support.servers import Server, free_port
 
 pytestmark = pytest.mark.anyio
-RECORD = 16 * 1024  # bytes of one at most
 
 
 def opening(url: str, *, timeout: float = 10.0, tls: ssl.SSLContext | None = None):
@@ -47,28 +42,6 @@ async def test_a_large_reply(target: Server) -> None:
     target.client().set("big", b"v" * 3_000_000)
     async with opening(target.url) as connection:
         assert len(await connection.call("GET", "big")) == 3_000_000
-
-
-async def test_an_encrypted_stream(tmp_path: Path) -> None:
-    """A read gives the records that have come, not one at a time; at the end there is an error like any other."""
-    authority = Authority(tmp_path / "authority")
-    value = bytes(range(256)) * 40_000
-    with tls_server(authority, authority.issue("server")) as server:
-        server.client().set("big", value)
-        context = ssl.create_default_context(cafile=str(authority.file))
-        async with opening(tls_url(server), tls=context) as connection:
-            await connection.send(encode("GET", "big") + encode("QUIT"))
-            pieces: list[bytes] = []
-
-            async def read() -> None:
-                while True:
-                    pieces.append(await connection.receive())
-
-            with pytest.raises(LinkError, match="closed the connection"):
-                await read()
-    assert b"".join(pieces) == b"$%d\r\n%b\r\n+OK\r\n" % (len(value), value)
-    assert len(pieces) < len(value) / RECORD / 2
-    assert max(map(len, pieces)) <= READ_SIZE
 
 
 @pytest.mark.parametrize("waits", ["receive", "send"])
@@ -202,13 +175,3 @@ async def test_credentials(server: Callable[..., Server]) -> None:
     async with opening(target.url) as connection:
         with pytest.raises(ReplyError, match="NOAUTH"):
             await login(connection, None, None)
-
-
-async def test_a_server_without_tls(target: Server) -> None:
-    """TLS to a server that does not speak it is distinguished from a network fault."""
-    with pytest.raises(LinkError) as caught:
-        async with opening(f"rediss://127.0.0.1:{target.port}", tls=ssl.create_default_context()):
-            pass
-
-    assert caught.value.kind in ("tls", "connect")
-    assert "127.0.0.1" in caught.value.what

@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shaker.errors import SettingsError
-from shaker.settings.endpoints import Source
 from shaker.settings.names import SETTINGS
 from shaker.settings.passwords import environment_name
-from shaker.settings.schema import Settings
-from shaker.settings.sources import load
-from shaker.watch.log import hide_secrets
-
-URLS = {"source.url": "redis://127.0.0.1:6379", "target.url": "redis://127.0.0.1:6380"}
-
-
-def settings(**given: Any) -> Settings:
-    """Settings from defaults and `given`, whose dots are written as two underscores."""
-    flags = URLS | {name.replace("__", "."): value for name, value in given.items()}
-    return load(flags, environment={}).settings
-
-
-def faults(**given: Any) -> list[str]:
-    with pytest.raises(SettingsError) as caught:
-        settings(**given)
-    assert caught.value.exit_code == 2
-    return str(caught.value).splitlines()
+from tests.support.settings import faults, settings
 
 
 def test_defaults_are_those_of_the_contract() -> None:
@@ -46,12 +26,6 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert (found.source.connect_timeout_seconds, found.source.timeout_seconds) == (5, 60)
     assert (found.target.connect_timeout_seconds, found.target.timeout_seconds) == (5, 60)
     assert (found.retry.initial_seconds, found.retry.max_seconds, found.retry.access_seconds) == (0.1, 5, 30)
-
-
-def test_environment_names_are_those_of_the_contract() -> None:
-    assert environment_name("source.url") == "SHAKER_SOURCE__URL"
-    assert environment_name("health.ready_max_lag_seconds") == "SHAKER_HEALTH__READY_MAX_LAG_SECONDS"
-    assert environment_name("target.tls.ca_file") == "SHAKER_TARGET__TLS__CA_FILE"
 
 
 def test_every_setting_says_what_it_is_and_every_number_has_bounds() -> None:
@@ -123,98 +97,6 @@ def test_source_and_target_are_two_servers() -> None:
     assert "hunter2" not in found[0]
 
 
-@pytest.mark.parametrize("name", ["ca_file", "cert_file", "key_file"])
-def test_tls_files_without_tls_are_refused(name: str) -> None:
-    other = {"cert_file": "key_file", "key_file": "cert_file"}.get(name)
-    given = {f"target__tls__{each}": "/x" for each in (name, other) if each}
-
-    assert "the URL is not encrypted" in faults(**given)[0]
-
-
-@pytest.mark.parametrize(("one", "other"), [("cert_file", "key_file"), ("key_file", "cert_file")])
-def test_a_client_certificate_is_two_files(one: str, other: str) -> None:
-    found = faults(source__url="rediss://a", **{f"source__tls__{one}": "/x"})
-
-    assert f"source.tls.{one} (" in found[0]
-    assert f"is set without {other}" in found[0]
-    both = settings(source__url="rediss://a", source__tls__cert_file="/x", source__tls__key_file="/y")
-    assert both.source.tls.cert_file == Path("/x")
-
-
-@pytest.mark.parametrize(
-    ("given", "credentials"),
-    [
-        ({}, (None, None)),
-        ({"source__url": "redis://u:p%25w@h"}, ("u", "p%w")),
-        ({"source__url": "redis://u:p@h", "source__password": "other"}, ("u", "other")),
-        ({"source__url": "redis://u:p@h", "source__username": "v"}, ("v", "p")),
-        ({"source__password": ""}, (None, None)),
-        ({"source__password": "$HOME %41 ${SHAKER_NAME} \\n"}, (None, "$HOME %41 ${SHAKER_NAME} \\n")),
-    ],
-)
-def test_credentials_come_from_url_or_settings_and_nothing_is_expanded(
-    given: dict[str, str], credentials: tuple[str | None, str | None]
-) -> None:
-    assert credentials == settings(**given).source.credentials()
-
-
-@pytest.mark.parametrize(
-    ("content", "password"),
-    [
-        (b"secret", "secret"),
-        (b"secret\n", "secret"),
-        (b"secret\r\n", "secret"),
-        (b"secret\n\n", "secret\n"),
-        (b" secret ", " secret "),
-        ("pässword".encode(), "pässword"),
-        (b"\xff\xfe", "\udcff\udcfe"),
-    ],
-)
-def test_one_trailing_newline_of_a_password_file_is_cut_off(tmp_path: Path, content: bytes, password: str) -> None:
-    path = tmp_path / "password"
-    path.write_bytes(content)
-
-    assert settings(source__password_file=str(path)).source.credentials() == (None, password)
-
-
-def test_a_password_file_is_read_at_each_connect(tmp_path: Path) -> None:
-    path = tmp_path / "password"
-    path.write_text("old")
-    source = settings(source__password_file=str(path)).source
-    assert source.credentials()[1] == "old"
-
-    path.write_text("new\n")
-
-    assert source.credentials()[1] == "new"
-
-
-def test_the_guard_of_the_log_knows_every_password_that_was_handed_out(tmp_path: Path) -> None:
-    path = tmp_path / "password"
-    path.write_text("rotated-secret")
-    settings(source__password_file=str(path)).source.credentials()
-
-    event = hide_secrets(None, "info", {"event": "AUTH rotated-secret refused"})
-    assert event == {"event": "AUTH *** refused"}
-
-
-def test_a_password_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "password"
-    target = settings(target__password_file=str(path)).target
-    with pytest.raises(
-        SettingsError, match=r"target\.password_file \(SHAKER_TARGET__PASSWORD_FILE\): .* cannot be"
-    ):
-        target.credentials()
-
-    path.write_bytes(b"\n")
-    with pytest.raises(SettingsError, match=r"target\.password_file .* is empty"):
-        target.credentials()
-
-
-def test_a_password_is_given_once() -> None:
-    assert "source.password_file (" in faults(source__password="hunter2", source__password_file="/x")[0]
-    assert "hunter2" not in faults(source__password="hunter2", source__password_file="/x")[0]
-
-
 def test_no_text_of_the_settings_holds_a_secret() -> None:
     found = settings(source__url="redis://u:hunter2@h", target__password="hunter3")
 
@@ -225,22 +107,3 @@ def test_no_text_of_the_settings_holds_a_secret() -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         settings().name = "other"  # type: ignore[misc]
-
-
-def test_an_endpoint_can_be_made_in_code() -> None:
-    assert Source.model_validate({"url": "redis://a:1"}).address.text == "a:1"
-
-
-@pytest.mark.parametrize(
-    ("given", "share"),
-    [("30%", 0.3), (" 5 %", 0.05), ("0.25", 0.25), (0.5, 0.5), ("100%", 1.0), (1, 1.0), (0, 0.0)],
-)
-def test_shares(given: Any, share: float) -> None:
-    """As percent or as a number up to 1."""
-    assert settings(target__max_deletions=given).target.max_deletions == share
-
-
-@pytest.mark.parametrize("given", ["30", "101%", "-1%", "x%", "%", True])
-def test_shares_that_are_none(given: Any) -> None:
-    """A bare 30 could be either; nothing is above all."""
-    assert "target.max_deletions" in faults(target__max_deletions=given)[0]
