@@ -67,7 +67,7 @@ def test_removed_stale_keys_are_steps(flow: Flow) -> None:
     stream_at(flow, 100)
     found = [progress.steps]
     for deleted in (5, 5, 9):
-        flow.status.sweep_deleted = deleted
+        flow.status.sweep.deleted = deleted
         found.append(progress.steps)
 
     assert found == [1, 2, 2, 3]
@@ -82,5 +82,5 @@ def test_a_flow_is_at_rest_in_the_stream_with_nothing_to_apply(flow: Flow) -> No
     flow.window.put(SnapshotStart("s", "a", 100, flush=False))
     assert not progress.at_rest
     flow.window.clear(None)
-    flow.status.spool_bytes = 1
+    flow.status.traffic.spool_bytes = 1
     assert not progress.at_rest
