@@ -21,8 +21,31 @@ UNKNOWN: Final = (b"?", None)  # a command whose bytes were dropped
 
 
 @dataclass(slots=True)
+class RepliesRead:
+    """How far the replies of a transaction are read."""
+
+    opened: bool = False  # MULTI was answered
+    queued: int = 0  # requests answered +QUEUED or refused
+    refused: list[tuple[int, str]] = field(default_factory=list)  # numbers and errors of those refused
+    results: int = -1  # replies of EXEC still to come, -1 before its header
+    new_fields: int = 0  # how many the checkpoint got
+
+
+@dataclass(slots=True)
+class Failures:
+    """Requests of a transaction that failed inside EXEC or its script."""
+
+    rejections: list[Rejection] = field(default_factory=list)  # commands that failed
+    lacking: list[MissingKeyFailure] = field(default_factory=list)  # those of them whose key may have expired early
+    locator: CommandLocator | None = None  # finds them
+    missed: list[Missed] = field(default_factory=list)  # commands that failed because of the server's state
+    passing: str = ""  # the error of one of them, or of the checkpoint
+    unwritten: bool = False  # the checkpoint itself was refused, though all the rest took effect
+
+
+@dataclass(slots=True)
 class Transaction:
-    """MULTI … EXEC: its requests, and the replies read so far."""
+    """MULTI … EXEC: its requests, the replies read so far, and its commands that failed."""
 
     items: list[Barrier | StreamItem | SnapshotStart | SnapshotFinish] = field(default_factory=list)
     sweep: SweepStep | None = None  # what it does instead of items of the window
@@ -34,20 +57,11 @@ class Transaction:
     cut: bool = False  # and so does the last command that was sent
     checkpoint: Checkpoint | None = None  # what its end writes; None while it is open
     commands: int = 0  # requests sent between MULTI and EXEC
-    opened: bool = False  # MULTI was answered
-    queued: int = 0  # of them answered +QUEUED or refused
-    refused: list[tuple[int, str]] = field(default_factory=list)  # numbers and errors of those refused
-    results: int = -1  # replies of EXEC still to come, -1 before its header
     left_out: list[Rejection] = field(default_factory=list)  # commands of its items that were not sent
-    rejections: list[Rejection] = field(default_factory=list)  # commands that failed inside EXEC
-    lacking: list[MissingKeyFailure] = field(default_factory=list)  # those of them whose key may have expired early
-    locator: CommandLocator | None = None  # finds them
     scripted: bool = False  # it went as one script
-    missed: list[Missed] = field(default_factory=list)  # commands that failed for the state of the server
-    passing: str = ""  # the error of one of them, or of the checkpoint
-    unwritten: bool = False  # the checkpoint itself was refused, though all the rest took effect
     wipes: bool = False  # the worker's records are gone before its end writes them again
-    new_fields: int = 0  # how many the checkpoint got
+    read: RepliesRead = field(default_factory=RepliesRead)
+    failures: Failures = field(default_factory=Failures)
 
     def run(self, sent: Sent, pieces: tuple[bytes, ...], out: list[bytes]) -> None:
         """Send a run of commands of an item, as `sent` describes it."""
@@ -68,7 +82,7 @@ class Transaction:
     @property
     def owed(self) -> bool:
         """Whether the target has something to answer now."""
-        return not self.opened or self.checkpoint is not None or self.queued + self.cut < self.commands
+        return not self.read.opened or self.checkpoint is not None or self.read.queued + self.cut < self.commands
 
     def _add(self, sent: Sent) -> None:
         self.layout.append(sent)

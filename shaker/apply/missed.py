@@ -13,13 +13,13 @@ def copy_missed(transaction: Transaction, expiries: Expiries, before: int) -> li
     `before` is the stream's offset before the transaction.
     """
     rejections = []
-    if transaction.missed:
+    if transaction.failures.missed:
         expiries.differ_behind(before)
-    for keys, rejection in transaction.missed:
+    for keys, rejection in transaction.failures.missed:
         expiries.copy(keys)
         if not keys and rejection is not None:
             rejections.append(rejection)
-    if transaction.missed:
+    if transaction.failures.missed:
         # Others in it may have made keys of those.
         for sent in transaction.layout:
             if sent.item is not None and sent.part is not None and sent.part.expiries:

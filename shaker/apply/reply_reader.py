@@ -111,31 +111,31 @@ class ReplyReader:
         return step.left == 0 and not step.unfinished
 
     def _transaction(self, transaction: Transaction) -> bool:
-        replies = self._replies
+        replies, read = self._replies, transaction.read
         if transaction.scripted:
             return self._script(transaction)
-        if not transaction.opened:
+        if not read.opened:
             if not replies.skip(1):
                 return False
             if replies.errors:
                 text = replies.errors[0][1]
                 raise passing_error(text) if is_passing(text) else LinkError(f"the target refuses MULTI: {text}")
-            transaction.opened = True
+            read.opened = True
             replies.clear_errors()
-        while transaction.queued < transaction.commands:
-            left = transaction.commands - transaction.queued
-            if transaction.refused:
+        while read.queued < transaction.commands:
+            left = transaction.commands - read.queued
+            if read.refused:
                 left = min(left, MIXED)
             got = replies.skip_same(QUEUED, left) or replies.skip(1)
-            transaction.queued += got
+            read.queued += got
             for _, text in replies.errors:
                 if is_passing(text):
                     raise passing_error(text)
-                transaction.refused.append((transaction.queued - 1, text))
+                read.refused.append((read.queued - 1, text))
             replies.clear_errors()
             if not got:
                 return False
-        if transaction.refused and self._void(transaction):
+        if read.refused and self._void(transaction):
             self._leave_out(transaction)
         if transaction.checkpoint is None:
             return False
@@ -146,7 +146,7 @@ class ReplyReader:
         new_fields = self._replies.integer()
         if new_fields is None:
             return False
-        transaction.new_fields = max(0, new_fields)
+        transaction.read.new_fields = max(0, new_fields)
         text = self._replies.errors[0][1] if self._replies.errors else ""
         if text.startswith(FAILED):
             self._fail(transaction, failures(text))
@@ -160,8 +160,8 @@ class ReplyReader:
         return True
 
     def _results(self, transaction: Transaction) -> bool:
-        replies = self._replies
-        if transaction.results < 0:
+        replies, read = self._replies, transaction.read
+        if read.results < 0:
             replies.clear_errors()
             header = replies.array_header()
             if header is None:
@@ -171,19 +171,19 @@ class ReplyReader:
                 if is_passing(text):
                     raise passing_error(text)
                 raise LinkError(f"the target did not execute a transaction: {text}", kind="aborted")
-            transaction.results = header
+            read.results = header
             replies.clear_errors()
-        while transaction.results:
-            left = transaction.results - 1  # before the HSET of the checkpoint
+        while read.results:
+            left = read.results - 1  # before the HSET of the checkpoint
             if left:
                 got = replies.skip_same(OK, left) or replies.skip(min(left, MAX_ERRORS))
             elif (new_fields := replies.integer()) is not None:
-                got, transaction.new_fields = 1, new_fields
+                got, read.new_fields = 1, new_fields
             else:
                 got = 0
             if replies.errors:
-                self._reject_results(transaction, transaction.commands - transaction.results)
-            transaction.results -= got
+                self._reject_results(transaction, transaction.commands - read.results)
+            read.results -= got
             replies.clear_errors()
             if not got:
                 return False
@@ -194,17 +194,19 @@ class ReplyReader:
 
         A transaction too large to keep comes from the source again: it is sent to its end, to find all such commands.
         """
-        text = transaction.refused[-1][1]
-        return not transaction.unfinished or len(transaction.refused) >= MANY or PROTOCOL_ERROR in text
+        read = transaction.read
+        text = read.refused[-1][1]
+        return not transaction.unfinished or len(read.refused) >= MANY or PROTOCOL_ERROR in text
 
     def _leave_out(self, transaction: Transaction) -> None:
         """Have the commands that the target did not queue left out, and raise: the transaction is void.
 
         All of them at once: each time costs a new connection.
         """
+        refused = transaction.read.refused
         locator = CommandLocator(transaction.layout)
         first = ""
-        for number, text in transaction.refused:
+        for number, text in refused:
             sent, index, arguments = locator.command(number)
             part = sent.part
             if part is None or sent.item is None:
@@ -218,7 +220,7 @@ class ReplyReader:
                 raise PlannedReconnectError(f"the target rejects {first}")
             self._window.left_out.add(sent.first + index, text)
         raise PlannedReconnectError(
-            f"the target rejects {first} before it is executed ({counted(len(transaction.refused), 'command')} in all)"
+            f"the target rejects {first} before it is executed ({counted(len(refused), 'command')} in all)"
         )
 
     def _reject_results(self, transaction: Transaction, read: int) -> None:
@@ -226,12 +228,13 @@ class ReplyReader:
         self._fail(transaction, [(read + position, text) for position, text in self._replies.errors])
 
     def _fail(self, transaction: Transaction, failed: list[tuple[int, str]]) -> None:
-        if transaction.locator is None:
-            transaction.locator = CommandLocator(transaction.layout)
+        found = transaction.failures
+        if found.locator is None:
+            found.locator = CommandLocator(transaction.layout)
         for number, text in failed:
-            sent, _, arguments = transaction.locator.command(number)
+            sent, _, arguments = found.locator.command(number)
             if is_passing(text):
-                transaction.passing = text
+                found.passing = text
             if sent.part is None or (sent.item is None and not is_passing(text)):
                 if not is_passing(text) or number != transaction.commands - 1:
                     raise UnfaithfulError(
@@ -239,25 +242,26 @@ class ReplyReader:
                         hint="is something else writing the worker's records on the target?",
                         kind="records",
                     )
-                transaction.unwritten = True
+                found.unwritten = True
             else:
                 self._fail_one(transaction, sent, sent.part, arguments, text)
 
     def _fail_one(
         self, transaction: Transaction, sent: Sent, part: CommandRun, arguments: list[bytes], text: str
     ) -> None:
+        found = transaction.failures
         rejection = describe(arguments, text, self._table) if part.label is None else rejection_of(part.label, text)
         if is_passing(text):
             keys = transaction.moved_keys(self._keys(sent, part, arguments), sent)
             count = part.commands if sent.joined and not keys else 1
-            transaction.missed += [Missed(keys, rejection if sent.item is not None else None)] * count
+            found.missed += [Missed(keys, rejection if sent.item is not None else None)] * count
         elif sent.joined:
-            transaction.rejections += [rejection] * part.commands
+            found.rejections += [rejection] * part.commands
         elif arguments and sent.item is not None and text.startswith(MISSING):
             database = transaction.moved(part.database, behind=sent)
-            transaction.lacking.append(MissingKeyFailure(database, arguments, rejection, sent.item))
+            found.lacking.append(MissingKeyFailure(database, arguments, rejection, sent.item))
         else:
-            transaction.rejections.append(rejection)
+            found.rejections.append(rejection)
 
     def _keys(self, sent: Sent, part: CommandRun, arguments: list[bytes]) -> dict[int, set[bytes]]:
         """Return the keys of a command that failed, by database."""

@@ -166,16 +166,16 @@ class TargetSession:
         ledger = self._ledger
         checkpoint = transaction.checkpoint
         assert checkpoint is not None  # its end was sent
-        self._record.written(transaction.new_fields, wiped=transaction.wipes)
-        if not transaction.scripted and not transaction.unwritten:
+        self._record.written(transaction.read.new_fields, wiped=transaction.wipes)
+        if not transaction.scripted and not transaction.failures.unwritten:
             self._window.tight = False
-        ledger.tally.add(transaction.rejections)
-        ledger.tally.add(ledger.expiries.committed(transaction.lacking))
+        ledger.tally.add(transaction.failures.rejections)
+        ledger.tally.add(ledger.expiries.committed(transaction.failures.lacking))
         ledger.tally.add(copy_missed(transaction, ledger.expiries, ledger.applied))
-        if transaction.unwritten:  # only this process knows what took effect; it writes that later
+        if transaction.failures.unwritten:  # only this process knows what took effect; it writes that later
             self._window.answered(len(transaction.items), written=False)
             transaction.notify_owners()
-            raise passing_error(transaction.passing)
+            raise passing_error(transaction.failures.passing)
         ledger.checkpoint = checkpoint
         if checkpoint.phase == Phase.SNAPSHOT:
             ledger.tally.clear()
@@ -189,5 +189,5 @@ class TargetSession:
         ledger.progress.append(Progress(tuple(transaction.items), transaction.taken, written=True))
         if ledger.tally.count != checkpoint.rejected or ledger.expiries.lacking:
             self._planner.persist()
-        if transaction.passing:
-            raise passing_error(transaction.passing)
+        if transaction.failures.passing:
+            raise passing_error(transaction.failures.passing)
