@@ -6,6 +6,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import anyio
@@ -45,6 +46,24 @@ class ProgressCounter(Protocol):
         """Whether all received data are applied."""
 
 
+@dataclass(slots=True)
+class Attempt:
+    """One connection from its first packet on."""
+
+    began: float = 0.0
+    connected: bool = False
+    works: bool = False
+
+
+@dataclass(slots=True)
+class FailureRun:
+    """Failures in a row without progress; `steps` is the progress when the side last failed."""
+
+    steps: int = 0
+    count: int = 0
+    since: float = 0.0
+
+
 class Reconnect:
     """The state that one side keeps from one attempt to the next."""
 
@@ -56,13 +75,9 @@ class Reconnect:
         self.number = 0
         self.behind = 0
         self._progress = progress
-        self._steps = 0  # of progress, when the side last failed
-        self._failures = 0  # in a row without progress
-        self._failing_since = 0.0
+        self._attempt = Attempt(works=True)
+        self._failures = FailureRun()
         self._connected_before = False
-        self._connected = False
-        self._fresh = False
-        self._began = 0.0
         self._works_since: float | None = None
         self._waited = 0.0
         self._backoff = Backoff(initial=settings.retry.initial_seconds, maximum=settings.retry.max_seconds)
@@ -73,19 +88,17 @@ class Reconnect:
         # that the collector would run only after many lost connections.
         gc.collect()
         self.number += 1
-        self._fresh = True
-        self._connected = False
-        self._began = self.status.clock()
+        self._attempt = Attempt(began=self.status.clock())
 
     def connected(self) -> None:
         """Record that there is a connection: later failures are about its traffic."""
-        self._connected = True
+        self._attempt.connected = True
 
     def succeeded(self) -> None:
         """Record that the connection works: if it lasts, the next failure counts as a first one."""
-        if not self._fresh:
+        if self._attempt.works:
             return
-        self._fresh = False
+        self._attempt.works = True
         if self._connected_before:
             self.status.links.reconnects[self.side] += 1
         self._connected_before = True
@@ -94,7 +107,7 @@ class Reconnect:
 
     def refresh(self) -> None:
         """Forget the failures after progress, or when all is applied and the link lasts."""
-        if self._failures and (self._progress.steps != self._steps or self._rests()):
+        if self._failures.count and (self._progress.steps != self._failures.steps or self._rests()):
             self._forget()
 
     def _rests(self) -> bool:
@@ -102,7 +115,7 @@ class Reconnect:
         return self._progress.at_rest and since is not None and self.status.clock() - since >= STEADY_SECONDS
 
     def _forget(self) -> None:
-        self._failures = 0
+        self._failures.count = 0
         self.status.reasons.pop(f"stuck_{self.side}", None)
 
     async def failed(self, error: LinkError, *, give_up: Callable[[], bool]) -> bool:
@@ -127,8 +140,8 @@ class Reconnect:
             kind=error.kind,
             error=error.what,
             hint=error.hint or None,
-            seconds=round(self.status.clock() - self._began, 4),
-            failures=self._failures,
+            seconds=round(self.status.clock() - self._attempt.began, 4),
+            failures=self._failures.count,
             next_try_seconds=round(seconds, 3),
         )
         if one_off:
@@ -142,18 +155,18 @@ class Reconnect:
         retry, now = self._settings.retry, self.status.clock()
         steps, rests, since = self._progress.steps, self._rests(), self._works_since
         self._works_since = None
-        further = steps != self._steps
+        further = steps != self._failures.steps
         if further or rests:
             self._forget()
             if since is not None and now - since >= max(STEADY_SECONDS, self._waited):
                 self._backoff.reset()
-        self._steps = steps
-        if not self._failures:
-            self._failing_since = now
-        self._failures += 1
-        if self._failures >= STUCK_FAILURES:
+        self._failures.steps = steps
+        if not self._failures.count:
+            self._failures.since = now
+        self._failures.count += 1
+        if self._failures.count >= STUCK_FAILURES:
             self.status.reasons[f"stuck_{self.side}"] = (
-                f"the {self.side} link has failed {self._failures} times in a row without progress; "
+                f"the {self.side} link has failed {self._failures.count} times in a row without progress; "
                 f"last error: {error}"
             )
         if isinstance(error, PlannedReconnectError) and further:
@@ -161,14 +174,14 @@ class Reconnect:
         elif isinstance(error, AccessError):
             self._waited = retry.access_seconds
         else:
-            waits = isinstance(error, ServerBusyError) or not self._connected
+            waits = isinstance(error, ServerBusyError) or not self._attempt.connected
             self._waited = self._backoff.next(None if waits else max(retry.max_seconds, retry.stuck_seconds))
         return self._waited
 
     def _patience(self, error: LinkError) -> float:
         """Return for how many more seconds a one-off mode retries; raises GivenUpError after that."""
         limit = self._settings.give_up_after_seconds
-        left = self._failing_since + limit - self.status.clock()
+        left = self._failures.since + limit - self.status.clock()
         if left <= 0:
             raise GivenUpError(
                 f"no progress for {limit:g} s (give_up_after_seconds): {error.what}", hint=error.hint
