@@ -27,13 +27,13 @@ from shaker.psync.batches import StreamAssembler
 from shaker.psync.divided import DividedStream
 from shaker.psync.handshake_states import TRANSITIONS, Input, ReplicaState
 from shaker.psync.snapshot import SnapshotContents
+from shaker.psync.snapshot_transfer import MARK_SIZE, SnapshotTransfer
 from shaker.rules.chain import Chain
 from shaker.rules.command_table import CommandTable
 
 # The newest Valkey whose snapshots are known. From 9 on Valkey writes for the version that a replica announces, and
 # fails at what that one cannot hold: expiries of hash fields (server file src/replication.c, REPLCONF version).
 KNOWN_VALKEY: Final = "9.0.0"
-MARK_SIZE: Final = 40  # bytes of the random mark that ends a diskless snapshot (CONFIG_RUN_ID_SIZE)
 MAX_LINE: Final = 64 * 1024
 MAX_INFO: Final = 1024 * 1024  # INFO of a busy server is about 10 KB
 
@@ -54,8 +54,7 @@ class ReplicaSession:
         self, *, username: str | None, password: str | None, max_value: int, pass_above: int | None = None
     ) -> None:
         self.state = ReplicaState.NEW
-        self._username = username
-        self._password = password
+        self._auth = None if password is None else [username, password] if username else [password]
         self._chain = Chain(CommandTable({}))
         self._max_value = max_value
         self._pass_above = pass_above
@@ -66,12 +65,8 @@ class ReplicaSession:
         self._replid = ""
         self._offset = 0
         self._database = 0
-        self._size = 0  # bytes of the snapshot, in the form with a length
-        self._loaded = 0  # bytes fed since the snapshot began
-        self._mark = b""
         self._review: tuple[int, int] | None = None  # offset and database to resume from
-        self._snapshot: SnapshotReader | None = None
-        self._contents = SnapshotContents(exact=False)
+        self._snapshot: SnapshotTransfer | None = None
         self._stream: DividedStream | None = None
 
     @property
@@ -92,12 +87,11 @@ class ReplicaSession:
 
     def start(self) -> None:
         """Begin the handshake."""
-        if self._password is None:
+        if self._auth is None:
             self._inspect(Input.START)
         else:
             self._move(Input.START_WITH_PASSWORD)
-            user = [self._username] if self._username else []
-            self._out += encode("AUTH", *user, self._password)
+            self._out += encode("AUTH", *self._auth)
 
     def request(
         self,
@@ -159,7 +153,8 @@ class ReplicaSession:
             self._load(data, events)
             return False
         if self.state is ReplicaState.MARK:
-            return self._end_mark(events)
+            assert self._snapshot is not None  # the mark follows it
+            return self._end_mark(self._snapshot, events)
         if self.state is ReplicaState.INSPECTING and self._info_left:
             return self._read_info(events)
         end = self._buffer.find(b"\n")
@@ -233,52 +228,40 @@ class ReplicaSession:
     def _begin_snapshot(self, line: bytes, events: list[Event]) -> None:
         if line.startswith(b"$EOF:") and len(line) == len(b"$EOF:") + MARK_SIZE:
             self._move(Input.MARKED)
-            self._mark = line[5:]
+            size, mark = 0, line[5:]
         elif line.startswith(b"$") and line[1:].isdigit() and len(line) < 20:
             self._move(Input.SIZED)
-            self._size = int(line[1:])
+            size, mark = int(line[1:]), b""
         else:
             raise self._unexpected(line)
-        self._snapshot = SnapshotReader(max_value=self._max_value, large_above=self._pass_above)
-        self._contents = SnapshotContents(exact=parse_info(self._info).replication.role == "master")
-        events.append(SnapshotSize(self._size))
+        reader = SnapshotReader(max_value=self._max_value, large_above=self._pass_above)
+        contents = SnapshotContents(exact=parse_info(self._info).replication.role == "master")
+        self._snapshot = SnapshotTransfer(reader, contents, size=size, mark=mark)
+        events.append(SnapshotSize(size))
 
     def _load(self, data: bytes, events: list[Event]) -> None:
-        reader = self._snapshot
-        assert reader is not None  # the state LOADING begins with it
-        events += self._contents.translate(reader.feed(data))
-        self._loaded += len(data)
-        if not reader.done:
-            # A damaged length may ask for more: after the snapshot comes the stream, perhaps an idle one.
-            if not self._mark and self._loaded >= self._size:
-                raise CorruptError(
-                    f"the snapshot does not end within the {self._size} bytes that the source announced"
-                )
+        snapshot = self._snapshot
+        assert snapshot is not None  # the state LOADING begins with it
+        snapshot.feed(data, events)
+        if not snapshot.done:
             return
-        self._buffer = reader.rest()
-        if self._mark:
+        self._buffer = snapshot.rest()
+        if snapshot.mark:
             self._move(Input.END_MARKED)
-            self._end_mark(events)
-        elif reader.consumed != self._size:
-            raise CorruptError(
-                f"the snapshot ends after {reader.consumed} bytes, the source announced {self._size} bytes"
-            )
+            self._end_mark(snapshot, events)
         else:
-            self._end_snapshot(events)
+            self._end_snapshot(snapshot, events)
 
-    def _end_mark(self, events: list[Event]) -> bool:
-        have = self._buffer[:MARK_SIZE]
-        if not self._mark.startswith(have):
-            raise CorruptError("the snapshot is not followed by the mark that the source announced")
-        if len(have) < MARK_SIZE:
+    def _end_mark(self, snapshot: SnapshotTransfer, events: list[Event]) -> bool:
+        if not snapshot.follows(self._buffer):
             return False
         self._buffer = self._buffer[MARK_SIZE:]
-        self._end_snapshot(events)
+        self._end_snapshot(snapshot, events)
         return True
 
-    def _end_snapshot(self, events: list[Event]) -> None:
+    def _end_snapshot(self, snapshot: SnapshotTransfer, events: list[Event]) -> None:
         self._move(Input.END)
-        self._database = self._contents.database
+        self._database = snapshot.database
         events.append(SnapshotEnd(self._replid, self._offset, self._database))
         self._begin_stream(events)
 
