@@ -24,6 +24,7 @@ _SCRIPT = (
     "redis.call('INCRBY', KEYS[1], ARGV[1]) redis.call('RPUSH', KEYS[2], ARGV[1]) "
     "redis.call('HSET', KEYS[3], ARGV[1], redis.call('GET', KEYS[1])) return redis.call('LTRIM', KEYS[2], -50, -1)"
 )
+_NEXT_FIVE = (b"COUNT", 5, b"STREAMS")  # arguments of XREADGROUP
 # Reads as a consumer and acknowledges all but the first entry; without a group it fails as a whole.
 _ACKNOWLEDGE = (
     "local got = redis.call('XREADGROUP', 'GROUP', 'readers', 'reader:9', 'COUNT', 5, 'STREAMS', KEYS[1], '>') "
@@ -126,19 +127,7 @@ class Sampler:
             [(b"ZPOPMIN", ranks)],
             [(b"XADD", stream, b"MAXLEN", b"~", 200, b"*", b"field", value(20))],
             [(b"XGROUP", b"CREATE", stream, b"readers", b"$", b"MKSTREAM"), (b"XADD", stream, b"*", b"n", drawn)],
-            [
-                (
-                    b"XREADGROUP",
-                    b"GROUP",
-                    b"readers",
-                    b"reader:%d" % number(3),
-                    b"COUNT",
-                    5,
-                    b"STREAMS",
-                    stream,
-                    b">",
-                )
-            ],
+            [(b"XREADGROUP", b"GROUP", b"readers", b"reader:%d" % number(3), *_NEXT_FIVE, stream, b">")],
             [(b"EVAL", _ACKNOWLEDGE, 1, stream), (b"XAUTOCLAIM", stream, b"readers", b"reader:0", 1, b"0")],
             [(b"MULTI",), (b"INCR", counter), (b"RPUSH", items, drawn), (b"HSET", record, b"multi", 1), (b"EXEC",)],
             [(b"EVAL", _SCRIPT, 3, counter, items, record, drawn % 1000)],

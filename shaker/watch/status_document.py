@@ -13,7 +13,7 @@ SCHEMA_VERSION = 1
 def status_document(status: Status, *, max_lag_seconds: float | None) -> dict[str, Any]:
     """Return the body of `/status`, schema version 1."""
     reasons = status.not_ready(max_lag_seconds=max_lag_seconds)
-    snapshot, stream, skew = status.snapshot, status.stream, status.clocks.skew_seconds
+    snapshot, skew = status.snapshot, status.clocks.skew_seconds
     return {
         "version": SCHEMA_VERSION,
         "shaker_version": status.version,
@@ -34,17 +34,7 @@ def status_document(status: Status, *, max_lag_seconds: float | None) -> dict[st
             "keys_done": snapshot.keys_done,
             "eta_seconds": status.eta_seconds(),
         },
-        "stream": {
-            "replid": stream.replid,
-            "received_offset": stream.received_offset,
-            "applied_offset": stream.applied_offset,
-            "checkpoint_offset": stream.checkpoint_offset,
-            "source_offset": stream.source_offset,
-            "lag_bytes": status.lag_bytes,
-            "lag_seconds": round(status.lag_seconds, 3),
-            "commands_applied": stream.commands_applied,
-            "commands_per_second": round(status.commands_per_second, 1),
-        },
+        "stream": _stream(status),
         "full_syncs": status.links.full_syncs,
         "partial_syncs": status.links.partial_syncs,
         "reconnects": dict(status.links.reconnects),
@@ -80,4 +70,19 @@ def _endpoint(side: SideStatus) -> dict[str, Any]:
         "connected": side.connected,
         "last_error": side.last_error or None,
         "last_error_kind": side.last_error_kind if side.last_error else None,
+    }
+
+
+def _stream(status: Status) -> dict[str, Any]:
+    stream = status.stream
+    return {
+        "replid": stream.replid,
+        "received_offset": stream.received_offset,
+        "applied_offset": stream.applied_offset,
+        "checkpoint_offset": stream.checkpoint_offset,
+        "source_offset": stream.source_offset,
+        "lag_bytes": status.lag_bytes,
+        "lag_seconds": round(status.lag_seconds, 3),
+        "commands_applied": stream.commands_applied,
+        "commands_per_second": round(status.commands_per_second, 1),
     }
