@@ -22,7 +22,7 @@ UNKNOWN: Final = (b"?", None)  # a command whose bytes were dropped
 
 @dataclass(slots=True)
 class RepliesRead:
-    """How far the replies of a transaction are read."""
+    """The replies of a transaction read so far."""
 
     opened: bool = False  # MULTI was answered
     queued: int = 0  # requests answered +QUEUED or refused

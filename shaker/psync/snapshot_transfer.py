@@ -1,4 +1,4 @@
-"""A snapshot under way from the source: its bytes → events, and the checks that it ends where it must."""
+"""A snapshot under way from the source: its bytes → events, and the checks that it ends as announced."""
 
 from __future__ import annotations
 
