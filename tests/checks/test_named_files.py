@@ -52,9 +52,9 @@ def test_missing_files_are_named_with_their_settings(command: list[str], side: s
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [
         f"shaker: {side}.password_file (SHAKER_{upper}__PASSWORD_FILE): {absent} cannot be read: No such file or "
-        "directory; name a file that this user may read",
+        "directory; name a file that the worker's user may read",
         f"shaker: {side}.sentinel.password_file (SHAKER_{upper}__SENTINEL__PASSWORD_FILE): {absent} cannot be read: No "
-        "such file or directory; name a file that this user may read",
+        "such file or directory; name a file that the worker's user may read",
         f"shaker: {side}.tls.ca_file (SHAKER_{upper}__TLS__CA_FILE): {absent} cannot be read: No such file or "
         "directory; name a file that this user may read",
         f"shaker: spool.dir (SHAKER_SPOOL__DIR): {absent} is not a directory; name one that this user may use",

@@ -250,7 +250,8 @@ def test_the_right_to_read_is_missing(source: Server, target: Server, worker: Wo
     kill(source, target, [("RPUSH", "list", "x")])
     admin = source.client()
     admin.execute_command("ACL", "SETUSER", "reader", "on", ">secret", "~*", "+@all", "-dump")
-    running = worker(f"redis://reader:secret@127.0.0.1:{source.port}", target)
+    url = f"redis://reader:secret@127.0.0.1:{source.port}"
+    running = worker(url, target, SHAKER_RETRY__ACCESS_SECONDS="1")
     running.wait_applied(source)
     status = running.wait_status(lambda status: "NOPERM" in str(status["reasons"]), "the reason to be named")
     assert not status["ready"]

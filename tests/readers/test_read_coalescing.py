@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from shaker.readers import read_coalescing as module
-from shaker.readers.read_coalescing import MUCH, PAUSE_SECONDS, RATED_SECONDS, ReadCoalescing
+from shaker.readers.read_coalescing import HIGH_RATE, PAUSE_SECONDS, RATED_SECONDS, ReadCoalescing
 
 FULL = 240 * 1024
 pytestmark = pytest.mark.anyio
@@ -42,36 +42,36 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Reading:
 async def test_little_never_waits(reading: Reading) -> None:
     """A high rate for a moment, as of a single large write, does not either."""
     for size in (100, 64 * 1024, FULL - 1) * 50:
-        assert await reading.read(size, 0.9 * MUCH) == 0
+        assert await reading.read(size, 0.9 * HIGH_RATE) == 0
     reading.now += 1
-    assert await reading.read(FULL - 1, 100 * MUCH) == 0
+    assert await reading.read(FULL - 1, 100 * HIGH_RATE) == 0
 
 
 async def test_much_waits_behind_each_read_that_was_not_full(reading: Reading) -> None:
     """Behind a full one more is there already."""
-    while reading.now + 16 * 1024 / MUCH < RATED_SECONDS:
-        assert await reading.read(16 * 1024, 1.1 * MUCH) == 0
-    assert await reading.read(16 * 1024, 1.1 * MUCH) == 1
-    assert await reading.read(FULL, 1.1 * MUCH) == 0
-    assert await reading.read(FULL - 1, 1.1 * MUCH) == 1
+    while reading.now + 16 * 1024 / HIGH_RATE < RATED_SECONDS:
+        assert await reading.read(16 * 1024, 1.1 * HIGH_RATE) == 0
+    assert await reading.read(16 * 1024, 1.1 * HIGH_RATE) == 1
+    assert await reading.read(FULL, 1.1 * HIGH_RATE) == 0
+    assert await reading.read(FULL - 1, 1.1 * HIGH_RATE) == 1
 
 
 async def test_the_first_command_behind_a_rest_does_not_wait(reading: Reading) -> None:
     """At any rate before."""
     while reading.pauses == 0:
-        await reading.read(64 * 1024, 2 * MUCH)
+        await reading.read(64 * 1024, 2 * HIGH_RATE)
     reading.now += RATED_SECONDS * 2
-    assert await reading.read(100, 2 * MUCH) == 0
+    assert await reading.read(100, 2 * HIGH_RATE) == 0
 
 
 async def test_it_is_over_with_the_rate(reading: Reading) -> None:
     """Soon after the rate falls, no read waits."""
     while reading.pauses == 0:
-        await reading.read(64 * 1024, 2 * MUCH)
+        await reading.read(64 * 1024, 2 * HIGH_RATE)
     began = reading.now
-    while await reading.read(10_000, 0.5 * MUCH):
+    while await reading.read(10_000, 0.5 * HIGH_RATE):
         assert reading.now < began + 2 * RATED_SECONDS
-    assert await reading.read(10_000, 0.5 * MUCH) == 0
+    assert await reading.read(10_000, 0.5 * HIGH_RATE) == 0
 
 
 async def test_it_really_waits() -> None:
