@@ -8,13 +8,15 @@ split into arguments.
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from shaker.codec.resp.argument_skipper import MAX_HEADER, ArgumentSkipper
 from shaker.codec.resp.command_events import Fragment, Note, Piece, Plain, Special
+from shaker.codec.resp.command_kinds import BEGINS, ENDS, ORDINARY, CommandKinds
+from shaker.codec.resp.open_command import LastCommand, OpenCommand
 from shaker.codec.resp.requests import split, split_whole
-from shaker.errors import CorruptError, UnfaithfulError, quoted
+from shaker.codec.resp.stream_errors import corrupt_stream, too_large
+from shaker.errors import CorruptError
 
 # The shortest argument: `$0`, its CRLF and the CRLF behind nothing.
 MIN_ARGUMENT: Final = 6
@@ -23,16 +25,8 @@ MAX_ARGUMENTS: Final = (1 << 31) - 1
 # Above so many bytes, a command is looked at only when all its arguments can have come: joining its
 # held bytes again for each chunk would take a time that grows with its square.
 PATIENT: Final = 64 * 1024
-# Spellings of command names remembered, so that hostile names cannot grow the table without end.
-MAX_NAMES: Final = 4096
-ERROR_LINE: Final = re.compile(rb"-[A-Z]{2,20} [ -~]{0,100}")
 # Longer beginnings of commands, their names included, are not compared with the next one's.
 MAX_PREFIX: Final = 64
-# Kinds of commands.
-ORDINARY: Final = 0
-SPECIAL: Final = 1
-BEGINS: Final = 2
-ENDS: Final = 3
 
 
 class StreamReader:
@@ -61,31 +55,19 @@ class StreamReader:
         least_prefix_free: int = 1,
     ) -> None:
         self.offset = offset
-        self._special = special
+        self._kinds = CommandKinds(special, frame, noted or {})
         self._marker = marker
         self._max_command = max_command
         self._fragment_above = fragment_above
         self._passing: ArgumentSkipper | None = None
-        self._noted = noted or {}
-        self._frame = frame
         self._prefix_free = prefix_free
         self._least_prefix_free = least_prefix_free
-        self._names: dict[bytes, int] = {}  # kinds of commands by their names as spelled
-        self._notes: dict[bytes, Note] = {}  # of noted commands, by the names as spelled
         self._parts: list[bytes] = []
         self._held = 0
         self._need = 0  # nothing can be whole before so many bytes are held
         self._resume = 0  # where in the held bytes the next unread argument of the first command begins
-        # Of the first command: arguments still to be read, -1 before its header; whether they include its name;
-        # its kind; whether an argument begins with the marker; its bits.
-        self._left = -1
-        self._unnamed = False
-        self._kind = ORDINARY
-        self._marked = False
-        self._bits = 0
-        # Count and name of the last ordinary command with arguments, as sent, its further arguments and its bits.
-        self._prefix = b""
-        self._prefix_left = self._prefix_bits = 0
+        self._open = OpenCommand()
+        self._last = LastCommand()
 
     @property
     def held(self) -> int:
@@ -117,12 +99,15 @@ class StreamReader:
         framed = -1
         commands_before = noted_before = 0
         # The command that is being read: arguments still to come, the state below, where its next argument begins.
-        left, unnamed, kind, marked, bits = self._left, self._unnamed, self._kind, self._marked, self._bits
+        now, last, kinds = self._open, self._last, self._kinds
+        left, unnamed, kind, marked, bits = now.left, False, ORDINARY, False, 0
+        if left >= 0:
+            unnamed, kind, marked, bits = now.unnamed, now.kind, now.marked, now.bits
         position = self._resume
         need = 0
         # Most commands begin like the one before. `mixed`: those of the run do not. `suffixes` is what follows the
         # beginnings of its commands, gathered where all of them are to come prefix_free.
-        prefix, prefix_left, prefix_bits = self._prefix, self._prefix_left, self._prefix_bits
+        prefix, prefix_left, prefix_bits = last.prefix, last.left, last.bits
         prefix_size = len(prefix)
         mixed = False
         free_size = len(self._prefix_free) or -1
@@ -166,7 +151,7 @@ class StreamReader:
                     break
                 if unnamed:
                     unnamed = False
-                    kind, bits = self._known(buffer[end + 2 : after - 2], left)
+                    kind, bits = kinds.known(buffer[end + 2 : after - 2], left)
                     if kind == ORDINARY:
                         mixed = mixed or commands > 0 or (framed >= 0 and commands_before > 0)
                         prefix_size = after - start if left > 1 and after - start <= MAX_PREFIX else 0
@@ -215,8 +200,10 @@ class StreamReader:
             self._give(pieces, buffer, framed, framed, commands_before, noted_before, known, suffixes, out)
             self._give_special(buffer[framed:run], run, out)
         self._give(pieces, buffer, run, start, commands, noted, known, suffixes, out)
-        self._unnamed, self._kind, self._marked, self._bits = unnamed, kind, marked, bits
-        self._prefix, self._prefix_left, self._prefix_bits = prefix, prefix_left, prefix_bits
+        if left >= 0:
+            now.unnamed, now.kind, now.marked, now.bits = unnamed, kind, marked, bits
+        if prefix is not last.prefix:
+            last.prefix, last.left, last.bits = prefix, prefix_left, prefix_bits
         self._keep(buffer, start, position, left, need, out)
         return out
 
@@ -281,18 +268,6 @@ class StreamReader:
             raise self._corrupt(buffer, position)
         return self._number(buffer, position + 1, end), end
 
-    def _known(self, name: bytes, arguments: int) -> tuple[int, int]:
-        """Return the kind of a command and the bits to note for it."""
-        kind = self._names.get(name)
-        if kind is None:
-            kind = self._learn(name)
-        if kind >= BEGINS and arguments > 1:
-            return SPECIAL, 0  # for others to refuse
-        if not self._notes:
-            return kind, 0
-        note = self._notes.get(name)
-        return kind, note.bits if note is not None and arguments >= note.least else 0
-
     def _pass_on(self, passing: ArgumentSkipper, data: bytes) -> list[Piece]:
         """Give out the bytes of a huge command instead of holding them."""
         size = passing.skip(data)
@@ -310,28 +285,33 @@ class StreamReader:
 
     def _begin_passing(self, rest: bytes) -> Fragment | None:
         """Begin to give out the huge command that `rest` begins; None for one that has to be held whole."""
-        if self._left < 0 or b"\n" + self._marker in rest:
+        if self._open.left < 0 or b"\n" + self._marker in rest:
             return None
         arguments = split_whole(rest)
-        if not arguments or arguments[0].upper() in self._special:
+        if not arguments or self._kinds.is_special(arguments[0]):
             return None
         count = int(rest[1 : rest.index(b"\r\n")])
-        passing = ArgumentSkipper(count, self._left, self._marker)
+        passing = ArgumentSkipper(count, self._open.left, self._marker)
         passing.skip(rest[self._resume :])
         self._passing = passing
         self._parts = []
-        self._resume, self._left, self._need = 0, -1, 0
+        self._resume, self._open.left, self._need = 0, -1, 0
         longest = max(passing.longest, max(map(len, arguments)))
         return Fragment(arguments, rest, True, False, self.offset, longest, (), count)
 
     def _keep(self, buffer: bytes, start: int, position: int, left: int, need: int, out: list[Piece]) -> None:
         """Hold the bytes of the command that is not whole, and remember where in it to continue."""
         self.offset += start
+        if start == len(buffer):
+            self._parts = []
+            self._held = self._resume = self._need = 0
+            self._open.left = -1
+            return
         rest = buffer[start:] if start else buffer
-        self._parts = [rest] if rest else []
+        self._parts = [rest]
         self._held = len(rest)
         self._resume = position - start
-        self._left = left
+        self._open.left = left
         least = max(need - start, self._held)
         if left > 0:
             least = max(least, (need - start if need else self._resume) + (left - (need > 0)) * MIN_ARGUMENT)
@@ -345,24 +325,7 @@ class StreamReader:
                 out.append(fragment)
                 return
         if least > self._max_command:
-            behind = rest.find(b"\n", rest.find(b"\n") + 1) + 1  # the count's line and the name's length
-            name = rest[behind : behind + 32].split(b"\r")[0] if behind else b""
-            raise UnfaithfulError(
-                f"a {name.decode('ascii', 'replace') or '?'} command at offset {self.offset} needs {least} bytes",
-                hint="raise snapshot.max_value (SHAKER_SNAPSHOT__MAX_VALUE) and the memory that the worker gets",
-                kind="too_large",
-            )
-
-    def _learn(self, name: bytes) -> int:
-        upper = name.upper()
-        kind = SPECIAL if upper in self._special else ORDINARY
-        if self._frame is not None and upper in self._frame:
-            kind = BEGINS if upper == self._frame[0] else ENDS
-        if len(self._names) < MAX_NAMES:
-            self._names[name] = kind
-        if upper in self._noted:
-            self._notes[name] = self._noted[upper]  # as many as a name has spellings by case
-        return kind
+            raise too_large(rest, self.offset, least)
 
     def _number(self, buffer: bytes, start: int, end: int) -> int:
         text = buffer[start:end]
@@ -380,16 +343,4 @@ class StreamReader:
             raise self._corrupt(buffer, position)
 
     def _corrupt(self, buffer: bytes, position: int) -> CorruptError:
-        # Only a line in the form of an error: where a length was damaged, a value may begin here.
-        line = ERROR_LINE.match(buffer, position)
-        if line is not None:
-            return CorruptError(
-                f"the source sent an error inside the stream, at offset {self.offset + position}: "
-                f"{quoted(line[0])}",
-                hint="look into its log: a proxy in between may have written this instead of the source",
-            )
-        return CorruptError(
-            f"the stream of the source breaks the protocol at offset {self.offset + position}: "
-            f"byte {buffer[position] if position < len(buffer) else -1}",
-            hint="is something other than a Redis or Valkey between the worker and the source?",
-        )
+        return corrupt_stream(buffer, position, self.offset + position)

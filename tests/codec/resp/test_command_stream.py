@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shaker.codec.resp.command_events import Plain, Special
-from shaker.codec.resp.command_stream import MAX_NAMES, StreamReader
+from shaker.codec.resp.command_kinds import MAX_NAMES
+from shaker.codec.resp.command_stream import StreamReader
 from shaker.codec.resp.replies import encode
 from shaker.codec.resp.requests import whole
 from shaker.errors import CorruptError, ShakerError, UnfaithfulError
