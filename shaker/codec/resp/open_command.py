@@ -6,9 +6,9 @@ from shaker.codec.resp.command_kinds import ORDINARY
 
 
 class OpenCommand:
-    """The first command that is not whole: arguments still to be read, -1 before its header, and what is known of it.
+    """The first command that is not whole. `left` are its unread arguments, -1 before its header.
 
-    `unnamed`: they include its name. `marked`: an argument begins with the marker.
+    `unnamed`: these include its name. `marked`: an argument begins with the marker.
     """
 
     def __init__(self) -> None:
