@@ -61,6 +61,12 @@ IMPURE = {
     *("random", "redis", "sched", "select", "selectors", "signal", "socket", "ssl", "structlog", "subprocess"),
     *("tempfile", "threading", "time", "trio", "uvloop"),
 }
+MAX_TEST_LINES = 500
+# What makes a function decide something.
+DECISIONS = (
+    *(ast.If, ast.IfExp, ast.BoolOp, ast.Compare, ast.Match, ast.For, ast.While, ast.comprehension),
+    *(ast.Try, ast.Raise, ast.With, ast.Await, ast.AsyncFor, ast.AsyncWith),
+)
 # Folders of tests that are about the whole and not about a room.
 WHOLE = {
     "bed",
@@ -179,3 +185,59 @@ def test_tests_mirror_the_rooms() -> None:
     folders = {path.name for path in TESTS.iterdir() if any(path.glob("*.py"))}
     assert folders - WHOLE == rooms
     assert {found.relative_to(TESTS).parts[0] for found in TESTS.rglob("test_*.py")} >= rooms
+
+
+def decides(path: Path) -> bool:
+    """Whether a module has behaviour: a function that branches, compares, loops, raises or waits.
+
+    Without one it is nouns: records, constants, interfaces, properties that read one field.
+    """
+    functions = [
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    return any(isinstance(node, DECISIONS) for function in functions for node in ast.walk(function))
+
+
+def test_each_module_with_behaviour_has_its_test_file() -> None:
+    """`shaker/room/module.py` is tested by `tests/room/test_module.py`; nouns are tested through their users."""
+    wanted = {
+        path.relative_to(ROOT).with_name(f"test_{path.stem.strip('_')}.py")
+        for path in MODULES
+        if path.stem != "__init__" and decides(path)
+    }
+    assert sorted(str(path) for path in wanted if not (TESTS / path).exists()) == []
+
+
+def test_each_test_file_of_a_room_is_named_for_its_module() -> None:
+    """`test_module.py`, or `test_module_aspect.py` where one file would be too long."""
+    rooms = {path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()}
+    modules = {path.relative_to(ROOT).with_suffix("") for path in MODULES}
+    strays = []
+    for path in (found for room_ in rooms for found in (TESTS / room_).rglob("test_*.py")):
+        words = path.stem.removeprefix("test_").split("_")
+        names = ("_".join(words[:count]) for count in range(1, len(words) + 1))
+        if not any(path.relative_to(TESTS).with_name(each) in modules for each in names):
+            strays.append(str(path.relative_to(TESTS)))
+    assert strays == []
+
+
+def test_files_of_tests_are_small() -> None:
+    """A file of tests that grows beyond this is about two things."""
+    sizes = {str(path.relative_to(TESTS)): len(path.read_text().splitlines()) for path in TESTS.rglob("*.py")}
+    assert {name_: size for name_, size in sizes.items() if size > MAX_TEST_LINES} == {}
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.rglob("test_*.py")), ids=lambda path: path.stem)
+def test_files_of_tests_say_what_they_are_about(path: Path) -> None:
+    """The docstring is one sentence, and there is at least one test, whose name says what must happen."""
+    tree = ast.parse(path.read_text())
+    names = [
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test")
+    ]
+    assert ast.get_docstring(tree)
+    assert names
+    assert all(each.startswith("test_") and len(each) > len("test_") for each in names)

@@ -84,7 +84,7 @@ def _plain(address: Address, host: str, port: int) -> Address:
     return Address("rediss" if address.tls else "redis", host, port, nodes=((host, port),))
 
 
-async def follow(endpoint: Endpoint, connected: Address) -> None:
+async def follow(endpoint: Endpoint, connected: Address, *, every_seconds: float = FOLLOW_SECONDS) -> None:
     """Poll the Sentinels of `endpoint`; raise LinkError once they name another primary than `connected`.
 
     Never returns. Sentinels that do not answer change nothing: the connection itself shows whether it works.
@@ -92,7 +92,7 @@ async def follow(endpoint: Endpoint, connected: Address) -> None:
     if endpoint.address.scheme not in SENTINEL_SCHEMES:
         await anyio.sleep_forever()
     while True:
-        await anyio.sleep(FOLLOW_SECONDS)
+        await anyio.sleep(every_seconds)
         try:
             address = await resolve(endpoint)
         except LinkError as error:

@@ -1,7 +1,7 @@
 """A target in memory that answers what a target's session sends, byte for byte as a server does.
 
 It knows just these commands: strings, counters, lists and hashes as far as sessions and their tests need them. Tests
-that are about the behaviour of Redis use a real server. `tests/apply/test_target_contract.py` compares the two.
+that are about the behaviour of Redis use a real server. `tests/apply/test_session_contract.py` compares the two.
 """
 
 from __future__ import annotations
