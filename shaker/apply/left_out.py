@@ -16,9 +16,10 @@ MAX_LEFT_OUT: Final = 100_000
 
 
 class LeftOut:
-    """Numbers of commands that are left out, each with the error that says why."""
+    """Numbers of commands that are left out, at most `limit`, each with the error that says why."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = MAX_LEFT_OUT) -> None:
+        self._limit = limit
         self._errors: dict[int, str] = {}
         self.added = 0  # how often one was
 
@@ -29,9 +30,9 @@ class LeftOut:
         """Have a command left out from now on; raises UnfaithfulError when they are too many."""
         self.added += number not in self._errors
         self._errors[number] = error
-        if len(self._errors) > MAX_LEFT_OUT:
+        if len(self._errors) > self._limit:
             raise UnfaithfulError(
-                f"the target rejects more than {MAX_LEFT_OUT} commands in a row, the last one with: "
+                f"the target rejects more than {self._limit} commands in a row, the last one with: "
                 f"{error.split(chr(39))[0][:120]}",
                 hint="is the target older than the source, or without a module that the source has?",
                 kind="rejected_command",

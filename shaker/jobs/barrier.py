@@ -58,10 +58,14 @@ class Held:
 
 
 class Barriers:
-    """Makes barriers, one at a time."""
+    """Makes barriers, one at a time. The limits are in seconds, each without the round trips."""
 
-    def __init__(self, flow: Flow) -> None:
+    def __init__(
+        self, flow: Flow, *, read_seconds: float = READ_SECONDS, reach_seconds: float = REACH_SECONDS
+    ) -> None:
         self._flow = flow
+        self._read_seconds = read_seconds
+        self._reach_seconds = reach_seconds
         self._lock = anyio.Lock()
 
     @asynccontextmanager
@@ -90,7 +94,7 @@ class Barriers:
                 flow.intake.resume()
             parts: tuple[CommandRun, ...] = ()
             try:
-                limit = self._limit(REACH_SECONDS)
+                limit = self._limit(self._reach_seconds)
                 with anyio.move_on_after(limit):
                     await reached.wait()
                 if not reached.is_set():
@@ -104,7 +108,7 @@ class Barriers:
                 # The stream continues in any case; without writes if the block failed.
                 hold.go_on(parts)
                 flow.wakeups.work.set()
-            with anyio.move_on_after(self._limit(REACH_SECONDS)):
+            with anyio.move_on_after(self._limit(self._reach_seconds)):
                 await ended.wait()
             if outcome != [True]:
                 raise BarrierError(f"the requests at offset {hold.offset} may not have taken effect")
@@ -114,7 +118,7 @@ class Barriers:
 
     async def _read(self, source: Client, requests: Sequence[Request]) -> tuple[list[Any], ServerInfo, int]:
         own: list[Request] = [("TIME",), ("INFO", "server"), ("INFO", "replication")]
-        limit = self._limit(READ_SECONDS)
+        limit = self._limit(self._read_seconds)
         try:
             with anyio.fail_after(limit):
                 replies = await source.pipeline([("MULTI",), *requests, *own, ("EXEC",)])

@@ -60,7 +60,17 @@ class Confirm:
     quiet = False
     pause_seconds = PAUSE_SECONDS
 
-    def __init__(self, settings: Settings, flow: Flow, barriers: Barriers) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        flow: Flow,
+        barriers: Barriers,
+        *,
+        held_bytes: int = HELD_BYTES,
+        most_keys: int = MOST_KEYS,
+    ) -> None:
+        self._held_bytes = held_bytes
+        self._most_keys = most_keys
         self._settings = settings
         self._flow = flow
         self._unconfirmed = flow.unconfirmed
@@ -148,7 +158,7 @@ class Confirm:
         if self._settings.target.on_existing == "merge" or self._settings.target.stale_keys == "keep":
             return  # keys that only the target has belong to others
         _, total = await sides.target.results([("SELECT", database), ("DBSIZE",)], DOING)
-        most = max(MOST_KEYS, int(number(total) * MOST_SHARE))
+        most = max(self._most_keys, int(number(total) * MOST_SHARE))
         extra: list[bytes] = []
         async for keys in self._scan(sides.target, database):
             requests: list[Request] = [("SELECT", database), *(("EXISTS", key) for key in keys)]
@@ -207,9 +217,9 @@ class Confirm:
         taken = 0
         for key, reply in zip(keys, sizes, strict=True):
             size = 0 if reply is None else number(reply)
-            if size <= HELD_BYTES:
+            if size <= self._held_bytes:
                 taken += size
-                if subjects and taken > HELD_BYTES:
+                if subjects and taken > self._held_bytes:
                     break
                 subjects.append(ComparedKey(key))
             else:

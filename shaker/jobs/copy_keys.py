@@ -41,7 +41,9 @@ class KeyCopier:
         *,
         name: str,
         asking: str,
+        copy_bytes: int = COPY_BYTES,
     ) -> None:
+        self._copy_bytes = copy_bytes
         self._flow = flow
         self._status = flow.status
         self._barriers = barriers
@@ -182,11 +184,11 @@ class KeyCopier:
             for key in some:
                 reply = next(replies)
                 size = 0 if reply is None else number(reply)
-                if size > min(COPY_BYTES, self._flow.target.max_bulk):  # it would be one argument of RESTORE
+                if size > min(self._copy_bytes, self._flow.target.max_bulk):  # it would be one argument of RESTORE
                     self._refuse(key, size)
                     too_large.setdefault(database, []).append(key)
                     batch.setdefault(database, [])
-                elif taken == 0 or taken + size <= COPY_BYTES:
+                elif taken == 0 or taken + size <= self._copy_bytes:
                     taken += size
                     batch.setdefault(database, []).append(key)
         return batch, too_large

@@ -17,7 +17,7 @@ from shaker.codec.resp.replies import encode
 from shaker.errors import AccessError
 from shaker.flow.flow import Flow
 from shaker.jobs.barrier import Barriers
-from shaker.jobs.copy_keys import KeyCopier
+from shaker.jobs.copy_keys import COPY_BYTES, KeyCopier
 from shaker.model.batch import CommandRun
 from shaker.net.client import Client, Request, open_client
 from shaker.net.reply_types import array, blob, number
@@ -68,7 +68,11 @@ class RestoreExpiries:
         *,
         poll_seconds: float = POLL_SECONDS,
         pause_seconds: float = PAUSE_SECONDS,
+        most_keys: int = MOST_KEYS,
+        copy_bytes: int = COPY_BYTES,
     ) -> None:
+        self._most_keys = most_keys
+        self._copy_bytes = copy_bytes
         self.pause_seconds = pause_seconds
         self._poll_seconds = poll_seconds
         self._settings = settings
@@ -105,7 +109,7 @@ class RestoreExpiries:
     def _keys(self) -> int:
         """The maximum number of keys in one barrier."""
         round_trips = sum(self._status.clocks.round_trips.values())
-        return min(MOST_KEYS, KEYS + int(round_trips * KEYS_PER_SECOND))
+        return min(self._most_keys, KEYS + int(round_trips * KEYS_PER_SECOND))
 
     async def _work(self) -> None:
         settings, flow = self._settings, self._flow
@@ -113,7 +117,15 @@ class RestoreExpiries:
             asked = await source.info("server")
             # PTTL loses the time between it and TIME; PEXPIRETIME came with Redis 7.0.
             asking = "PEXPIRETIME" if asked.release >= (7, 0) else "PTTL"
-            settler = KeyCopier(flow, self._barriers, source, target, name=settings.name, asking=asking)
+            settler = KeyCopier(
+                flow,
+                self._barriers,
+                source,
+                target,
+                name=settings.name,
+                asking=asking,
+                copy_bytes=self._copy_bytes,
+            )
             while self._may_run:
                 info = await target.info_of(flow.target.run_id)
                 databases = list(info.keyspace)

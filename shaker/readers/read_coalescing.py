@@ -6,7 +6,7 @@ waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import anyio
@@ -19,7 +19,13 @@ PAUSE_SECONDS: Final = 0.003
 class ReadCoalescing:
     """Pauses after reads. After a read of `full` bytes more is there already. `clock` counts seconds."""
 
-    def __init__(self, full: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        full: int,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self._sleep = sleep
         self._full = full
         self._clock = clock
         self._since = clock()
@@ -35,4 +41,4 @@ class ReadCoalescing:
             self._high = self._size >= HIGH_RATE * elapsed
             self._since, self._size = now, 0
         if self._high and size < self._full:
-            await anyio.sleep(PAUSE_SECONDS)
+            await self._sleep(PAUSE_SECONDS)

@@ -36,9 +36,10 @@ class Spool:
     one begins with an empty spool.
     """
 
-    def __init__(self, directory: Path, limit: int) -> None:
+    def __init__(self, directory: Path, limit: int, *, segment_bytes: int = SEGMENT_BYTES) -> None:
         self._directory = directory
         self._limit = limit
+        self._segment_bytes = segment_bytes
         self._segments: deque[_Segment] = deque()
         self._lock = anyio.Lock()  # one file operation at a time: reading and writing share a file's position
         self.size = 0
@@ -69,7 +70,7 @@ class Spool:
 
     def _put(self, data: bytes) -> None:
         try:
-            if not self._segments or self._segments[-1].written >= SEGMENT_BYTES:
+            if not self._segments or self._segments[-1].written >= self._segment_bytes:
                 file = tempfile.TemporaryFile(dir=self._directory, buffering=0)  # noqa: SIM115 - closed when read
                 self._segments.append(_Segment(file))
             segment = self._segments[-1]

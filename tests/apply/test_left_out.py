@@ -7,7 +7,6 @@ from contextlib import ExitStack
 
 import pytest
 
-from shaker.apply import left_out as left_out_module
 from shaker.apply.left_out import LeftOut
 from shaker.apply.rejections import RESERVED
 from shaker.errors import UnfaithfulError
@@ -220,7 +219,7 @@ def test_a_value_of_a_snapshot_beyond_what_the_target_takes(
         writer.run()
 
 
-def test_numbers_that_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_that_are_left_out() -> None:
     """They are found by range, forgotten in front and behind, and lowered; and there may not be too many."""
     left_out = LeftOut()
     assert not left_out
@@ -235,7 +234,8 @@ def test_numbers_that_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     left_out.keep(5, 50, shift=5)
     assert (left_out.between(0, 100), left_out.get(2), left_out.get(7)) == ([2], "error 7", None)
-    monkeypatch.setattr(left_out_module, "MAX_LEFT_OUT", 2)
-    left_out.add(3, "ERR unknown command")
+    left_out = LeftOut(limit=2)
+    for number in (2, 3):
+        left_out.add(number, "ERR unknown command")
     with pytest.raises(UnfaithfulError, match="more than 2 commands"):
         left_out.add(4, "ERR unknown command 'secret'")

@@ -13,7 +13,7 @@ import pytest
 from shaker.codec.resp.replies import encode
 from shaker.errors import LinkError
 from shaker.jobs import barrier as module
-from shaker.jobs.barrier import BarrierError
+from shaker.jobs.barrier import BarrierError, Barriers
 from shaker.model.batch import CommandRun
 from shaker.net import client as reader_module
 from shaker.net.client import Client, Request, open_client
@@ -177,12 +177,10 @@ async def test_readings_of_several_databases(name: str, server: Servers) -> None
 # --- given up ---
 
 
-async def test_a_source_that_does_not_answer(
-    source: Server, target: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_source_that_does_not_answer(source: Server, target: Server) -> None:
     """Given up in time; while it is asked the intake pauses, and afterwards continues."""
-    monkeypatch.setattr(module, "READ_SECONDS", 0.2)
     async with replicating(source, target) as links:
+        links.barriers = Barriers(links.flow, read_seconds=0.2)
         source.pause()
         try:
             with pytest.raises(BarrierError, match="did not answer within"):
@@ -195,13 +193,11 @@ async def test_a_source_that_does_not_answer(
             await goes_on(links, source, target)
 
 
-async def test_a_reader_that_was_not_answered_is_not_used_again(
-    source: Server, target: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_reader_that_was_not_answered_is_not_used_again(source: Server, target: Server) -> None:
     """The late answer would be taken for the next one's."""
-    monkeypatch.setattr(module, "READ_SECONDS", 0.2)
     source.client().set("counter", 5)
     async with replicating(source, target) as links:
+        links.barriers = Barriers(links.flow, read_seconds=0.2)
         source.pause()
         try:
             with pytest.raises(BarrierError):
@@ -263,13 +259,11 @@ async def test_an_offset_that_was_passed(source: Server, target: Server) -> None
         await goes_on(links, source, target)
 
 
-async def test_an_offset_that_does_not_come(
-    source: Server, target: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_offset_that_does_not_come(source: Server, target: Server) -> None:
     """The source is ahead and its stream is stalled: given up in time, and a later arrival holds nothing."""
-    monkeypatch.setattr(module, "REACH_SECONDS", 0.2)
     with Proxy(source) as proxy:
         async with replicating(source, target, url=proxy.url) as links:
+            links.barriers = Barriers(links.flow, reach_seconds=0.2)
             proxy.set("down", stalled=True)
             source.client().incr("counter")
             with pytest.raises(BarrierError, match="did not reach offset"):

@@ -30,7 +30,12 @@ EVERYTHING = "shaker:checkpoint:default"
 
 @asynccontextmanager
 async def comparing(
-    source: Server, target: Server, *, copying: bool = True, **settings: str
+    source: Server,
+    target: Server,
+    *,
+    copying: bool = True,
+    limits: dict[str, int] | None = None,
+    **settings: str,
 ) -> AsyncIterator[Links]:
     """Replicate, and within the block compare waiting keys, and with `copying` also copy."""
     async with replicating(source, target, target_settings=dict(settings)) as links:
@@ -38,7 +43,9 @@ async def comparing(
         made = Settings(source={"url": source.url}, target={"url": target.url} | settings)  # type: ignore[arg-type]
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(supervise, SourceMonitor(made, links.flow), links.status, made)
-            tasks.start_soon(supervise, Confirm(made, links.flow, links.barriers), links.status, made)
+            tasks.start_soon(
+                supervise, Confirm(made, links.flow, links.barriers, **(limits or {})), links.status, made
+            )
             if copying:
                 tasks.start_soon(supervise, RestoreExpiries(made, links.flow, links.barriers), links.status, made)
             yield links
@@ -149,11 +156,10 @@ async def test_it_waits_for_the_copy(source: Server, target: Server) -> None:
         await settled(links)
 
 
-async def test_large_values(source: Server, target: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_large_values(source: Server, target: Server) -> None:
     """They are not read: type and length decide, for all types."""
-    monkeypatch.setattr(module, "HELD_BYTES", 10)
     fill(source.client())
-    async with comparing(source, target, copying=False) as links:
+    async with comparing(source, target, copying=False, limits={"held_bytes": 10}) as links:
         remember(links, target, *KEYS)
         await settled(links)
         target.client().rpush("list", 1)
@@ -196,14 +202,11 @@ async def test_everything(source: Server, target: Server) -> None:
         assert differences(source, target) == []
 
 
-async def test_too_many_keys_that_only_the_target_has(
-    source: Server, target: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_too_many_keys_that_only_the_target_has(source: Server, target: Server) -> None:
     """They are not removed: the reason says so."""
-    monkeypatch.setattr(module, "MOST_KEYS", 10)
     for number in range(20):
         source.client().set(f"key:{number}", 1)
-    async with comparing(source, target) as links:
+    async with comparing(source, target, limits={"most_keys": 10}) as links:
         for number in range(15):
             target.client().set(f"only here:{number}", 1)
         remember(links, target, WHOLE)

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from shaker.jobs import copy_keys as settler_module
 from shaker.jobs.barrier import Barriers, Held
 from shaker.net.client import Client, Request
 from tests.support.compare import differences
@@ -144,12 +143,9 @@ async def test_expiries_of_fields(name: str, server: Servers) -> None:
         assert [at] == client.execute_command("HPEXPIRETIME", key, "FIELDS", 1, field)
 
 
-async def test_a_value_too_large_to_copy_is_named(
-    source: Server, target: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_value_too_large_to_copy_is_named(source: Server, target: Server) -> None:
     """It is left as it is, and keeps the worker from being ready; others are copied."""
-    monkeypatch.setattr(settler_module, "COPY_BYTES", 10_000)
-    async with following(source, target) as made:
+    async with following(source, target, limits={"copy_bytes": 10_000}) as made:
         source.client().set("large", "x" * 20_000)
         await made.write("PEXPIRE large 300000", "SET small 1", "PEXPIRE small 300000")
         target.client().delete("large", "small")
@@ -160,11 +156,8 @@ async def test_a_value_too_large_to_copy_is_named(
         assert made.status.links.errors["worker", "expiry"] == 1
 
 
-async def test_values_are_copied_in_portions(
-    source: Server, target: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_values_are_copied_in_portions(source: Server, target: Server) -> None:
     """Of a bounded size; one that is larger than the rest of a portion waits for the next one."""
-    monkeypatch.setattr(settler_module, "COPY_BYTES", 10_000)
     sizes = []
 
     class Measured(Barriers):
@@ -175,7 +168,7 @@ async def test_values_are_copied_in_portions(
                 yield held
 
     numbers = random.Random(1)
-    async with following(source, target, Measured) as made:
+    async with following(source, target, Measured, limits={"copy_bytes": 10_000}) as made:
         for number in range(20):
             source.client().set(f"k{number}", numbers.randbytes(3000))
         await made.write(*(f"PEXPIRE k{number} 300000" for number in range(20)))

@@ -12,8 +12,8 @@ import anyio
 import pytest
 
 from shaker.errors import LinkError
+from shaker.flow.flow import Flow
 from shaker.flow.lifecycle import FlowEvent
-from shaker.jobs import barrier as barrier_module
 from shaker.jobs import restore_expiries as module
 from shaker.jobs.barrier import BarrierError, Barriers, Held
 from shaker.jobs.restore_expiries import RestoreExpiries
@@ -231,11 +231,8 @@ async def test_what_a_replica_and_the_target_lack_is_settled(server: Servers) ->
 # --- limits and failures ---
 
 
-async def test_many_keys_take_many_barriers(
-    source: Server, target: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_many_keys_take_many_barriers(source: Server, target: Server) -> None:
     """No more than so many at a time, of all databases."""
-    monkeypatch.setattr(module, "MOST_KEYS", 10)
     held_keys = []
 
     class Counted(Barriers):
@@ -245,7 +242,7 @@ async def test_many_keys_take_many_barriers(
             async with super().at(source, requests) as held:
                 yield held
 
-    async with following(source, target, Counted) as made:
+    async with following(source, target, Counted, limits={"most_keys": 10}) as made:
         for database in (0, 2):
             await made.write(*(f"SET k{number} 1 PX 300000" for number in range(95)), database=database)
         await made.settle()
@@ -254,14 +251,14 @@ async def test_many_keys_take_many_barriers(
     assert sum(held_keys) == 190
 
 
-async def test_a_source_that_stands_still_for_a_while(
-    source: Server, target: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_source_that_stands_still_for_a_while(source: Server, target: Server) -> None:
     """A barrier is given up, and the work continues when the source does."""
-    monkeypatch.setattr(barrier_module, "READ_SECONDS", 0.2)
     given_up = []
 
     class Noticing(Barriers):
+        def __init__(self, flow: Flow) -> None:
+            super().__init__(flow, read_seconds=0.2)
+
         @asynccontextmanager
         async def at(self, source_reader: Client, requests: Sequence[Request]) -> AsyncIterator[Held]:
             if not given_up:

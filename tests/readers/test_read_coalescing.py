@@ -5,7 +5,6 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from shaker.readers import read_coalescing as module
 from shaker.readers.read_coalescing import HIGH_RATE, PAUSE_SECONDS, RATED_SECONDS, ReadCoalescing
 
 FULL = 240 * 1024
@@ -15,11 +14,10 @@ pytestmark = pytest.mark.anyio
 class Reading:
     """Reads that follow one another on a clock of their own, which runs on through pauses."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.now = 0.0
         self.pauses = 0
-        self.pace = ReadCoalescing(FULL, lambda: self.now)
-        monkeypatch.setattr(module.anyio, "sleep", self._sleep)
+        self.pace = ReadCoalescing(FULL, lambda: self.now, self._sleep)
 
     async def _sleep(self, seconds: float) -> None:
         assert seconds == PAUSE_SECONDS
@@ -35,8 +33,8 @@ class Reading:
 
 
 @pytest.fixture
-def reading(monkeypatch: pytest.MonkeyPatch) -> Reading:
-    return Reading(monkeypatch)
+def reading() -> Reading:
+    return Reading()
 
 
 async def test_little_never_waits(reading: Reading) -> None:

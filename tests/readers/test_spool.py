@@ -8,16 +8,14 @@ import anyio
 import pytest
 
 from shaker.errors import LinkError
-from shaker.readers import spool as module
 from shaker.readers.spool import Spool
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_bytes_come_back_in_order_over_many_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SEGMENT_BYTES", 1000)
+async def test_bytes_come_back_in_order_over_many_segments(tmp_path: Path) -> None:
     random = Random(7)
-    spool = Spool(tmp_path, limit=1 << 20)
+    spool = Spool(tmp_path, limit=1 << 20, segment_bytes=1000)
     written = read = b""
     while len(written) < 200_000:
         if random.random() < 0.6:
@@ -34,10 +32,9 @@ async def test_bytes_come_back_in_order_over_many_segments(tmp_path: Path, monke
     assert await spool.get(10) == b""
 
 
-async def test_reading_and_writing_at_once_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SEGMENT_BYTES", 5000)
+async def test_reading_and_writing_at_once_do_not_mix(tmp_path: Path) -> None:
     chunks = [bytes([number % 256]) * (number % 900 + 1) for number in range(400)]
-    spool = Spool(tmp_path, limit=1 << 20)
+    spool = Spool(tmp_path, limit=1 << 20, segment_bytes=5000)
     read = bytearray()
 
     async def write() -> None:

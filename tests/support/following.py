@@ -74,6 +74,7 @@ async def following(
     *,
     source_url: str | None = None,
     target_url: str | None = None,
+    limits: dict[str, int] | None = None,
     **options: Any,
 ) -> AsyncIterator[Following]:
     """Replicate, behind at first, with the true expiries at work; without a margin unless `expiry` has one."""
@@ -88,7 +89,9 @@ async def following(
         made = Following(links, source)
         made.fall_behind()
         tasks.start_soon(made.observe)
-        job = RestoreExpiries(settings, links.flow, barriers(links.flow), poll_seconds=0.01, pause_seconds=0.05)
+        job = RestoreExpiries(
+            settings, links.flow, barriers(links.flow), poll_seconds=0.01, pause_seconds=0.05, **(limits or {})
+        )
         tasks.start_soon(supervise, job, links.status, settings)
         yield made
         tasks.cancel_scope.cancel()
