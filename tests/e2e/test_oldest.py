@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 
 from shaker.commands.sample import seed
-from tests.support import compare
 from tests.support.compare import differences
 from tests.support.servers import OLDEST, Server
 from tests.support.worker import Worker
@@ -20,12 +19,8 @@ Workers = Callable[..., Worker]
 
 TARGETS = ("redis-7.0", "redis-8.0")
 KILLS = 5
-
-
-@pytest.fixture(autouse=True)
-def tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Redis 5.0 sends EXPIRE as it was given, in seconds from now, and so each replica expires later by its lag."""
-    monkeypatch.setattr(compare, "EXPIRY_TOLERANCE", 3000)
+# Redis 5.0 sends EXPIRE as it was given, in seconds from now, so each replica expires later by its lag.
+TOLERANCE = 3000
 
 
 def write(source: Server, number: int) -> None:
@@ -52,7 +47,7 @@ def check(source: Server, target: Server, rounds: int) -> None:
         client = target.client(db=database)
         assert client.get("counter") == client.get("scripted") == b"%d" % rounds
         assert client.lrange("list", 0, -1) == [b"%d" % number for number in range(rounds)]
-    assert differences(source, target) == []
+    assert differences(source, target, tolerance=TOLERANCE) == []
 
 
 @pytest.mark.parametrize("target_name", TARGETS)

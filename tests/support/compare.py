@@ -235,11 +235,11 @@ def _as_told_by(peer: dict[bytes, Any], consumer: dict[bytes, Any]) -> dict[byte
 
 
 class _Comparison:
-    def __init__(self, source: Server, target: Server, later: int) -> None:
+    def __init__(self, source: Server, target: Server, later: int, tolerance: int) -> None:
         self.later = later
         self.sides = (Side(source), Side(target))
         self.same_build = self.sides[0].build == self.sides[1].build
-        self.tolerance = EXPIRY_TOLERANCE if self.sides[0].old or self.sides[1].old else 0
+        self.tolerance = tolerance if self.sides[0].old or self.sides[1].old else 0
 
     def _both(self, read: str, database: int, keys: Sequence[bytes]) -> Iterator[tuple[bytes, Any, Any]]:
         replies = [getattr(side, read)(database, keys) for side in self.sides]
@@ -339,16 +339,24 @@ def _where(one: Any, other: Any) -> str:
     return f"{name.decode()} {_where(one.get(name), other.get(name))}".strip()
 
 
-def differences(source: Server, target: Server, *, later: int = LATER, clocks_differ: bool = False) -> list[str]:
+def differences(
+    source: Server,
+    target: Server,
+    *,
+    later: int = LATER,
+    clocks_differ: bool = False,
+    tolerance: int = EXPIRY_TOLERANCE,
+) -> list[str]:
     """Return every difference between two servers that stand still, at most SHOWN for each database; [] if equal.
 
     Compared in all databases: the keys (but for the records of workers), type, value, expiry (up to `later`
     milliseconds later on the target), stream groups, consumers and pending entries, expiries of hash fields; and the
     libraries of functions. Where the clocks differ the times of deliveries may, too, as they do on a native replica.
+    Expiries may differ by `tolerance` milliseconds where one of the servers is old.
     """
     out: list[str] = []
     for place, found in groupby(
-        every_difference(source, target, later=later, clocks_differ=clocks_differ).items(),
+        every_difference(source, target, later=later, clocks_differ=clocks_differ, tolerance=tolerance).items(),
         lambda item: item[0].database,
     ):
         lines = [str(place) + what for place, what in found]
@@ -369,10 +377,15 @@ class Place(NamedTuple):
 
 
 def every_difference(
-    source: Server, target: Server, *, later: int = LATER, clocks_differ: bool = False
+    source: Server,
+    target: Server,
+    *,
+    later: int = LATER,
+    clocks_differ: bool = False,
+    tolerance: int = EXPIRY_TOLERANCE,
 ) -> dict[Place, str]:
     """Return what differs by its place, by databases and keys; as `differences`, without a limit."""
-    comparison = _Comparison(source, target, later)
+    comparison = _Comparison(source, target, later, tolerance)
     comparison.sides[1].other_clock = clocks_differ
     out = {}
     for database in sorted(comparison.sides[0].databases | comparison.sides[1].databases):
