@@ -16,7 +16,6 @@ MAX_FUNCTION = 60
 # Classes with more attributes, and why.
 WIDE = {
     "apply/records.py Checkpoint": "one field for each field of the record on the target: parse and HSET map them",
-    "codec/rdb/reader.py SnapshotReader": "hot state of a compiled parser",
 }
 # Functions with more lines, and why.
 LONG = {

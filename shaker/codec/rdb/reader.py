@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Final
 
 from shaker.codec.rdb.crc64 import CRC64
+from shaker.codec.rdb.open_record import OpenRecord
 from shaker.codec.rdb.records import KeyRecords
 from shaker.codec.rdb.skipper import Skipper
 from shaker.codec.rdb.strings import RAISE_LIMIT, module_name, read_length, read_string
@@ -68,15 +69,8 @@ class SnapshotReader:
         self._unsummed = 0  # where in the buffer the bytes begin that are not in the checksum yet, -1 after EOF
         self._events: list[Event] = []
         self._records = KeyRecords(max_value)
-        # The record that the skipper is in: -1 for none; the record's key, None before it is read.
-        self._opcode = -1
-        self._key: bytes | None = None
-        self._record_offset = 0
         self._skipper = Skipper()
-        self._parts: list[bytes] = []
-        self._collected = 0  # bytes of the record passed, in the parts or given out
-        self._large = False  # the record's value is given out in pieces
-        self._large_checksum = 0
+        self._record = OpenRecord()
 
     def feed(self, data: bytes) -> list[Event]:
         """Return everything that is complete with `data`, in order; nothing once done (see `rest`).
@@ -96,7 +90,7 @@ class SnapshotReader:
             position = self._read(buffer, len(buffer))
         except ShakerError as failure:
             self._failure = failure
-            self._events, self._parts = [], []
+            self._events, self._record.parts = [], []
             self._records.drop()
             raise
         if self._unsummed >= 0:
@@ -113,6 +107,7 @@ class SnapshotReader:
 
     def _read(self, buffer: bytes, end: int) -> int:
         """Read the complete records in `buffer`; return the position of the first byte that must be kept."""
+        record = self._record
         position = 0
         if not self.magic:
             if end < HEADER_SIZE:
@@ -120,7 +115,7 @@ class SnapshotReader:
             self.magic, self.version, self._dialect = read_header(buffer[:HEADER_SIZE])
             position = HEADER_SIZE
         while not self.done:
-            if self._opcode < 0:
+            if record.opcode < 0:
                 position = self._records.read(self._dialect, buffer, position, end)
                 if position == end and self._records.key is None:
                     break
@@ -132,11 +127,12 @@ class SnapshotReader:
 
     def _begin_record(self, buffer: bytes, position: int) -> int:
         """Set the skipper on the record or the value at `position`; return where that continues."""
+        record = self._record
         key = self._records.key
         if key is not None:
             opcode = self._records.opcode
             self._begin(opcode, self._dialect.patterns[opcode] or (), position)
-            self._key = key
+            record.key = key
             return position
         opcode = buffer[position]
         if self._dialect.is_type[opcode]:
@@ -147,9 +143,10 @@ class SnapshotReader:
 
     def _begin(self, opcode: int, pattern: Pattern, position: int) -> None:
         """Set the skipper on `pattern`, which is what follows `opcode` at `position` of the buffer."""
-        self._opcode = opcode
-        self._key = None
-        self._record_offset = self.consumed + position
+        record = self._record
+        record.opcode = opcode
+        record.key = None
+        record.offset = self.consumed + position
         self._start(pattern)
 
     def _begin_opcode(self, opcode: int, buffer: bytes, position: int) -> None:
@@ -165,87 +162,89 @@ class SnapshotReader:
             self._begin(opcode, pattern, position)
 
     def _start(self, pattern: Pattern) -> None:
+        record = self._record
         self._skipper.start(pattern)
-        self._parts = []
-        self._collected = 0
+        record.parts = []
+        record.collected = 0
 
     def _collect(self, buffer: bytes, position: int, end: int) -> int:
         """Continue with the record that was begun and keep the bytes passed; return where it stopped."""
+        record = self._record
         start = position
         skipper = self._skipper
         try:
             position = skipper.skip(buffer, start, end)
         except CorruptError as error:
             raise self._corrupt(error.what, skipper.bad_position) from error
-        self._collected += position - start
-        if self._large or self._is_large():
+        record.collected += position - start
+        if record.large or self._is_large():
             self._pass_on(buffer[start:position], position)
             return position
-        if self._collected + skipper.remaining > self._max_value:
+        if record.collected + skipper.remaining > self._max_value:
             raise self._too_large(position)
         if position > start:
-            self._parts.append(buffer[start:position])
+            record.parts.append(buffer[start:position])
         if skipper.finished:
             self._complete(position)
         return position
 
     def _is_large(self) -> bool:
-        size = self._collected + self._skipper.remaining
+        record = self._record
+        size = record.collected + self._skipper.remaining
         return (
             self._large_above is not None
             and size > self._large_above
             and self._skipper.remaining > 0
-            and self._key is not None
-            and self._dialect.is_string[self._opcode]
+            and record.key is not None
+            and self._dialect.is_string[record.opcode]
         )
 
     def _pass_on(self, data: bytes, position: int) -> None:
         """Give out the bytes of a large value instead of keeping them."""
-        assert self._key is not None  # only a value is large
-        dialect, opcode = self._dialect, self._opcode
-        if not self._large:
-            size = 1 + self._collected + self._skipper.remaining + 10
+        record = self._record
+        assert record.key is not None  # only a value is large
+        dialect, opcode = self._dialect, record.opcode
+        if not record.large:
+            size = 1 + record.collected + self._skipper.remaining + 10
             if size > MAX_BULK:
                 raise self._too_large(position)
             self._flush()
-            self._large = True
+            record.large = True
             of = self._records
             self._events.append(
-                LargeEntry(of.database, self._key, size, of.expires_at_ms, of.idle_seconds, of.frequency)
+                LargeEntry(of.database, record.key, size, of.expires_at_ms, of.idle_seconds, of.frequency)
             )
             of.forget_use()
-            data = b"".join([dialect.heads[opcode], *self._parts, data])
-            self._large_checksum = 0
-            self._parts = []
-        self._large_checksum = CRC64.calc(data, self._large_checksum)
+            data = b"".join([dialect.heads[opcode], *record.parts, data])
+            record.checksum = 0
+            record.parts = []
+        record.checksum = CRC64.calc(data, record.checksum)
         self._events.append(LargeChunk(data, last=False))
         if self._skipper.finished:
             footer = dialect.footers[opcode]
-            checksum = CRC64.calc(footer, self._large_checksum)
+            checksum = CRC64.calc(footer, record.checksum)
             self._events.append(LargeChunk(footer + checksum.to_bytes(8, "little"), last=True))
-            self._large = False
-            self._opcode = -1
-            self._key = None
+            record.close()
 
     def _complete(self, position: int) -> None:
         """Make of the collected parts what the record is; `position` is the end of it in the buffer."""
-        opcode, parts = self._opcode, self._parts
+        record = self._record
+        opcode, parts = record.opcode, record.parts
         if self._dialect.is_type[opcode]:
-            if self._key is None:
-                self._key = self._string(b"".join(parts), position)[0]
+            if record.key is None:
+                record.key = self._string(b"".join(parts), position)[0]
                 self._start(self._dialect.patterns[opcode] or ())
                 return
-            self._records.add(self._dialect, opcode, self._key, parts)
+            self._records.add(self._dialect, opcode, record.key, parts)
         else:
             self._complete_opcode(opcode, b"".join(parts), position)
-        self._opcode = -1
-        self._key = None
-        self._parts = []
+        record.close()
 
     def _complete_opcode(self, opcode: int, data: bytes, position: int) -> None:
+        record = self._record
         records = self._records
         if self._dialect.patterns[opcode] is None:
-            self._key = self._string(data, position)[0]
+            record.key = self._string(data, position)[0]
             raise self._unknown()
         if opcode == EOF:
             stored = int.from_bytes(data, "little")
@@ -301,29 +300,33 @@ class SnapshotReader:
             raise UnfaithfulError(f"{error.what}: {self._where(position)}", hint=error.hint) from error
 
     def _where(self, position: int) -> str:
-        name = "type" if self._opcode < FIRST_OPCODE else "opcode"
+        record = self._record
+        name = "type" if record.opcode < FIRST_OPCODE else "opcode"
         key = ""
-        if self._key is not None:
-            more = "" if len(self._key) <= SHOWN_KEY else f"... ({len(self._key)} bytes)"
-            key = f" of key {quoted(self._key, SHOWN_KEY)}{more}"
+        if record.key is not None:
+            more = "" if len(record.key) <= SHOWN_KEY else f"... ({len(record.key)} bytes)"
+            key = f" of key {quoted(record.key, SHOWN_KEY)}{more}"
         place = f"database {self._records.database}, byte {self.consumed + position} of the snapshot"
-        return f"{name} {self._opcode}{key} in {place}"
+        return f"{name} {record.opcode}{key} in {place}"
 
     def _corrupt(self, what: str, position: int) -> ShakerError:
-        if self._dialect.patterns[self._opcode] is None:
+        record = self._record
+        if self._dialect.patterns[record.opcode] is None:
             return self._unknown()
         return CorruptError(f"{what}: {self._where(position)}")
 
     def _unknown(self) -> UnfaithfulError:
-        why = self._dialect.refused.get(self._opcode, "unknown to this version of shaker")
-        return UnfaithfulError(f"{self._where(self._record_offset - self.consumed)}: {why}")
+        record = self._record
+        why = self._dialect.refused.get(record.opcode, "unknown to this version of shaker")
+        return UnfaithfulError(f"{self._where(record.offset - self.consumed)}: {why}")
 
     def _too_large(self, position: int) -> UnfaithfulError:
-        if self._dialect.patterns[self._opcode] is None:
+        record = self._record
+        if self._dialect.patterns[record.opcode] is None:
             return self._unknown()
-        part = "key" if self._key is None and self._opcode < FIRST_OPCODE else "value"
+        part = "key" if record.key is None and record.opcode < FIRST_OPCODE else "value"
         return UnfaithfulError(
-            f"a {part} of at least {self._collected + self._skipper.remaining} bytes, {self._collected} read, "
+            f"a {part} of at least {record.collected + self._skipper.remaining} bytes, {record.collected} read, "
             f"is above snapshot.max_value, {self._max_value} bytes: {self._where(position)}",
             hint=RAISE_LIMIT,
         )
