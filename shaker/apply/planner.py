@@ -135,7 +135,7 @@ class Planner:
         if isinstance(item, SnapshotBatch):
             return self.keys.send(item, out)
         if isinstance(item, Barrier):
-            return self._fill_hold(item, out)
+            return self._fill_barrier(item, out)
         if self._expected:
             return False  # the beginning and the end of a snapshot wait for all before them
         self._window.take()
@@ -180,11 +180,11 @@ class Planner:
         self._forwarder.send(item, transaction, out)
         return True
 
-    def _fill_hold(self, item: Barrier, out: list[bytes]) -> bool:
+    def _fill_barrier(self, item: Barrier, out: list[bytes]) -> bool:
         if self._expected:
             return False  # everything before has to take effect first
-        if not item.told:
-            item.told = True
+        if not item.reported:
+            item.reported = True
             item.reached()
         if item.held:
             return False

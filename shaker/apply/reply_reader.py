@@ -216,7 +216,7 @@ class ReplyReader:
                 label = (b"MSET", None)
             first = first or rejection_of(label, text).summary
             if sent.joined:
-                self._window.take_apart()  # what it has against the commands is said of each of them then
+                self._window.stop_joining()  # what it has against the commands is said of each of them then
                 raise PlannedReconnectError(f"the target rejects {first}")
             self._window.left_out.add(sent.first + index, text)
         raise PlannedReconnectError(

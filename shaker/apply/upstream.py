@@ -50,7 +50,9 @@ class Upstream:
             origins |= _identities(record)
         self.origins = " ".join(sorted(origins)[:MAX_ORIGINS])
 
-    def closes(self, target: Collection[str], *, streams: bool, own: str = "", address: str = "") -> str | None:
+    def circle_through(
+        self, target: Collection[str], *, streams: bool, own: str = "", address: str = ""
+    ) -> str | None:
         """Return the key of a record by which the source's data come from the `target`; None where none does.
 
         `target` are the run id and the replication id of the target. A worker that `streams` leaves it to one that

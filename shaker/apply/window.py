@@ -19,7 +19,7 @@ from shaker.rules.mset import without_prefixes
 
 # Memory of an item beyond its bytes: a stream of tiny batches may not grow the window without bound.
 ITEM_OVERHEAD = 512
-NUMBERS = 1 << 62  # more than commands can be counted
+ENDLESS = 1 << 62  # more than commands can be counted
 
 
 class RejectionsAt(NamedTuple):
@@ -121,7 +121,7 @@ class Window:
             else:
                 self._applied_positions = [*self._applied_positions[:1], item.position]
         self._handed = max(0, self._handed - count)
-        self.left_out.keep(self._answered, NUMBERS)
+        self.left_out.keep(self._answered, ENDLESS)
 
     def rejections_at(self, checkpoint: Checkpoint) -> tuple[int, str]:
         """Return how many commands were rejected up to a checkpoint just read, and one line about the last."""
@@ -144,7 +144,7 @@ class Window:
         """Note that the target is out of memory, and whether to try scripts: forbidden, they are tried by turns."""
         self.tight, self._scripts = True, scripts
 
-    def take_apart(self) -> None:
+    def stop_joining(self) -> None:
         """Have no commands joined from now on, nor of those in the window: the target does not take it."""
         self._joins = False
         for item in self._items:
@@ -162,21 +162,21 @@ class Window:
 
     def drop_unfinished(self) -> bool:
         """Drop the beginning of what the source did not finish; True if part of it was handed out already."""
-        self._end_holds(self._handed)
+        self._give_up_barriers(self._handed)
         handed = False
-        while self._items and _goes_on(self._items[-1]):
+        while self._items and _is_unfinished(self._items[-1]):
             self._drop_last()
             if self._handed > len(self._items):
                 self._handed = len(self._items)
                 handed = True
         return handed
 
-    def end_holds(self) -> None:
+    def give_up_barriers(self) -> None:
         """Give up every barrier: the target link was lost, and the stream resumes without it."""
-        self._end_holds(0)
+        self._give_up_barriers(0)
 
-    def _end_holds(self, first: int) -> None:
-        """Give up the holds from the item number `first` on: those handed out are still to be answered."""
+    def _give_up_barriers(self, first: int) -> None:
+        """Give up the barriers from the item number `first` on: those handed out are still to be answered."""
         for index in range(len(self._items) - 1, first - 1, -1):
             item = self._items[index]
             if isinstance(item, Barrier):
@@ -187,9 +187,9 @@ class Window:
 
     def discard_waiting(self) -> None:
         """Drop items not handed out, except the rest of one that was begun: the source begins again."""
-        self._end_holds(self._handed)
+        self._give_up_barriers(self._handed)
         first = self._handed
-        while 0 < first < len(self._items) and _goes_on(self._items[first - 1]):
+        while 0 < first < len(self._items) and _is_unfinished(self._items[first - 1]):
             first += 1
         while len(self._items) > first:
             self._drop_last()
@@ -202,11 +202,11 @@ class Window:
 
     def clear(self, base: Position | None) -> None:
         """Drop everything; the target is at `base`."""
-        self.end_holds()
+        self.give_up_barriers()
         self._items.clear()
         self.size = self._handed = 0
         # Commands are counted from where the stream is read again; anywhere else their numbers are not known.
-        self.left_out.keep(self._answered, NUMBERS if base in self._applied_positions else 0, shift=self._answered)
+        self.left_out.keep(self._answered, ENDLESS if base in self._applied_positions else 0, shift=self._answered)
         self._numbered = self._answered = 0
         self._applied_positions = [base] if base else []
 
@@ -217,7 +217,7 @@ class Window:
         checkpoint says is no boundary of the kept items, so the target lost or gained something that the window does
         not know; the caller has to resume from the checkpoint alone.
         """
-        self.end_holds()
+        self.give_up_barriers()
         aligned = self._align(checkpoint, same_server_run)
         return aligned and not any(
             isinstance(item, StreamItem | SnapshotChunk) and item.released for item in self._items
@@ -234,7 +234,7 @@ class Window:
             self._handed = 0
             return True
         for index, item in enumerate(self._items):
-            if item.position == here and not _goes_on(item):
+            if item.position == here and not _is_unfinished(item):
                 self.recovered = tuple(islice(self._items, index + 1))
                 self.answered(index + 1)
                 self._handed = 0
@@ -280,8 +280,8 @@ def _cost(item: Item) -> int:
     return 0 if released else item.size + ITEM_OVERHEAD
 
 
-def _goes_on(item: Item) -> bool:
-    """Whether `item` is only a beginning: the target is at its position with a later one."""
+def _is_unfinished(item: Item) -> bool:
+    """Whether the rest of `item` is in later items: the target is at its position only with the last of them."""
     return item.batch.more if isinstance(item, StreamItem) else isinstance(item, SnapshotChunk) and item.more
 
 

@@ -32,7 +32,7 @@ def refuse_loop(settings: Settings, flow: Flow, *, streams: bool) -> None:
 
     `streams`: whether this worker's own checkpoint is in the stream.
     """
-    key = flow.source.upstream.closes(
+    key = flow.source.upstream.circle_through(
         flow.target.ids,
         streams=streams,
         own=checkpoint_key(settings.name),

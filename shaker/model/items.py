@@ -193,7 +193,7 @@ class Barrier:
     ended: Callable[[bool], None]
     parts: tuple[CommandRun, ...] = ()
     held: bool = True
-    told: bool = False
+    reported: bool = False
     size: int = 0
 
     def go_on(self, parts: tuple[CommandRun, ...] = ()) -> None:

@@ -23,9 +23,9 @@ class Owner:
     """One who holds: what he was told, in order."""
 
     def __init__(self, offset: int) -> None:
-        self.told: list[str] = []
+        self.reported: list[str] = []
         self.hold = Barrier(
-            REPLID, offset, lambda: self.told.append("reached"), lambda done: self.told.append(str(done))
+            REPLID, offset, lambda: self.reported.append("reached"), lambda done: self.reported.append(str(done))
         )
 
 
@@ -42,7 +42,7 @@ def order(server: Server, database: int = 0) -> list[bytes]:
 # --- the window ---
 
 
-@pytest.mark.parametrize("event", ["end_holds", "clear", "recover"])
+@pytest.mark.parametrize("event", ["give_up_barriers", "clear", "recover"])
 def test_a_lost_target_ends_every_hold(event: str) -> None:
     """Sent or not, told or not: the transaction it was in is void or done, and nobody will answer for it."""
     owners = [Owner(10), Owner(20)]
@@ -53,12 +53,12 @@ def test_a_lost_target_ends_every_hold(event: str) -> None:
     elif event == "clear":
         window.clear(stream_at(0))
     else:
-        window.end_holds()
+        window.give_up_barriers()
 
-    assert [owner.told for owner in owners] == [["False"], ["False"]]
+    assert [owner.reported for owner in owners] == [["False"], ["False"]]
     left = [] if event == "clear" else [first, second]
     assert window.size == sum(10 + ITEM_OVERHEAD for _ in left)
-    assert rest(window) == (left[1:] if event == "end_holds" else left)
+    assert rest(window) == (left[1:] if event == "give_up_barriers" else left)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_lost_source_leaves_a_hold_that_was_sent(event: Callable[[Window], obj
     window = window_of(sent.hold, batch(20), waiting.hold, handed=1, base=stream_at(10))
     event(window)
 
-    assert (sent.told, waiting.told) == ([], ["False"])
+    assert (sent.reported, waiting.reported) == ([], ["False"])
     window.answered(1)
     assert window.applied_position == stream_at(10)
     behind = window.peek()
@@ -84,10 +84,10 @@ def test_a_lost_source_leaves_a_hold_that_was_sent(event: Callable[[Window], obj
 def reach(writer: Writer, owner: Owner) -> None:
     """Bring the target to a hold."""
     writer.send()
-    while not owner.told:
+    while not owner.reported:
         writer.receive()
         writer.send()
-    assert owner.told == ["reached"]
+    assert owner.reported == ["reached"]
 
 
 def held(writer: Writer, stream: Stream, *parts: CommandRun) -> Owner:
@@ -109,7 +109,7 @@ def test_the_parts_take_effect_at_the_very_point(writer: Writer, stream: Stream,
 
     assert order(target) == [b"before", b"held", b"twice", b"behind"]
     assert order(target, 5) == [b"elsewhere"]
-    assert owner.told == ["reached", "True"]
+    assert owner.reported == ["reached", "True"]
     checkpoint = checkpoint_of(target)
     assert checkpoint is not None
     assert checkpoint.offset == stream.offset
@@ -122,7 +122,7 @@ def test_a_hold_without_parts_costs_nothing(writer: Writer, stream: Stream, targ
     before = writer.sent.count(EXEC)
     writer.send()
 
-    assert owner.told == ["reached", "True"]
+    assert owner.reported == ["reached", "True"]
     writer.run()
     assert order(target) == [b"before", b"behind"]
     assert writer.sent.count(EXEC) <= before + 2  # the batch behind, and what `run` persists
@@ -157,11 +157,11 @@ def test_a_connection_lost_while_it_is_held(writer: Writer, stream: Stream, targ
     writer.cut()
     assert writer.register()
 
-    assert owner.told == ["reached", "False"]
+    assert owner.reported == ["reached", "False"]
     owner.hold.go_on((noted("held"),))
     writer.run()
     assert order(target) == [b"before", b"behind"]
-    assert owner.told == ["reached", "False"]
+    assert owner.reported == ["reached", "False"]
 
 
 def test_a_connection_lost_at_any_byte_of_the_parts(make_writer: MakeWriter, target: Server) -> None:
@@ -183,7 +183,7 @@ def test_a_connection_lost_at_any_byte_of_the_parts(make_writer: MakeWriter, tar
         assert writer.register()
         writer.run()
 
-        assert owner.told == ["reached", "False"]
+        assert owner.reported == ["reached", "False"]
         found = (order(target), order(target, 5))
         assert found in (
             ([b"before", b"held", b"behind"], [b"elsewhere"]),
@@ -203,7 +203,7 @@ def test_an_answer_lost_behind_the_parts(writer: Writer, stream: Stream, target:
     assert writer.register()
     writer.run()
 
-    assert owner.told == ["reached", "False"]
+    assert owner.reported == ["reached", "False"]
     assert order(target) == [b"before", b"held", b"behind"]
 
 
@@ -219,7 +219,7 @@ def test_a_source_lost_while_the_parts_are_under_way(
     event(writer.flow.window)
     writer.run()
 
-    assert owner.told == ["reached", "True"]
+    assert owner.reported == ["reached", "True"]
     assert order(target) == [b"before", b"held", b"behind"]
 
 

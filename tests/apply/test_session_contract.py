@@ -142,7 +142,7 @@ class Conversation:
         self.flow = Flow(Status(), settings(), window_limit=1 << 20)
         self.rejections: list[Rejection] = []
         self.sent: list[bytes] = []
-        self.told: list[bytes] = []
+        self.reported: list[bytes] = []
         self._exchange = exchange
         self._step = step
         self._checkpoint = Checkpoint()
@@ -168,7 +168,7 @@ class Conversation:
                 continue
             replies = self._exchange(data)
             self.sent.append(data)
-            self.told.append(replies)
+            self.reported.append(replies)
             try:
                 for start in range(0, len(replies), self._step):
                     self.session.receive_data(replies[start : start + self._step])
@@ -215,9 +215,9 @@ def test_the_scripted_target_repeats_a_recorded_conversation(target: Server) -> 
         for turn in items():
             conversation.run(*turn)
 
-    requests, replies = b"".join(conversation.sent), b"".join(conversation.told)
+    requests, replies = b"".join(conversation.sent), b"".join(conversation.reported)
     scripted = ScriptedTarget()
-    assert [scripted.send(data) for data in conversation.sent] == conversation.told
+    assert [scripted.send(data) for data in conversation.sent] == conversation.reported
     for step in (1, 7, 100):
         ends = [*range(0, len(requests), step), len(requests)]
         scripted = ScriptedTarget()

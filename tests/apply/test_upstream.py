@@ -18,15 +18,15 @@ def test_the_target_is_found_by_each_of_its_ids() -> None:
     for found in (record(A, B), record(B, A), record(B, C, origins=f"{D} {A}")):
         upstream = Upstream()
         upstream.put(KEY("other"), found)
-        assert upstream.closes({A, "e" * 40}, streams=True) == KEY("other")
-        assert upstream.closes({"e" * 40}, streams=True) is None
+        assert upstream.circle_through({A, "e" * 40}, streams=True) == KEY("other")
+        assert upstream.circle_through({"e" * 40}, streams=True) is None
 
 
 def test_no_id_is_none() -> None:
     """Fields that are empty, zero or damaged name nobody."""
     upstream = Upstream()
     upstream.put(KEY("other"), record("", "0" * 40, origins="x  y"))
-    assert upstream.closes({"", "0" * 40, "x"}, streams=True) is None
+    assert upstream.circle_through({"", "0" * 40, "x"}, streams=True) is None
     assert upstream.origins == ""
 
 
@@ -34,19 +34,19 @@ def test_of_two_the_newer_one_gives_way() -> None:
     """A worker in the stream leaves it to one in its snapshot; one in its snapshot never does."""
     upstream = Upstream()
     upstream.put(KEY("other"), record(A, phase="snapshot"))
-    assert upstream.closes({A}, streams=True) is None
-    assert upstream.closes({A}, streams=False) == KEY("other")
+    assert upstream.circle_through({A}, streams=True) is None
+    assert upstream.circle_through({A}, streams=False) == KEY("other")
     upstream.put(KEY("other"), {"phase": "stream"})
-    assert upstream.closes({A}, streams=True) == KEY("other")
+    assert upstream.circle_through({A}, streams=True) == KEY("other")
 
 
 def test_an_address_counts_in_the_record_of_the_own_name_only() -> None:
     """The same address can be two servers, seen from two places; one of the same name is this replication's."""
     upstream = Upstream()
     upstream.put(KEY("mine"), record(B, source="redis:6379"))
-    assert upstream.closes({A}, streams=True, own=KEY("mine"), address="redis:6379") == KEY("mine")
-    assert upstream.closes({A}, streams=True, own=KEY("other"), address="redis:6379") is None
-    assert upstream.closes({A}, streams=True, own=KEY("mine"), address="redis:6380") is None
+    assert upstream.circle_through({A}, streams=True, own=KEY("mine"), address="redis:6379") == KEY("mine")
+    assert upstream.circle_through({A}, streams=True, own=KEY("other"), address="redis:6379") is None
+    assert upstream.circle_through({A}, streams=True, own=KEY("mine"), address="redis:6380") is None
 
 
 def test_origins_grow_along_a_chain() -> None:

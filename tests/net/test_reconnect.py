@@ -207,7 +207,7 @@ async def test_a_planned_reconnect_waits_unless_it_taught_something(learns: bool
     waits = []
     for number in range(8):
         if learns and number == 0:
-            window.take_apart()
+            window.stop_joining()
         elif learns:
             streaming(side, 100 + number)
         side.begin()
