@@ -63,11 +63,11 @@ def test_the_target_owes_an_answer_to_each_request_until_all_are_queued() -> Non
     """An open transaction whose requests are all answered waits for the worker, not for the target."""
     transaction, out = Transaction(), []
     assert transaction.owed
-    transaction.opened = True
+    transaction.read.opened = True
     assert not transaction.owed
     transaction.request(encode("INCR", "n"), out)
     assert transaction.owed
-    transaction.queued = 1
+    transaction.read.queued = 1
     assert not transaction.owed
     transaction.checkpoint = Checkpoint()
     assert transaction.owed
