@@ -49,7 +49,7 @@ COMMANDS = {
 def fill(shape: list[str], read: int) -> tuple[int, int]:
     """Fill a window with a shape of the stream, over and over; return what it counts and what it takes, in bytes."""
     data = b"".join(encode(*COMMANDS[name]) for name in shape)
-    stream = data * (1 + 2 * read // len(data))
+    stream = data * (2 + read // len(data))  # a read may begin anywhere in `data`
     window = Window(LIMIT)
     assembler = StreamAssembler(
         replid="a" * 40, offset=0, database=0, chain=Chain(TABLE), max_transaction=1 << 28, pass_above=MIB

@@ -206,7 +206,7 @@ def test_a_target_that_differs_is_red(source: Server, target: Server, worker: Wo
     seen.wait(lambda: seen.text("#ready") == "diverged", "the difference")
 
     assert seen.page.locator("#verdict").get_attribute("data-kind") == "bad"
-    assert seen.text("#meaning") == "The target differs from the source: see why, and what to do."
+    assert seen.text("#meaning") == "The target differs from the source: see the reason and the fix below."
     assert seen.page.title().startswith("streaming, diverged")
     what, step = seen.text("#reasons li").splitlines()
     assert what.startswith("the target rejected 1 command, the last one: RPUSH")

@@ -53,4 +53,4 @@ async def test_a_replica_without_its_primary_is_waited_for(source: Server) -> No
 async def test_a_cluster_cannot_be_the_source(server: Callable[..., Server]) -> None:
     """One node has a part of the keys only."""
     with pytest.raises(RefusedError, match="cluster mode"):
-        await introduced(server(cluster_enabled="yes"))
+        await introduced(server(cluster_enabled="yes", cluster_port=free_port()))
