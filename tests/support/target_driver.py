@@ -89,11 +89,15 @@ class Wire:
         return replies
 
     def send(self, data: bytes) -> None:
-        """Send bytes; raises LinkError when the server is gone."""
+        """Send bytes; raises LinkError when the server is gone and has left nothing to read.
+
+        A server that closes has said why: that is read first, and only then the connection counts as lost.
+        """
         try:
             self.socket.sendall(data)
         except OSError as error:
-            raise LinkError("lost") from error
+            if not self.readable:
+                raise LinkError("lost") from error
 
     def receive(self, size: int) -> bytes:
         """Return 1 to `size` bytes; raises LinkError when the server is gone, TimeoutError when nothing comes."""
