@@ -14,7 +14,7 @@ from shaker.errors import LinkError, RefusedError
 from shaker.flow.flow import Flow
 from shaker.net.client import Client, open_client
 from shaker.net.connection import ReplyError
-from shaker.net.reply_types import array, blob, record
+from shaker.net.reply_types import record, scan_page
 from shaker.rules.record_keys import RESERVED, is_record
 from shaker.settings.schema import Settings
 
@@ -77,8 +77,8 @@ async def scan(settings: Settings, flow: Flow) -> int:
                 while True:
                     request = ("SCAN", cursor, "MATCH", RESERVED + b"*", "COUNT", SCAN_KEYS)
                     (page,) = await reader.results([request], "looking for records")
-                    cursor, keys = blob(array(page, 2)[0]), array(page[1])
-                    found.update(key for key in map(blob, keys) if is_record(key))
+                    cursor, keys = scan_page(page)
+                    found.update(key for key in keys if is_record(key))
                     if cursor == b"0":
                         break
                 checkpoints = (key.decode() for key in sorted(found) if key.startswith(CHECKPOINTS.encode()))

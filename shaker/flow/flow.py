@@ -150,6 +150,12 @@ class Flow:
         return len(self.window) > 0 or self.status.traffic.spool_bytes > 0
 
     @property
+    def keeping_up(self) -> bool:
+        """Whether the stream is applied, no stale key is left, and expiries are not behind: barriers make sense."""
+        streams = self.state in (State.STREAMING, State.CATCHING_UP)
+        return streams and not self.sweep and not self.expiry.behind
+
+    @property
     def acknowledged_offset(self) -> int:
         """The applied offset to acknowledge to the source, 0 until the stream begins on the target.
 

@@ -24,10 +24,9 @@ from shaker.model.batch import CommandRun
 from shaker.model.refusals import refusal
 from shaker.net.client import Client, Request, open_client
 from shaker.net.connection import ReplyError
-from shaker.net.reply_types import array, blob, number
+from shaker.net.reply_types import array, blob, number, scan_page
 from shaker.rules.record_keys import is_record
 from shaker.settings.schema import Settings
-from shaker.watch.status import State
 
 log = structlog.get_logger("shaker.unconfirmed")
 
@@ -97,14 +96,8 @@ class Confirm:
 
     @property
     def _may_run(self) -> bool:
-        flow = self._flow
-        return (
-            flow.unconfirmed.waiting
-            and flow.unconfirmed.place is None
-            and not flow.sweep
-            and self._status.state in (State.STREAMING, State.CATCHING_UP)
-            and not flow.expiry.behind
-        )
+        unconfirmed = self._flow.unconfirmed
+        return unconfirmed.waiting and unconfirmed.place is None and self._flow.keeping_up
 
     async def _work(self) -> None:
         settings = self._settings
@@ -172,9 +165,8 @@ class Confirm:
         cursor = b"0"
         while True:
             _, reply = await side.results([("SELECT", database), ("SCAN", cursor, "COUNT", KEYS)], DOING)
-            after, found = array(reply, 2)
-            cursor = blob(after)
-            keys = [key for key in map(blob, array(found)) if not is_record(key)]
+            cursor, found = scan_page(reply)
+            keys = [key for key in found if not is_record(key)]
             for start in range(0, len(keys), KEYS):
                 yield keys[start : start + KEYS]
             if cursor == b"0":

@@ -26,7 +26,7 @@ from shaker.model.position import Phase, Sweep
 from shaker.model.server_info import ServerInfo
 from shaker.net.client import Client, Request, open_client
 from shaker.net.first_to_finish import first_to_finish
-from shaker.net.reply_types import array, blob, number
+from shaker.net.reply_types import number, scan_page
 from shaker.rules.record_keys import is_record
 from shaker.settings.schema import Settings
 
@@ -76,7 +76,7 @@ def listing(name: str, databases: list[int]) -> Rounds:
             # The next keys are read while the previous ones are written.
             requests = (("SELECT", database), ("SCAN", cursor, "COUNT", count))
             _, page = yield Round(requests, parts, len(keys))
-            cursor, found = _page(page)
+            cursor, found = scan_page(page)
             keys = [key for key in found if not is_record(key)]
             parts = (list_keys(name, database, keys),) if keys else ()
             total += len(keys)
@@ -97,7 +97,7 @@ def removal(name: str, databases: list[int]) -> Rounds:
             cursor = b"0"
             while True:
                 _, page = yield Round((("SELECT", database), ("SSCAN", key, cursor, "COUNT", count)), left=total)
-                cursor, keys = _page(page)
+                cursor, keys = scan_page(page)
                 if keys:
                     total -= len(keys)
                     yield Round((), (remove_keys(name, database, keys),), len(keys), left=total)
@@ -112,12 +112,6 @@ def removal(name: str, databases: list[int]) -> Rounds:
 def forgetting(name: str, databases: list[int]) -> Rounds:
     """Drop the lists of `databases`: the keys in them stay."""
     yield Round((), tuple(forget_keys(name, database) for database in databases), sweep="")
-
-
-def _page(reply: Any) -> tuple[bytes, list[bytes]]:
-    """Return the cursor and the keys of a reply to SCAN or SSCAN; LinkError for any other."""
-    cursor, keys = array(reply, 2)
-    return blob(cursor), [blob(key) for key in array(keys)]
 
 
 def _count(count: int, found: list[bytes]) -> int:

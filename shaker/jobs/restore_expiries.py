@@ -22,7 +22,6 @@ from shaker.model.batch import CommandRun
 from shaker.net.client import Client, Request, open_client
 from shaker.net.reply_types import array, blob, number
 from shaker.settings.schema import Settings
-from shaker.watch.status import State
 
 log = structlog.get_logger("shaker.expiry")
 
@@ -97,13 +96,7 @@ class RestoreExpiries:
 
     @property
     def _may_run(self) -> bool:
-        flow = self._flow
-        return (
-            flow.expiries.waiting
-            and not flow.sweep
-            and self._status.state in (State.STREAMING, State.CATCHING_UP)
-            and not flow.expiry.behind
-        )
+        return self._flow.expiries.waiting and self._flow.keeping_up
 
     @property
     def _keys(self) -> int:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+from shaker.codec.rdb.field_expiries import FOOTER_SIZE
 from shaker.net.client import Request
 from shaker.net.connection import ReplyError
 
-# The RDB version and the checksum, at the end of a DUMP.
-FOOTER_SIZE: Final = 10
 LENGTHS: Final = {
     b"string": "STRLEN",
     b"list": "LLEN",

@@ -38,6 +38,12 @@ def record(reply: Any) -> dict[str, str]:
     return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
+def scan_page(reply: Any) -> tuple[bytes, list[bytes]]:
+    """Return the cursor and the keys or members of a reply to SCAN or SSCAN; LinkError for any other."""
+    cursor, found = array(reply, 2)
+    return blob(cursor), [blob(each) for each in array(found)]
+
+
 def _strange(expected: str, reply: Any) -> LinkError:
     # The type only: the reply may hold a value.
     return LinkError(

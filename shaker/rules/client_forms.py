@@ -11,11 +11,12 @@ from collections.abc import Callable
 from typing import Final
 
 from shaker.codec.rdb.crc64 import CRC64, crc64
+from shaker.codec.rdb.field_expiries import CHECKSUM_SIZE, FOOTER_SIZE
 from shaker.codec.rdb.value_types import FUNCTION2
 from shaker.codec.resp.command_events import Note
 from shaker.codec.resp.replies import encode
 from shaker.codec.resp.requests import split
-from shaker.rules.restore import CHECKSUM_SIZE, FOOTER_SIZE, portable, portable_footer
+from shaker.rules.restore import portable, portable_footer
 from shaker.rules.rule import Received, Rule
 
 # Bits of a run, beside those of expiries: it may trim streams, or hold payloads of DUMP and FUNCTION DUMP, or

@@ -25,6 +25,7 @@ from shaker.rules.expiring_commands import (
     SET_CONDITIONS,
     UNITS,
 )
+from shaker.rules.mset import SET
 
 # Times that servers take are below this, in milliseconds; and how many digits are worth converting.
 MAX_TIME: Final = 1 << 63
@@ -33,8 +34,7 @@ NEVER: Final = -MAX_TIME  # as `Times.near`: no expiry is deferred
 # Ends of commands with a time in milliseconds of 13 digits (until the year 2286), and their lengths.
 TIME: Final = b"$13\r\n"
 PXAT: Final = b"$4\r\nPXAT\r\n" + TIME
-SET_KEY: Final = b"*3\r\n$3\r\nSET\r\n"  # and then the key
-SET_SIZE: Final = len(SET_KEY)
+SET_SIZE: Final = len(SET)
 DIGITS_SIZE: Final = 15
 FIRST_OF_14_DIGITS: Final = 10**13
 TIME_SIZE: Final = len(TIME) + DIGITS_SIZE
@@ -78,11 +78,12 @@ def rewrite(data: bytes, times: Times, *, any_waiting: bool) -> Rewritten:
     """
     run = _Run(times, any_waiting)
     near, margin, late = times.near, times.margin, times.late
+    set_key = SET  # a local: looked up for each command
     out: list[bytes] = []
     copied = position = before = 0
     while position < len(data):
         start = position
-        if data.startswith(SET_KEY, position):  # without an expiry: the one most often beside those with one
+        if data.startswith(set_key, position):  # without an expiry: the one most often beside those with one
             end = data.index(b"\r\n", position + SET_SIZE)
             position = end + 4 + int(data[position + SET_SIZE + 1 : end])
             end = data.index(b"\r\n", position)
@@ -109,7 +110,7 @@ def rewrite(data: bytes, times: Times, *, any_waiting: bool) -> Rewritten:
                 if late and count == 3:
                     key = data[behind_name : position - TIME_SIZE]  # with its length
                     # A key that the command before has set without an expiry is there.
-                    if not data.startswith(SET_KEY + key, before):
+                    if not data.startswith(set_key + key, before):
                         run.doubtful.add(key[key.index(b"\n") + 1 : -2])
                 if margin:
                     out += (data[copied : position - DIGITS_SIZE], b"%d" % (at + margin))

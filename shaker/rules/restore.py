@@ -9,14 +9,12 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from shaker.codec.rdb.crc64 import crc64
-from shaker.codec.rdb.field_expiries import deferred
+from shaker.codec.rdb.field_expiries import CHECKSUM_SIZE, FOOTER_SIZE, deferred
 from shaker.codec.rdb.value_types import FIELDS_EXPIRE, REDIS, VALKEY
 from shaker.model.entries import Entries, Entry, ExpiringString, LargeEntry
 from shaker.rules.mset import mset_begin
 
-# The RDB version and the checksum follow the value of a DUMP payload. Valkey's own versions begin at 80.
-CHECKSUM_SIZE: Final = 8
-FOOTER_SIZE: Final = 2 + CHECKSUM_SIZE
+# Valkey's own RDB versions begin here.
 VALKEY_VERSION: Final = 80
 # Keys in one MSET, and bytes after which it takes no more: the target does nothing else while it carries it out.
 MSET_KEYS: Final = 64

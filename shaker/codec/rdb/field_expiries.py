@@ -28,6 +28,7 @@ LISTPACK_CANDIDATE: Final = 23
 TABLE: Final = 24
 LISTPACK: Final = 25
 VALKEY_VERSION: Final = 80
+# The RDB version and the checksum follow the value of a DUMP payload.
 CHECKSUM_SIZE: Final = 8
 FOOTER_SIZE: Final = 2 + CHECKSUM_SIZE
 TIME_SIZE: Final = 8
