@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from shaker.watch.http.routes import HealthServer
+from shaker.watch.status import Status
 from tests.support.needs import Needs, Reports
 from tests.support.servers import DEFAULT, Server
 from tests.support.worker import Worker
@@ -47,6 +49,15 @@ def source(server: Callable[..., Server]) -> Server:
 def target(server: Callable[..., Server]) -> Server:
     """An empty target of the default version."""
     return server()
+
+
+@pytest.fixture
+def health(status: Status) -> Iterator[HealthServer]:
+    """A health server of the test's own `status`."""
+    server = HealthServer(status, host="127.0.0.1", port=0, ready_max_lag_seconds=30)
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -17,31 +17,17 @@ import multiprocessing
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
-from tests.bench.measures import LIMIT, start_worker, steady
+from tests.bench.measures import LIMIT, start_worker, steady, visible_after, wait_stream
 from tests.support.servers import DEFAULT, Server
 from tests.support.worker import ROOT
 
 GAP_SECONDS = 0.005
 HALF_LOAD = 200_000.0  # commands a second: about half of what one server takes
-
-
-def polled(source: Server, target: Server, samples: int, *, from_answer: bool) -> list[float]:
-    """Write and read in turns, back to back."""
-    writer, reader = source.client(), target.client()
-    seconds = []
-    for number in range(samples):
-        expected = b"%d" % number
-        began = time.perf_counter()
-        writer.set("latency", expected)
-        began = time.perf_counter() if from_answer else began
-        while reader.get("latency") != expected:
-            assert time.perf_counter() - began < LIMIT, "a write did not become visible"
-        seconds.append(time.perf_counter() - began)
-    return seconds
 
 
 def _poll(port: int, samples: int, pipe: Connection) -> None:
@@ -56,48 +42,55 @@ def _poll(port: int, samples: int, pipe: Connection) -> None:
         pipe.send(time.monotonic())
 
 
-def second_process(source: Server, target: Server, samples: int) -> list[float]:
-    """Each write by a client of its own, polled by another process."""
-    ours, theirs = multiprocessing.get_context("spawn").Pipe()
-    observer = multiprocessing.get_context("spawn").Process(target=_poll, args=(target.port, samples, theirs))
+@contextmanager
+def observing(
+    function: Callable[[int, int, Connection], None], target: Server, samples: int
+) -> Iterator[Connection]:
+    """Run `function` in a process of its own; yields the end of the pipe at which its times arrive."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    observer = context.Process(target=function, args=(target.port, samples, theirs))
     observer.start()
     try:
-        seconds = []
+        yield ours
+        observer.join(LIMIT)
+    finally:
+        observer.kill()
+
+
+def _seen(pipe: Connection) -> float:
+    """Return the next time that the observer sends."""
+    assert pipe.poll(LIMIT), "a write did not become visible"
+    return float(pipe.recv())
+
+
+def second_process(source: Server, target: Server, samples: int) -> list[float]:
+    """Each write by a client of its own, polled by another process."""
+    seconds = []
+    with observing(_poll, target, samples) as pipe:
         for number in range(samples):
             time.sleep(GAP_SECONDS)
             with source.client() as writer:
                 writer.ping()
                 began = time.monotonic()
                 writer.set("second", number)
-                assert ours.poll(LIMIT), "a write did not become visible"
-                seconds.append(ours.recv() - began)
-        observer.join(LIMIT)
-        return seconds
-    finally:
-        observer.kill()
+                seconds.append(_seen(pipe) - began)
+    return seconds
 
 
 def woken(source: Server, target: Server, samples: int) -> list[float]:
     """A client of the target is woken by the write."""
-    ours, theirs = multiprocessing.get_context("spawn").Pipe()
-    observer = multiprocessing.get_context("spawn").Process(target=_wait, args=(target.port, samples, theirs))
     writer = source.client()
     writer.xadd("woken", {"n": "first"})
-    observer.start()
-    try:
-        assert ours.poll(LIMIT)
-        ours.recv()
-        seconds = []
+    seconds = []
+    with observing(_wait, target, samples) as pipe:
+        _seen(pipe)  # it waits from now on
         for number in range(samples):
             time.sleep(GAP_SECONDS)
             began = time.monotonic()
             writer.xadd("woken", {"n": number})
-            assert ours.poll(LIMIT), "a write did not become visible"
-            seconds.append(ours.recv() - began)
-        observer.join(LIMIT)
-        return seconds
-    finally:
-        observer.kill()
+            seconds.append(_seen(pipe) - began)
+    return seconds
 
 
 def _wait(port: int, samples: int, pipe: Connection) -> None:
@@ -107,7 +100,7 @@ def _wait(port: int, samples: int, pipe: Connection) -> None:
     while not reader.xlen("woken"):
         time.sleep(GAP_SECONDS)
     last: Any = reader.xrevrange("woken", count=1)[0][0]
-    pipe.send(None)
+    pipe.send(time.monotonic())
     for _ in range(samples):
         ((_, entries),) = reader.xread({"woken": last}, block=int(LIMIT * 1000), count=1)
         pipe.send(time.monotonic())
@@ -115,8 +108,10 @@ def _wait(port: int, samples: int, pipe: Connection) -> None:
 
 
 OBSERVERS: dict[str, Callable[[Server, Server, int], list[float]]] = {
-    "polled": lambda source, target, samples: polled(source, target, samples, from_answer=True),
-    "polled, from the write": lambda source, target, samples: polled(source, target, samples, from_answer=False),
+    "polled": lambda source, target, samples: visible_after(source, target, samples, from_answer=True),
+    "polled, from the write": lambda source, target, samples: visible_after(
+        source, target, samples, from_answer=False
+    ),
     "second process": second_process,
     "woken": woken,
 }
@@ -142,21 +137,12 @@ def main() -> None:
     for rate in (0.0, HALF_LOAD):
         with Server(DEFAULT) as source, Server(DEFAULT) as target:
             target.replicate(source)
-            _wait_stream(source, target)
+            wait_stream(source, target)
             observe("native", rate, source, target, given.samples)
         with Server(DEFAULT) as source, Server(DEFAULT) as target, start_worker(source, target, ROOT) as worker:
             worker.wait_state("streaming")
-            _wait_stream(source, target)
+            wait_stream(source, target)
             observe("shaker", rate, source, target, given.samples)
-
-
-def _wait_stream(source: Server, target: Server) -> None:
-    """Wait until the stream flows: a source begins it only behind the first acknowledgement of a replica."""
-    source.client().set("flows", 1)
-    deadline = time.monotonic() + LIMIT
-    while not target.client().exists("flows"):
-        assert time.monotonic() < deadline
-        time.sleep(GAP_SECONDS)
 
 
 if __name__ == "__main__":

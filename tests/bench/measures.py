@@ -109,7 +109,7 @@ def stream_seconds(source: Server, target: Server, commands: Path) -> float:
     return time.monotonic() - started
 
 
-def _flows(source: Server, target: Server) -> None:
+def wait_stream(source: Server, target: Server) -> None:
     """Wait until the stream flows: a source begins it only behind the first acknowledgement of a replica."""
     source.client().set("flows", 1)
     client = target.client()
@@ -119,7 +119,7 @@ def _flows(source: Server, target: Server) -> None:
 def native_stream(commands: Path, source: Server, target: Server) -> Figures:
     """The stream of a file's commands to a native replica."""
     target.replicate(source)
-    _flows(source, target)
+    wait_stream(source, target)
     return {"s": stream_seconds(source, target, commands)}
 
 
@@ -127,7 +127,7 @@ def worker_stream(commands: Path, source: Server, target: Server, worker: Worker
     """The stream of a file's commands through a worker; then what it took."""
     with worker:
         worker.wait_state("streaming")
-        _flows(source, target)
+        wait_stream(source, target)
         before = processor_seconds(worker.pid)
         seconds = stream_seconds(source, target, commands)
         cost = _cost(worker)
@@ -161,18 +161,25 @@ def steady(server: Server, rate: float) -> Iterator[None]:
             thread.join()
 
 
-def _latency(source: Server, target: Server, samples: int, rate: float) -> Figures:
-    """From a write that was answered by the source until a read of the target sees it."""
+def visible_after(source: Server, target: Server, samples: int, *, from_answer: bool) -> list[float]:
+    """Return the seconds from each write, or from its answer, until a read of the target sees it, one by one."""
     writer, reader = source.client(), target.client()
     seconds = []
+    for number in range(samples):
+        expected = b"%d" % number
+        began = time.perf_counter()
+        writer.set("latency", expected)
+        began = time.perf_counter() if from_answer else began
+        while reader.get("latency") != expected:
+            assert time.perf_counter() - began < LIMIT, "a write did not become visible"
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def _latency(source: Server, target: Server, samples: int, rate: float) -> Figures:
+    """From a write that was answered by the source until a read of the target sees it."""
     with steady(source, rate):
-        for number in range(samples):
-            expected = b"%d" % number
-            writer.set("latency", expected)
-            answered = time.perf_counter()
-            while reader.get("latency") != expected:
-                assert time.perf_counter() - answered < LIMIT, "a write did not become visible"
-            seconds.append(time.perf_counter() - answered)
+        seconds = visible_after(source, target, samples, from_answer=True)
     return {
         "median ms": statistics.median(seconds) * 1000,
         "p99 ms": statistics.quantiles(seconds, n=100)[98] * 1000,
@@ -182,7 +189,7 @@ def _latency(source: Server, target: Server, samples: int, rate: float) -> Figur
 def native_latency(samples: int, rate: float, source: Server, target: Server) -> Figures:
     """Latency of a native replica while the source gets `rate` more commands a second."""
     target.replicate(source)
-    _flows(source, target)
+    wait_stream(source, target)
     return _latency(source, target, samples, rate)
 
 
@@ -190,5 +197,5 @@ def worker_latency(samples: int, rate: float, source: Server, target: Server, wo
     """Latency of a worker while the source gets `rate` more commands a second; what it took."""
     with worker:
         worker.wait_state("streaming")
-        _flows(source, target)
+        wait_stream(source, target)
         return _latency(source, target, samples, rate) | _cost(worker)

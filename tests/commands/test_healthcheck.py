@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,14 +19,6 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def status() -> Status:
     return Status()
-
-
-@pytest.fixture
-def health(status: Status) -> Iterator[HealthServer]:
-    server = HealthServer(status, host="127.0.0.1", port=0, ready_max_lag_seconds=30)
-    server.start()
-    yield server
-    server.stop()
 
 
 def test_a_live_worker_is_0(health: HealthServer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,21 +31,6 @@ def status() -> Status:
     status.observe_source_offset(3000)
     status.observe_applied(1000, 10, 0.001)
     return status
-
-
-@pytest.fixture
-def health(status: Status) -> Iterator[HealthServer]:
-    server = HealthServer(status, host="127.0.0.1", port=0, ready_max_lag_seconds=30)
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("SHAKER_"):
-            monkeypatch.delenv(name)
 
 
 def test_one_line_says_it_all(health: HealthServer, capsys: pytest.CaptureFixture[str]) -> None:

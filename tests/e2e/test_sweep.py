@@ -241,7 +241,7 @@ def test_a_flush_is_said_loudly_and_seen(source: Server, target: Server, worker:
     source.client().config_set("rdb-key-save-delay", 50)
     running.start()
     wait_until(lambda: target.client().dbsize() < 1000, "an empty target")
-    (event,) = running.events("full sync")
+    (event,) = running.wait(lambda: running.events("full sync"), "the line about the full sync")
     assert (event["level"], event["flush"]) == ("warning", True)
     source.client().config_set("rdb-key-save-delay", 0)
     swept(running)

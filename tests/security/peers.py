@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable
-from typing import Self
 
+from tests.support.listener import Listener, read_request
 from tests.support.rdb_bytes import rdb, string
 
 RUN_ID = b"a" * 40
@@ -75,8 +74,8 @@ def for_ever(begin: bytes, piece: bytes, pause: float = 0.0) -> Answer:
     return answer
 
 
-class HostilePeer:
-    """Listens at `port` of 127.0.0.1 in a thread of its own and answers requests. A context manager.
+class HostilePeer(Listener):
+    """Answers requests, or whoever connects.
 
     `replies` are what single commands, in upper case, are answered by in place of +OK; `psync` answers PSYNC, and
     `first`, if given, the connection itself: then no request is read at all. At `closes` it closes the connection.
@@ -90,30 +89,14 @@ class HostilePeer:
         first: Answer | None = None,
         closes: bytes = b"",
     ) -> None:
+        super().__init__("hostile peer")
         self._closes = closes
-        self.port = 0
         self.connections = 0
         self._replies = {b"INFO": bulk(INFO), **(replies or {})}
         self._psync = psync
         self._first = first
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="hostile peer", daemon=True)
-        self._tasks: set[asyncio.Task[None]] = set()
 
-    @property
-    def url(self) -> str:
-        """The address of the peer."""
-        return f"redis://127.0.0.1:{self.port}"
-
-    async def _start(self) -> asyncio.Server:
-        listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = listener.sockets[0].getsockname()[1]
-        return listener
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         drain: asyncio.Task[None] | None = None
         try:
@@ -122,7 +105,7 @@ class HostilePeer:
                 await self._first(writer)
                 await drain
             while True:
-                arguments = await _request(reader)
+                arguments = await read_request(reader)
                 name = arguments[0].upper()
                 if name == self._closes:
                     return
@@ -133,45 +116,12 @@ class HostilePeer:
                     return
                 writer.write(self._replies.get(name, b"+OK\r\n"))
                 await writer.drain()
-        except (OSError, EOFError, ValueError, asyncio.CancelledError):
-            pass  # the worker went away, or the test ended
         finally:
             if drain is not None:
                 drain.cancel()
-            self._tasks.discard(task)
-            writer.transport.abort()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._listener = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-
-    async def _close(self) -> None:
-        self._listener.close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0)
 
 
 async def _read_away(reader: asyncio.StreamReader) -> None:
     """Read acknowledgements until the worker hangs up."""
     while await reader.read(1 << 16):
         pass
-
-
-async def _request(reader: asyncio.StreamReader) -> list[bytes]:
-    """Read one request."""
-    count = int((await reader.readuntil(b"\r\n"))[1:])
-    arguments = []
-    for _ in range(count):
-        size = int((await reader.readuntil(b"\r\n"))[1:])
-        arguments.append((await reader.readexactly(size + 2))[:-2])
-    return arguments

@@ -89,15 +89,11 @@ class Wire:
         return replies
 
     def send(self, data: bytes) -> None:
-        """Send bytes; raises LinkError when the server is gone and has left nothing to read.
-
-        A server that closes has said why: that is read first, and only then the connection counts as lost.
-        """
+        """Send bytes; raises LinkError when the server is gone."""
         try:
             self.socket.sendall(data)
         except OSError as error:
-            if not self.readable:
-                raise LinkError("lost") from error
+            raise LinkError("lost") from error
 
     def receive(self, size: int) -> bytes:
         """Return 1 to `size` bytes; raises LinkError when the server is gone, TimeoutError when nothing comes."""
@@ -263,10 +259,17 @@ class Writer:
         return data
 
     def send(self) -> bytes:
-        """Send what the session wants to send; return it."""
+        """Send what the session wants to send; return it.
+
+        A server that closes has said why: the next `receive` reads that, and only then the connection counts as lost.
+        """
         data = self.data_to_send()
-        if data:
-            self.wire.send(data)
+        try:
+            if data:
+                self.wire.send(data)
+        except LinkError:
+            if not self.wire.readable:
+                raise
         return data
 
     def receive(self, size: int = CHUNK) -> None:

@@ -37,14 +37,6 @@ def status() -> Status:
 
 
 @pytest.fixture
-def health(status: Status) -> Iterator[HealthServer]:
-    server = HealthServer(status, host="127.0.0.1", port=0, ready_max_lag_seconds=30)
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
 def hasty(status: Status) -> Iterator[HealthServer]:
     """A server with little patience."""
     limits = Limits(exchange_seconds=0.4)
