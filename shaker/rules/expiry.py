@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from shaker.codec.rdb.field_expiries import LAST_TIME
 from shaker.codec.resp.replies import encode
-from shaker.codec.resp.requests import split
+from shaker.codec.resp.requests import arguments_end, command_end, split
 from shaker.rules.expiring_commands import (
     COMMAND_UNITS,
     COMPARISONS,
@@ -35,6 +35,9 @@ NEVER: Final = -MAX_TIME  # as `Times.near`: no expiry is deferred
 TIME: Final = b"$13\r\n"
 PXAT: Final = b"$4\r\nPXAT\r\n" + TIME
 SET_SIZE: Final = len(SET)
+SET_UNTIL: Final = SET.replace(b"*3", b"*5")
+PEXPIREAT: Final = b"*3\r\n$9\r\nPEXPIREAT\r\n"
+EXPIRE_SIZE: Final = len(PEXPIREAT)
 DIGITS_SIZE: Final = 15
 FIRST_OF_14_DIGITS: Final = 10**13
 TIME_SIZE: Final = len(TIME) + DIGITS_SIZE
@@ -78,55 +81,62 @@ def rewrite(data: bytes, times: Times, *, any_waiting: bool) -> Rewritten:
     """
     run = _Run(times, any_waiting)
     near, margin, late = times.near, times.margin, times.late
-    set_key = SET  # a local: looked up for each command
+    set_key, expire, set_until = SET, PEXPIREAT, SET_UNTIL  # locals: compared with each command
     out: list[bytes] = []
     copied = position = before = 0
-    while position < len(data):
+    size = len(data)
+    while position < size:
         start = position
-        if data.startswith(set_key, position):  # without an expiry: the one most often beside those with one
-            end = data.index(b"\r\n", position + SET_SIZE)
-            position = end + 4 + int(data[position + SET_SIZE + 1 : end])
-            end = data.index(b"\r\n", position)
-            position = end + 4 + int(data[position + 1 : end])
+        begins = data[start : start + SET_SIZE]
+        if begins == set_key:  # without an expiry: the one most often beside those with one
+            position = arguments_end(data, start + SET_SIZE, 2)
             before = start
             continue
-        end = data.index(b"\r\n", position)
-        count = int(data[position + 1 : end])
-        position = end + 2
-        end = data.index(b"\r\n", position)
-        size = int(data[position + 1 : end])
-        name = data[end + 2 : end + 2 + size].upper()
-        behind_name = position = end + 4 + size
-        for _ in range(count - 1):
-            end = data.index(b"\r\n", position)
-            position = end + 4 + int(data[position + 1 : end])
-        # The two forms that nearly all come in, found by their last bytes, without a split.
-        if (
-            (count == 5 and name == b"SET" and data.startswith(PXAT, position - PXAT_SIZE))
-            or (count == 3 and name == b"PEXPIREAT" and data.startswith(TIME, position - TIME_SIZE))
-        ) and data[position - DIGITS_SIZE : position - 2].isdigit():
-            at = int(data[position - DIGITS_SIZE : position - 2])
+        # The two forms that nearly all come in, found by their first and last bytes, without a split.
+        expires = data[start : start + EXPIRE_SIZE] == expire
+        if expires:
+            position = arguments_end(data, start + EXPIRE_SIZE, 2)
+            usual = data[position - TIME_SIZE : position - DIGITS_SIZE] == TIME
+        elif begins == set_until:
+            position = arguments_end(data, start + SET_SIZE, 4)
+            usual = data[position - PXAT_SIZE : position - DIGITS_SIZE] == PXAT
+        else:
+            position = command_end(data, start)
+            usual = False
+        if usual:
+            digits = data[position - DIGITS_SIZE : position - 2]
+            at = int(digits) if digits.isdigit() else near - 1
             if at >= near and at + margin < FIRST_OF_14_DIGITS:
-                if late and count == 3:
-                    key = data[behind_name : position - TIME_SIZE]  # with its length
+                if late and expires:
+                    key = data[start + EXPIRE_SIZE : position - TIME_SIZE]  # with its length
                     # A key that the command before has set without an expiry is there.
-                    if not data.startswith(set_key + key, before):
+                    if data[before : before + SET_SIZE + len(key)] != set_key + key:
                         run.doubtful.add(key[key.index(b"\n") + 1 : -2])
                 if margin:
-                    out += (data[copied : position - DIGITS_SIZE], b"%d" % (at + margin))
+                    out.append(data[copied : position - DIGITS_SIZE])
+                    out.append(b"%d" % (at + margin))
                     copied = position - 2
                 before = start
                 continue
         before = start
-        handler = _HANDLERS.get(name)
-        if handler is None or count < NOTED[name].least:
-            continue
-        changed = handler(run, name, split(data[start:position]))
-        if changed is not None:
-            out += (data[copied:start], encode(*changed))
+        changed = _handled(run, data[start:position])
+        if changed:
+            out.append(data[copied:start])
+            out.append(changed)
             copied = position
     out.append(data[copied:])
     return Rewritten(b"".join(out), run.waiting, run.copying, run.doubtful, run.elsewhere)
+
+
+def _handled(run: _Run, command: bytes) -> bytes:
+    """Return what replaces a command, nothing where it stays."""
+    argument = command.index(b"\r\n") + 2
+    name = command[command.index(b"\n", argument) + 1 : arguments_end(command, argument, 1) - 2].upper()
+    handler = _HANDLERS.get(name)
+    if handler is None or int(command[1 : argument - 2]) < NOTED[name].least:
+        return b""
+    changed = handler(run, name, split(command))
+    return b"" if changed is None else encode(*changed)
 
 
 class _Run:
