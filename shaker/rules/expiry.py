@@ -119,7 +119,7 @@ def rewrite(data: bytes, times: Times, *, any_waiting: bool) -> Rewritten:
                 before = start
                 continue
         before = start
-        changed = _handled(run, data[start:position])
+        changed = _replacement(run, data[start:position])
         if changed:
             out.append(data[copied:start])
             out.append(changed)
@@ -128,8 +128,8 @@ def rewrite(data: bytes, times: Times, *, any_waiting: bool) -> Rewritten:
     return Rewritten(b"".join(out), run.waiting, run.copying, run.doubtful, run.elsewhere)
 
 
-def _handled(run: _Run, command: bytes) -> bytes:
-    """Return what replaces a command, nothing where it stays."""
+def _replacement(run: _Run, command: bytes) -> bytes:
+    """Return what replaces a command; empty where it stays."""
     argument = command.index(b"\r\n") + 2
     name = command[command.index(b"\n", argument) + 1 : arguments_end(command, argument, 1) - 2].upper()
     handler = _HANDLERS.get(name)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shaker.codec.resp.replies import encode
-from shaker.codec.resp.requests import nth_command, split, whole
+from shaker.codec.resp.requests import command_end, nth_command, split, whole
 from tests.support.resp_strategies import commands, joined
 
 
@@ -18,6 +19,14 @@ def test_split_and_nth_command(requests: list[list[bytes]]) -> None:
     for index, request in enumerate(requests):
         assert split(encode(*request)) == request
         assert nth_command(data, index) == request
+
+
+@pytest.mark.parametrize("size", [0, 1, 9, 10, 99, 100, 999, 1000, 12345])
+@pytest.mark.parametrize("behind", [b"", b"\r\n"])
+def test_command_end_at_every_length_of_a_length(size: int, behind: bytes) -> None:
+    """One digit to five, with line ends in the argument, too."""
+    command = encode("SET", b"\r" * size, b"\n" * size)
+    assert command_end(b"before" + command + behind, len(b"before")) == len(b"before" + command)
 
 
 @given(
