@@ -40,8 +40,9 @@ class _Keys:
         self._fields = world.source.name in FIELD_EXPIRIES
 
     def write(self) -> None:
-        self._client.set(self._prefix + "dumped", 1000)
-        dumped = self._client.dump(self._prefix + "dumped")
+        # In one transaction: the load swaps and empties databases at any time.
+        dumping = self._client.pipeline().set(self._prefix + "dumped", 1000).dump(self._prefix + "dumped")
+        _, dumped = dumping.execute()
         pipeline = self._client.pipeline(transaction=False)
         pipeline.delete(*self._names, self._prefix + "big", self._prefix + "fields")
         for number, name in enumerate(self._names):
