@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
@@ -79,24 +79,22 @@ def parse_address(url: str) -> Address:
         )
     if any(character.isspace() or not character.isprintable() for character in rest):
         raise ValueError("holds a space or a control character: remove it or percent-encode it")
-    try:
-        parts = urlsplit(f"//{rest}")
-    except ValueError:
-        raise ValueError(
-            "is malformed: percent-encode special characters of the password, or set it separately"
-        ) from None
-    user, _, location = parts.netloc.rpartition("@")
+    # Not by urllib: newer versions of Python refuse a bracket anywhere but around the only host.
+    hierarchy, _, query = rest.partition("?")
+    authority, slash, path = hierarchy.partition("/")
+    path = slash + path
+    user, _, location = authority.rpartition("@")
     username, _, password = user.partition(":")
-    _check_query(parts.query)
+    _check_query(query)
     if scheme == "unix":
-        if location or len(parts.path) < 2:
+        if location or len(path) < 2:
             raise ValueError("must name the path of a socket, such as unix:///run/redis/redis.sock")
-        return Address(scheme, path=unquote(parts.path), username=_decode(username), password=_decode(password))
+        return Address(scheme, path=unquote(path), username=_decode(username), password=_decode(password))
     sentinel = scheme in SENTINEL_SCHEMES
     if not sentinel and scheme != "redis+cluster" and "," in location:
         raise ValueError("names several hosts: only redis+sentinel:// and redis+cluster:// allow more than one")
     nodes = tuple(_node(text, DEFAULT_SENTINEL_PORT if sentinel else DEFAULT_PORT) for text in location.split(","))
-    service, database = "", parts.path.removeprefix("/")
+    service, database = "", path.removeprefix("/")
     if sentinel:
         service, _, database = database.partition("/")
         if not service:
