@@ -53,7 +53,8 @@ class DemoServer:
         }
         options |= {"repl-diskless-sync": "yes", "repl-diskless-sync-delay": "0", "repl-backlog-size": "64mb"}
         command = [program, *(word for option, value in options.items() for word in (f"--{option}", value))]
-        self._process = start(stack, command)
+        # A server ends at once where the locale of the environment is not installed.
+        self._process = start(stack, command, env={**os.environ, "LC_ALL": "C"})
         self.client = stack.enter_context(redis.Redis(unix_socket_path=str(self.socket), socket_timeout=WAIT))
         wait(self._answers, f"the {name} to start")
 

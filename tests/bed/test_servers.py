@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.support.servers import SOURCES, Server, binary
+from tests.support.servers import NAMES, SOURCES, Server, binary
 
 Make = Callable[..., Server]
 
@@ -26,6 +26,14 @@ def test_each_version_is_what_it_is_called_and_ends_with_its_test(name: str) -> 
 
     assert not Path(f"/proc/{pid}").exists()
     assert not directory.exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_server_starts_where_the_locale_is_not_installed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis 8.0 and Valkey 8 would end there."""
+    monkeypatch.setenv("LC_ALL", "xx_XX.UTF-8")
+    with Server(name) as server:
+        assert server.client().ping()
 
 
 def test_a_missing_server_is_an_error() -> None:

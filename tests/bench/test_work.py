@@ -43,4 +43,5 @@ def test_more_work_is_more_counts() -> None:
             len(b"")
 
     assert count(more)["calls"] == pytest.approx(count(work)["calls"] + 1, rel=0.01)
-    assert count(more)["instructions"] > count(work)["instructions"] * 1.3
+    if PYTHON in recorded():  # others report only a part of the instructions
+        assert count(more)["instructions"] > count(work)["instructions"] * 1.3

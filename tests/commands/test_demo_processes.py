@@ -11,6 +11,7 @@ import redis
 
 from shaker.commands.demo_processes import DemoServer, server_program, start, wait
 from shaker.errors import LinkError
+from tests.support.servers import binary
 
 
 def test_a_server_answers_on_its_socket_and_ends_with_the_block(tmp_path: Path) -> None:
@@ -24,6 +25,14 @@ def test_a_server_answers_on_its_socket_and_ends_with_the_block(tmp_path: Path) 
         assert server.client.config_get("port") in ({"port": "0"}, {b"port": b"0"})
     with pytest.raises(redis.ConnectionError):
         redis.Redis(unix_socket_path=str(server.socket)).ping()
+
+
+@pytest.mark.needs_servers("redis-8.0")
+def test_a_server_starts_where_the_locale_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis 8.0 would end there."""
+    monkeypatch.setenv("LC_ALL", "xx_XX.UTF-8")
+    with ExitStack() as stack:
+        assert DemoServer(stack, tmp_path, "source", binary("redis-8.0")).client.ping()
 
 
 def test_a_server_that_ends_at_once_is_reported(tmp_path: Path) -> None:

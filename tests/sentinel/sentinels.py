@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from typing import Any, Self
 
 import redis
 
-from tests.support.servers import DEFAULT, Server, binary, free_port, wait_until
+from tests.support.servers import DEFAULT, LOCALE, Server, binary, free_port, wait_until
 
 SERVICE = "my-service"
 COUNT = 3
@@ -138,7 +139,11 @@ class Sentinels:
             command = ["setpriv", "--pdeathsig", "KILL", binary(DEFAULT), str(path), "--sentinel"]
             self.processes.append(
                 subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.STDOUT,
+                    env=os.environ | LOCALE,
                 )
             )
         wait_until(self._agree, "the Sentinels to know one another", 30)

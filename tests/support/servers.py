@@ -24,6 +24,7 @@ BINARIES = Path(os.environ.get("REDIS_SERVERS", "~/.cache/redis-servers")).expan
 NAMES = ("redis-6.2", "redis-7.0", "redis-8.0", "valkey-8.0", "valkey-8.1", "valkey-9.1")
 OLDEST = "redis-5.0"  # as a source only
 SOURCES = (OLDEST, *NAMES)
+LOCALE = {"LC_ALL": "C"}  # a server ends at once where the locale of its environment is not installed
 OLD = (OLDEST, "redis-6.2")  # without PEXPIRETIME, functions and listpacks
 
 T = TypeVar("T")
@@ -185,7 +186,7 @@ class Server:
             # its process, which is why servers started by passing threads go without.
             command = ["setpriv", "--pdeathsig", "KILL", *command]
         with (self.directory / "server.out").open("ab") as out:
-            environment = os.environ | self.environment
+            environment = os.environ | LOCALE | self.environment
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment
             )
