@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from shaker.apply.expired import ExpiredKeys
 from shaker.apply.records import copying_key, doubtful_key, expiring_key
-from shaker.apply.sent import MissingKeyFailure
+from shaker.apply.sent import Failed
 from shaker.codec.resp.replies import encode
 from shaker.model.batch import CommandRun
 from shaker.model.items import StreamItem
@@ -83,24 +83,32 @@ class Expiries:
             return []
         return [(part.database, request) for request in self._remember([key])]
 
-    def committed(self, failed: list[MissingKeyFailure]) -> list[Rejection]:
-        """Note that the `owed` requests have taken effect, and keys that differ since commands failed: to be copied.
-
-        Returns the rejections of those that cannot have failed because a key has expired early.
-        """
+    def committed(self) -> None:
+        """Note that the `owed` requests have taken effect."""
         self.lacking.clear()
-        if not failed:
-            return []
-        times = self._now(failed[0].item)._replace(late=True)
+
+    def failed(self, failures: list[Failed], *, differ: bool) -> list[Rejection]:
+        """Have the keys copied of commands that failed because a key has expired early, or because keys `differ`.
+
+        Returns the rejections of the others. Keys that wait to be settled differ, too.
+        """
         rejections = []
-        for database, arguments, rejection, _ in failed:
-            found = rewrite(encode(*arguments), times, any_waiting=True)
-            keys = found.copying | found.doubtful
-            if times.passed and keys:
-                self.lacking.setdefault(database, set()).update(keys)
+        for failure in failures:
+            keys = failure.keys if differ or self.waiting else self._expired_early(failure)
+            if any(keys.values()):
+                for database, some in keys.items():
+                    self.lacking.setdefault(database, set()).update(some)
             else:
-                rejections.append(rejection)
+                rejections.append(failure.rejection)
         return rejections
+
+    def _expired_early(self, failure: Failed) -> dict[int, set[bytes]]:
+        """Return the keys that differ if the target has expired the key that a command lacked."""
+        times = self._now(failure.item)._replace(late=True)
+        if not failure.missing or not times.passed:
+            return {}
+        found = rewrite(encode(*failure.arguments), times, any_waiting=True)
+        return {failure.database: found.copying | found.doubtful}
 
     def exact(self, offset: int) -> int:
         """Return how much of the stream up to `offset` counts as applied: nothing behind what waits for a copy."""

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from shaker.apply.command_locator import CommandLocator
 from shaker.apply.records import Checkpoint
-from shaker.apply.sent import Missed, MissingKeyFailure, Sent
+from shaker.apply.sent import Failed, Missed, Sent
 from shaker.codec.resp.replies import encode
 from shaker.codec.resp.requests import split
 from shaker.model.batch import CommandRun
@@ -35,8 +35,8 @@ class RepliesRead:
 class Failures:
     """Requests of a transaction that failed inside EXEC or its script."""
 
-    rejections: list[Rejection] = field(default_factory=list)  # commands that failed
-    lacking: list[MissingKeyFailure] = field(default_factory=list)  # those of them whose key may have expired early
+    rejections: list[Rejection] = field(default_factory=list)  # commands that failed in themselves
+    failed: list[Failed] = field(default_factory=list)  # those that may have failed because a key differs
     locator: CommandLocator | None = None  # finds them
     missed: list[Missed] = field(default_factory=list)  # commands that failed because of the server's state
     passing: str = ""  # the error of one of them, or of the checkpoint

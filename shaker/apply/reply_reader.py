@@ -18,7 +18,7 @@ from shaker.apply.rejections import (
     script_error,
 )
 from shaker.apply.scripted import FAILED, failures
-from shaker.apply.sent import Missed, MissingKeyFailure, Sent
+from shaker.apply.sent import Failed, Missed, Sent
 from shaker.apply.window import Window
 from shaker.codec.resp.replies import MAX_ERRORS, ReplyScanner
 from shaker.codec.resp.requests import commands, whole
@@ -257,9 +257,12 @@ class ReplyReader:
             found.missed += [Missed(keys, rejection if sent.item is not None else None)] * count
         elif sent.joined:
             found.rejections += [rejection] * part.commands
-        elif arguments and sent.item is not None and text.startswith(MISSING):
+        elif arguments and sent.item is not None:
             database = transaction.moved(part.database, behind=sent)
-            found.lacking.append(MissingKeyFailure(database, arguments, rejection, sent.item))
+            keys = transaction.moved_keys(self._keys(sent, part, arguments), sent)
+            found.failed.append(
+                Failed(database, arguments, rejection, sent.item, keys, missing=text.startswith(MISSING))
+            )
         else:
             found.rejections.append(rejection)
 

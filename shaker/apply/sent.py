@@ -27,16 +27,19 @@ class Sent(NamedTuple):
         return self.part is not None and self.requests < self.part.commands
 
 
-class MissingKeyFailure(NamedTuple):
-    """A command that failed the way it fails without its key; the key may have expired early on the target.
+class Failed(NamedTuple):
+    """A command that the target rejected inside EXEC, which may be because its keys differ there.
 
-    The SWAPDBs of its transaction have moved its database to `database`.
+    `missing`: it failed the way it fails without its key, which may have expired early. `keys` are those that it
+    changes, by database. The SWAPDBs of its transaction have moved its own database to `database`.
     """
 
     database: int
     arguments: list[bytes]
     rejection: Rejection
     item: StreamItem
+    keys: dict[int, set[bytes]]
+    missing: bool
 
 
 class Missed(NamedTuple):

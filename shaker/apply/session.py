@@ -170,8 +170,9 @@ class TargetSession:
         if not transaction.scripted and not transaction.failures.unwritten:
             self._window.tight = False
         ledger.tally.add(transaction.failures.rejections)
-        ledger.tally.add(ledger.expiries.committed(transaction.failures.lacking))
+        ledger.expiries.committed()
         ledger.tally.add(copy_missed(transaction, ledger.expiries, ledger.applied))
+        ledger.tally.add(ledger.expiries.failed(transaction.failures.failed, differ=ledger.unconfirmed.pending))
         if transaction.failures.unwritten:  # only this process knows what took effect; it writes that later
             self._window.answered(len(transaction.items), written=False)
             transaction.notify_owners()

@@ -143,6 +143,22 @@ def test_what_is_made_of_them_until_they_are_copied(
 
 
 @pytest.mark.parametrize("database", [0, 4])
+def test_a_command_that_fails_without_what_was_missed(
+    target: Server, make_writer: MakeWriter, stream: Stream, database: int
+) -> None:
+    """In the same transaction: it is no rejected command."""
+    writer = started(make_writer, target, stream)
+    writer.put(stream.batch(("SET", "n", 1), database=database))
+    writer.run()
+    writer.put(stream.batch(("DEL", "n"), ("RPUSH", "n", 1), ("SET", "x", 1), database=database))
+    execute_without(writer, "-del")
+    go_on(writer)
+
+    assert writer.rejections == []
+    assert copying(target, database) == {b"n"}
+
+
+@pytest.mark.parametrize("database", [0, 4])
 def test_a_checkpoint_that_had_no_right(
     target: Server, make_writer: MakeWriter, stream: Stream, database: int
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shaker.apply.planner import EXEC
-from shaker.apply.records import Checkpoint
+from shaker.apply.records import Checkpoint, copying_key
 from shaker.apply.unconfirmed import Unconfirmed
 from shaker.codec.resp.replies import encode
 from shaker.model.batch import Batch
@@ -60,6 +60,22 @@ def test_a_lost_connection(sliced: Writer, stream: Stream, target: Server) -> No
     assert (checkpoint.offset, checkpoint.confirmed) == (stream.offset, stream.offset)
     assert (checkpoint.unconfirmed, checkpoint.confirmed_database) == (lost - start, checkpoint.database)
     assert sliced.flow.unconfirmed.place is None
+
+
+@pytest.mark.parametrize("database", [0, 3])
+def test_a_command_that_fails_while_keys_are_unconfirmed(
+    sliced: Writer, stream: Stream, target: Server, database: int
+) -> None:
+    """Those before it may have failed unseen: it is no rejected command, and the keys that it changes are copied."""
+    target.client(db=database).set("l", "a string that the source does not have")
+    sliced.put(stream.batch(("RPUSH", "l", 1), database=database))
+    lose(sliced, target)
+    assert sliced.register()
+    sliced.put(stream.batch(("RPUSH", "l", 2), ("RENAME", "gone", "new"), database=database))
+    sliced.run()
+
+    assert sliced.rejections == []
+    assert target.client(db=database).smembers(copying_key("default")) == {b"l", b"gone", b"new"}
 
 
 def test_nothing_behind_it(sliced: Writer, stream: Stream, target: Server) -> None:
