@@ -200,7 +200,7 @@ def test_a_target_that_is_gone_with_something_missing(
     server: Servers, source: Server, worker: Workers, how: str
 ) -> None:
     """75 once `drain_timeout_seconds` have passed, not before and not much later; the next run makes it good."""
-    target = server(appendonly="yes")
+    target = server(appendonly="yes", appendfsync="always")
     running = worker(source, target, SHAKER_DRAIN_TIMEOUT_SECONDS="2")
     running.wait_state("streaming")
     if how == "killed":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -199,9 +199,11 @@ async def test_a_replica_hides_what_its_primary_renews(server: Servers) -> None:
                 lambda: source.client().exists("renewed", "expired", "late") == 0, "the replica to hide them"
             )
             made.catch_up()
-            for _ in range(5):  # rounds that must leave them alone
-                async with made.links.barriers.at(made.links.source, []):
-                    pass
+            rounds = 0  # that must leave them alone; a barrier may fail on a busy machine
+            while rounds < 5:
+                with suppress(BarrierError):
+                    async with made.links.barriers.at(made.links.source, []):
+                        rounds += 1
                 await anyio.sleep(0.02)
             assert target.client().exists("renewed", "expired", "late") == 3
             assert listed(target) == {"renewed", "expired", "late"}

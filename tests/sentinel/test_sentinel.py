@@ -127,8 +127,8 @@ def test_the_source_fails_over_under_load(
         wait_until(lambda: primary.info()["role"] == "slave", "the old primary to be a replica", 60)
         counting.wait_more()
     running.wait_status(lambda s: s["source"]["address"].endswith(f":{replica.port}"), "the new primary", 60)
-    running.wait_applied(replica)
     running.wait_state("streaming")
+    running.wait_applied(replica)
     running.wait_status(lambda s: s["ready"], "the sweep to end", 60)
 
     assert_exact(replica, target)
@@ -152,8 +152,8 @@ def test_the_target_fails_over(
             sentinels.wait_primary(replica)
         counting.wait_more()
     running.wait_status(lambda s: s["target"]["address"].endswith(f":{replica.port}"), "the new primary", 60)
-    running.wait_applied(source)
     running.wait_state("streaming")
+    running.wait_applied(source)
 
     assert_exact(source, replica)
     assert counts(source)[1] == counting.answered

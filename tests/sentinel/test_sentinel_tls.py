@@ -83,8 +83,8 @@ def test_the_target_fails_over(watched: Watched, source: Server, worker: Workers
     running.wait_status(
         lambda s: s["target"]["address"].endswith(f":{sentinels.port_of(replica)}"), "the new primary", 60
     )
-    running.wait_applied(source)
     running.wait_state("streaming")
+    running.wait_applied(source)
 
     assert_exact(source, replica)
     assert running.status()["full_syncs"] == 1
