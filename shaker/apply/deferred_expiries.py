@@ -90,11 +90,12 @@ class Expiries:
     def failed(self, failures: list[Failed], *, differ: bool) -> list[Rejection]:
         """Have the keys copied of commands that failed because a key has expired early, or because keys `differ`.
 
-        Returns the rejections of the others. Keys that wait to be settled differ, too.
+        Returns the rejections of the others. Keys differ behind a command that missed what it needed, too.
         """
         rejections = []
         for failure in failures:
-            keys = failure.keys if differ or self.waiting else self._expired_early(failure)
+            uncertain = differ or bool(self.lacking) or (self.missed and self.waiting)
+            keys = failure.keys if uncertain else self._expired_early(failure)
             if any(keys.values()):
                 for database, some in keys.items():
                     self.lacking.setdefault(database, set()).update(some)
