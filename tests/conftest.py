@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -60,13 +60,29 @@ def health(status: Status) -> Iterator[HealthServer]:
     server.stop()
 
 
+WORKERS = pytest.StashKey[list[Worker]]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the workers of a failed test said."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for number, worker in enumerate(item.stash.get(WORKERS, [])):
+            report.sections.append((f"worker {number}", worker.describe()))
+    return report
+
+
 @pytest.fixture
-def worker() -> Iterator[Callable[..., Worker]]:
+def worker(request: pytest.FixtureRequest) -> Iterator[Callable[..., Worker]]:
     """A factory of started workers: `worker(source, target, SHAKER_MODE="migrate")`."""
+    started: list[Worker] = []
+    request.node.stash[WORKERS] = started
     with ExitStack() as stack:
 
         def start(source: Server | str, target: Server | str, **settings: str) -> Worker:
-            return stack.enter_context(Worker(source, target, **settings))
+            started.append(stack.enter_context(Worker(source, target, **settings)))
+            return started[-1]
 
         yield start
 

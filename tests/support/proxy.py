@@ -169,9 +169,11 @@ class Proxy:
                 size = min(size, faults.cut_after)
                 faults.cut_after -= size
             if size:
+                self.bytes[direction] += (
+                    size  # first: a test's thread may see the bytes as soon as they are written
+                )
                 writer.write(data[:size])
                 await writer.drain()
-                self.bytes[direction] += size
             if faults.cut_after == 0:
                 faults.cut_after = None
                 raise ConnectionResetError

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
+import random
 import re
 import shutil
 import signal
@@ -93,11 +95,21 @@ def cli() -> str:
     return str(Path(binary("redis-6.2")).with_name("redis-cli"))
 
 
+# Below the ports that the system gives to connections and to listeners that name none.
+_PORTS = range(10_000, 32_000)
+_ports = itertools.cycle(random.SystemRandom().sample(_PORTS, len(_PORTS)))
+
+
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Return a port of 127.0.0.1 that nobody listens on now, and that no other test is likely to be given soon."""
+    for port in itertools.islice(_ports, 1000):
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port of 127.0.0.1 is free")
 
 
 def wait_until(condition: Callable[[], T], what: str, seconds: float = 20.0) -> T:
@@ -200,10 +212,13 @@ class Server:
         try:
             with socket.create_connection(("127.0.0.1", self.port), 1.0) as probe:
                 probe.settimeout(1.0)
-                probe.sendall(b"PING\r\n")
-                return probe.recv(64)[:1] in (b"+", b"-")
+                probe.sendall(b"INFO server\r\n")
+                reply = probe.recv(1 << 16)
         except OSError:
             return False
+        # Another server may have been given the same port at the same time. One with a password says nothing.
+        found = re.search(rb"process_id:(\d+)", reply)
+        return int(found[1]) == self.process.pid if found else reply.startswith(b"-")
 
     def wait_loaded(self, seconds: float = 20.0) -> None:
         """Wait until the server has loaded its data."""
