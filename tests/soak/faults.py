@@ -130,6 +130,8 @@ def takeover(world: World, draw: random.Random) -> None:
     """Start a second worker: the first one has to go; sometimes it stands still meanwhile."""
     older = world.worker
     assert older is not None
+    # One that has just been started could register behind the newer one, and that would have to go.
+    older.wait(lambda: older.events("registered"), "the older worker to register", 60)
     paused = draw.random() < 0.5
     if paused:
         older.pause()
