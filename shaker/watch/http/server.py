@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import anyio
 import h11
 import structlog
-from anyio.abc import SocketListener, SocketStream, TaskGroup, TaskStatus
+from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskGroup, TaskStatus
 
 from shaker.watch.http.rate_limit import Pace
 
@@ -99,6 +99,8 @@ class HttpServer:
         pace = Pace(per_second=self._limits.accepted_per_second, at_once=self._limits.accepted_at_once)
         while True:
             await anyio.sleep(pace.delay())
+            # What waits is cancelled at the stop; asyncio reports a cancelled accept as an error where a client comes.
+            await anyio.wait_readable(listening.extra(SocketAttribute.raw_socket))
             try:
                 stream = await listening.accept()
             except OSError:

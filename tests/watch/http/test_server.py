@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 from collections.abc import Iterator
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio.from_thread import start_blocking_portal
 from starlette.applications import Starlette
@@ -164,3 +166,23 @@ async def test_stopping_ends_an_exchange_that_takes_too_long() -> None:
                 server.stop()
                 with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
                     await client.receive()
+
+
+@pytest.mark.anyio
+async def test_a_client_that_comes_at_the_stop_is_no_error() -> None:
+    """The server has been told to stop when its event loop sees the connection."""
+    loop = asyncio.get_running_loop()
+    errors: list[dict[str, object]] = []
+    loop.set_exception_handler(lambda _, context: errors.append(context))
+    server = HttpServer(Starlette(), [], Limits())
+    listener = socket.create_server(("127.0.0.1", 0))
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            await group.start(server.serve, listener)
+            await anyio.wait_all_tasks_blocked()  # it waits for a connection
+
+            with socket.create_connection(listener.getsockname()):
+                loop.call_soon(server.stop)
+                await anyio.lowlevel.checkpoint()
+
+    assert errors == []
