@@ -40,23 +40,30 @@ class Ledger:
 
     @property
     def lags(self) -> bool:
-        """Whether the checkpoint lacks an offset or a rejection."""
-        return self.applied != self.checkpoint.offset or self.tally.count != self.checkpoint.rejected
+        """Whether the checkpoint lacks an offset, a rejection, or keys that have to be copied."""
+        return self._moved or self.tally.count != self.checkpoint.rejected or bool(self.expiries.lacking)
 
     @property
     def behind(self) -> bool:
         """Whether the checkpoint lacks something that the worker knows: an offset, replies read, a rejection."""
-        checkpoint = self.checkpoint
-        return checkpoint.phase == Phase.STREAM and (
-            (checkpoint.expiring, checkpoint.named_source) != (self.expiries.waiting, self.source)
-            or self.lags
-            or self.unconfirmed.lacks(checkpoint, self.applied)
-            or bool(self.expiries.lacking)
-        )
+        return self.checkpoint.phase == Phase.STREAM and (self._moved or self._lacks)
 
     @property
     def unpersisted(self) -> bool:
         """Whether all that the checkpoint lacks is an offset that commands without effect have led to."""
-        checkpoint, known = self.checkpoint, (self.expiries.waiting, self.source)
-        moved = checkpoint.phase == Phase.STREAM and checkpoint.offset != self.applied
-        return moved and (checkpoint.expiring, checkpoint.named_source) == known
+        return self.checkpoint.phase == Phase.STREAM and self._moved and not self._lacks
+
+    @property
+    def _moved(self) -> bool:
+        return self.applied != self.checkpoint.offset
+
+    @property
+    def _lacks(self) -> bool:
+        """Whether a checkpoint of the same offset would say more."""
+        checkpoint = self.checkpoint
+        return (
+            (checkpoint.expiring, checkpoint.named_source) != (self.expiries.waiting, self.source)
+            or self.tally.count != checkpoint.rejected
+            or self.unconfirmed.lacks(checkpoint, min(self.applied, checkpoint.offset))
+            or bool(self.expiries.lacking)
+        )

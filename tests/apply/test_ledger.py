@@ -43,16 +43,20 @@ def test_an_offset_alone_is_unpersisted() -> None:
     assert ledger.unpersisted
 
 
-@pytest.mark.parametrize("what", ["rejection", "expiries", "source"])
-def test_all_else_is_written_soon(what: str) -> None:
-    """A rejection, a deferred expiry and another source have to reach the checkpoint."""
-    ledger = ledger_of(STREAMING)
+@pytest.mark.parametrize("moved", [0, 14])
+@pytest.mark.parametrize("what", ["rejection", "expiries", "source", "keys to be copied", "replies read"])
+def test_all_else_is_written_soon(what: str, moved: int) -> None:
+    """Whatever else has to reach the checkpoint does not wait longer because the source has sent a PING, too."""
+    ledger = ledger_of(STREAMING._replace(confirmed=400) if what == "replies read" else STREAMING)
+    ledger.applied += moved
     if what == "rejection":
         ledger.tally.add([Rejection("LPUSH", "k", "WRONGTYPE")])
     elif what == "expiries":
         ledger.expiries.waiting = True
-    else:
+    elif what == "source":
         ledger.source = ("other:6379", "run", "")
+    elif what == "keys to be copied":
+        ledger.expiries.lacking[5] = {b"k"}
 
     assert ledger.behind
     assert not ledger.unpersisted
