@@ -99,7 +99,7 @@ class HttpServer:
         pace = Pace(per_second=self._limits.accepted_per_second, at_once=self._limits.accepted_at_once)
         while True:
             await anyio.sleep(pace.delay())
-            # What waits is cancelled at the stop; asyncio reports a cancelled accept as an error where a client comes.
+            # A stop cancels this wait. asyncio would log a cancelled accept as an error where a client comes just then.
             await anyio.wait_readable(listening.extra(SocketAttribute.raw_socket))
             try:
                 stream = await listening.accept()
