@@ -124,7 +124,7 @@ class RestoreExpiries:
                 databases = list(info.keyspace)
                 waiting = await self._look(target, databases)
                 settled = await self._round(settler, source, target, waiting)
-                left = sum(each.total for each in waiting) - settled
+                left = max(0, sum(each.total for each in waiting) - settled)
                 self._status.expiries.waiting = left
                 self._status.reasons.pop("expiries", None)
                 if not left:
@@ -159,36 +159,39 @@ class RestoreExpiries:
         settled = 0
         expiries = self._flow.expiries
         if expiries.doubts and sum(each.copying for each in waiting) <= JOIN_KEYS:
-            settled += await self._judge(source, target, waiting)
+            settled += await self._judge(source, target)
         if keys := {each.database: each.to_settle for each in waiting if each.to_settle}:
             settled += await settler.settle(keys)
         if keys := {each.database: each.to_copy for each in waiting if each.to_copy}:
             settled += await settler.copy(keys)
-        if all(each.expiring <= len(each.to_settle) and each.copying <= len(each.to_copy) for each in waiting):
+        seen = (each.expiring <= len(each.to_settle) and each.copying <= len(each.to_copy) for each in waiting)
+        if waiting and all(seen):
             expiries.unsettled = False  # all waiting keys have been looked at
         return settled
 
-    async def _judge(self, source: Client, target: Client, waiting: list[Waiting]) -> int:
-        """Drop the doubts if the target has expired nothing, else have those keys copied; return how many drop."""
+    async def _judge(self, source: Client, target: Client) -> int:
+        """Drop the doubts if the target has expired nothing, else have those keys copied; return how many drop.
+
+        The keys are looked for at the barrier: some may have become doubtful since the last look.
+        """
         expiries = self._flow.expiries
         before = expiries.expired, expiries.doubts
         dropped = 0
         try:
             async with self._barriers.at(source, []) as held:
-                now = ExpiredKeys.of(await target.info())
+                info = await target.info()
+                now = ExpiredKeys.of(info)
                 agrees = expired_nothing(expiries.expired, now)
-                requests = [
-                    request
-                    for each in waiting
-                    for request in (("SELECT", each.database), ("SCARD", self._doubtful), ("SCARD", self._copying))
-                ]
+                requests: list[Request] = []
+                for database in info.keyspace:
+                    requests += [("SELECT", database), ("SCARD", self._doubtful), ("SCARD", self._copying)]
                 counts = await target.results(requests, "counting doubtful keys")
                 parts = []
-                for index, each in enumerate(waiting):
+                for index, database in enumerate(info.keyspace):
                     doubtful, copying = number(counts[3 * index + 1]), number(counts[3 * index + 2])
                     if doubtful:
                         dropped += doubtful if agrees else 0
-                        parts.append(self._verdict(each.database, agrees=agrees, joins=copying > 0))
+                        parts.append(self._verdict(database, agrees=agrees, joins=copying > 0))
                 held.apply(*parts)
                 # Written with the checkpoint of this very point.
                 expiries.expired, expiries.doubts = now, False

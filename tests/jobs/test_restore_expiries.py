@@ -20,7 +20,7 @@ from shaker.jobs.restore_expiries import RestoreExpiries
 from shaker.net.client import Client, Request
 from shaker.settings.schema import Settings
 from tests.support.compare import EXPIRY_TOLERANCE, differences
-from tests.support.following import COPYING, EXPIRING, FAR, expire_one, expires, following, listed
+from tests.support.following import COPYING, DOUBTFUL, EXPIRING, FAR, expire_one, expires, following, listed
 from tests.support.proxy import Proxy
 from tests.support.servers import NAMES, Server, wait_until
 
@@ -105,6 +105,34 @@ async def test_a_judgement_that_fails_is_made_again(source: Server, target: Serv
         await made.settle()
     assert failures
     assert target.client().get("a") == b"1"
+
+
+@pytest.mark.parametrize("expired", [False, True])
+@pytest.mark.parametrize("database", [0, 3])
+async def test_keys_that_become_doubtful_behind_the_look(
+    source: Server, target: Server, database: int, expired: bool
+) -> None:
+    """The transaction that makes them so was on the wire when the job looked: they are judged with the others."""
+    waiting = []
+
+    class Late(Barriers):
+        @asynccontextmanager
+        async def at(self, source_reader: Client, requests: Sequence[Request]) -> AsyncIterator[Held]:
+            async with super().at(source_reader, requests) as held:
+                if not waiting:
+                    waiting.append(target.client(db=database).sadd(DOUBTFUL, "a"))
+                yield held
+
+    async with following(source, target, Late) as made:
+        await made.write("SET a 1", database=database)
+        target.client(db=database).set("a", "another")
+        if expired:
+            expire_one(target)
+        made.expiries.waiting = made.expiries.doubts = True
+        await made.settle()
+        assert target.client(db=database).exists(DOUBTFUL, COPYING) == 0
+    assert waiting == [1]
+    assert target.client(db=database).get("a") == (b"1" if expired else b"another")
 
 
 @pytest.mark.parametrize("name", ["redis-6.2", "redis-8.0", "valkey-9.1"])
