@@ -147,6 +147,17 @@ class CorruptError(UnfaithfulError):
     kind = "corrupt"
 
 
+class UnsupportedError(UnfaithfulError):
+    """A value, or a part of one, that the target's version cannot hold: `lacking` is what it lacks."""
+
+    def __init__(self, lacking: str, *, hint: str = "") -> None:
+        super().__init__(
+            f"the target has no {lacking}",
+            hint=hint or "use a target of the source's version, or leave the key out",
+        )
+        self.lacking = lacking
+
+
 class GivenUpError(ShakerError):
     """A one-off mode made no progress for too long: a later run may succeed."""
 

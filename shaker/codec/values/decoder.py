@@ -164,14 +164,15 @@ class PayloadDecoder:
     """Decodes a DUMP payload: type, value, RDB version and CRC-64; or one of FUNCTION DUMP if `functions`.
 
     `version` is the RDB version of the server that wrote it, so what the payload says only at its end: it must be
-    given for types 22 and 23, which Redis and Valkey use differently. `kind` is None before the first byte came.
+    given for types 22 and 23, which Redis and Valkey use differently. Before the first byte, `kind` is None and
+    `number`, the RDB type, is -1.
     """
 
     def __init__(self, *, version: int = 0, functions: bool = False, max_string: int = MAX_STRING) -> None:
         self.kind: Kind | None = None
         self.version = 0  # as the payload says, once `finish` was called
         self._expected = version
-        self._number = -1
+        self.number = -1
         self._functions = functions
         self._max_string = max_string
         self._value: ValueDecoder | None = None
@@ -196,7 +197,7 @@ class PayloadDecoder:
     def _open(self, number: int) -> None:
         if number in DIVERGENT and not self._expected:
             raise UnfaithfulError(f"RDB type {number} has two meanings, and the payload's version is not known yet")
-        self._number = number
+        self.number = number
         self._value = ValueDecoder(number, valkey=self._expected >= VALKEY_VERSION, max_string=self._max_string)
         self.kind = self._value.kind
 
@@ -224,7 +225,7 @@ class PayloadDecoder:
         if stored != self._checksum:
             raise CorruptError(f"the CRC-64 of a DUMP payload is {stored:016x} but should be {self._checksum:016x}")
         self.version = int.from_bytes(footer[:VERSION_SIZE], "little")
-        if self._number in DIVERGENT and (self.version >= VALKEY_VERSION) != (self._expected >= VALKEY_VERSION):
+        if self.number in DIVERGENT and (self.version >= VALKEY_VERSION) != (self._expected >= VALKEY_VERSION):
             raise CorruptError(f"a DUMP payload is of RDB version {self.version}, not {self._expected}")
 
 

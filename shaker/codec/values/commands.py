@@ -1,0 +1,212 @@
+"""Commands that make a value again on a target that cannot take its payload, each of bounded size.
+
+All are for a temporary key, which readers of the real one do not see; `publish` gives it the real name and its
+expiry. Lossless: scores are exact, and streams whole but for the times when consumers were seen. `survey` refuses
+what the target cannot hold, before anything is written. A value without elements, which servers do not load either,
+makes no key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple
+
+from shaker.codec.rdb.value_types import FIELDS_EXPIRE
+from shaker.codec.values.buffer import MAX_STRING
+from shaker.codec.values.decoder import Kind, PayloadDecoder
+from shaker.codec.values.elements import (
+    NEVER,
+    Element,
+    ExpiringFields,
+    Fields,
+    Items,
+    Libraries,
+    Members,
+    ModuleStart,
+    Pending,
+    Scores,
+    StreamId,
+    StringPart,
+    StringStart,
+)
+from shaker.codec.values.requests import Gatherer, request
+from shaker.codec.values.stream_commands import StreamCommands, refuse
+from shaker.codec.values.target import DEFAULT_LIMITS, Limits, Target
+from shaker.errors import CorruptError, UnsupportedError
+
+OpenChunks = Callable[[], Iterable[bytes]]
+# By kind: the command that adds elements, and how many arguments each has.
+_ADDING: Final[dict[Kind, tuple[bytes, int]]] = {
+    Kind.LIST: (b"RPUSH", 1),
+    Kind.SET: (b"SADD", 1),
+    Kind.ZSET: (b"ZADD", 2),
+    Kind.HASH: (b"HSET", 2),
+}
+# All commands make them again, but for expiries of fields.
+SIMPLE: Final = frozenset((Kind.STRING, Kind.LIST, Kind.SET, Kind.ZSET, Kind.HASH))
+NO_GROUP: Final = (b"", 1)
+LIBRARY_LOAD: Final = (b"FUNCTION", b"LOAD", b"REPLACE")
+
+
+class Survey(NamedTuple):
+    """What is known of a value after a first look: `pending` are the ids pending in a stream."""
+
+    kind: Kind
+    pending: list[StreamId]
+
+
+def survey(
+    chunks: Iterable[bytes],
+    target: Target,
+    *,
+    version: int = 0,
+    functions: bool = False,
+    max_string: int = MAX_STRING,
+) -> Survey:
+    """Look through a DUMP payload; UnsupportedError where commands cannot make it again on the target.
+
+    Only the beginning is decoded where that is enough to know. Takes some 60 bytes for each pending entry.
+    """
+    decoder = PayloadDecoder(version=version, functions=functions, max_string=max_string)
+    pending: set[StreamId] = set()
+    for chunk in chunks:
+        decoder.receive(chunk)
+        kind = decoder.kind
+        if kind in SIMPLE and (decoder.number < FIELDS_EXPIRE or target.field_expiry):
+            return Survey(kind, [])
+        while (element := decoder.next_element()) is not None:
+            _check(element, target)
+            if isinstance(element, Pending):
+                pending.update([entry.id for entry in element.entries])
+    decoder.finish()
+    if decoder.kind is None:
+        raise CorruptError("a DUMP payload is empty")
+    return Survey(decoder.kind, sorted(pending))
+
+
+def _check(element: Element, target: Target) -> None:
+    if isinstance(element, ModuleStart):
+        raise UnsupportedError(f"commands that make a value of the module type {element.name.decode('latin-1')}")
+    if isinstance(element, ExpiringFields):
+        for _, _, at in element.fields:
+            if at != NEVER and not target.field_expiry:
+                raise UnsupportedError("hash fields that expire (HPEXPIREAT)")
+    elif isinstance(element, Libraries) and not target.functions:
+        raise UnsupportedError("functions (FUNCTION LOAD)")
+
+
+class ValueCommands:
+    """Makes commands of the elements of a value, under the key `key`, which must not exist before."""
+
+    def __init__(self, key: bytes, found: Survey, target: Target, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._key = key
+        self._target = target
+        self._limits = limits
+        self._begun = False  # the first part of a string was set
+        name, group = _ADDING.get(found.kind, NO_GROUP)
+        self._gatherer = Gatherer((name, key), group, limits)
+        self._stream: StreamCommands | None = None
+        if found.kind is Kind.STREAM:
+            self._stream = StreamCommands(key, target, limits, found.pending)
+
+    def add(self, element: Element) -> list[bytes]:
+        """Return the commands for the next element."""
+        if self._stream is not None:
+            return self._stream.add(element)
+        gatherer = self._gatherer
+        if isinstance(element, Items | Members):
+            gatherer.extend(element.values)
+        elif isinstance(element, Fields):
+            gatherer.extend(element.flat)
+        elif isinstance(element, Scores):
+            flat: list[bytes] = []
+            for member, score in element.pairs:
+                flat.append(repr(score).encode())
+                flat.append(member)
+            gatherer.extend(flat)
+        elif isinstance(element, ExpiringFields):
+            return self._expiring(element.fields)
+        elif isinstance(element, StringStart):
+            return [] if element.size else [request((b"SET", self._key, b""))]
+        elif isinstance(element, StringPart):
+            return self._string(element.data)
+        elif isinstance(element, Libraries):
+            return [request((*LIBRARY_LOAD, code)) for code in element.codes]
+        else:
+            _check(element, self._target)
+            refuse(element)
+        return gatherer.take()
+
+    def finish(self) -> list[bytes]:
+        """Return the commands that come last."""
+        if self._stream is not None:
+            return self._stream.finish()
+        self._gatherer.flush()
+        return self._gatherer.take()
+
+    def _string(self, data: bytes) -> list[bytes]:
+        out = []
+        for start in range(0, len(data), self._limits.bytes):
+            name = b"APPEND" if self._begun else b"SET"
+            self._begun = True
+            out.append(request((name, self._key, data[start : start + self._limits.bytes])))
+        return out
+
+    def _expiring(self, fields: list[tuple[bytes, bytes, int]]) -> list[bytes]:
+        """Set fields, then their expiries, those that are alike at once."""
+        flat: list[bytes] = []
+        expiries: dict[int, list[bytes]] = {}
+        for field, value, at in fields:
+            flat.append(field)
+            flat.append(value)
+            if at != NEVER:
+                expiries.setdefault(at, []).append(field)
+        _check(ExpiringFields(fields), self._target)
+        self._gatherer.extend(flat)
+        self._gatherer.flush()
+        out = self._gatherer.take()
+        most = self._limits.elements
+        for at, names in expiries.items():
+            for start in range(0, len(names), most):
+                some = names[start : start + most]
+                prefix = [b"HPEXPIREAT", self._key, b"%d" % at, b"FIELDS", b"%d" % len(some)]
+                out.append(request(prefix + some))
+        return out
+
+
+def rebuild(
+    open_chunks: OpenChunks,
+    temporary: bytes,
+    target: Target,
+    *,
+    version: int = 0,
+    functions: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
+    max_string: int = MAX_STRING,
+) -> Iterator[bytes]:
+    """Yield the requests that make the value of a DUMP payload again under `temporary`, one command each.
+
+    The payload is opened twice: before the first request it is surveyed. None of the requests may be answered by an
+    error. UnsupportedError, CorruptError, UnfaithfulError as `survey`; a damaged payload may show it in the middle.
+    """
+    found = survey(open_chunks(), target, version=version, functions=functions, max_string=max_string)
+    if not functions:
+        yield request((b"UNLINK", temporary))
+    commands = ValueCommands(temporary, found, target, limits)
+    decoder = PayloadDecoder(version=version, functions=functions, max_string=max_string)
+    for chunk in open_chunks():
+        decoder.receive(chunk)
+        while (element := decoder.next_element()) is not None:
+            yield from commands.add(element)
+    decoder.finish()
+    yield from commands.finish()
+
+
+def publish(temporary: bytes, key: bytes, expires_at_ms: int = NEVER) -> list[bytes]:
+    """Return the requests that give `temporary` its real name, to be carried out in one transaction.
+
+    The key that is there is unlinked, as RENAME would free a large one at once. Where the value has expired
+    meanwhile, RENAME is answered by an error, and the key is gone as it should be.
+    """
+    out = [request((b"PEXPIREAT", temporary, b"%d" % expires_at_ms))] if expires_at_ms != NEVER else []
+    return [*out, request((b"UNLINK", key)), request((b"RENAME", temporary, key))]

@@ -1,0 +1,184 @@
+"""Elements of a stream to the commands that make it again: ids, counters, groups, consumers, pending entries.
+
+A server claims a pending entry only while the entry exists, and adds entries in ascending order only. So entries that
+are pending and deleted are added again at their place, claimed, and removed at the end. XTRIM removes those below all
+others, as a trim may have done before; XDEL removes the others, as XDEL alone can have done. The last XSETID sets the
+counters.
+
+Not kept: when consumers were seen and active, which no command sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from shaker.codec.values.elements import (
+    UNTOLD,
+    Consumer,
+    Element,
+    Group,
+    Idempotence,
+    Pending,
+    PendingEntry,
+    Producer,
+    Released,
+    StreamEntries,
+    StreamId,
+    StreamInfo,
+)
+from shaker.codec.values.requests import Gatherer, request
+from shaker.codec.values.target import Limits, Target
+from shaker.errors import CorruptError, UnsupportedError
+
+MAKER: Final = b"shaker"  # a group that makes an empty stream, and is destroyed at once
+PLACEHOLDER: Final = (b"", b"")
+# The greatest id but one: the greatest itself stands for ">" inside Redis 5.0.
+ABOVE_ALL: Final = b"18446744073709551615-18446744073709551614"
+
+
+def written(entry: StreamId) -> bytes:
+    """Return an id as commands spell it."""
+    return b"%d-%d" % entry
+
+
+class StreamCommands:
+    """Makes commands of the elements of a stream, under the key `key`.
+
+    `pending` are all ids that are pending in a group, sorted; entries of theirs that are not there are missing.
+    """
+
+    def __init__(self, key: bytes, target: Target, limits: Limits, pending: Sequence[StreamId]) -> None:
+        self._key = key
+        self._target = target
+        self._limits = limits
+        self._pending = pending
+        self._index = 0  # of the next one in `pending` that no entry has passed
+        self._live = 0
+        self._below = 0  # placeholders below all entries
+        self._between: list[StreamId] = []
+        self._info: StreamInfo | None = None
+        self._group = b""
+        self._consumer = b""
+        self._out: list[bytes] = []
+
+    def add(self, element: Element) -> list[bytes]:
+        """Return the commands for the next element; UnsupportedError for what the target cannot hold."""
+        if isinstance(element, StreamEntries):
+            for entry in element.entries:
+                self._placeholders(entry.id)
+                if self._index < len(self._pending) and self._pending[self._index] == entry.id:
+                    self._index += 1
+                self._live += 1
+                self._command(b"XADD", written(entry.id), *entry.flat)
+        elif isinstance(element, Pending):
+            self._claim(element.entries)
+        elif isinstance(element, StreamInfo):
+            self._begin(element)
+        elif isinstance(element, Group):
+            self._create_group(element)
+        elif isinstance(element, Consumer):
+            self._create_consumer(element)
+        else:
+            refuse(element)
+        return self._take()
+
+    def finish(self) -> list[bytes]:
+        """Return the commands that come last."""
+        info = self._info
+        assert info is not None  # each stream has it
+        gatherer = Gatherer((b"XDEL", self._key), 1, self._limits)
+        gatherer.extend([written(entry) for entry in self._between])
+        gatherer.flush()
+        self._out += gatherer.take()
+        if self._below:
+            self._command(b"XTRIM", b"MAXLEN", b"%d" % self._live)
+        self._set_counters(info, self._live)
+        return self._take()
+
+    def _take(self) -> list[bytes]:
+        out, self._out = self._out, []
+        return out
+
+    def _command(self, name: bytes, *arguments: bytes) -> None:
+        self._out.append(request([name, self._key, *arguments]))
+
+    def _placeholders(self, before: StreamId) -> None:
+        """Add the missing entries below an id that is added next."""
+        pending = self._pending
+        while self._index < len(pending) and pending[self._index] < before:
+            entry = pending[self._index]
+            self._index += 1
+            if entry == (0, 0):
+                raise CorruptError("a stream has a pending entry of the id 0-0")
+            self._command(b"XADD", written(entry), *PLACEHOLDER)
+            if self._live:
+                self._between.append(entry)
+            else:
+                self._below += 1
+
+    def _begin(self, info: StreamInfo) -> None:
+        self._info = info
+        self._placeholders((info.last[0], info.last[1] + 1))
+        if self._index < len(self._pending):
+            raise CorruptError("a stream has a pending entry above its last id")
+        if not self._live and not self._below:
+            self._out.append(request([b"XGROUP", b"CREATE", self._key, MAKER, b"0", b"MKSTREAM"]))
+            self._out.append(request([b"XGROUP", b"DESTROY", self._key, MAKER]))
+        # Before the groups: newer servers let none read more than was added. Exact once the placeholders are gone.
+        self._set_counters(info, self._live + self._below + len(self._between))
+
+    def _set_counters(self, info: StreamInfo, length: int) -> None:
+        arguments = [written(info.last)]
+        if self._target.stream_counters:
+            added = self._live if info.added == UNTOLD else info.added
+            arguments += [b"ENTRIESADDED", b"%d" % max(added, length), b"MAXDELETEDID", written(info.max_deleted)]
+        self._command(b"XSETID", *arguments)
+
+    def _create_group(self, group: Group) -> None:
+        self._group = group.name
+        arguments = [b"XGROUP", b"CREATE", self._key, group.name, written(group.last)]
+        if self._target.stream_counters and group.read != UNTOLD:
+            arguments += [b"ENTRIESREAD", b"%d" % group.read]
+        self._out.append(request(arguments))
+
+    def _create_consumer(self, consumer: Consumer) -> None:
+        self._consumer = consumer.name
+        if self._target.create_consumer:
+            self._out.append(request([b"XGROUP", b"CREATECONSUMER", self._key, self._group, consumer.name]))
+        else:  # reading its pending entries above all ids makes a consumer and does nothing else
+            self._out.append(
+                request(
+                    (
+                        *(b"XREADGROUP", b"GROUP", self._group, consumer.name),
+                        *(b"COUNT", b"1", b"STREAMS", self._key, ABOVE_ALL),
+                    )
+                )
+            )
+
+    def _claim(self, entries: list[PendingEntry]) -> None:
+        """Claim entries, as many at once as follow each other with the same time and count."""
+        ids: list[bytes] = []
+        last = entries[0]
+        for entry in entries:
+            alike = entry.delivered == last.delivered and entry.deliveries == last.deliveries
+            if ids and (not alike or len(ids) >= self._limits.elements):
+                self._claim_alike(ids, last)
+                ids = []
+            ids.append(written(entry.id))
+            last = entry
+        self._claim_alike(ids, last)
+
+    def _claim_alike(self, ids: list[bytes], like: PendingEntry) -> None:
+        options = [b"TIME", b"%d" % like.delivered, b"RETRYCOUNT", b"%d" % like.deliveries, b"FORCE", b"JUSTID"]
+        self._command(b"XCLAIM", self._group, self._consumer, b"0", *ids, *options)
+
+
+def refuse(element: Element) -> None:
+    """Raise UnsupportedError for elements of a stream that no command makes again."""
+    if isinstance(element, Released):
+        raise UnsupportedError("pending stream entries that no consumer holds (XNACK)")
+    if isinstance(element, Producer):
+        raise UnsupportedError("idempotent stream messages (XADD ... IDMP)")
+    if not isinstance(element, Idempotence):
+        raise CorruptError("a stream has an element of another type")
