@@ -55,7 +55,7 @@ def ziplist_entry(value: bytes) -> bytes:
 
 def listpack(values: Sequence[bytes]) -> bytes:
     """A listpack of strings, numbers as integers of 64 bits (server file src/listpack.c)."""
-    body = b""
+    parts = []
     for value in values:
         if len(value) <= 19 and value.removeprefix(b"-").isdigit() and b"%d" % int(value) == value:
             entry = b"\xf4" + int(value).to_bytes(8, "little", signed=True)
@@ -65,7 +65,8 @@ def listpack(values: Sequence[bytes]) -> bytes:
             entry = (0xE000 | len(value)).to_bytes(2, "big") + value
         else:
             entry = b"\xf0" + len(value).to_bytes(4, "little") + value
-        body += entry + backlen(len(entry))
+        parts.append(entry + backlen(len(entry)))
+    body = b"".join(parts)
     return struct.pack("<IH", 6 + len(body) + 1, min(len(values), 0xFFFF)) + body + b"\xff"
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from hashlib import blake2b
+from typing import Final, NamedTuple
 
 from shaker.codec.values.elements import (
     NEVER,
@@ -34,6 +35,10 @@ class Difference(NamedTuple):
 
     place: str
     how: str
+
+
+NEWLINE: Final = b"\n"
+SHOWN: Final = 128
 
 
 def first_difference(one: Iterable[Element], other: Iterable[Element]) -> Difference | None:
@@ -68,26 +73,26 @@ def _places(elements: Iterable[Element]) -> dict[str, dict[str, object]]:
                 index += 1
         elif isinstance(element, Members):
             for member in element.values:
-                found[f"member {quoted(member)}"] = {}
+                found[f"member {_name(member)}"] = {}
         elif isinstance(element, Scores):
             for member, score in element.pairs:
-                found[f"member {quoted(member)}"] = {"score": score}
+                found[f"member {_name(member)}"] = {"score": score}
         elif isinstance(element, Fields):
             for at in range(0, len(element.flat), 2):
-                found[f"field {quoted(element.flat[at])}"] = {"value": element.flat[at + 1], "expiry": NEVER}
+                found[f"field {_name(element.flat[at])}"] = {"value": element.flat[at + 1], "expiry": NEVER}
         elif isinstance(element, ExpiringFields):
             for field, value, expiry in element.fields:
-                found[f"field {quoted(field)}"] = {"value": value, "expiry": expiry}
+                found[f"field {_name(field)}"] = {"value": value, "expiry": expiry}
         elif isinstance(element, StreamEntries):
             for entry in element.entries:
                 found[f"entry {entry.id[0]}-{entry.id[1]}"] = {"value": entry.flat}
         elif isinstance(element, StreamInfo):
             found["last id"] = {"value": element.last}
         elif isinstance(element, Group):
-            group = f"group {quoted(element.name)}"
+            group = f"group {_name(element.name)}"
             found[group] = {"value": element.last}
         elif isinstance(element, Consumer):
-            consumer = f"{group}, consumer {quoted(element.name)}"
+            consumer = f"{group}, consumer {_name(element.name)}"
         elif isinstance(element, Pending | Released):
             holder = consumer if isinstance(element, Pending) else f"{group}, no consumer"
             for pending in element.entries:
@@ -98,9 +103,14 @@ def _places(elements: Iterable[Element]) -> dict[str, dict[str, object]]:
                 index += 1
         elif isinstance(element, Libraries):
             for code in element.codes:
-                found[f"library {quoted(code.partition(bytes(1))[0].splitlines()[0] if code else code)}"] = {
-                    "value": code
-                }
+                found[f"library {_name(code.split(NEWLINE, 1)[0])}"] = {"value": code}
     if whole:
         found["string"] = {"value": b"".join(whole)}
     return found
+
+
+def _name(text: bytes) -> str:
+    """Return how a member, field or name is shown: long ones by their beginning and a hash."""
+    if len(text) <= SHOWN:
+        return quoted(text)
+    return f"{quoted(text, SHOWN)}... ({len(text)} bytes, {blake2b(text, digest_size=8).hexdigest()})"

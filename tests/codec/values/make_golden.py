@@ -141,6 +141,7 @@ def expiring(client: redis.Redis) -> dict[str, Case]:
 def cases(server: Server) -> dict[str, Case]:
     """All cases that a server can make."""
     client = server.client()
+    NOISE.seed("cases")
     found = strings(client) | collections(client) | streams(client)
     if server.name in ("redis-8.0", "valkey-9.1"):
         found |= expiring(client)

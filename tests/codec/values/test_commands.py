@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis
@@ -15,10 +14,10 @@ from shaker.codec.values.content import content
 from shaker.codec.values.decoder import payload_version
 from shaker.codec.values.target import Limits, Target, target_of
 from shaker.errors import UnsupportedError
+from tests.codec.values.golden_files import CASES, GOLDEN, Golden
 from tests.support.servers import SOURCES, Server
-from tests.support.value_content import agree, from_server
+from tests.support.value_content import Content, agree, from_server
 
-GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.dump"))
 FAR = 4102444800123
 LIMITS = Limits(bytes=4096, elements=50)
 
@@ -79,39 +78,82 @@ def rebuilt(server: Server, payload: bytes, *, functions: bool = False, limits: 
     return client
 
 
-@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_golden_values_are_rebuilt(server: Server, path: Path) -> None:
+@pytest.mark.parametrize("case", CASES)
+def test_golden_values_are_rebuilt(server: Server, case: str) -> None:
     """The commands of each golden dump make its content again on each server, or what the server lacks is named."""
-    payload = path.read_bytes()
-    kind, _encoding, _ = path.stem.split("_")
-    able = target(server.name)
-    functions = kind == "functions"
-    if kind == "module" or (functions and not able.functions) or (_expires(path) and not able.field_expiry):
-        with pytest.raises(UnsupportedError) as refused:
-            next(rebuild(lambda: [payload], b"t", able, version=payload_version(payload), functions=functions))
-        assert refused.value.lacking
-        return
-    client = rebuilt(server, payload, functions=functions)
-    version = payload_version(payload)
-    if functions:
-        dumped = client.execute_command("FUNCTION", "DUMP")
-        assert content([dumped], functions=True) == content([payload], functions=True)
+    for golden in GOLDEN[case]:
+        if expressible(golden, target(server.name)):
+            check_rebuilt(server, golden)
+        else:
+            with pytest.raises(UnsupportedError) as refused:
+                next(requests_of(golden, server))
+            assert refused.value.lacking
+
+
+def expressible(golden: Golden, able: Target) -> bool:
+    """Return whether commands can make the value on a server."""
+    if golden.functions:
+        return able.functions
+    return golden.content["type"] != "module" and (able.field_expiry or not golden.expires)
+
+
+def requests_of(golden: Golden, server: Server) -> Iterator[bytes]:
+    """The requests for a value."""
+    return rebuild(
+        lambda: [golden.payload],
+        b"temporary",
+        target(server.name),
+        version=golden.version,
+        functions=golden.functions,
+        limits=LIMITS,
+    )
+
+
+def check_rebuilt(server: Server, golden: Golden) -> None:
+    """Rebuild a value and compare it with what its own server told."""
+    client = rebuilt(server, golden.payload, functions=golden.functions)
+    expected = content([golden.payload], version=golden.version, functions=golden.functions)
+    if golden.functions:
+        assert content([client.execute_command("FUNCTION", "DUMP")], functions=True) == expected
         return
     dumped = client.execute_command("DUMP", "k")
-    expected = content([payload], version=version)
-    assert content([dumped], version=payload_version(dumped)).same(expected)
-    told = json.loads(path.with_suffix(".json").read_text())
+    assert content([dumped], version=payload_version(dumped)).same(expected), golden.server
     found = json.loads(json.dumps(from_server(client, "k")))
-    unset = ("seen", "active") if able.stream_counters or kind != "stream" else ("seen", "active", "read")
-    if kind == "stream" and not _counts(told):  # an older server does not tell what a newer one makes up
-        unset = (*unset, "read", "max_deleted", "added")
-    assert agree(found, told, unset), (found, told)
+    assert agree(found, golden.content, unset(golden.content)), (golden.server, found)
 
 
-def _expires(path: Path) -> bool:
-    found = json.loads(path.with_suffix(".json").read_text())
-    return bool(found["type"] == "hash" and any(at != -1 for _, _, at in found["value"]))
+def unset(told: Content) -> tuple[str, ...]:
+    """What commands do not set, or what a newer server makes up for what an older one does not tell."""
+    return (
+        ("seen", "active") if told.get("added") is not None else ("seen", "active", "read", "max_deleted", "added")
+    )
 
 
-def _counts(told: dict[str, object]) -> bool:
-    return told["added"] is not None
+def test_large_values_come_in_bounded_commands(server: Server) -> None:
+    """No command is above the limits but for one element, and the value is whole."""
+    client = server.client()
+    client.flushall()
+    client.set("k", b"ab" * 500_000)
+    for limits in (Limits(bytes=1000, elements=3), Limits()):
+        payload = client.dump("k")
+        assert payload is not None
+        made = list(rebuild(lambda whole=payload: [whole], b"t", target(server.name), limits=limits))  # type: ignore[misc]
+        assert max(map(len, made)) < limits.bytes + 100
+        apply(client, [*made, *publish(b"t", b"k")])
+        assert client.get("k") == b"ab" * 500_000
+
+
+@pytest.mark.parametrize(
+    ("version", "valkey", "able"),
+    [
+        ((5, 0), False, Target(False, False, False, False)),
+        ((6, 2), False, Target(False, False, True, False)),
+        ((7, 0), False, Target(False, True, True, True)),
+        ((7, 4), False, Target(True, True, True, True)),
+        ((8, 1), True, Target(False, True, True, True)),
+        ((9, 0), True, Target(True, True, True, True)),
+    ],
+)
+def test_abilities_follow_the_version(version: tuple[int, int], valkey: bool, able: Target) -> None:
+    """Redis and Valkey came to the commands at different versions."""
+    assert target_of(version, valkey=valkey) == able
