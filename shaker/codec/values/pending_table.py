@@ -55,7 +55,7 @@ class PendingTable:
 
     def untaken(self) -> list[PendingEntry]:
         """Return the entries that no consumer holds."""
-        return [self._entry(index) for index, taken in enumerate(self._taken) if not taken]
+        return [self._entry(index) for index in range(len(self._taken)) if not self._taken[index]]
 
     def _id(self, index: int) -> bytes:
         return bytes(self._records[index * RECORD : index * RECORD + ID])

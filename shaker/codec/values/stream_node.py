@@ -21,6 +21,8 @@ AHEAD: Final = 512
 MAX_FIELDS: Final = 1 << 20
 _MASK: Final = (1 << 64) - 1
 _MAX_DIGITS: Final = 20
+# Nearly all numbers of a node are small: looked up, not parsed.
+_SMALL: Final[dict[bytes, int]] = {b"%d" % number: number for number in range(256)}
 
 
 class StreamNode:
@@ -48,16 +50,12 @@ class StreamNode:
             flags = self._integer()
             ms = (self._ms + self._integer()) & _MASK
             seq = (self._seq + self._integer()) & _MASK
-            flat: list[bytes] = []
             if flags & SAME_FIELDS:
-                for name in self._fields:
-                    flat.append(name)
-                    flat.append(self._next())
+                flat = self._same_fields()
                 elements = len(self._fields) + 3
             else:
                 fields = self._count()
-                for _ in range(2 * fields):
-                    flat.append(self._next())
+                flat = [self._next() for _ in range(2 * fields)]
                 elements = 2 * fields + 4
             if self._integer() != elements:
                 raise CorruptError("an entry of a stream has a wrong number of elements")
@@ -65,11 +63,18 @@ class StreamNode:
                 self._deleted -= 1
             else:
                 self._live -= 1
-                return StreamEntry((ms, seq), flat)
+                return tuple.__new__(StreamEntry, ((ms, seq), flat))
         if self._live or self._deleted:
             raise CorruptError("a node of a stream has another number of entries than it declares")
         self.done = True
         return None
+
+    def _same_fields(self) -> list[bytes]:
+        flat: list[bytes] = []
+        for name in self._fields:
+            flat.append(name)
+            flat.append(self._next())
+        return flat
 
     def _next(self) -> bytes:
         if self._index == len(self._ahead):
@@ -85,6 +90,9 @@ class StreamNode:
 
     def _integer(self) -> int:
         text = self._next()
+        small = _SMALL.get(text, -1)
+        if small >= 0:
+            return small
         if len(text) > _MAX_DIGITS or not text.removeprefix(b"-").isdigit():
             raise CorruptError("a node of a stream has a string in the place of a number")
         return int(text)
