@@ -28,7 +28,7 @@ def stream_id(pair: of.StreamId) -> str:
 
 def known(number: int) -> int | None:
     """Return a number of an element, None for one that the type does not tell."""
-    return None if number == of.UNTOLD else number
+    return None if number == of.UNKNOWN else number
 
 
 def pending(entries: Iterable[of.PendingEntry]) -> list[list[Any]]:
@@ -75,7 +75,7 @@ def _add_to_stream(content: Content, element: of.Element) -> None:
             content.setdefault("entries", []).extend([stream_id(e.id), [text(t) for t in e.flat]] for e in entries)
         case of.StreamInfo(length, last, deleted, added):
             content |= {"length": length, "last": stream_id(last), "groups": []}
-            content |= {"max_deleted": None if added == of.UNTOLD else stream_id(deleted), "added": known(added)}
+            content |= {"max_deleted": None if added == of.UNKNOWN else stream_id(deleted), "added": known(added)}
             content.setdefault("entries", [])
         case of.Group(name, last, read):
             content["groups"].append(

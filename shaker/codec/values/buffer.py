@@ -2,7 +2,7 @@
 
 An extractor that finds too little raises `Incomplete`. The decoder then goes back to `safe`, the position after the
 last element taken whole, and waits until at least the missing bytes are there: no byte is copied or looked at more
-than a few times, whatever the size of the chunks.
+than a few times, in chunks of any size.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ LIBRARY_LOAD: Final = (b"FUNCTION", b"LOAD", b"REPLACE")
 
 
 class Survey(NamedTuple):
-    """What is known of a value after a first look: `pending` are the ids pending in a stream."""
+    """The kind of a value, found by a first look, and the ids that are pending in a stream."""
 
     kind: Kind
     pending: list[StreamId]

@@ -1,4 +1,4 @@
-"""Canonical content: equal for equal values, whatever their encodings, versions and orders of elements.
+"""Canonical content: equal for equal values in all encodings, versions and orders of elements.
 
 Computed in bounded memory: lists and streams by one running hash; sets, hashes and sorted sets by the sum of one
 strong hash for each element, which no order changes. Values that hold an element twice, as no server does, count it
@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from shaker.codec.values.buffer import MAX_STRING
 from shaker.codec.values.decoder import Kind, PayloadDecoder
 from shaker.codec.values.elements import (
-    UNTOLD,
+    UNKNOWN,
     Consumer,
     Element,
     ExpiringFields,
@@ -45,14 +45,14 @@ MODULUS: Final = 1 << 8 * DIGEST
 
 
 class StreamCounters(NamedTuple):
-    """What a stream counts beyond its entries: UNTOLD before Redis 7.0, which equals everything."""
+    """Counters of a stream beside its entries; UNKNOWN, before Redis 7.0, equals everything."""
 
     max_deleted: StreamId
     added: int
 
 
 class Content(NamedTuple):
-    """What a value holds. `elements` counts bytes of a string, entries of a stream, else elements."""
+    """The content of a value. `elements` counts bytes of a string, entries of a stream, else elements."""
 
     kind: Kind
     elements: int
@@ -60,11 +60,11 @@ class Content(NamedTuple):
     counters: StreamCounters | None = None
 
     def same(self, other: Content) -> bool:
-        """Return whether the values are equal, as far as both sides tell."""
+        """Return whether the values are equal, where both sides know."""
         if self[:3] != other[:3]:
             return False
         mine, theirs = self.counters, other.counters
-        return mine is None or theirs is None or UNTOLD in (mine.added, theirs.added) or mine == theirs
+        return mine is None or theirs is None or UNKNOWN in (mine.added, theirs.added) or mine == theirs
 
 
 class Digester:
@@ -141,7 +141,7 @@ class Digester:
             self._counters = StreamCounters(element.max_deleted, element.added)
             self._run([b"info", _id(element.last)])
         elif isinstance(element, Group):
-            read = b"%d" % element.read if self._exact and element.read != UNTOLD else b""
+            read = b"%d" % element.read if self._exact and element.read != UNKNOWN else b""
             self._run([b"group", element.name, _id(element.last), read])
         elif isinstance(element, Consumer):
             self._consumer = element.name

@@ -14,11 +14,10 @@ from typing import Final
 from shaker.codec.rdb.crc64 import CRC64
 from shaker.codec.values.buffer import MAX_STRING, Buffer, Incomplete
 from shaker.codec.values.elements import Element
+from shaker.codec.values.expiry_readers import ExpiringFieldsReader, ListpackExpiryReader
 from shaker.codec.values.opaque_reader import LibrariesReader, ModuleReader
 from shaker.codec.values.packed import Intset, Listpack, Ziplist, Zipmap
 from shaker.codec.values.readers import (
-    ExpiringFieldsReader,
-    ListpackExpiryReader,
     PackedReader,
     Reader,
     ScoresReader,
@@ -41,7 +40,7 @@ DIVERGENT: Final = frozenset((22, 23))
 
 
 class Kind(Enum):
-    """What a value is, in Redis's own words (TYPE), whatever its encoding."""
+    """The kind of a value, in Redis's own words (TYPE), in any encoding."""
 
     STRING = "string"
     LIST = "list"

@@ -1,6 +1,6 @@
 """Nouns: the elements that a value consists of, in batches of bounded size.
 
-The same value gives the same elements whatever its encoding, but for the order of sets, hashes and sorted sets and
+The same value gives the same elements in every encoding, but for the order of sets, hashes and sorted sets and
 the size of batches. Integers come as decimal text. Times are Unix times in milliseconds.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-# What a type of RDB does not tell: see docs of each field.
-UNTOLD: Final = -2
+# A number that older RDB types do not have.
+UNKNOWN: Final = -2
 NEVER: Final = -1  # no expiry
 
 StreamId = tuple[int, int]  # milliseconds and sequence number
@@ -71,9 +71,9 @@ class StreamEntries(NamedTuple):
 
 
 class StreamInfo(NamedTuple):
-    """What a stream says of itself, after all its entries.
+    """The counters of a stream, after all its entries.
 
-    `max_deleted` and `added` (entries ever added) are (0, 0) and UNTOLD where the type predates them (before RDB 10).
+    `max_deleted` and `added` (entries ever added) are (0, 0) and UNKNOWN where the type predates them (before RDB 10).
     """
 
     length: int
@@ -83,7 +83,7 @@ class StreamInfo(NamedTuple):
 
 
 class Group(NamedTuple):
-    """A consumer group begins. `read` entries were read: -1 where the server does not know, UNTOLD before RDB 10."""
+    """A consumer group begins. `read` entries were read: -1 where the server does not know, UNKNOWN before RDB 10."""
 
     name: bytes
     last: StreamId
@@ -91,7 +91,7 @@ class Group(NamedTuple):
 
 
 class Consumer(NamedTuple):
-    """A consumer of the last group begins. `active` is -1 where it never was, UNTOLD before RDB 11."""
+    """A consumer of the last group begins. `active` is -1 where it never was, UNKNOWN before RDB 11."""
 
     name: bytes
     seen: int
@@ -119,7 +119,7 @@ class Released(NamedTuple):
 
 
 class Idempotence(NamedTuple):
-    """What a stream keeps to recognise messages sent twice (Redis 8.6): its limits and counters."""
+    """Limits and counters by which a stream recognises messages sent twice (Redis 8.6)."""
 
     duration: int
     limit: int

@@ -67,7 +67,7 @@ class ModuleReader(Reader):
 
 
 class LibrariesReader(Reader):
-    """What FUNCTION DUMP gives: the code of each library after its opcode; none where the footer comes at once."""
+    """A payload of FUNCTION DUMP: the code of each library after its opcode; none where the footer comes at once."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -25,7 +25,7 @@ SMALL: Final = tuple(b"%d" % number for number in range(128))
 ZIPLIST_HEADER: Final = 10
 ZIPLIST_END: Final = 0xFF
 ZIPMAP_END: Final = 0xFF
-ZIPMAP_LONG: Final = 254  # the length follows in four bytes; also the count that stands for "count them"
+ZIPMAP_LONG: Final = 254  # the length follows in four bytes; as a count: more than one byte can hold
 _INTSET_FORMATS: Final[dict[int, str]] = {2: "h", 4: "i", 8: "q"}
 _ZIPLIST_INTEGERS: Final[dict[int, int]] = {0xC0: 2, 0xD0: 4, 0xE0: 8, 0xF0: 3, 0xFE: 1}
 

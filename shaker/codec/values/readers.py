@@ -1,6 +1,6 @@
 """Readers of one value: strings, and collections that are a count of strings or of packed strings.
 
-A reader takes what is whole in a `Buffer` and gives it out in batches of at most `BATCH` strings. `read` returns
+A reader takes whole elements from a `Buffer` and gives them out in batches of at most `BATCH` strings. `read` returns
 when the value has ended (`finished`) or a batch is full; it raises `Incomplete` where it needs more bytes.
 """
 
@@ -15,9 +15,7 @@ from shaker.codec.rdb.lzf import Decompressor
 from shaker.codec.rdb.value_types import ENCODED, ENCODED_LZF
 from shaker.codec.values.buffer import Buffer
 from shaker.codec.values.elements import (
-    NEVER,
     Element,
-    ExpiringFields,
     Fields,
     Items,
     Members,
@@ -32,8 +30,6 @@ BATCH: Final = 1536  # strings: whole pairs and triples of them
 PART: Final = 64 * 1024  # bytes of a plain string, before decompression
 PACKED_NODE: Final = 2  # containers of a list's nodes (server file src/quicklist.h)
 PLAIN_NODE: Final = 1
-# The latest expiry of a field that Redis takes (server file src/ebuckets.h, EB_EXPIRE_TIME_MAX).
-LAST_EXPIRY: Final = (1 << 48) - 2
 _SCORE_LETTERS: Final = frozenset(b"0123456789+-.eEinfINF")
 
 Give = Callable[[list[bytes]], Element]
@@ -46,11 +42,11 @@ class Reader:
         self.finished = False
 
     def read(self, buffer: Buffer) -> None:
-        """Take what is whole, up to a full batch."""
+        """Take whole elements, up to a full batch."""
         raise NotImplementedError
 
     def take(self) -> Element | None:
-        """Return the next batch of what was read, None for nothing."""
+        """Return the next batch of elements read, None for nothing."""
         raise NotImplementedError
 
 
@@ -74,15 +70,8 @@ def scores(batch: list[bytes]) -> Element:
     return Scores([(batch[index], decimal_score(batch[index + 1])) for index in range(0, len(batch), 2)])
 
 
-def expiring_fields(batch: list[bytes]) -> Element:
-    """Give out fields, values and expiries in decimal, 0 for none."""
-    return ExpiringFields(
-        [(batch[index], batch[index + 1], _expiry(batch[index + 2])) for index in range(0, len(batch), 3)]
-    )
-
-
 def decimal_score(text: bytes) -> float:
-    """Return a score; CorruptError for NaN and for what is none. -0.0 counts as 0.0: small sets do not keep it."""
+    """Return a score; CorruptError for NaN and for no number. -0.0 counts as 0.0: small sets do not keep it."""
     if not _SCORE_LETTERS.issuperset(text):
         raise CorruptError("a score is no number")
     try:
@@ -98,21 +87,6 @@ def checked_score(score: float) -> float:
     return score + 0.0
 
 
-def checked_expiry(at: int) -> int:
-    """Return the expiry of a field, above 0."""
-    if not 0 < at <= LAST_EXPIRY:
-        raise CorruptError("the expiry of a field is impossible")
-    return at
-
-
-def _expiry(text: bytes) -> int:
-    if text == b"0":
-        return NEVER
-    if not text.isdigit():
-        raise CorruptError("the expiry of a field is no number")
-    return checked_expiry(int(text))
-
-
 class StringReader(Reader):
     """A plain string, in parts."""
 
@@ -123,7 +97,7 @@ class StringReader(Reader):
         self._out: list[Element] = []
 
     def read(self, buffer: Buffer) -> None:
-        """Take what is there, up to PART bytes."""
+        """Take the bytes that are there, up to PART."""
         if self._left < 0:
             self._begin(buffer)
             return
@@ -176,7 +150,7 @@ class StringReader(Reader):
 
 
 class FlatReader(Reader):
-    """What has a flat batch of strings, given out in whole groups of `group` strings by `give`."""
+    """Reads a flat batch of strings, given out in whole groups of `group` strings by `give`."""
 
     def __init__(self, give: Give, group: int) -> None:
         super().__init__()
@@ -306,68 +280,3 @@ class ScoresReader(Reader):
         """Return the next batch."""
         batch, self._batch = self._batch, []
         return Scores(batch) if batch else None
-
-
-class ExpiringFieldsReader(Reader):
-    """A count and so many fields with expiries, by the four layouts that servers have written.
-
-    `valkey`: field, value, absolute time. Else a length, the field, the value: the length is absolute in release
-    candidates of Redis 7.4; since then it counts from the millisecond before `first`, a time before the count.
-    """
-
-    def __init__(self, *, valkey: bool = False, first: bool = False) -> None:
-        super().__init__()
-        self._valkey = valkey
-        self._has_first = first
-        self._base = 0
-        self._left = -1
-        self._batch: list[tuple[bytes, bytes, int]] = []
-
-    def read(self, buffer: Buffer) -> None:
-        """Take fields up to a full batch."""
-        if self._left < 0:
-            if self._has_first:
-                self._base = buffer.milliseconds() - 1
-            self._left = buffer.length()
-            buffer.commit()
-        batch = self._batch
-        while self._left and len(batch) < BATCH:
-            batch.append(self._field_valkey(buffer) if self._valkey else self._field(buffer))
-            self._left -= 1
-            buffer.commit()
-        self.finished = not self._left
-
-    def _field(self, buffer: Buffer) -> tuple[bytes, bytes, int]:
-        relative = buffer.length()
-        field = buffer.string()
-        value = buffer.string()
-        return field, value, checked_expiry(relative + self._base) if relative else NEVER
-
-    def _field_valkey(self, buffer: Buffer) -> tuple[bytes, bytes, int]:
-        field = buffer.string()
-        value = buffer.string()
-        at = buffer.milliseconds()
-        if at < NEVER:
-            raise CorruptError("the expiry of a field is impossible")
-        return field, value, at
-
-    def take(self) -> Element | None:
-        """Return the next batch."""
-        batch, self._batch = self._batch, []
-        return ExpiringFields(batch) if batch else None
-
-
-class ListpackExpiryReader(PackedReader):
-    """A listpack of field, value and expiry; since Redis 7.4 after the soonest expiry."""
-
-    def __init__(self, open_packed: Callable[[bytes], Packed], *, first: bool) -> None:
-        super().__init__(open_packed, expiring_fields, 3, one=True)
-        self._has_first = first
-
-    def read(self, buffer: Buffer) -> None:
-        """Take fields up to a full batch."""
-        if self._has_first:
-            buffer.milliseconds()
-            buffer.commit()
-            self._has_first = False
-        super().read(buffer)

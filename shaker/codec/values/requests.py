@@ -45,7 +45,7 @@ class Gatherer:
             self._size += size
 
     def flush(self) -> None:
-        """Make a command of what is gathered."""
+        """Make a command of the gathered elements."""
         if self._arguments:
             self.requests.append(request(self._prefix + self._arguments))
             self._arguments = []

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from shaker.codec.values.elements import (
-    UNTOLD,
+    UNKNOWN,
     Consumer,
     Element,
     Group,
@@ -33,7 +33,7 @@ from shaker.errors import CorruptError, UnsupportedError
 
 MAKER: Final = b"shaker"  # a group that makes an empty stream, and is destroyed at once
 PLACEHOLDER: Final = (b"", b"")
-# The greatest id but one: the greatest itself stands for ">" inside Redis 5.0.
+# The greatest id but one: the greatest itself means ">" inside Redis 5.0.
 ABOVE_ALL: Final = b"18446744073709551615-18446744073709551614"
 
 
@@ -131,14 +131,14 @@ class StreamCommands:
     def _set_counters(self, info: StreamInfo, length: int) -> None:
         arguments = [written(info.last)]
         if self._target.stream_counters:
-            added = self._live if info.added == UNTOLD else info.added
+            added = self._live if info.added == UNKNOWN else info.added
             arguments += [b"ENTRIESADDED", b"%d" % max(added, length), b"MAXDELETEDID", written(info.max_deleted)]
         self._command(b"XSETID", *arguments)
 
     def _create_group(self, group: Group) -> None:
         self._group = group.name
         arguments = [b"XGROUP", b"CREATE", self._key, group.name, written(group.last)]
-        if self._target.stream_counters and group.read != UNTOLD:
+        if self._target.stream_counters and group.read != UNKNOWN:
             arguments += [b"ENTRIESREAD", b"%d" % group.read]
         self._out.append(request(arguments))
 

@@ -1,6 +1,6 @@
 """Reader of streams, in the five layouts of RDB 9 to 14.
 
-Source: server file src/rdb.c, rdbSaveObject and rdbLoadObject. The layouts differ by what was added: 2 (Redis 7.0)
+Source: server file src/rdb.c, rdbSaveObject and rdbLoadObject. Each layout adds to the one before: 2 (Redis 7.0)
 the greatest deleted id, entries added and read; 3 (7.2) when a consumer was active; 4 (8.6) idempotent messages; 5
 (8.8) entries that no consumer holds. Layouts 4 and 5 follow descriptions by others: no server at hand writes them.
 """
@@ -11,7 +11,7 @@ from typing import Final
 
 from shaker.codec.values.buffer import Buffer
 from shaker.codec.values.elements import (
-    UNTOLD,
+    UNKNOWN,
     Consumer,
     Element,
     Group,
@@ -62,7 +62,7 @@ class StreamReader(Reader):
         self._out: list[Element] = []
 
     def read(self, buffer: Buffer) -> None:
-        """Take what is whole, until there is a full batch."""
+        """Take whole elements, until there is a full batch."""
         while not self.finished and not self._out:
             self._step(buffer)
             buffer.commit()
@@ -135,9 +135,9 @@ class StreamReader(Reader):
     def _read_info(self, buffer: Buffer) -> None:
         length = buffer.length()
         last = self._id(buffer)
-        deleted, added = (0, 0), UNTOLD
+        deleted, added = (0, 0), UNKNOWN
         if self._layout >= 2:
-            self._id(buffer)  # the first entry's id, which the entries themselves tell
+            self._id(buffer)  # the first entry's id, known from the entries
             deleted = self._id(buffer)
             added = buffer.length()
         groups = buffer.length()
@@ -153,7 +153,7 @@ class StreamReader(Reader):
             return
         name = buffer.string()
         last = self._id(buffer)
-        read = buffer.length() if self._layout >= 2 else UNTOLD
+        read = buffer.length() if self._layout >= 2 else UNKNOWN
         pending = buffer.length()
         self._groups -= 1
         self._left = pending
@@ -177,7 +177,7 @@ class StreamReader(Reader):
             return
         name = buffer.string()
         seen = buffer.milliseconds()
-        active = buffer.milliseconds() if self._layout >= 3 else UNTOLD
+        active = buffer.milliseconds() if self._layout >= 3 else UNKNOWN
         held = buffer.length()
         self._consumers -= 1
         self._left = held

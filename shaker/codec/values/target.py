@@ -1,4 +1,4 @@
-"""What a target can be given by commands, by its version."""
+"""The commands that a target has, by its version."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def target_of(version: tuple[int, int], *, valkey: bool = False) -> Target:
 
 
 class Limits(NamedTuple):
-    """How large one command may be; an element larger than `bytes` goes alone."""
+    """Limits of one command; an element larger than `bytes` goes alone."""
 
     bytes: int = 64 * 1024
     elements: int = 512

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from shaker.codec.rdb.crc64 import crc64
 from shaker.codec.rdb.field_expiries import NEVER, deferred
+from shaker.codec.values.decoder import decode
+from shaker.codec.values.elements import ExpiringFields
 from tests.support.rdb_bytes import payload, string
 from tests.support.servers import Server
+from tests.support.value_bytes import listpack
 
 NOW = 4_000_000_000_000  # far in the future, so that no server expires a field
 UNTIL = NOW + 5_000_000
@@ -167,14 +170,8 @@ def test_what_cannot_be_read_stays(server: Server) -> None:
 @pytest.mark.parametrize("size", [16376, 16377, 16378, 16379, 2097145, 2097146, 2097147])
 def test_long_values_at_the_limits_of_trailing_lengths(size: int) -> None:
     """Servers write one byte more of a trailing length than it needs at 16,383 and 2,097,151 bytes."""
-    value = b"\xf0" + size.to_bytes(4, "little") + b"v" * size
-    groups = 2 if len(value) < 16383 else 3 if len(value) < 2097151 else 4  # lpEncodeBacklen
-    trailing = [len(value) >> 7 * (groups - 1) & 127]
-    trailing += [(len(value) >> 7 * (groups - 1 - at) & 127) | 128 for at in range(1, groups)]
-
-    def hash_expiring(at: int) -> bytes:
-        body = b"\x81f\x02" + value + bytes(trailing) + b"\xf4" + at.to_bytes(8, "little") + b"\x09"
-        packed = (6 + len(body) + 1).to_bytes(4, "little") + b"\x03\x00" + body + b"\xff"
-        return payload(25, at.to_bytes(8, "little") + string(packed), 12)
-
-    assert deferred(hash_expiring(NOW), NOW + 1, UNTIL).payload == hash_expiring(UNTIL)
+    whole = payload(25, NOW.to_bytes(8, "little") + string(listpack([b"f", b"v" * size, b"%d" % NOW])), 12)
+    changed = deferred(whole, NOW + 1, UNTIL)
+    assert changed.deferred
+    [fields] = decode([changed.payload])
+    assert fields == ExpiringFields([(b"f", b"v" * size, UNTIL)])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from shaker.codec.rdb.lzf import decompress
+from shaker.codec.rdb.lzf import Decompressor, decompress
 from shaker.errors import CorruptError
+from tests.support.splits import every_cut
 
 
 @pytest.mark.parametrize(
@@ -46,3 +47,26 @@ def test_a_far_back_reference() -> None:
 def test_bad_data(data: bytes, length: int, what: str) -> None:
     with pytest.raises(CorruptError, match=what):
         decompress(data, length)
+
+
+@pytest.mark.parametrize("length", [0, 1, 5, 300, 9000, 40_000])
+def test_chunks(length: int) -> None:
+    """A string that comes in chunks is the same, wherever they are cut, and references reach back across them."""
+    written = b"".join(b"\x1f" + bytes([n % 251] * 32) for n in range(256)) + b"\x3f\xff\xe0\xff\x00\x04tail!" * 3
+    whole = decompress(written, 256 * 32 + 3 * (3 + 264 + 5))
+    for chunks in every_cut(written):
+        decompressor = Decompressor(len(whole))
+        assert b"".join(map(decompressor.feed, chunks)) == whole
+        decompressor.finish()
+    short = Decompressor(length)
+    with pytest.raises(CorruptError):  # noqa: PT012
+        short.feed(written)
+        short.finish()
+
+
+def test_chunks_that_end_too_early() -> None:
+    """A string cut in an instruction is refused at its end."""
+    decompressor = Decompressor(3)
+    decompressor.feed(b"\x02ab")
+    with pytest.raises(CorruptError, match="inside a literal run"):
+        decompressor.finish()
