@@ -53,6 +53,7 @@ KINDS = {
         *("access", "corrupt", "database", "expiry", "fenced", "function", "given_up", "max_deletions"),
         *("records", "refused"),
         *("refused_key", "refused_script", "rejected_command", "too_large", "unfaithful"),
+        "unsupported",
     ),
 }
 

@@ -115,6 +115,9 @@ class Planner:
             and not self.databases.begin(self._ledger.expiries.lacking, out)
         ):
             return False
+        if self.keys.busy and not self._halted:
+            self.keys.go_on(out)
+            return False
         item = None if self._halted else self._window.peek()
         if self._sweeps_first and not isinstance(item, SnapshotStart):
             item = None

@@ -52,6 +52,11 @@ def unconfirmed_key(name: str) -> str:
     return f"shaker:unconfirmed:{name}"
 
 
+def building_key(name: str) -> str:
+    """Return the key, in each database, under which a value is built by commands before it gets its own name."""
+    return f"shaker:building:{name}"
+
+
 def writer_name(name: str, token: str) -> str:
     """Return the connection name of a writer, by which registrations find every one that is left."""
     return f"{writer_prefix(name)}{token}"

@@ -14,6 +14,7 @@ from shaker.model.rejection import Rejection
 from shaker.rules.command_table import CommandTable
 from shaker.rules.record_keys import is_record
 from shaker.rules.restore import restore_requests
+from shaker.rules.target_form import EVERYTHING, TargetForm
 
 # Error codes of the server's state, not of the command: waiting helps.
 PASSING: Final = frozenset(
@@ -87,7 +88,7 @@ def script_error(text: str) -> LinkError:
     )
 
 
-def refused_request(item: SnapshotItem, position: int, text: str) -> UnfaithfulError:
+def refused_request(item: SnapshotItem, position: int, text: str, form: TargetForm = EVERYTHING) -> UnfaithfulError:
     """Return the error for a snapshot request that the target refuses in itself, naming its key.
 
     `position` is that of the reply, the one of a SELECT before the requests included.
@@ -106,16 +107,23 @@ def refused_request(item: SnapshotItem, position: int, text: str) -> UnfaithfulE
             kind="function",
         )
     key, kind = b"", ""
-    if isinstance(item, SnapshotChunk) and index == 0:
+    if isinstance(item, SnapshotChunk) and (index == 0 or form.builds(item.entry)):
         key, kind = item.entry.key, "a value too large to hold"
     elif isinstance(item, SnapshotKeys):
         # Made again: the expiries in them do not matter here.
-        made = restore_requests(item.entries)
+        made = restore_requests(item.entries, form=form)
         if 0 <= index < made.requests:
             arguments = nth_command(made.data, index)
+            kind = "a value built by commands"
+            while arguments[0] != b"RENAME" and form.building in arguments[1:3]:
+                index += 1
+                arguments = nth_command(made.data, index)
             # Of the keys of an MSET the first one: what it holds are strings, which no target refuses one by one.
-            key = arguments[1]
-            kind = f"RDB type {arguments[3][0]}" if arguments[0] == b"RESTORE" else "a string"
+            key = arguments[2 if arguments[0] == b"RENAME" else 1]
+            if arguments[0] == b"RESTORE":
+                kind = f"RDB type {arguments[3][0]}"
+            elif arguments[0] in (b"MSET", b"SET"):
+                kind = "a string"
     if not kind:
         return UnfaithfulError(f"the target refuses the worker's own request: {text}", kind="records")
     return UnfaithfulError(

@@ -26,7 +26,10 @@ from shaker.errors import LinkError, PlannedReconnectError, UnfaithfulError, cou
 from shaker.model.batch import CommandRun
 from shaker.rules.command_table import CommandTable
 from shaker.rules.expiring_commands import MISSING
+from shaker.rules.target_form import EVERYTHING, TargetForm
 
+# RENAME of a value of which nothing is left: all its fields have expired.
+NOTHING_BUILT: Final = "ERR no such key"
 OK: Final = b"+OK\r\n"
 QUEUED: Final = b"+QUEUED\r\n"
 # Replies compared at a time once one is an error: others follow, and each comparison builds what it compares.
@@ -40,10 +43,13 @@ PROTOCOL_ERROR: Final = "Protocol error"
 class ReplyReader:
     """Matches replies to the steps in `expected`; a step leaves it when it is answered whole."""
 
-    def __init__(self, expected: deque[Step], window: Window, table: CommandTable) -> None:
+    def __init__(
+        self, expected: deque[Step], window: Window, table: CommandTable, form: TargetForm = EVERYTHING
+    ) -> None:
         self._expected = expected
         self._window = window
         self._table = table
+        self._form = form
         self._replies = ReplyScanner()
 
     def receive(self, data: bytes) -> Iterator[Step]:
@@ -107,7 +113,8 @@ class ReplyReader:
         for position, text in self._replies.errors:
             if is_passing(text):
                 raise passing_error(text)
-            raise refused_request(step.items[-1], position, text)
+            if text != NOTHING_BUILT:
+                raise refused_request(step.items[-1], position, text, self._form)
         return step.left == 0 and not step.unfinished
 
     def _transaction(self, transaction: Transaction) -> bool:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from shaker.apply.building import AT_ONCE, Building
 from shaker.apply.databases import SELECT_0, Databases
 from shaker.apply.in_flight import Requests, Step, Transaction
 from shaker.apply.rejections import check_lengths
@@ -41,6 +42,7 @@ class KeySender:
         self._conclude = conclude
         self._max_bulk = max_bulk
         self._cut: Requests | None = None
+        self._building: Building | None = None
         self.pipelined = 0  # bytes on the wire unanswered
 
     @property
@@ -53,6 +55,8 @@ class KeySender:
         step = self._cut
         if step is None and not self._may_begin(item, out):
             return False
+        if isinstance(item, SnapshotChunk) and (self._building is not None or self._encoder.builds(item.entry)):
+            return self._build(item, out)
         made = self._encoder.requests(item)
         if step is None:
             step = self._begin(item, made, out)
@@ -74,6 +78,58 @@ class KeySender:
             out.append(SELECT_0)
         out.append(self._conclude(item.number))
         return True
+
+    @property
+    def busy(self) -> bool:
+        """Whether there are more commands to send of the chunk taken last."""
+        return self._building is not None and not self._building.hungry
+
+    def go_on(self, out: list[bytes]) -> None:
+        """Send some of these commands."""
+        self._go_on(out)
+
+    def _build(self, item: SnapshotChunk, out: list[bytes]) -> bool:
+        """Take a chunk of a value that is built by commands."""
+        step, building = self._cut, self._building
+        if building is None:
+            building = self._building = self._encoder.build(item, self._max_bulk)
+        if step is None:
+            # One reply more than there are requests is expected, so that the step stays open.
+            step = self._cut = Requests([], left=1, unfinished=True, size=AT_ONCE)
+            self.pipelined += step.size
+            self._expected.append(step)
+            if item.database:
+                step.left += 1
+                out.append(encode("SELECT", item.database))
+        self._window.take()
+        step.items.append(item)
+        building.receive(item.data, last=not item.more)
+        self._window.release([item])
+        return self._go_on(out)
+
+    def _go_on(self, out: list[bytes]) -> bool:
+        """Send some commands of the value that is being built; False where they go out before others are made."""
+        step, building = self._cut, self._building
+        assert step is not None
+        assert building is not None
+        made: list[bytes] = []
+        step.left += building.take(made)
+        if building.finished:
+            item = step.items[-1]
+            assert isinstance(item, SnapshotChunk)
+            self._cut = self._building = None
+            self._conclude_with(step, item, self._encoder.built(building, listed=item.listed), made)
+        out += made
+        return not (self.busy or any(made))
+
+    def _conclude_with(self, step: Requests, item: SnapshotChunk, made: SnapshotRequests, out: list[bytes]) -> None:
+        out += made.pieces
+        step.unfinished = False
+        step.left += made.requests + made.extra  # and the one expected more is the checkpoint's
+        if item.database:
+            step.left += 1
+            out.append(SELECT_0)
+        out.append(self._conclude(item.number))
 
     def answered(self, step: Requests) -> None:
         """Subtract the answered bytes from those pipelined."""

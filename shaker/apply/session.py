@@ -53,7 +53,7 @@ class TargetSession:
     ) -> None:
         self._window = window
         self._expected: deque[Step] = deque()
-        self._reader = ReplyReader(self._expected, window, chain.table)
+        self._reader = ReplyReader(self._expected, window, chain.table, chain.form)
         self._record = RecordWatch(lacks)
         checkpoint = checkpoint._replace(epoch=fence.epoch, connection=fence.connection)
         self._ledger = Ledger(checkpoint, window, expiries, unconfirmed, on_rejected)
@@ -94,6 +94,11 @@ class TargetSession:
     def pipelined(self) -> int:
         """Bytes of keys of a snapshot on the wire unanswered."""
         return self._planner.keys.pipelined
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is more to send of a value that is built, though nothing may be ready at once."""
+        return self._planner.keys.busy
 
     @property
     def idle(self) -> bool:

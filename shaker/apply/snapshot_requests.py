@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from shaker.apply.building import Building
 from shaker.apply.deferred_expiries import Expiries
 from shaker.apply.stale_set import restored_keys
 from shaker.codec.resp.replies import encode
 from shaker.errors import UnfaithfulError
+from shaker.model.entries import LargeEntry
 from shaker.model.items import SnapshotChunk, SnapshotItem, SnapshotKeys, SnapshotScripts
 from shaker.rules.chain import Chain
 from shaker.rules.command_table import CommandTable
@@ -39,6 +41,23 @@ class SnapshotEncoder:
         # Of the large value on its way: what follows its payload, and requests of the worker's own.
         self._after = b""
         self._extra: list[bytes] = []
+
+    def builds(self, entry: LargeEntry) -> bool:
+        """Return whether a value that comes in chunks is built by commands."""
+        return self._chain.form.builds(entry)
+
+    def build(self, item: SnapshotChunk, max_bulk: int) -> Building:
+        """Return a value to be built, of which `item` is the first chunk."""
+        return Building(item, self._chain.form, self._expiries.snapshot_times(), max_bulk)
+
+    def built(self, building: Building, *, listed: bool) -> SnapshotRequests:
+        """Return the requests after the commands of a value: they give it its name, and note its expiry."""
+        key = building.entry.key
+        ends, waits = building.ends(self._expiries.snapshot_times())
+        extra = self._expiries.remember_restored([key] if waits else [], [key] if building.deferred else [])
+        if listed:
+            extra += restored_keys(self._name, [key])
+        return SnapshotRequests([*ends, *extra], len(ends), len(extra))
 
     def requests(self, item: SnapshotItem) -> SnapshotRequests:
         """Return the requests for an item, in the database of its keys."""

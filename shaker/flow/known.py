@@ -13,6 +13,7 @@ from shaker.apply.upstream import Upstream
 from shaker.model.server_info import SourceIdentity
 from shaker.rules.chain import Chain
 from shaker.rules.command_table import CommandTable
+from shaker.rules.target_form import EVERYTHING, TargetForm
 
 
 @dataclass(slots=True)
@@ -50,6 +51,7 @@ class KnownTarget:
     run_id: str = ""
     ids: frozenset[str] = frozenset()
     table: CommandTable = field(default_factory=lambda: CommandTable({}))
+    form: TargetForm = EVERYTHING
     max_bulk: int = DEFAULT_MAX_BULK
     expired: ExpiredKeys | None = None
     checkpoint: Checkpoint | None = None
@@ -59,4 +61,4 @@ class KnownTarget:
     @property
     def chain(self) -> Chain:
         """The rules for this target's commands."""
-        return Chain(self.table)
+        return Chain(self.table, self.form)

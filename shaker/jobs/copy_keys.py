@@ -16,6 +16,7 @@ from shaker.jobs.barrier import Barriers, Held
 from shaker.model.batch import CommandRun
 from shaker.net.client import Client, Request
 from shaker.net.reply_types import blob, number
+from shaker.rules.built_values import replaced
 from shaker.rules.restore import portable
 
 log = structlog.get_logger("shaker.expiry")
@@ -165,7 +166,10 @@ class KeyCopier:
             if self._margin:
                 payload = deferred(payload, 0, 0, self._margin).payload
             expiry = at + self._margin if at >= 0 else 0
-            writes.append(encode("RESTORE", key, expiry, payload, "REPLACE", "ABSTTL"))
+            if self._flow.target.form.takes(payload):
+                writes.append(encode("RESTORE", key, expiry, payload, "REPLACE", "ABSTTL"))
+            else:  # all in one transaction, which readers see as one
+                writes += replaced(key, payload, expiry, self._flow.target.form)
         settled = [*copied, *too_large]
         if settled:
             writes.append(encode("SREM", self._copying, *settled))

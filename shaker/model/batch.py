@@ -65,6 +65,7 @@ class Batch(NamedTuple):
     rejected: tuple[bytes, ...] = ()  # commands left out because they would write to the worker's records
     skipped: int = 0  # commands left out because they are another worker's records, not data
     scripts: tuple[bytes, ...] = ()  # that are in the commands
+    unsupported: int = 0  # commands left out, whole or in part, because the target cannot hold what they set
 
 
 def held_bytes(parts: Sequence[CommandRun], left_out: int = 0) -> int:

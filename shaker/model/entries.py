@@ -38,6 +38,8 @@ class Entries(NamedTuple):
     string, as a whole DUMP payload. Neither has an expiry or a record of its use. `expiring` are strings that have
     an expiry and no more. All other keys are in `entries`, and hashes whose fields can expire. Left out are the
     keys `empty`, aggregates without elements, and so many that had `expired` before the snapshot was made.
+    `version` is the RDB version of the snapshot: no payload has a higher one. `rare`: there may be values of modules,
+    or hashes whose fields expire.
     """
 
     database: int
@@ -47,6 +49,8 @@ class Entries(NamedTuple):
     entries: list[Entry]
     empty: tuple[bytes, ...] = ()
     expired: int = 0
+    version: int = 0
+    rare: bool = False
 
 
 def keys_in(entries: Entries) -> int:
@@ -93,7 +97,10 @@ class Resize(NamedTuple):
 
 
 class LargeEntry(NamedTuple):
-    """A key whose payload follows in pieces; `size` is the payload's length in bytes."""
+    """A key whose payload follows in pieces; `size` is the payload's length in bytes, -1 where it is not known yet.
+
+    `number` is its RDB type, and `version` the RDB version that it will name at its end.
+    """
 
     database: int
     key: bytes
@@ -101,6 +108,8 @@ class LargeEntry(NamedTuple):
     expires_at_ms: int
     idle_seconds: int
     frequency: int
+    number: int = 0
+    version: int = 0
 
 
 class LargeChunk(NamedTuple):

@@ -125,6 +125,7 @@ class StreamAssembler:
             data, commands, marks = received[:3]
             self._pending.skipped += received.skipped
             self._pending.rejected += received.rejected
+            self._pending.unsupported += received.unsupported
         if commands:
             self._pending.add(self.database, data, commands, marks, prefix)
         return received
@@ -272,6 +273,7 @@ class StreamAssembler:
             records=None if more else pending.records,
             rejected=tuple(pending.rejected),
             skipped=pending.skipped,
+            unsupported=pending.unsupported,
             more=more,
             scripts=tuple(pending.scripts),
         )

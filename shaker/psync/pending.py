@@ -50,6 +50,7 @@ class Pending:
         self.location = 0  # the database that the worker's records are in by now
         self.rejected: list[bytes] = []
         self.skipped = 0
+        self.unsupported = 0
         self.scripts: list[bytes] = []
         self.unfinished = False  # a huge command is under way
         self.spilled = False  # its beginning was given out
@@ -80,12 +81,13 @@ class Pending:
         self.size += other.size
         self.rejected += other.rejected
         self.skipped += other.skipped
+        self.unsupported += other.unsupported
         self.scripts += other.scripts
 
     def spill(self) -> None:
         """Drop the commands that were given out in a batch with `more`."""
         self.parts, self.rejected, self.scripts = [], [], []
-        self.commands = self.size = self.skipped = 0
+        self.commands = self.size = self.skipped = self.unsupported = 0
         self.spilled = True
 
     def _extend(self, run: PendingRun) -> None:

@@ -46,18 +46,26 @@ class ReplicaSession:
     """One conversation with the source, from the first byte to the stream.
 
     `username` and `password` authenticate; `max_value` bounds, in bytes, what must be held whole: a value of the
-    snapshot, a command of the stream. Strings, commands and transactions above `pass_above` bytes come in pieces.
+    snapshot, a command of the stream. Strings, commands and transactions above `pass_above` bytes come in pieces,
+    and so do collections above `build_above` bytes.
     Call `start`, then after `Introduced` `request`.
     """
 
     def __init__(
-        self, *, username: str | None, password: str | None, max_value: int, pass_above: int | None = None
+        self,
+        *,
+        username: str | None,
+        password: str | None,
+        max_value: int,
+        pass_above: int | None = None,
+        build_above: int | None = None,
     ) -> None:
         self.state = ReplicaState.NEW
         self._auth = None if password is None else [username, password] if username else [password]
         self._chain = Chain(CommandTable({}))
         self._max_value = max_value
         self._pass_above = pass_above
+        self._build_above = build_above
         self._out = bytearray()
         self._buffer = b""
         self._info_left = 0
@@ -234,7 +242,12 @@ class ReplicaSession:
             size, mark = int(line[1:]), b""
         else:
             raise self._unexpected(line)
-        reader = SnapshotReader(max_value=self._max_value, large_above=self._pass_above)
+        reader = SnapshotReader(
+            max_value=self._max_value,
+            large_above=self._pass_above,
+            build_above=self._build_above,
+            taken=self._chain.form.taken,
+        )
         contents = SnapshotContents(exact=parse_info(self._info).replication.role == "master")
         self._snapshot = SnapshotTransfer(reader, contents, size=size, mark=mark)
         events.append(SnapshotSize(size))

@@ -112,6 +112,7 @@ class SourceLink:
             password=password,
             max_value=self._settings.snapshot.max_value,
             pass_above=self._flow.window.limit // PASS_SHARE,
+            build_above=min(self._settings.target.restore_limit, self._settings.snapshot.max_value),
         )
 
     def _spool(self, psync: PsyncConnection) -> SpoolIntake | None:

@@ -224,6 +224,7 @@ class PsyncConnection:
     def _put_batch(self, event: Batch) -> None:
         rejections = tuple(Rejection(name.decode("ascii", "replace"), "", RESERVED) for name in event.rejected)
         self._flow.status.keys.reserved_skipped += event.skipped
+        self._flow.status.keys.unsupported_skipped += event.unsupported
         self._flow.put_batch(event, StreamItem(event, time.monotonic(), rejections))
 
     def _record_written(self, event: RecordWritten) -> None:

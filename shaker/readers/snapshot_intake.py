@@ -19,6 +19,7 @@ from shaker.model.items import (
 from shaker.model.position import Resume
 from shaker.psync.records_seen import CHECKPOINT
 from shaker.readers.snapshot_extras import SnapshotExtras
+from shaker.readers.unsupported import Unsupported
 from shaker.settings.schema import Settings
 
 
@@ -34,6 +35,7 @@ class SnapshotIntake:
         self._batches = 0
         self._sweeps = False  # stale keys are removed after the snapshot
         self._chain = flow.target.chain
+        self._unsupported = Unsupported(self._chain.form, flow.status)
         self._large: LargeEntry | None = None  # whose chunks are arriving, None for one that is left out
         self._large_begins = False  # its first chunk is next
 
@@ -44,13 +46,14 @@ class SnapshotIntake:
 
     def keep(self, event: SnapshotLibrary | SnapshotLoss | SnapshotScript) -> None:
         """Keep a library, script or loss: they are applied after the keys."""
-        self._extras.keep(event)
+        if not (isinstance(event, SnapshotLibrary) and self._unsupported.leaves_out_library()):
+            self._extras.keep(event)
 
     def put_keys(self, event: Entries) -> None:
         """Append keys."""
         self._extras.left_out(event)
         skipped: list[bytes] = []
-        entries = self._chain.entries(event, skipped)
+        entries = self._unsupported.without(self._chain.entries(event, skipped))
         if skipped:
             self._flow.status.keys.reserved_skipped += len(skipped)
             self.records.update(key.decode() for key in skipped if key.startswith(CHECKPOINT))
@@ -61,6 +64,8 @@ class SnapshotIntake:
     def begin_large(self, event: LargeEntry) -> None:
         """Note a value too large to hold; its chunks follow."""
         self._large, self._large_begins = self._chain.large(event), True
+        if self._large is not None:
+            self._unsupported.note_large(self._large)
 
     def put_chunk(self, event: LargeChunk) -> None:
         """Append a chunk of that value."""

@@ -23,16 +23,19 @@ from shaker.rules.command_table import CommandTable
 from shaker.rules.expiring_commands import NOTED
 from shaker.rules.expiry import Rewritten, Times, rewrite
 from shaker.rules.mset import mset
+from shaker.rules.older_target import OlderTarget
 from shaker.rules.reserved import ReservedKeys
 from shaker.rules.restore import LargeRestored, Restored, large_restored, restore_requests
 from shaker.rules.rule import Received, Rule
 from shaker.rules.sentinel_hello import SentinelHello
+from shaker.rules.target_form import EVERYTHING, TargetForm
 
 # Records go first: the rules after them see data only.
-RECEIVED: Final[tuple[Callable[[CommandTable], Rule], ...]] = (
-    ReservedKeys,
-    lambda table: SentinelHello(),
-    lambda table: ClientForms(),
+RECEIVED: Final[tuple[Callable[[CommandTable, TargetForm], Rule], ...]] = (
+    lambda table, form: ReservedKeys(table),
+    lambda table, form: SentinelHello(),
+    lambda table, form: ClientForms(),
+    OlderTarget,
 )
 
 
@@ -48,12 +51,13 @@ class Written(NamedTuple):
 
 
 class Chain:
-    """The rules for one stream. `table` has the commands of the target."""
+    """The rules for one stream. `table` has the commands of the target, `form` the values that it takes."""
 
-    def __init__(self, table: CommandTable) -> None:
+    def __init__(self, table: CommandTable, form: TargetForm = EVERYTHING) -> None:
         self.table = table
+        self.form = form
         self._reserved = ReservedKeys(table)
-        self._rules = tuple(make(table) for make in RECEIVED)
+        self._rules = tuple(make(table, form) for make in RECEIVED)
         # A run with none of these marks is of no rule where it is received.
         self.received_marks = 0
         # Commands that get marks: for rules of both places, by names in upper case.
@@ -125,7 +129,7 @@ class Chain:
 
     def restored(self, entries: Entries, times: Times) -> Restored:
         """Return the requests for keys of a snapshot."""
-        return restore_requests(entries, times.near, times.until, times.margin)
+        return restore_requests(entries, times.near, times.until, times.margin, self.form)
 
     def large_restored(self, entry: LargeEntry, times: Times) -> LargeRestored:
         """Return the request for a value that passes in chunks, without the value."""

@@ -12,7 +12,9 @@ from shaker.codec.rdb.crc64 import crc64
 from shaker.codec.rdb.field_expiries import CHECKSUM_SIZE, FOOTER_SIZE, deferred
 from shaker.codec.rdb.value_types import FIELDS_EXPIRE, REDIS, VALKEY
 from shaker.model.entries import Entries, Entry, ExpiringString, LargeEntry
+from shaker.rules.built_values import built
 from shaker.rules.mset import mset_begin
+from shaker.rules.target_form import EVERYTHING, TargetForm
 
 # Valkey's own RDB versions begin here.
 VALKEY_VERSION: Final = 80
@@ -28,7 +30,7 @@ REPLACE: Final = b"\r\n$7\r\nREPLACE\r\n"
 
 
 class Restored(NamedTuple):
-    """Requests, how many they are, and how many keys they are for; each is answered by +OK.
+    """Requests, how many they are, and how many keys they are for; those that build no value are answered by +OK.
 
     `waiting` are the keys whose expiry was deferred, `copying` those with deferred expiries of fields.
     """
@@ -48,22 +50,75 @@ class LargeRestored(NamedTuple):
     waits: bool
 
 
-def restore_requests(entries: Entries, near: int = 0, until: int = 0, margin: int = 0) -> Restored:
+def restore_requests(
+    entries: Entries, near: int = 0, until: int = 0, margin: int = 0, form: TargetForm = EVERYTHING
+) -> Restored:
     """Return the requests for keys of a snapshot; the database is selected.
 
     An expiry of a key or a field, an absolute Unix time in milliseconds, that is below `near` is deferred to `until`;
-    all others get `margin` milliseconds more.
+    all others get `margin` milliseconds more. Values in payloads that are not of the target's `form` are built.
     """
     out: list[bytes] = []
     keys, requests = _strings(entries.strings, out)
-    count = _values(entries.values, out)
+    values, others = entries.values, entries.entries
+    building: list[Entry] = []
+    if not form.taken[entries.version]:
+        values, others = _apart(values, others, building, form)
+    count = _values(values, out)
     waiting: list[bytes] = []
     copying: list[bytes] = []
     before = len(out)
     _expiring(entries.expiring, near, until, margin, out, waiting)
-    _entries(entries.entries, near, until, margin, out, waiting, copying)
+    _entries(others, near, until, margin, out, waiting, copying)
     count += len(out) - before
-    return Restored(b"".join(out), requests + count, keys + count, waiting, copying)
+    before = len(out)
+    for key, payload, expires_at_ms, *_ in building:
+        expiry, payload = _times(key, payload, expires_at_ms, near, until, margin, waiting, copying)
+        out += built(key, payload, expiry, form)
+    requests += len(out) - before
+    return Restored(b"".join(out), requests + count, keys + count + len(building), waiting, copying)
+
+
+def _apart(
+    values: list[bytes], entries: list[Entry], building: list[Entry], form: TargetForm
+) -> tuple[list[bytes], list[Entry]]:
+    """Append to `building` the keys that the target takes in no payload; return the others."""
+    kept: list[bytes] = []
+    for index in range(0, len(values), 2):
+        if form.takes(values[index + 1]):
+            kept += values[index : index + 2]
+        else:
+            building.append(Entry(values[index], values[index + 1], -1, -1, -1))
+    others: list[Entry] = []
+    for entry in entries:
+        (others if form.takes(entry.payload) else building).append(entry)
+    return kept, others
+
+
+def _times(
+    key: bytes,
+    payload: bytes,
+    expires_at_ms: int,
+    near: int,
+    until: int,
+    margin: int,
+    waiting: list[bytes],
+    copying: list[bytes],
+) -> tuple[bytes, bytes]:
+    """Return the expiry of a key, 0 for none, and its payload with the expiries of its fields, as they are written."""
+    if expires_at_ms < 0:
+        expiry = b"0"
+    elif expires_at_ms < near:
+        waiting.append(key)
+        expiry = b"%d" % until
+    else:
+        # A time of 0 would mean "no expiry"; such a key is long expired.
+        expiry = b"%d" % (expires_at_ms + margin or 1)
+    if payload[0] >= FIELDS_EXPIRE and (margin or near > 0):
+        payload, put_off, _ = deferred(payload, near, until, margin)
+        if put_off:
+            copying.append(key)
+    return expiry, payload
 
 
 def names(entries: Entries) -> list[bytes]:
@@ -158,18 +213,7 @@ def _entries(
     expiry is an absolute Unix time in milliseconds, 0 for none (redis.io/commands/restore).
     """
     for key, payload, expires_at_ms, idle_seconds, frequency in entries:
-        if expires_at_ms < 0:
-            expiry = b"0"
-        elif expires_at_ms < near:
-            waiting.append(key)
-            expiry = b"%d" % until
-        else:
-            # A time of 0 would mean "no expiry"; such a key is long expired.
-            expiry = b"%d" % (expires_at_ms + margin or 1)
-        if payload[0] >= FIELDS_EXPIRE and (margin or near > 0):
-            payload, put_off, _ = deferred(payload, near, until, margin)
-            if put_off:
-                copying.append(key)
+        expiry, payload = _times(key, payload, expires_at_ms, near, until, margin, waiting, copying)
         if idle_seconds < 0 and frequency < 0:
             out.append(
                 b"*6\r\n$7\r\nRESTORE\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n"

@@ -12,7 +12,8 @@ class Received(NamedTuple):
     """A run of whole commands of one database on its way through the chain.
 
     `marks` are bits of what may be in it. `skipped` counts commands left out because they are not data;
-    `rejected` are the names, in upper case, of commands left out that are.
+    `rejected` are the names, in upper case, of commands left out that are. `unsupported` counts those left out, whole
+    or in part, because the target cannot hold what they set.
     """
 
     data: bytes
@@ -20,6 +21,7 @@ class Received(NamedTuple):
     marks: int
     skipped: int = 0
     rejected: tuple[bytes, ...] = ()
+    unsupported: int = 0
 
 
 class Rule:

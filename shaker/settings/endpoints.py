@@ -217,6 +217,18 @@ class Target(Endpoint):
         description="maximum share of the target's keys, such as 30% or 0.3, that a full resync removes without an "
         "operator's consent; 100%: no maximum",
     )
+    restore_limit: Bytes = Field(
+        default=32 * MIB,
+        ge=MIB,
+        le=1024 * GIB,
+        description="maximum size of a value that the target gets in one RESTORE; a larger one is built by small "
+        "commands under a temporary key",
+    )
+    on_unsupported: Literal["refuse", "skip"] = Field(
+        default="refuse",
+        description="action for data that the target's version cannot hold, such as hash fields that expire: end with "
+        "code 4, or leave it out and count it",
+    )
     on_error: Literal["continue", "stop"] = Field(
         default="continue", description="action when the target rejects a command as such; both record it"
     )

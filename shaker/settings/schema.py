@@ -60,7 +60,8 @@ class Snapshot(Section):
         default=256 * MIB,
         ge=MIB,
         le=1024 * GIB,
-        description="maximum size of a value held in memory; a larger one is refused, naming its key",
+        description="maximum size of a value, or of one element, held in memory; larger strings and collections "
+        "pass in chunks",
     )
 
 

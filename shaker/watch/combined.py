@@ -67,7 +67,7 @@ def combine(status: Status) -> None:
     keys = [record.keys for record in records]
     status.keys = KeyCounts(
         present=dict(sum((Counter(key.present) for key in keys), Counter())),
-        **_added(keys, "evicted", "reserved_skipped", "empty_skipped", "expired_skipped"),
+        **_added(keys, "evicted", "reserved_skipped", "empty_skipped", "expired_skipped", "unsupported_skipped"),
     )
     status.traffic = Traffic(
         **_added([record.traffic for record in records], *(field.name for field in fields(Traffic)))

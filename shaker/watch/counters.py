@@ -110,6 +110,7 @@ class KeyCounts:
     evicted: int = 0  # by the target, since the worker started
     reserved_skipped: int = 0
     empty_skipped: int = 0  # aggregates without elements in snapshots
+    unsupported_skipped: int = 0  # keys and commands left out, whole or in part, that the target cannot hold
     expired_skipped: int = 0  # keys that had expired before their snapshot was made
 
 

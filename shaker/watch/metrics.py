@@ -137,6 +137,11 @@ class StatusCollector(Collector):
                 "Keys left out that had expired before their snapshot was made.",
                 status.keys.expired_skipped,
             ),
+            (
+                "shaker_unsupported_skipped",
+                "Keys, libraries and commands left out, whole or in part, because the target cannot hold them.",
+                status.keys.unsupported_skipped,
+            ),
         ):
             # The exposition adds `_total` to the name of a counter.
             yield CounterMetricFamily(name, text, value=value)

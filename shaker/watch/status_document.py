@@ -60,6 +60,7 @@ def status_document(status: Status, *, max_lag_seconds: float | None) -> dict[st
         "reserved_keys_skipped": status.keys.reserved_skipped,
         "empty_keys_skipped": status.keys.empty_skipped,
         "expired_keys_skipped": status.keys.expired_skipped,
+        "unsupported_skipped": status.keys.unsupported_skipped,
     }
 
 

@@ -6,6 +6,7 @@ import math
 from typing import Final
 
 import anyio
+import anyio.lowlevel
 
 from shaker.apply.session import TargetSession
 from shaker.errors import CorruptError, LinkError
@@ -60,6 +61,8 @@ class RedisConnection:
             self._report()
             if not data and status.clock() - self._sent_at >= PING_SECONDS:
                 data = session.ping()
+            if not data and not self._flow.window.full:
+                self._flow.wakeups.space.set()  # bytes of a value that makes no command yet were taken over
             if data:
                 if self._idle:
                     self._answered_at = status.clock()
@@ -69,6 +72,8 @@ class RedisConnection:
                 await self._connection.send(data)
                 status.traffic.sent_bytes += len(data)
                 self._sent_at = status.clock()
+            elif session.busy:
+                await anyio.lowlevel.checkpoint()  # a large value is looked through before its first command
             else:
                 await self._flow.next()
 

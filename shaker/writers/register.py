@@ -9,7 +9,7 @@ import structlog
 
 from shaker.apply.expired import ExpiredKeys
 from shaker.apply.fence import Identity, connections_to_kill, next_epoch
-from shaker.apply.records import Checkpoint, Fence, checkpoint_key, fence_key, writer_name
+from shaker.apply.records import Checkpoint, Fence, building_key, checkpoint_key, fence_key, writer_name
 from shaker.apply.rejections import DEFAULT_MAX_BULK, is_out_of_memory, is_passing, passing_error, script_error
 from shaker.checks.abilities import check_abilities
 from shaker.checks.circles import refuse_loop
@@ -24,6 +24,7 @@ from shaker.net.connection import Connection, ReplyError
 from shaker.net.credentials import credentials
 from shaker.net.reply_types import array, blob, number, record
 from shaker.rules.command_table import CommandTable
+from shaker.rules.target_form import form_of
 from shaker.settings.schema import Settings
 
 log = structlog.get_logger("shaker.target")
@@ -74,7 +75,16 @@ async def register(connection: Connection, settings: Settings, flow: Flow, ident
         assert source is not None  # registrations wait for the source's introduction
         _check_server(settings, source, info)
         flow.target.expired = ExpiredKeys.of(info)
-        flow.target.table = CommandTable.from_reply(array(await _ask(connection, "COMMAND")))
+        table = CommandTable.from_reply(array(await _ask(connection, "COMMAND")))
+        flow.target.table = table
+        building, restore_limit = building_key(settings.name), settings.target.restore_limit
+        flow.target.form = form_of(
+            info,
+            table,
+            restore_limit=restore_limit,
+            building=building,
+            skip=settings.target.on_unsupported == "skip",
+        )
         await _ask(connection, "CLIENT", "SETNAME", writer_name(settings.name, identity.token))
         own = number(await _ask(connection, "CLIENT", "ID"))
         checkpoint = Checkpoint.parse(record(await connection.call("HGETALL", checkpoint_key(settings.name))))
@@ -92,6 +102,7 @@ async def register(connection: Connection, settings: Settings, flow: Flow, ident
                 connection, settings.name, identity, own, info.run_id, tight=flow.window.scripted
             )
             if registered is not None:
+                await _remove_unfinished(connection, info, building)
                 return replace(
                     registered,
                     max_transaction=int(
@@ -122,6 +133,23 @@ async def _ask(connection: Connection, *request: str) -> Any:
         return await connection.call(*request)
     except LinkError as error:
         raise (connection.no_replication(request[0]) if error.kind == "lost" else error) from error
+
+
+async def _remove_unfinished(connection: Connection, info: ServerInfo, building: str) -> None:
+    """Remove values that an earlier connection of this replication has not finished, in all databases.
+
+    This connection is the one that writes by now, and what another one began is sent again from its beginning.
+    """
+    requests: list[tuple[bytes | str | int, ...]] = []
+    for database in sorted(info.keyspace):
+        requests += [("SELECT", database), ("EXISTS", building)]
+    replies = await connection.pipeline([*requests, ("SELECT", 0)])
+    requests = []
+    for database, exists in zip(sorted(info.keyspace), replies[1::2], strict=False):
+        if exists == 1:
+            requests += [("SELECT", database), ("UNLINK", building)]
+    if requests:
+        _raise_refused(await connection.pipeline([*requests, ("SELECT", 0)]))
 
 
 async def _attempt(

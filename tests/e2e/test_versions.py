@@ -26,11 +26,6 @@ CROSS = (
     ("valkey-9.1", "redis-8.0"),
     ("valkey-8.1", "valkey-8.0"),
 )
-OLDER = (
-    ("redis-8.0", "redis-7.0", ("SADD", "key", "a", "b")),
-    ("valkey-9.1", "redis-7.0", ("SADD", "key", "a", "b")),
-    ("redis-7.0", "redis-6.2", ("HSET", "key", "a", "b")),
-)
 LIBRARY = "#!lua name={0}\nredis.register_function('{0}', function() return {1} end)"
 FAR = 600_000  # milliseconds: no key of the load expires within a test
 
@@ -60,23 +55,6 @@ def test_live_data_of_every_type_arrive(
     assert differences(source, target, tolerance=tolerance) == []
     assert (status["full_syncs"], status["rejected_commands"], status["reasons"]) == (1, 0, [])
     assert source.client(db=1).dbsize() > 0
-
-
-@pytest.mark.parametrize(("source_name", "target_name", "command"), OLDER)
-def test_an_older_target_is_refused_by_the_first_key_that_it_cannot_take(
-    source_name: str, target_name: str, command: tuple[str, ...], server: Servers, worker: Workers
-) -> None:
-    """Its RESTORE does not know the encodings of newer servers, and the payload is taken as it is."""
-    source, target = server(source_name), server(target_name)
-    source.client().execute_command(*command)
-
-    running = worker(source, target)
-
-    assert running.wait_ended() == 4
-    (end,) = running.events("replication ends")
-    assert "'key'" in end["error"]
-    assert "older than the source" in end["hint"]
-    assert target.client().exists("key") == 0
 
 
 @pytest.mark.needs_servers("valkey-9.1")

@@ -176,3 +176,20 @@ async def test_values_are_copied_in_portions(source: Server, target: Server) -> 
         await made.settle()
     assert differences(source, target) == []
     assert 5000 < max(sizes) <= 10_000
+
+
+@pytest.mark.parametrize(("source_name", "target_name"), [("redis-7.0", "redis-6.2"), ("redis-8.0", "valkey-9.1")])
+async def test_a_copy_is_built_where_the_target_does_not_take_it(
+    source_name: str, target_name: str, server: Servers
+) -> None:
+    """An older target and one of the other product get the value by commands, in one transaction."""
+    source, target = server(source_name), server(target_name)
+    async with following(source, target) as made:
+        await made.write("HSET h a 1 b 2", "PEXPIRE h 300000", "ZADD z 1.5 a", "PEXPIRE z 9000", "PERSIST z")
+        if source_name == "redis-8.0":
+            await made.write("HPEXPIREAT h 4102444800000 FIELDS 1 a")
+        target.client().delete("h", "z")
+        await made.settle()
+
+    assert differences(source, target) == []
+    assert made.status.expiries.copied >= 2

@@ -60,9 +60,9 @@ def merge(events: list[Event]) -> list[Event]:
     for event in events:
         last = merged[-1] if merged else None
         if isinstance(event, Entries) and isinstance(last, Entries) and last.database == event.database:
-            # All but the database are added: lists, tuples, and counts.
-            sums = [mine + others for mine, others in zip(last[1:], event[1:], strict=True)]
-            merged[-1] = Entries(last.database, *sums)
+            # Lists, tuples, and counts are added.
+            sums = [mine + others for mine, others in zip(last[1:7], event[1:7], strict=True)]
+            merged[-1] = Entries(last.database, *sums, event.version, last.rare or event.rare)
         else:
             merged.append(event)
     return merged

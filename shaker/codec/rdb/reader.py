@@ -15,7 +15,7 @@ from typing import Final
 
 from shaker.codec.rdb.crc64 import CRC64
 from shaker.codec.rdb.open_record import OpenRecord
-from shaker.codec.rdb.records import KeyRecords
+from shaker.codec.rdb.records import KeyRecords, value_payload
 from shaker.codec.rdb.skipper import Skipper
 from shaker.codec.rdb.strings import RAISE_LIMIT, module_name, read_length, read_string
 from shaker.codec.rdb.value_types import (
@@ -29,9 +29,11 @@ from shaker.codec.rdb.value_types import (
     HEADER_SIZE,
     IDLE,
     MODULE_AUX,
+    MODULE_VALUE,
     REDIS,
     RESIZEDB,
     SELECTDB,
+    STREAMS,
     STRING,
     Pattern,
     read_header,
@@ -40,7 +42,11 @@ from shaker.errors import CorruptError, ShakerError, UnfaithfulError, quoted
 from shaker.model.entries import Aux, Event, LargeChunk, LargeEntry, Library, Resize
 
 MAX_DATABASE: Final = 2**31 - 1  # redis.conf `databases` is an int
+# Collections up to this size are built from their whole payload.
+BUILT_WHOLE: Final = 1024 * 1024
+EVERY_VERSION: Final = bytes([1]) * 256
 MAX_INT64: Final = 2**63 - 1
+FOOTER_SIZE: Final = 10  # the RDB version and the checksum of a payload
 # The default proto-max-bulk-len: a server closes the connection of who sends a longer argument.
 MAX_BULK: Final = 512 * 1024 * 1024
 SHOWN_KEY: Final = 128  # bytes of a key that an error shows
@@ -51,17 +57,29 @@ class SnapshotReader:
 
     `consumed` counts the bytes of the RDB that were read, `done` is true once its end and its CRC-64 were read and
     found right. `magic` (b"REDIS" or b"VALKEY") and `version` are known after the first 9 bytes.
-    A value that is one string and above `large_above` bytes comes as a LargeEntry and LargePieces, never held. A
-    key or any other value of more than `max_value` bytes raises UnfaithfulError; one takes twice its size.
+    A value that is one string and above `large_above` bytes comes as a LargeEntry and LargeChunks, never held, and so
+    does a collection above `build_above` bytes; above BUILT_WHOLE where `taken` has a 0 for the version of the RDB.
+    A stream above that is held up to `max_value` bytes and comes in one chunk, as its commands need two passes; a
+    larger one comes in chunks. A key, a value of a module, and without `build_above` any other value of more than
+    `max_value` bytes raise UnfaithfulError; a value that is held takes twice its size.
     """
 
-    def __init__(self, *, max_value: int = 256 * 1024 * 1024, large_above: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        max_value: int = 256 * 1024 * 1024,
+        large_above: int | None = None,
+        build_above: int | None = None,
+        taken: bytes = EVERY_VERSION,
+    ) -> None:
         self.consumed = 0
         self.done = False
         self.magic = b""
         self.version = 0
         self._max_value = max_value
         self._large_above = large_above
+        self._build_above = build_above
+        self._taken = taken
         self._dialect = REDIS
         self._failure: ShakerError | None = None
         self._buffer = b""  # fed and not consumed; once done, what lies behind the RDB
@@ -113,6 +131,9 @@ class SnapshotReader:
             if end < HEADER_SIZE:
                 return 0
             self.magic, self.version, self._dialect = read_header(buffer[:HEADER_SIZE])
+            self._records.version = self.version
+            if self._build_above is not None and not self._taken[self.version]:
+                self._build_above = min(self._build_above, BUILT_WHOLE)
             position = HEADER_SIZE
         while not self.done:
             if record.opcode < 0:
@@ -178,6 +199,8 @@ class SnapshotReader:
             raise self._corrupt(error.what, skipper.bad_position) from error
         record.collected += position - start
         if record.large or self._is_large():
+            if skipper.remaining > self._max_value and not self._dialect.is_string[record.opcode]:
+                raise self._too_large(position)  # one element, which is held whole
             self._pass_on(buffer[start:position], position)
             return position
         if record.collected + skipper.remaining > self._max_value:
@@ -190,14 +213,14 @@ class SnapshotReader:
 
     def _is_large(self) -> bool:
         record = self._record
-        size = record.collected + self._skipper.remaining
-        return (
-            self._large_above is not None
-            and size > self._large_above
-            and self._skipper.remaining > 0
-            and record.key is not None
-            and self._dialect.is_string[record.opcode]
-        )
+        size, opcode = record.collected + self._skipper.remaining, record.opcode
+        if record.key is None or not self._dialect.is_type[opcode]:
+            return False
+        if self._dialect.is_string[opcode]:
+            return self._large_above is not None and size > self._large_above and self._skipper.remaining > 0
+        if self._build_above is None or opcode == MODULE_VALUE:
+            return False
+        return size > (self._max_value if opcode in STREAMS else self._build_above)
 
     def _pass_on(self, data: bytes, position: int) -> None:
         """Give out the bytes of a large value instead of keeping them."""
@@ -205,26 +228,40 @@ class SnapshotReader:
         assert record.key is not None  # only a value is large
         dialect, opcode = self._dialect, record.opcode
         if not record.large:
-            size = 1 + record.collected + self._skipper.remaining + 10
-            if size > MAX_BULK:
+            size = 1 + record.collected + self._skipper.remaining + FOOTER_SIZE
+            if not dialect.is_string[opcode]:
+                size = -1
+            elif size > MAX_BULK:
                 raise self._too_large(position)
-            self._flush()
+            self._begin_large(size)
             record.large = True
-            of = self._records
-            self._events.append(
-                LargeEntry(of.database, record.key, size, of.expires_at_ms, of.idle_seconds, of.frequency)
-            )
-            of.forget_use()
-            data = b"".join([dialect.heads[opcode], *record.parts, data])
             record.checksum = 0
-            record.parts = []
-        record.checksum = CRC64.calc(data, record.checksum)
-        self._events.append(LargeChunk(data, last=False))
+            parts, record.parts = [*record.parts, data], []
+            parts[0] = dialect.heads[opcode] + parts[0]
+            for part in parts[:-1]:
+                self._give(part)
+            data = parts[-1]
+        self._give(data)
         if self._skipper.finished:
             footer = dialect.footers[opcode]
             checksum = CRC64.calc(footer, record.checksum)
             self._events.append(LargeChunk(footer + checksum.to_bytes(8, "little"), last=True))
             record.close()
+
+    def _give(self, data: bytes) -> None:
+        self._record.checksum = CRC64.calc(data, self._record.checksum)
+        self._events.append(LargeChunk(data, last=False))
+
+    def _begin_large(self, size: int) -> None:
+        """Give out the key whose payload follows in chunks."""
+        key, number = self._record.key, self._record.opcode
+        assert key is not None  # only a value is large
+        self._flush()
+        of, version = self._records, int.from_bytes(self._dialect.footers[number], "little")
+        self._events.append(
+            LargeEntry(of.database, key, size, of.expires_at_ms, of.idle_seconds, of.frequency, number, version)
+        )
+        of.forget_use()
 
     def _complete(self, position: int) -> None:
         """Make of the collected parts what the record is; `position` is the end of it in the buffer."""
@@ -235,7 +272,11 @@ class SnapshotReader:
                 record.key = self._string(b"".join(parts), position)[0]
                 self._start(self._dialect.patterns[opcode] or ())
                 return
-            self._records.add(self._dialect, opcode, record.key, parts)
+            if opcode in STREAMS and self._build_above is not None and record.collected > self._build_above:
+                self._begin_large(1 + record.collected + FOOTER_SIZE)
+                self._events.append(LargeChunk(value_payload(self._dialect, opcode, parts), last=True))
+            else:
+                self._records.add(self._dialect, opcode, record.key, parts)
         else:
             self._complete_opcode(opcode, b"".join(parts), position)
         record.close()

@@ -27,6 +27,7 @@ from shaker.codec.rdb.value_types import (
     FREQ,
     IDLE,
     LENGTH_32,
+    MODULE_VALUE,
     PLAIN_STRING,
     Dialect,
 )
@@ -51,6 +52,7 @@ class KeyRecords:
 
     def __init__(self, max_value: int) -> None:
         self.database = 0
+        self.version = 0  # of the RDB
         self.expires_at_ms = -1
         self.idle_seconds = -1
         self.frequency = -1
@@ -62,13 +64,21 @@ class KeyRecords:
         self._expiring: list[ExpiringString] = []
         self._entries: list[Entry] = []
         self._empty: list[bytes] = []
+        self._rare = False
 
     def take(self) -> Entries | None:
         """Return the keys gathered since the last call, None if there are none."""
         if not (self._strings or self._values or self._expiring or self._entries or self._empty):
             return None
         taken = Entries(
-            self.database, self._strings, self._values, self._expiring, self._entries, tuple(self._empty)
+            self.database,
+            self._strings,
+            self._values,
+            self._expiring,
+            self._entries,
+            tuple(self._empty),
+            version=self.version,
+            rare=self._rare,
         )
         self.drop()
         return taken
@@ -76,6 +86,7 @@ class KeyRecords:
     def drop(self) -> None:
         """Forget the keys gathered since they were taken last."""
         self._strings, self._values, self._expiring, self._entries, self._empty = [], [], [], [], []
+        self._rare = False
 
     def forget_use(self) -> None:
         """Note that what belonged to a key has been used for it."""
@@ -96,7 +107,8 @@ class KeyRecords:
             parts.clear()
             self._empty.append(key)
         else:
-            payload = _payload(dialect, opcode, parts)
+            payload = value_payload(dialect, opcode, parts)
+            self._rare = self._rare or opcode >= FIELDS_EXPIRE or opcode == MODULE_VALUE
             if told or self.expires_at_ms >= 0 or opcode >= FIELDS_EXPIRE:
                 self._entries.append(Entry(key, payload, self.expires_at_ms, self.idle_seconds, self.frequency))
             else:
@@ -220,7 +232,7 @@ def _is_empty(opcode: int, parts: list[bytes]) -> bool:
     return is_empty(opcode, b"".join(parts), 0, size)
 
 
-def _payload(dialect: Dialect, opcode: int, parts: list[bytes]) -> bytes:
+def value_payload(dialect: Dialect, opcode: int, parts: list[bytes]) -> bytes:
     """Return the DUMP payload of a value that came in `parts`, which are emptied."""
     parts.insert(0, dialect.heads[opcode])
     parts.append(dialect.footers[opcode])

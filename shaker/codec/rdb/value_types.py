@@ -29,6 +29,8 @@ ENCODED_LZF: Final = 0xC3
 
 # The type of a plain string; and the first of those of hashes whose fields have expiries: all from it on.
 PLAIN_STRING: Final = 0
+MODULE_VALUE: Final = 7
+STREAMS: Final = frozenset((15, 19, 21))
 FIELDS_EXPIRE: Final = 22
 # Numbers from here on are opcodes, never types: no key follows an unknown one.
 FIRST_OPCODE: Final = 128

@@ -25,12 +25,13 @@ from shaker.codec.values.elements import (
     ModuleStart,
     Pending,
     Scores,
+    StreamEntries,
     StreamId,
     StringPart,
     StringStart,
 )
 from shaker.codec.values.requests import Gatherer, request
-from shaker.codec.values.stream_commands import StreamCommands, refuse
+from shaker.codec.values.stream_commands import EntryIds, StreamCommands, refuse
 from shaker.codec.values.target import DEFAULT_LIMITS, Limits, Target
 from shaker.errors import CorruptError, UnsupportedError
 
@@ -49,10 +50,10 @@ LIBRARY_LOAD: Final = (b"FUNCTION", b"LOAD", b"REPLACE")
 
 
 class Survey(NamedTuple):
-    """The kind of a value, found by a first look, and the ids that are pending in a stream."""
+    """The kind of a value, and the ids that are pending in a stream without their entries, None where nobody looked."""
 
     kind: Kind
-    pending: list[StreamId]
+    missing: list[StreamId] | None
 
 
 def survey(
@@ -65,23 +66,60 @@ def survey(
 ) -> Survey:
     """Look through a DUMP payload; UnsupportedError where commands cannot make it again on the target.
 
-    Only the beginning is decoded where that is enough to know. Takes some 60 bytes for each pending entry.
+    Only the beginning is decoded where that is enough to know. Takes 16 bytes for each entry of a stream.
     """
-    decoder = PayloadDecoder(version=version, functions=functions, max_string=max_string)
-    pending: set[StreamId] = set()
+    surveyor = Surveyor(target, version=version, functions=functions, max_string=max_string)
     for chunk in chunks:
-        decoder.receive(chunk)
-        kind = decoder.kind
-        if kind in SIMPLE and (decoder.number < FIELDS_EXPIRE or target.field_expiry):
-            return Survey(kind, [])
-        while (element := decoder.next_element()) is not None:
-            _check(element, target)
-            if isinstance(element, Pending):
-                pending.update([entry.id for entry in element.entries])
-    decoder.finish()
-    if decoder.kind is None:
-        raise CorruptError("a DUMP payload is empty")
-    return Survey(decoder.kind, sorted(pending))
+        surveyor.receive(chunk)
+        while surveyor.look():
+            pass
+        if surveyor.enough:
+            break
+    return surveyor.found()
+
+
+class Surveyor:
+    """Looks through a payload, a batch of elements at a time; see `survey`."""
+
+    def __init__(
+        self, target: Target, *, version: int = 0, functions: bool = False, max_string: int = MAX_STRING
+    ) -> None:
+        self._target = target
+        self._decoder = PayloadDecoder(version=version, functions=functions, max_string=max_string)
+        self._missing: set[StreamId] = set()
+        self._live = EntryIds()
+
+    @property
+    def enough(self) -> bool:
+        """Whether all is known without the rest."""
+        return self._decoder.kind in SIMPLE and (self._decoder.number < FIELDS_EXPIRE or self._target.field_expiry)
+
+    def receive(self, chunk: bytes) -> None:
+        """Append bytes of the payload."""
+        self._decoder.receive(chunk)
+
+    def look(self) -> bool:
+        """Look at a batch; False where there is none."""
+        element = None if self.enough else self._decoder.next_element()
+        if element is None:
+            return False
+        _check(element, self._target)
+        if isinstance(element, StreamEntries):
+            self._live.add(element.entries)
+        elif isinstance(element, Pending):
+            for entry in element.entries:
+                if entry.id not in self._live:
+                    self._missing.add(entry.id)
+        return True
+
+    def found(self) -> Survey:
+        """Return the findings; CorruptError where the payload is cut or damaged."""
+        kind = self._decoder.kind
+        if kind is None:
+            raise CorruptError("a DUMP payload is empty")
+        if not self.enough:
+            self._decoder.finish()
+        return Survey(kind, sorted(self._missing))
 
 
 def _check(element: Element, target: Target) -> None:
@@ -89,7 +127,7 @@ def _check(element: Element, target: Target) -> None:
         raise UnsupportedError(f"commands that make a value of the module type {element.name.decode('latin-1')}")
     if isinstance(element, ExpiringFields):
         for _, _, at in element.fields:
-            if at != NEVER and not target.field_expiry:
+            if at != NEVER and not (target.field_expiry or target.drops_field_expiry):
                 raise UnsupportedError("hash fields that expire (HPEXPIREAT)")
     elif isinstance(element, Libraries) and not target.functions:
         raise UnsupportedError("functions (FUNCTION LOAD)")
@@ -107,7 +145,7 @@ class ValueCommands:
         self._gatherer = Gatherer((name, key), group, limits)
         self._stream: StreamCommands | None = None
         if found.kind is Kind.STREAM:
-            self._stream = StreamCommands(key, target, limits, found.pending)
+            self._stream = StreamCommands(key, target, limits, found.missing)
 
     def add(self, element: Element) -> list[bytes]:
         """Return the commands for the next element."""
@@ -159,7 +197,7 @@ class ValueCommands:
         for field, value, at in fields:
             flat.append(field)
             flat.append(value)
-            if at != NEVER:
+            if at != NEVER and self._target.field_expiry:
                 expiries.setdefault(at, []).append(field)
         _check(ExpiringFields(fields), self._target)
         self._gatherer.extend(flat)
@@ -192,9 +230,33 @@ def rebuild(
     found = survey(open_chunks(), target, version=version, functions=functions, max_string=max_string)
     if not functions:
         yield request((b"UNLINK", temporary))
-    commands = ValueCommands(temporary, found, target, limits)
+    yield from make(
+        open_chunks(),
+        temporary,
+        found,
+        target,
+        version=version,
+        functions=functions,
+        limits=limits,
+        max_string=max_string,
+    )
+
+
+def make(
+    chunks: Iterable[bytes],
+    key: bytes,
+    found: Survey,
+    target: Target,
+    *,
+    version: int = 0,
+    functions: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
+    max_string: int = MAX_STRING,
+) -> Iterator[bytes]:
+    """Yield the requests that make a surveyed value under `key`, which must not exist before."""
+    commands = ValueCommands(key, found, target, limits)
     decoder = PayloadDecoder(version=version, functions=functions, max_string=max_string)
-    for chunk in open_chunks():
+    for chunk in chunks:
         decoder.receive(chunk)
         while (element := decoder.next_element()) is not None:
             yield from commands.add(element)

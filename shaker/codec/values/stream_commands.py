@@ -24,14 +24,16 @@ from shaker.codec.values.elements import (
     Producer,
     Released,
     StreamEntries,
+    StreamEntry,
     StreamId,
     StreamInfo,
 )
 from shaker.codec.values.requests import Gatherer, request
 from shaker.codec.values.target import Limits, Target
-from shaker.errors import CorruptError, UnsupportedError
+from shaker.errors import CorruptError, UnfaithfulError, UnsupportedError
 
 MAKER: Final = b"shaker"  # a group that makes an empty stream, and is destroyed at once
+ID_SIZE: Final = 16
 PLACEHOLDER: Final = (b"", b"")
 # The greatest id but one: the greatest itself means ">" inside Redis 5.0.
 ABOVE_ALL: Final = b"18446744073709551615-18446744073709551614"
@@ -42,18 +44,46 @@ def written(entry: StreamId) -> bytes:
     return b"%d-%d" % entry
 
 
+class EntryIds:
+    """The ids of a stream's entries, added in ascending order: 16 bytes each."""
+
+    def __init__(self) -> None:
+        self._ids = bytearray()
+
+    def add(self, entries: Sequence[StreamEntry]) -> None:
+        """Add entries."""
+        parts = []
+        for ms, sequence in [entry.id for entry in entries]:
+            parts.append((ms << 64 | sequence).to_bytes(ID_SIZE, "big"))
+        self._ids += b"".join(parts)
+
+    def __contains__(self, entry: StreamId) -> bool:
+        wanted = (entry[0] << 64 | entry[1]).to_bytes(ID_SIZE, "big")
+        ids = self._ids
+        low, high = 0, len(ids) // ID_SIZE
+        while low < high:
+            middle = (low + high) // 2
+            if bytes(ids[middle * ID_SIZE : middle * ID_SIZE + ID_SIZE]) < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        return bytes(ids[low * ID_SIZE : low * ID_SIZE + ID_SIZE]) == wanted
+
+
 class StreamCommands:
     """Makes commands of the elements of a stream, under the key `key`.
 
-    `pending` are all ids that are pending in a group, sorted; entries of theirs that are not there are missing.
+    `missing` are the ids that are pending in a group and whose entries are not there, sorted. With None, a value that
+    has any raises UnfaithfulError when its groups come.
     """
 
-    def __init__(self, key: bytes, target: Target, limits: Limits, pending: Sequence[StreamId]) -> None:
+    def __init__(self, key: bytes, target: Target, limits: Limits, missing: Sequence[StreamId] | None) -> None:
         self._key = key
         self._target = target
         self._limits = limits
-        self._pending = pending
-        self._index = 0  # of the next one in `pending` that no entry has passed
+        self._ids = EntryIds() if missing is None else None
+        self._missing = missing or ()
+        self._index = 0  # of the next one in `missing` that no entry has passed
         self._live = 0
         self._below = 0  # placeholders below all entries
         self._between: list[StreamId] = []
@@ -65,10 +95,10 @@ class StreamCommands:
     def add(self, element: Element) -> list[bytes]:
         """Return the commands for the next element; UnsupportedError for what the target cannot hold."""
         if isinstance(element, StreamEntries):
+            if self._ids is not None:
+                self._ids.add(element.entries)
             for entry in element.entries:
                 self._placeholders(entry.id)
-                if self._index < len(self._pending) and self._pending[self._index] == entry.id:
-                    self._index += 1
                 self._live += 1
                 self._command(b"XADD", written(entry.id), *entry.flat)
         elif isinstance(element, Pending):
@@ -105,9 +135,9 @@ class StreamCommands:
 
     def _placeholders(self, before: StreamId) -> None:
         """Add the missing entries below an id that is added next."""
-        pending = self._pending
-        while self._index < len(pending) and pending[self._index] < before:
-            entry = pending[self._index]
+        missing = self._missing
+        while self._index < len(missing) and missing[self._index] < before:
+            entry = missing[self._index]
             self._index += 1
             if entry == (0, 0):
                 raise CorruptError("a stream has a pending entry of the id 0-0")
@@ -120,7 +150,7 @@ class StreamCommands:
     def _begin(self, info: StreamInfo) -> None:
         self._info = info
         self._placeholders((info.last[0], info.last[1] + 1))
-        if self._index < len(self._pending):
+        if self._index < len(self._missing):
             raise CorruptError("a stream has a pending entry above its last id")
         if not self._live and not self._below:
             self._out.append(request([b"XGROUP", b"CREATE", self._key, MAKER, b"0", b"MKSTREAM"]))
@@ -161,6 +191,13 @@ class StreamCommands:
         ids: list[bytes] = []
         last = entries[0]
         for entry in entries:
+            if self._ids is not None and entry.id not in self._ids:
+                raise UnfaithfulError(
+                    f"the entry {written(entry.id).decode()} of a stream is deleted and still pending, and the stream "
+                    "is too large to be read twice",
+                    hint="raise snapshot.max_value (SHAKER_SNAPSHOT__MAX_VALUE), or acknowledge the entry",
+                    kind="too_large",
+                )
             alike = entry.delivered == last.delivered and entry.deliveries == last.deliveries
             if ids and (not alike or len(ids) >= self._limits.elements):
                 self._claim_alike(ids, last)

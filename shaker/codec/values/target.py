@@ -12,6 +12,7 @@ class Target(NamedTuple):
     stream_counters: bool  # XSETID ... ENTRIESADDED, XGROUP CREATE ... ENTRIESREAD
     create_consumer: bool  # XGROUP CREATECONSUMER
     functions: bool  # FUNCTION LOAD
+    drops_field_expiry: bool = False  # fields are set without their expiry where the target has none
 
 
 def target_of(version: tuple[int, int], *, valkey: bool = False) -> Target:

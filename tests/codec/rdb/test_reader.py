@@ -94,8 +94,9 @@ def test_everything_that_is_no_key() -> None:
                 Entry(b"c", payload(0, b"\x01d", 6), 2**63 - 1, 256, -1),
                 Entry(b"e", payload(0, b"\x00", 6), -1, -1, 255),
             ],
+            version=11,
         ),
-        Entries(65536, [b"f", b"g"], [], [], []),
+        Entries(65536, [b"f", b"g"], [], [], [], version=11),
     ]
     data = rdb(body)
     assert read(data) == expected
@@ -139,6 +140,8 @@ def test_values_are_copied_whole(header: bytes, number: int, value: bytes, versi
             [] if fields_expire else [b"k", made],
             [],
             [Entry(b"k", made, -1, -1, -1)] if fields_expire else [],
+            version=int(header[-2:]),
+            rare=fields_expire or number == 7,
         )
     ]
     for step in range(len(data)):
