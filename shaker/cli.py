@@ -131,6 +131,12 @@ def _status(arguments: Sequence[str]) -> int:
     return status(arguments)
 
 
+def _verify(arguments: Sequence[str]) -> int:
+    from shaker.commands.verify import main as verify
+
+    return verify(arguments)
+
+
 def _healthcheck(arguments: Sequence[str]) -> int:
     from shaker.commands.healthcheck import main as healthcheck
 
@@ -153,6 +159,7 @@ def _demo(arguments: Sequence[str]) -> int:
 COMMANDS = {
     "run": Command("replicate the source to the target", _run),
     "status": Command("show the status of a running worker: a line, --json, or --watch", _status),
+    "verify": Command("compare every key of both servers, exactly and under load; --repair copies", _verify),
     "healthcheck": Command("exit 0 if the local worker is alive", _healthcheck),
     "config": Command("show the effective settings and the origin of each, or --check them", _config),
     "demo": Command("show a replication with two private servers and live load; needs no configuration", _demo),

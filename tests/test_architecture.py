@@ -44,13 +44,13 @@ ORDER = (
 ONLY = {
     "model": {"errors"},
     "settings": {"errors", "bytesize"},
-    "watch": {"errors", "bytesize", "text", "settings"},
+    "watch": {"errors", "bytesize", "text", "model", "settings"},
     "codec": {"errors", "model"},
     "rules": {"errors", "model", "codec"},
     "psync": {"errors", "model", "codec", "rules"},
     "apply": {"errors", "model", "codec", "rules"},
     "net": {"errors", "model", "settings", "watch", "codec"},
-    "compare": {"errors", "model", "rules"},
+    "compare": {"errors", "model", "codec", "rules"},
 }
 # Rooms that stand side by side: none of them knows another.
 BESIDE = ("readers", "writers", "jobs")

@@ -18,7 +18,8 @@ class Ledger:
     """The state of one connection. `checkpoint` is the newest one that the target answered for.
 
     `applied` is the offset up to which the stream has taken effect, and may be after the checkpoint's. `source` is
-    how the next checkpoint names the source. `progress` are items answered and not reported.
+    how the next checkpoint names the source, `verified` its text about the verification. `progress` are items
+    answered and not reported.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Ledger:
         self.expiries = expiries
         self.unconfirmed = unconfirmed
         self.source = checkpoint.named_source
+        self.verified = checkpoint.verified
         self.progress: list[Progress] = []
         self.tally = Tally(*window.rejections_at(checkpoint), on_rejected)
         base = window.applied_position
@@ -46,7 +48,8 @@ class Ledger:
     @property
     def behind(self) -> bool:
         """Whether the checkpoint lacks something that the worker knows: an offset, replies read, a rejection."""
-        return self.checkpoint.phase == Phase.STREAM and (self._moved or self._lacks)
+        verified = self.checkpoint.verified == self.verified
+        return self.checkpoint.phase == Phase.STREAM and (self._moved or self._lacks or not verified)
 
     @property
     def unpersisted(self) -> bool:

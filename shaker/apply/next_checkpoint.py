@@ -39,7 +39,10 @@ def concluding(transaction: Transaction, ledger: Ledger) -> Checkpoint:
     """Return the checkpoint that the end of a transaction writes."""
     expiries, unconfirmed = ledger.expiries, ledger.unconfirmed
     checkpoint = ledger.tally.counted_in(ledger.checkpoint.naming(ledger.source))._replace(
-        expiring=int(expiries.waiting), expired=expiries.expired_text, unconfirmed=unconfirmed.recorded
+        expiring=int(expiries.waiting),
+        expired=expiries.expired_text,
+        unconfirmed=unconfirmed.recorded,
+        verified=ledger.verified,
     )
     if checkpoint.phase == Phase.STREAM:
         place = unconfirmed.place

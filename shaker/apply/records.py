@@ -108,7 +108,7 @@ class Checkpoint(NamedTuple):
     wait for their true expiry. `expired` is what the target had expired when it was last known to agree with the
     source (`ExpiredKeys` as text), empty where nobody knows. `confirmed_at` is `confirmed` and the database selected
     there, in one text: a worker of an older version writes `confirmed` alone. `unconfirmed` is how many bytes of the
-    stream have keys that wait to be compared.
+    stream have keys that wait to be compared. `verified` is the progress of the verification, in a text of its own.
     """
 
     phase: Phase = Phase.NONE
@@ -126,6 +126,7 @@ class Checkpoint(NamedTuple):
     expired: str = ""
     confirmed_at: str = ""
     unconfirmed: int = 0
+    verified: str = ""
     source: str = ""
     source_run_id: str = ""
     origins: str = ""

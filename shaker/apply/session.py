@@ -80,6 +80,10 @@ class TargetSession:
         """Have the next checkpoint name the source: address, run id, and the servers before it."""
         self._ledger.source = source
 
+    def note_verified(self, text: str) -> None:
+        """Have the next checkpoint keep the progress of the verification."""
+        self._ledger.verified = text
+
     @property
     def rejected(self) -> int:
         """The number of commands that the target is known to have rejected since the last full sync."""
@@ -89,6 +93,11 @@ class TargetSession:
     def rejected_last(self) -> str:
         """One line about the last of them, empty when there is none."""
         return self._ledger.tally.last
+
+    def forget_rejections(self) -> None:
+        """Count rejected commands from zero: the keys concerned are proven equal, or an operator has judged them."""
+        self._ledger.tally.clear()
+        self._window.known_rejections = None
 
     @property
     def pipelined(self) -> int:

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--health.host", metavar="HOST", help="host to ask (default: the setting health.host)")
     parser.add_argument("--health.port", metavar="PORT", help="port to ask (default: the setting health.port)")
     given = parser.parse(arguments)
-    url = given["url"] or _local_url({name: value for name, value in given.items() if isinstance(value, str)})
+    url = given["url"] or local_url({name: value for name, value in given.items() if isinstance(value, str)})
     if given["watch"]:
         return watch(url)
     try:
@@ -190,7 +190,8 @@ def _answers(side: dict[str, Any]) -> str:
     return "reachable, but refuses" if answered else "not connected"
 
 
-def _local_url(options: dict[str, str]) -> str:
+def local_url(options: dict[str, str]) -> str:
+    """Return the address of the local worker's health server; raises SettingsError where its port is not known."""
     host, port = worker_address(options, os.environ)
     if port == 0:
         raise SettingsError("health.port is 0, so the port is not known", hint="give --health.port or --url")

@@ -7,7 +7,8 @@ reads the `state`. Only the event loop calls its methods.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import anyio
 import structlog
@@ -24,6 +25,7 @@ from shaker.flow.lifecycle import DataState, FlowEvent, Lifecycle, RecordsState,
 from shaker.flow.public_state import CAUGHT_UP_SECONDS, public_state, reasons
 from shaker.flow.registrations import Registrations
 from shaker.flow.wakeups import Wakeups
+from shaker.flow.watch import KeyWatch
 from shaker.model.batch import Batch
 from shaker.model.items import Barrier, Item, StreamItem
 from shaker.model.position import Phase, Resume, Sweep
@@ -52,6 +54,7 @@ class Flow:
         self.unconfirmed = Unconfirmed(settings.name)
         self.expiry = ExpiryView(settings, status, self.window, self.lifecycle, self.source, self.target)
         self._changed = anyio.Event()
+        self._watches: list[KeyWatch] = []
 
     # --- the verbs of readers, writers and jobs ---
 
@@ -65,6 +68,8 @@ class Flow:
         """Append a batch of the stream and move the resume position to its end."""
         for body in batch.scripts:
             self.scripts.add(body)
+        for watch in self._watches:
+            watch.see(batch)
         if not batch.more:
             # Within an unfinished batch, another database can be selected than where it begins.
             self.resume = Resume(batch.replid, batch.end_offset, batch.database)
@@ -96,6 +101,16 @@ class Flow:
         if wanted is not None and self.acknowledged_offset >= wanted:
             self.source.ack_wanted = None
             self.wakeups.acknowledge.set()
+
+    @contextmanager
+    def watch(self, key: bytes) -> Iterator[KeyWatch]:
+        """Watch the stream for commands on `key` within the block."""
+        watch = KeyWatch(key)
+        self._watches.append(watch)
+        try:
+            yield watch
+        finally:
+            self._watches.remove(watch)
 
     def barrier(self, barrier: Barrier) -> bool:
         """Request that the target is held at the barrier; False where no stream is being received."""

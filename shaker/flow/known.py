@@ -45,7 +45,9 @@ class KnownTarget:
     `ids` are its run id and replication ids; `run_id` is that of the server that the registered connection writes
     to. `max_bulk` is the maximum size of one argument in bytes. `expired` is what it had expired when last asked.
     `checkpoint` is the newest that it is known to hold, `fence` the last that this worker wrote. `ready` is set while
-    a connection is registered and the flow's resume position is that of the target.
+    a connection is registered and the flow's resume position is that of the target. `rejections_judged` lets the writer
+    clear the count of rejected commands: verification or an operator has judged them. `verified` is the progress of the
+    verification that the next checkpoint keeps.
     """
 
     run_id: str = ""
@@ -56,6 +58,8 @@ class KnownTarget:
     expired: ExpiredKeys | None = None
     checkpoint: Checkpoint | None = None
     fence: Fence | None = None
+    rejections_judged: bool = False
+    verified: str = ""
     ready: anyio.Event = field(default_factory=anyio.Event)
 
     @property

@@ -30,16 +30,16 @@ READ_COMMANDS: Final = frozenset(
             "EXEC",
             "EXISTS",
             "GET",
+            "GETRANGE",
             "HGETALL",
             "HLEN",
-            "INFO",
-            "LLEN",
-            "LRANGE",
-            "MEMORY",
-            "MULTI",
+            "HMGET",
+            "HPEXPIRETIME",
+            "HSCAN",
         ),
-        *("PEXPIRETIME", "PTTL", "SCAN", "SCARD", "SELECT", "SISMEMBER", "SMEMBERS", "SRANDMEMBER", "SSCAN"),
-        *("STRLEN", "TIME", "TYPE", "XLEN", "ZCARD", "ZRANGE"),
+        *("INFO", "LLEN", "LRANGE", "MEMORY", "MULTI", "PEXPIRETIME", "PTTL", "SCAN", "SCARD", "SELECT"),
+        *("SISMEMBER", "SMEMBERS", "SMISMEMBER", "SRANDMEMBER", "SSCAN", "STRLEN", "TIME", "TYPE", "XINFO", "XLEN"),
+        *("XPENDING", "XRANGE", "ZCARD", "ZRANGE"),
     }
 )
 READ_SUBCOMMANDS: Final = frozenset({("CLIENT", "LIST"), ("CONFIG", "GET")})

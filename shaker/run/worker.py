@@ -9,6 +9,7 @@ from functools import partial
 import anyio
 import anyio.lowlevel
 import structlog
+from anyio.from_thread import BlockingPortal
 
 from shaker import __version__
 from shaker.build import codec_kind
@@ -22,12 +23,15 @@ from shaker.jobs.remove_stale_keys import RemoveStaleKeys
 from shaker.jobs.restore_expiries import RestoreExpiries
 from shaker.jobs.source_monitor import SourceMonitor
 from shaker.jobs.target_monitor import TargetMonitor
+from shaker.jobs.verify import Verify, Wanted
 from shaker.model.position import Phase
 from shaker.readers.psync import SourceLink
+from shaker.run.control import Control
 from shaker.run.progress import ProgressReport
 from shaker.run.supervise import supervise
 from shaker.settings.schema import Settings
 from shaker.watch.combined import combine
+from shaker.watch.http.control import ControlEndpoint
 from shaker.watch.http.routes import HealthServer
 from shaker.watch.log import dropped_lines
 from shaker.watch.status import Status
@@ -44,31 +48,35 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 WINDOW_SHARE = 4
 
 
-async def run(settings: Settings) -> int:
+async def run(settings: Settings, wanted: Wanted | None = None) -> int:
     """Replicate as `settings` say; return the exit code of the process.
 
-    Serves health before the first connection is tried and until the end. Never raises ShakerError: it is logged.
+    With `wanted`, end after that verification pass. Serves health before the first connection is tried and until the
+    end. Never raises ShakerError: it is logged.
     """
     status = Status(name=settings.name, mode=settings.mode, codec=codec_kind(), version=__version__)
     status.source.address = settings.source.address.text
     status.target.address = settings.target.address.text
-    health = HealthServer(
-        status,
-        host=settings.health.host,
-        port=settings.health.port,
-        ready_max_lag_seconds=settings.health.ready_max_lag_seconds,
-    )
-    try:
-        _refuse_clusters(settings)
-        health.start()
-    except ShakerError as error:
-        log.error("cannot start", kind=error.kind, error=error.what, hint=error.hint or None)
-        return error.exit_code
-    log.info("worker started", version=__version__, codec=status.codec, name=settings.name, mode=settings.mode)
-    try:
-        code = await Worker(settings, status).run()
-    finally:
-        health.stop()
+    async with BlockingPortal() as portal:
+        worker = Worker(settings, status, wanted)
+        health = HealthServer(
+            status,
+            host=settings.health.host,
+            port=settings.health.port,
+            ready_max_lag_seconds=settings.health.ready_max_lag_seconds,
+            control=worker.control_endpoint(portal),
+        )
+        try:
+            _refuse_clusters(settings)
+            health.start()
+        except ShakerError as error:
+            log.error("cannot start", kind=error.kind, error=error.what, hint=error.hint or None)
+            return error.exit_code
+        log.info("worker started", version=__version__, codec=status.codec, name=settings.name, mode=settings.mode)
+        try:
+            code = await worker.run()
+        finally:
+            health.stop()
     log.info("worker stopped", exit_code=code)
     return code
 
@@ -86,7 +94,7 @@ def _refuse_clusters(settings: Settings) -> None:
 class Worker:
     """The tasks of one run and how they end."""
 
-    def __init__(self, settings: Settings, status: Status) -> None:
+    def __init__(self, settings: Settings, status: Status, wanted: Wanted | None = None) -> None:
         self._settings = settings
         self._status = status
         self._flow = Flow(status, settings, window_limit=settings.memory_limit // WINDOW_SHARE)
@@ -95,15 +103,27 @@ class Worker:
         self._monitor = SourceMonitor(settings, self._flow)
         self._target_monitor = TargetMonitor(settings, self._flow)
         barriers = Barriers(self._flow)
+        self._verify = Verify(settings, self._flow, barriers, status.verification)
+        self._wanted = wanted
         self._jobs: tuple[Job, ...] = (
             self._monitor,
             self._target_monitor,
             RemoveStaleKeys(settings, self._flow),
             RestoreExpiries(settings, self._flow, barriers),
             Confirm(settings, self._flow, barriers),
+            self._verify,
         )
         self._stop = anyio.Event()  # drain now: a signal came, or the work of a one-off mode is complete
         self._error: ShakerError | None = None
+
+    def control_endpoint(self, portal: BlockingPortal) -> ControlEndpoint | None:
+        """Return the control endpoint, None without a token; `portal` leads into the worker's event loop."""
+        control = self._settings.control
+        if control.token_file is None:
+            return None
+        return ControlEndpoint(
+            Control(self._flow, self._verify, portal), control.token_file, allow_plain=control.allow_plain
+        )
 
     async def run(self) -> int:
         """Run until the work is complete, a signal has been obeyed, or an error ends it; return the exit code."""
@@ -114,6 +134,8 @@ class Worker:
             tasks.start_soon(self._signals, tasks.cancel_scope)
             tasks.start_soon(self._tick, progress)
             tasks.start_soon(self._finish)
+            if self._wanted is not None:
+                tasks.start_soon(self._end_after, self._wanted)
             self._status.started = True
             self._flow.happen(FlowEvent.STARTED)
             await self._replicate()
@@ -211,6 +233,11 @@ class Worker:
             # The receiver restores the default handlers: a signal during the last moments would replace the exit code.
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
+
+    async def _end_after(self, wanted: Wanted) -> None:
+        """Stop once a verification pass has ended."""
+        await self._verify.ask(wanted).wait()
+        self._stop.set()
 
     async def _finish(self) -> None:
         await self._flow.until(lambda lifecycle: lifecycle.work is WorkState.COMPLETE)

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from shaker.settings.endpoints import GIB, MIB, Bytes, Seconds, Section, Source, Target, Whole, fault
+from shaker.settings.endpoints import GIB, MIB, Bytes, Number, Seconds, Section, Source, Target, Whole, fault
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
@@ -104,6 +104,40 @@ class Retry(Section):
         return max_seconds
 
 
+class Verify(Section):
+    """The comparison of every key of both servers while the stream runs."""
+
+    continuous: bool = Field(default=True, description="compare all keys again and again, at a gentle rate")
+    rate: Literal["gentle"] | Annotated[float, Number] = Field(
+        default="gentle",
+        description="gentle: at most a twentieth of the time; or keys per second; 0 for as fast as possible",
+    )
+    repair: bool = Field(default=False, description="copy keys that differ from the source, and remove extra ones")
+    max_pause_ms: Annotated[float, Number] = Field(
+        default=5.0,
+        gt=0,
+        le=10_000,
+        description="milliseconds for which one comparison may hold the stream, besides the round trip",
+    )
+
+    @property
+    def keys_per_second(self) -> float | None:
+        """The rate as a number: None is gentle, 0 without a limit."""
+        return None if self.rate == "gentle" else float(self.rate)
+
+
+class Control(Section):
+    """The control endpoint, `POST /control/...` on the health server's port."""
+
+    token_file: Path | None = Field(
+        default=None, description="file with the bearer token that controls ask for; none: no control endpoint"
+    )
+    allow_plain: bool = Field(
+        default=False,
+        description="take controls from other hosts over plain HTTP, where TLS ends before the worker",
+    )
+
+
 class Health(Section):
     """The HTTP server for probes, metrics and the page."""
 
@@ -168,6 +202,8 @@ class Settings(BaseSettings):
     spool: SpoolSettings = SpoolSettings()
     snapshot: Snapshot = Snapshot()
     retry: Retry = Retry()
+    verify: Verify = Verify()
+    control: Control = Control()
     health: Health = Health()
     log: Log = Log()
 

@@ -14,6 +14,7 @@ from prometheus_client.utils import floatToGoString
 from shaker.errors import KINDS
 from shaker.watch.counters import LATENCY_BUCKETS
 from shaker.watch.status import State, Status
+from shaker.watch.verification import by_kind
 
 Family = GaugeMetricFamily | CounterMetricFamily | HistogramMetricFamily | InfoMetricFamily
 
@@ -38,6 +39,7 @@ class StatusCollector(Collector):
         yield from self._states()
         yield from self._offsets()
         yield from self._counters()
+        yield from self._verification()
         yield self._latency()
 
     def _states(self) -> Iterator[Family]:
@@ -154,6 +156,35 @@ class StatusCollector(Collector):
         for (side, kind), count in counts.items():
             errors.add_metric([side, kind], count)
         yield errors
+
+    def _verification(self) -> Iterator[Family]:
+        verification = self._status.verification
+        last = verification.last.counted if verification.last else None
+        yield GaugeMetricFamily(
+            "shaker_verification_last_pass_timestamp_seconds",
+            "Unix time at which the last whole pass over all keys ended; 0 before the first.",
+            value=last.ended if last else 0.0,
+        )
+        yield GaugeMetricFamily(
+            "shaker_verification_last_pass_offset_bytes", "Offset at its end.", value=last.offset if last else 0
+        )
+        differences = GaugeMetricFamily(
+            "shaker_verification_differences", "Keys known to differ, by kind.", labels=["kind"]
+        )
+        for kind, count in by_kind(verification.known.values()).items():
+            differences.add_metric([kind], count)
+        yield differences
+        for name, text, value in (
+            ("passes", "Whole passes over all keys.", verification.passes),
+            ("keys_compared", "Keys compared.", verification.keys_compared),
+            ("compared_bytes", "Bytes of DUMP payloads compared, on the source.", verification.bytes_compared),
+            (
+                "repaired_keys",
+                "Differing keys that were copied from the source, or removed.",
+                verification.repaired,
+            ),
+        ):
+            yield CounterMetricFamily(f"shaker_verification_{name}", text, value=value)
 
     def _latency(self) -> Family:
         buckets, total = [], 0

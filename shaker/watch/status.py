@@ -20,9 +20,10 @@ from shaker.watch.counters import (
 )
 from shaker.watch.history import History
 from shaker.watch.lag import LagClock
+from shaker.watch.verification import Verification
 
 # Reasons that mean a difference, not a delay.
-DIVERGING = frozenset(("rejected", "eviction", "expired"))
+DIVERGING = frozenset(("rejected", "eviction", "expired", "verification"))
 
 
 class State(StrEnum):
@@ -188,6 +189,7 @@ class Status(FlowStatus):
     version: str = ""
     started: bool = False
     flows: dict[str, FlowStatus] = field(default_factory=dict)
+    verification: Verification = field(default_factory=Verification)
     log_lines_dropped: int = 0  # not accepted by standard output
     history: History = field(default_factory=History)
     _rate: tuple[float, int, float] = (0.0, 0, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from shaker.watch.counters import SideStatus
@@ -57,6 +58,7 @@ def status_document(status: Status, *, max_lag_seconds: float | None) -> dict[st
             "keys_settled": status.expiries.settled,
             "keys_copied": status.expiries.copied,
         },
+        "verification": status.verification.document(time.time()),
         "reserved_keys_skipped": status.keys.reserved_skipped,
         "empty_keys_skipped": status.keys.empty_skipped,
         "expired_keys_skipped": status.keys.expired_skipped,

@@ -115,6 +115,12 @@ class RedisConnection:
             self._applied.rejections.report()
             self._name_source()
             self._applied.count_copied()
+            if self._flow.target.verified:
+                session.note_verified(self._flow.target.verified)
+            if self._flow.target.rejections_judged:
+                self._flow.target.rejections_judged = False
+                session.forget_rejections()
+                self._applied.recall_rejections(session)
             if session.idle:
                 self._reconnect.succeeded()
             else:

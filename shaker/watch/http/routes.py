@@ -24,6 +24,7 @@ from starlette.routing import Route
 from shaker.bytesize import parse_size
 from shaker.errors import SettingsError
 from shaker.text import printable
+from shaker.watch.http.control import ControlEndpoint
 from shaker.watch.http.rate_limit import Pace, Sparing
 from shaker.watch.http.server import DEFAULT_LIMITS, HttpServer, Limits
 from shaker.watch.metrics import OPENMETRICS_TYPE, Metrics
@@ -63,13 +64,21 @@ class HealthServer:
     """Answers HTTP requests about one `Status` from `start` to `stop`, in its own thread; `port` is the one bound."""
 
     def __init__(
-        self, status: Status, *, host: str, port: int, ready_max_lag_seconds: float, limits: Limits = DEFAULT_LIMITS
+        self,
+        status: Status,
+        *,
+        host: str,
+        port: int,
+        ready_max_lag_seconds: float,
+        limits: Limits = DEFAULT_LIMITS,
+        control: ControlEndpoint | None = None,
     ) -> None:
         self.port = port
         self._status = status
         self._host = host
         self._max_lag = ready_max_lag_seconds
         self._limits = limits
+        self._control = control
         self._metrics = Metrics(status, ready_max_lag_seconds=ready_max_lag_seconds)
         self._exposed: dict[bool, Sparing[tuple[bytes, str]]] = {False: _sparing(), True: _sparing()}
         self._documents: Sparing[Response] = _sparing()
@@ -92,6 +101,8 @@ class HealthServer:
         self.port = listener.getsockname()[1]
         # Starlette adds HEAD to GET and answers 405 to other methods.
         routes = [Route(path, handler, methods=["GET"]) for path, handler in self.handlers.items()]
+        if self._control is not None:
+            routes.append(Route("/control/{verb}", self._control.answer, methods=["POST"]))
         application = Starlette(routes=routes)
         application.router.redirect_slashes = False
         server = HttpServer(application, HEADERS, self._limits)

@@ -144,7 +144,7 @@ class HttpServer:
                 if request is None:
                     status, headers, content = _refusal()
                 else:
-                    status, headers, content = await _call(self._application, request, body)
+                    status, headers, content = await _call(self._application, request, body, _client(stream))
                 headers = [*headers, ("Date", formatdate(usegmt=True)), *self._headers]
                 await stream.send(_response(connection, request, status, headers, content))
         finally:
@@ -179,7 +179,7 @@ async def _receive(stream: SocketStream, connection: h11.Connection) -> tuple[h1
 
 
 async def _call(
-    application: Application, request: h11.Request, body: bytes
+    application: Application, request: h11.Request, body: bytes, client: tuple[str, int] | None
 ) -> tuple[int, list[tuple[str, str]], bytes]:
     """Return status, headers and content of the application's response; 500 where it fails."""
     path, _, query = request.target.partition(b"?")
@@ -194,7 +194,7 @@ async def _call(
         "raw_path": path,
         "query_string": query,
         "headers": [(name, value) for name, value in request.headers],
-        "client": None,
+        "client": client,
         "server": None,
     }
     incoming = iter(({"type": "http.request", "body": body, "more_body": False},))
@@ -217,6 +217,11 @@ async def _call(
         structlog.get_logger().exception("health server failed to answer", path=scope["path"])
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in started["headers"]]
     return started["status"], headers, content
+
+
+def _client(stream: SocketStream) -> tuple[str, int] | None:
+    address = stream.extra(SocketAttribute.remote_address, None)
+    return (str(address[0]), int(address[1])) if isinstance(address, tuple) else None
 
 
 def _refusal() -> tuple[int, list[Header], bytes]:

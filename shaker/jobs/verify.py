@@ -1,0 +1,250 @@
+"""Verification: passes over all keys of both servers that prove each one equal at one offset, while the stream runs.
+
+A pass walks over the source's keys, then over the target's keys that the source lacks. A key that differs is compared
+again at further barriers, and counts as different when none of them finds it equal. Passes follow each other at a
+gentle rate. A request (`shaker verify`) gets a pass of its own, at its own rate, in between.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import anyio
+import structlog
+
+from shaker.apply.records import copying_key, doubtful_key, expiring_key, unconfirmed_key
+from shaker.codec.resp.replies import encode
+from shaker.compare.copies import Tolerance
+from shaker.errors import LinkError
+from shaker.flow.flow import Flow
+from shaker.jobs.barrier import BarrierError, Barriers
+from shaker.jobs.verify_large import LargeComparison
+from shaker.jobs.verify_pace import VerifyPace
+from shaker.jobs.verify_page import PageComparison, Sides, fields_expire, sides_of, tolerance
+from shaker.jobs.verify_pass import VerifyPass
+from shaker.jobs.verify_walk import Position, Selection
+from shaker.model.batch import CommandRun
+from shaker.model.position import Phase
+from shaker.net.client import open_client
+from shaker.net.connection import ReplyError
+from shaker.settings.schema import Settings
+from shaker.watch.status import State
+from shaker.watch.verification import Findings, Pass, Verification, shown
+
+log = structlog.get_logger("shaker.verify")
+
+POLL_SECONDS: Final = 0.2  # from one check for work to the next
+FAILED_SECONDS: Final = 2.0  # after a failure
+SAVE_SECONDS: Final = 5.0  # from one saved position to the next
+REST_SECONDS: Final = 1.0  # between two passes, at least
+
+
+@dataclass(slots=True)
+class Wanted:
+    """A pass that somebody asked for, such as by `shaker verify`."""
+
+    selection: Selection = field(default_factory=Selection)
+    keys_only: bool = False
+    repair: bool = False
+    keys_per_second: float = 0.0  # 0: without a limit
+    number: int = 0
+    report: dict[str, Any] | None = None
+    ended: anyio.Event = field(default_factory=anyio.Event)
+
+
+class Verify:
+    """The job. `wanted` are passes that were asked for; the first of them is at work."""
+
+    name = "verify"
+    quiet = True  # it logs its own failures, and none of them ends a one-off mode
+    pause_seconds = FAILED_SECONDS
+
+    def __init__(self, settings: Settings, flow: Flow, barriers: Barriers, verification: Verification) -> None:
+        self._settings = settings
+        self._flow = flow
+        self._barriers = barriers
+        self._verification = verification
+        self._wanted: list[Wanted] = []
+        self._asked = 0
+        self._position, self._findings = Position(), Findings(Pass(began=time.time()))  # of the continuous pass
+        self._restored = False
+        self._saved = 0.0
+        verification.enabled = settings.verify.continuous
+
+    def ask(self, wanted: Wanted) -> anyio.Event:
+        """Have a pass made for `wanted`, which gets its number; the event is set at the end of the pass."""
+        self._asked += 1
+        wanted.number = self._asked
+        self._wanted.append(wanted)
+        self._verification.requested = {"id": wanted.number, "running": True, "report": None}
+        return wanted.ended
+
+    async def run(self) -> None:
+        """Verify until cancelled. After a failure the next run resumes the pass where it was."""
+        while True:
+            self._heartbeat()
+            self._restore()
+            if reason := self._why_not():
+                self._rest(reason)
+            else:
+                try:
+                    await self._work()
+                except (LinkError, ReplyError) as error:
+                    self._failed(error)
+                    raise
+            await anyio.sleep(POLL_SECONDS)
+
+    def _heartbeat(self) -> None:
+        self._flow.status.heartbeat("verify", within=120.0)
+
+    def _restore(self) -> None:
+        """Resume the pass of the worker before this one, once its checkpoint is known."""
+        checkpoint = self._flow.target.checkpoint
+        if self._restored or checkpoint is None:
+            return
+        self._restored = True
+        if checkpoint.phase == Phase.STREAM and checkpoint.verified:
+            self._position = Position.parse(self._verification.restore(checkpoint.verified))
+            self._findings = self._verification.current
+
+    def _save(self, position: Position) -> None:
+        now = time.monotonic()
+        if now - self._saved >= SAVE_SECONDS:
+            self._saved = now
+            self._flow.target.verified = self._verification.saved(str(position))
+
+    def _why_not(self) -> str:
+        """Return why no keys can be compared now, empty where they can."""
+        flow = self._flow
+        if not self._wanted and not self._settings.verify.continuous:
+            return "verify.continuous is off"
+        if flow.status.state is not State.STREAMING or flow.sweep:
+            return f"state is {flow.status.state}"
+        return "the target is behind" if flow.expiry.behind else ""
+
+    def _rest(self, reason: str) -> None:
+        self._verification.running = False
+        self._verification.paused_because = reason
+
+    def _failed(self, error: LinkError | ReplyError) -> None:
+        if self._verification.paused_because != str(error):
+            level = log.info if isinstance(error, BarrierError) else log.warning
+            level("verification interrupted", error=str(error))
+        self._rest(str(error))
+
+    async def _work(self) -> None:
+        settings = self._settings
+        async with open_client(settings.source) as source, open_client(settings.target) as target:
+            infos = [await source.info(), await target.info_of(self._flow.target.run_id)]
+            sides = sides_of(source, target, infos)
+            fields = fields_expire(infos)
+            total = sum(info.keys for info in infos)
+            while not self._why_not():
+                wanted = self._wanted[0] if self._wanted else None
+                await self._make(sides, wanted, fields=fields, total=total)
+                if wanted is None:
+                    await anyio.sleep(REST_SECONDS)
+
+    async def _make(self, sides: Sides, wanted: Wanted | None, *, fields: bool, total: int) -> None:
+        """Make a pass, or as much of it as can be made now."""
+        verification = self._verification
+        one = self._pass_of(sides, wanted, fields=fields)
+        findings = one.findings
+        findings.counted.total = total
+        verification.running, verification.paused_because, verification.current = True, "", findings
+        repaired, keys, size = findings.repaired, findings.counted.keys, findings.counted.bytes
+        try:
+            whole = await one.make()
+        finally:
+            if wanted is None:
+                self._position, self._findings = one.position, findings
+            verification.repaired += findings.repaired - repaired
+            verification.keys_compared += findings.counted.keys - keys
+            verification.bytes_compared += findings.counted.bytes - size
+            verification.take(findings, whole=False)
+            self._name_differences()
+        if not whole:
+            return
+        findings.counted.ended = time.time()
+        findings.counted.offset = self._flow.status.stream.applied_offset
+        report = findings.report(time.time())
+        if wanted is None:
+            self._position, self._findings = Position(), Findings(Pass(began=time.time()))
+        else:
+            self._wanted.remove(wanted)
+            verification.requested = {"id": wanted.number, "running": False, "report": report}
+            wanted.report = report
+            wanted.ended.set()
+        if wanted is None or (wanted.selection == Selection() and not wanted.keys_only):
+            verification.take(findings, whole=True)
+            self._saved = 0.0
+            self._save(self._position)
+            self._name_differences()
+            if findings.clean:
+                self._flow.target.rejections_judged = True  # every key was proven equal behind the last of them
+        log.info(
+            "verification pass ended",
+            **{name: report[name] for name in ("keys_compared", "bytes_compared", "seconds", "offset", "repaired")},
+            differences=len(findings.differences) + findings.more,
+        )
+
+    def _pass_of(self, sides: Sides, wanted: Wanted | None, *, fields: bool) -> VerifyPass:
+        settings = self._settings
+        target = settings.target
+        keys_per_second = settings.verify.keys_per_second if wanted is None else wanted.keys_per_second
+        keys_only = wanted is not None and wanted.keys_only
+        return VerifyPass(
+            sides,
+            Selection() if wanted is None else wanted.selection,
+            PageComparison(
+                self._barriers,
+                sides,
+                lambda: self._tolerance(sides),
+                keys_only=keys_only,
+                waiting=tuple(
+                    key(settings.name) for key in (expiring_key, copying_key, doubtful_key, unconfirmed_key)
+                ),
+                copy=self._copy,
+            ),
+            LargeComparison(
+                self._barriers,
+                sides,
+                lambda: self._tolerance(sides),
+                self._flow.watch,
+                fields_expire=fields,
+            ),
+            VerifyPace(keys_per_second, settings.verify.max_pause_ms / 1000),
+            extra_too=target.on_existing != "merge" and target.stale_keys != "keep",
+            repair=settings.verify.repair if wanted is None else wanted.repair,
+            round_trip=lambda: self._flow.status.clocks.round_trips.get("target", 0.0),
+            interrupted=lambda: bool(self._why_not()) or (wanted is None and bool(self._wanted)),
+            heartbeat=self._heartbeat,
+            reached=self._save if wanted is None else lambda position: None,
+            position=self._position if wanted is None else Position(),
+            findings=self._findings if wanted is None else Findings(Pass(began=time.time())),
+        )
+
+    def _tolerance(self, sides: Sides) -> Tolerance:
+        flow = self._flow
+        return tolerance(sides, later_seconds=max(flow.expiry.margin_seconds, flow.status.expiries.margin_seconds))
+
+    def _copy(self, database: int, keys: list[bytes]) -> CommandRun:
+        """Hand keys over to the job that copies from the source, which removes those that the source lacks."""
+        self._flow.expiries.waiting = True
+        self._flow.expiries.remembered += 1
+        return CommandRun(database, encode("SADD", copying_key(self._settings.name), *keys), 1)
+
+    def _name_differences(self) -> None:
+        """Have `/readyz` name the differences that are known."""
+        reasons, known = self._flow.status.reasons, self._verification.known
+        if not known:
+            reasons.pop("verification", None)
+            return
+        first = next(iter(known.values()))
+        keys = "key differs" if len(known) == 1 else "keys differ"
+        reasons["verification"] = (
+            f"{len(known)} {keys}, the first: {shown(first.key[:128])} in database {first.database} "
+            f"({first.kind}: {first.detail}); `shaker verify --repair` copies them from the source"
+        )

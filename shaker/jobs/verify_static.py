@@ -1,0 +1,81 @@
+"""Verification of two servers that nobody writes to: the same pass, without a stream to hold."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from shaker.compare.copies import Tolerance
+from shaker.errors import LinkError
+from shaker.jobs.verify_large import LargeComparison
+from shaker.jobs.verify_pace import VerifyPace
+from shaker.jobs.verify_page import DOING, PageComparison, fields_expire, milliseconds, sides_of, tolerance
+from shaker.jobs.verify_pass import VerifyPass
+from shaker.jobs.verify_walk import Position, Selection
+from shaker.model.batch import CommandRun
+from shaker.net.client import Client, Request, open_client
+from shaker.settings.schema import Settings
+from shaker.watch.verification import Findings, Pass
+
+
+@dataclass
+class _Still:
+    """Two servers without writers are at one point all the time."""
+
+    replies: list[Any]
+    source_ms: int
+
+    def apply(self, *parts: CommandRun) -> None:
+        """Raise LinkError: without a worker nothing is written."""
+        raise LinkError("a comparison without a worker writes nothing")
+
+
+class _Points:
+    @asynccontextmanager
+    async def at(self, source: Client, requests: Sequence[Request]) -> AsyncIterator[_Still]:
+        replies = await source.results([*requests, ("TIME",)], DOING)
+        yield _Still(replies[:-1], milliseconds(replies[-1]))
+
+
+@dataclass
+class _Untouched:
+    touched: bool = False
+
+
+@contextmanager
+def _watch(key: bytes) -> Iterator[_Untouched]:
+    yield _Untouched()
+
+
+async def compare_static(settings: Settings, selection: Selection, *, keys_only: bool = False) -> Findings:
+    """Compare two servers that nobody writes to, as fast as they answer; raises LinkError."""
+    async with open_client(settings.source) as source, open_client(settings.target) as target:
+        infos = [await source.info(), await target.info()]
+        sides = sides_of(source, target, infos)
+        findings = Findings(Pass(began=time.time(), total=sum(info.keys for info in infos)))
+        points = _Points()
+
+        def allowed() -> Tolerance:
+            return tolerance(sides, later_seconds=settings.expiry.margin_seconds)
+
+        one = VerifyPass(
+            sides,
+            selection,
+            PageComparison(points, sides, allowed, keys_only=keys_only),
+            LargeComparison(points, sides, allowed, _watch, fields_expire=fields_expire(infos)),
+            VerifyPace(0.0, 1.0),
+            extra_too=True,
+            repair=False,
+            round_trip=lambda: 0.0,
+            interrupted=lambda: False,
+            heartbeat=lambda: None,
+            reached=lambda position: None,
+            position=Position(),
+            findings=findings,
+        )
+        await one.make()
+        findings.counted.ended = time.time()
+        return findings

@@ -1,0 +1,153 @@
+"""Walks over all keys of both servers, page by page, from any position on."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncIterator
+from typing import Final, Literal, NamedTuple
+
+from shaker.jobs.verify_page import DOING, Sides
+from shaker.net.client import Client, Request
+from shaker.net.reply_types import array, blob, number
+from shaker.rules.record_keys import is_record
+
+Side = Literal["source", "target"]
+SAMPLE_STEPS: Final = 10_000
+# A value that takes more memory is compared apart from the pages: DUMP of it would hold up the source.
+LARGE_BYTES: Final = 4 * 1024 * 1024
+PAGE_BYTES: Final = 1024 * 1024  # of memory that the values of a page take, by MEMORY USAGE
+
+
+class Selection(NamedTuple):
+    """Which keys are walked over."""
+
+    pattern: bytes = b""
+    database: int | None = None
+    sample: float = 100.0  # per cent of the keys, the same ones on both servers
+
+    def takes(self, key: bytes) -> bool:
+        """Whether a key that the server has matched belongs to the selection."""
+        if is_record(key):
+            return False
+        return self.sample >= 100 or zlib.crc32(key) % SAMPLE_STEPS < self.sample / 100 * SAMPLE_STEPS
+
+
+class Position(NamedTuple):
+    """Where a walk is: `cursor` is that of SCAN. The walk goes over the source's keys, then over the target's."""
+
+    side: Side = "source"
+    database: int = -1
+    cursor: bytes = b"0"
+
+    @classmethod
+    def parse(cls, text: str) -> Position:
+        """Return the position of a checkpoint's text; the beginning for anything else."""
+        parts = text.split(":")
+        if len(parts) != 3 or parts[0] not in ("source", "target") or not all(part.isdigit() for part in parts[1:]):
+            return cls()
+        return cls("source" if parts[0] == "source" else "target", int(parts[1]), parts[2].encode())
+
+    def __str__(self) -> str:
+        return f"{self.side}:{self.database}:{self.cursor.decode()}"
+
+
+class Page(NamedTuple):
+    """Keys of one database of one side; of the target's keys, only those that the source lacks.
+
+    `after` is the position behind them. `large` ones are compared apart. `seen` counts the keys that the walk has
+    passed since the page before.
+    """
+
+    side: Side
+    database: int
+    keys: list[bytes]
+    large: list[bytes]
+    after: Position
+    seen: int = 0
+
+
+class Walk:
+    """Yields pages. `count` is the COUNT of the next SCAN; the pass adapts it."""
+
+    def __init__(self, sides: Sides, selection: Selection, start: Position, *, extra_too: bool) -> None:
+        self._sides = sides
+        self._selection = selection
+        self._start = start
+        self._extra_too = extra_too  # keys that only the target has are differences
+        self.count = 200
+
+    async def pages(self) -> AsyncIterator[Page]:
+        """Yield every key that both servers hold all the time at least once, in pages of one database."""
+        start = self._start
+        if start.side == "source":
+            async for page in self._side("source", start):
+                yield page
+            start = Position("target")
+        if self._extra_too:
+            async for page in self._side("target", start):
+                yield page
+
+    async def _side(self, side: Side, start: Position) -> AsyncIterator[Page]:
+        client = self._sides.source if side == "source" else self._sides.target
+        for database in await self._databases(client):
+            if database >= start.database:
+                cursor = start.cursor if database == start.database else b"0"
+                async for page in self._scan(side, client, database, cursor):
+                    yield page
+
+    async def _databases(self, client: Client) -> list[int]:
+        found = sorted((await client.info()).keyspace)
+        return [each for each in found if self._selection.database in (None, each)]
+
+    async def _scan(self, side: Side, client: Client, database: int, cursor: bytes) -> AsyncIterator[Page]:
+        pattern = self._selection.pattern
+        while True:
+            before = Position(side, database, cursor)
+            scan: Request = ("SCAN", cursor, "COUNT", self.count, *(("MATCH", pattern) if pattern else ()))
+            _, reply = await client.results([("SELECT", database), scan], DOING)
+            behind, found = array(reply, 2)
+            cursor = blob(behind)
+            keys = [key for key in map(blob, array(found)) if self._selection.takes(key)]
+            seen = len(keys)
+            if side == "target":
+                keys = await self._absent(database, keys)
+            after = Position(side, database + 1) if cursor == b"0" else Position(side, database, cursor)
+            async for page in self._pages(client, keys, before, after):
+                yield page._replace(seen=seen)
+                seen = 0
+            if cursor == b"0":
+                return
+
+    async def _absent(self, database: int, keys: list[bytes]) -> list[bytes]:
+        """Return those of the target's `keys` that the source lacks; mostly none, which one answer says."""
+        source = self._sides.source
+        if not keys:
+            return []
+        _, count = await source.results([("SELECT", database), ("EXISTS", *keys)], DOING)
+        if number(count) == len(keys):
+            return []
+        requests: list[Request] = [("SELECT", database), *(("EXISTS", key) for key in keys)]
+        _, *there = await source.results(requests, DOING)
+        return [key for key, found in zip(keys, there, strict=True) if not number(found)]
+
+    async def _pages(
+        self, client: Client, keys: list[bytes], before: Position, after: Position
+    ) -> AsyncIterator[Page]:
+        """Divide the keys of one SCAN by the size of their values; only behind the last page the walk is at `after`."""
+        side, database = before.side, before.database
+        requests: list[Request] = [("SELECT", database), *(("MEMORY", "USAGE", key) for key in keys)]
+        _, *sizes = await client.results(requests, DOING)
+        small: list[bytes] = []
+        large: list[bytes] = []
+        taken = 0
+        for key, reply in zip(keys, sizes, strict=True):
+            size = 0 if reply is None else number(reply)
+            if size > LARGE_BYTES:
+                large.append(key)
+                continue
+            if small and (taken + size > PAGE_BYTES or len(small) >= self.count):
+                yield Page(side, database, small, [], before)
+                small, taken = [], 0
+            small.append(key)
+            taken += size
+        yield Page(side, database, small, large, after)
