@@ -7,7 +7,7 @@ Everything that changes its state is a row of `handshake_states.TRANSITIONS`.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from shaker.codec.rdb.reader import SnapshotReader
 from shaker.codec.resp.replies import encode
@@ -42,6 +42,14 @@ _FULLRESYNC = re.compile(rb"\+FULLRESYNC ([0-9a-fA-F]{40}) (\d{1,19})")
 _CONTINUE = re.compile(rb"\+CONTINUE(?: ([0-9a-fA-F]{40}))?\s*")
 
 
+class Sizes(NamedTuple):
+    """Limits of a session in bytes, see `ReplicaSession`."""
+
+    max_value: int
+    pass_above: int | None
+    build_above: int | None
+
+
 class ReplicaSession:
     """One conversation with the source, from the first byte to the stream.
 
@@ -63,9 +71,7 @@ class ReplicaSession:
         self.state = ReplicaState.NEW
         self._auth = None if password is None else [username, password] if username else [password]
         self._chain = Chain(CommandTable({}))
-        self._max_value = max_value
-        self._pass_above = pass_above
-        self._build_above = build_above
+        self._sizes = Sizes(max_value, pass_above, build_above)
         self._out = bytearray()
         self._buffer = b""
         self._info_left = 0
@@ -243,9 +249,9 @@ class ReplicaSession:
         else:
             raise self._unexpected(line)
         reader = SnapshotReader(
-            max_value=self._max_value,
-            large_above=self._pass_above,
-            build_above=self._build_above,
+            max_value=self._sizes.max_value,
+            large_above=self._sizes.pass_above,
+            build_above=self._sizes.build_above,
             taken=self._chain.form.taken,
         )
         contents = SnapshotContents(exact=parse_info(self._info).replication.role == "master")
@@ -284,8 +290,8 @@ class ReplicaSession:
             offset=self._offset,
             database=self._database,
             chain=self._chain,
-            max_transaction=self._max_value,
-            pass_above=self._pass_above,
+            max_transaction=self._sizes.max_value,
+            pass_above=self._sizes.pass_above,
         )
         self._stream = DividedStream(assembler, self._review)
         rest, self._buffer = self._buffer, b""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from shaker.codec.rdb.reader import EVERY_VERSION
 from shaker.codec.rdb.strings import module_name, read_length
+from shaker.codec.rdb.value_limits import EVERY_VERSION
 from shaker.codec.rdb.value_types import FIELDS_EXPIRE, MODULE_VALUE, PLAIN_STRING, STREAMS
 from shaker.codec.values.commands import survey
 from shaker.codec.values.target import Target, target_of

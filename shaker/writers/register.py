@@ -24,7 +24,7 @@ from shaker.net.connection import Connection, ReplyError
 from shaker.net.credentials import credentials
 from shaker.net.reply_types import array, blob, number, record
 from shaker.rules.command_table import CommandTable
-from shaker.rules.target_form import form_of
+from shaker.rules.target_form import TargetForm, form_of
 from shaker.settings.schema import Settings
 
 log = structlog.get_logger("shaker.target")
@@ -77,14 +77,8 @@ async def register(connection: Connection, settings: Settings, flow: Flow, ident
         flow.target.expired = ExpiredKeys.of(info)
         table = CommandTable.from_reply(array(await _ask(connection, "COMMAND")))
         flow.target.table = table
-        building, restore_limit = building_key(settings.name), settings.target.restore_limit
-        flow.target.form = form_of(
-            info,
-            table,
-            restore_limit=restore_limit,
-            building=building,
-            skip=settings.target.on_unsupported == "skip",
-        )
+        building = building_key(settings.name)
+        flow.target.form = _form(settings, info, table, building)
         await _ask(connection, "CLIENT", "SETNAME", writer_name(settings.name, identity.token))
         own = number(await _ask(connection, "CLIENT", "ID"))
         checkpoint = Checkpoint.parse(record(await connection.call("HGETALL", checkpoint_key(settings.name))))
@@ -125,6 +119,12 @@ async def register(connection: Connection, settings: Settings, flow: Flow, ident
             raise refusal("target", text, "registering") from error
         raise LinkError(f"the target refuses the registration: {text}", kind="refused") from error
     raise LinkError(f"lost {ATTEMPTS} registrations against other workers of this name", kind="contended")
+
+
+def _form(settings: Settings, info: ServerInfo, table: CommandTable, building: str) -> TargetForm:
+    target = settings.target
+    skip = target.on_unsupported == "skip"
+    return form_of(info, table, restore_limit=target.restore_limit, building=building, skip=skip)
 
 
 async def _ask(connection: Connection, *request: str) -> Any:

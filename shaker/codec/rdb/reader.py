@@ -1,12 +1,11 @@
 """An RDB as it comes from a source → its keys: plain strings as they are, all other values as DUMP payloads.
 
 Values are skipped by their lengths and copied raw, not decoded. Formats: server files src/rdb.c and src/rdb.h;
-what the numbers mean is in rdb_types.py.
+what the numbers mean is in value_types.py.
 
-`KeyRecords` handles keys that lie whole in the buffer. Everything else - a record cut by the end of
-the buffer, a nested value, a rare opcode - goes through `_collect` and the skipper, whose state outlives the
-buffer: what it has passed is kept in a list of parts, so no byte is looked at twice, and only the header of a
-length (at most 19 bytes) ever waits to be completed.
+`KeyRecords` handles keys that lie whole in the buffer. Everything else - a record cut by the end of the buffer, a
+nested value, a rare opcode - goes through `_collect` and the skipper, whose state outlives the buffer. Passed bytes
+are kept in a list of parts, so no byte is read twice, and only a length's header (at most 19 bytes) waits for more.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from shaker.codec.rdb.open_record import OpenRecord
 from shaker.codec.rdb.records import KeyRecords, value_payload
 from shaker.codec.rdb.skipper import Skipper
 from shaker.codec.rdb.strings import RAISE_LIMIT, module_name, read_length, read_string
+from shaker.codec.rdb.value_limits import EVERY_VERSION, ValueLimits
 from shaker.codec.rdb.value_types import (
     AUX,
     EOF,
@@ -29,27 +29,21 @@ from shaker.codec.rdb.value_types import (
     HEADER_SIZE,
     IDLE,
     MODULE_AUX,
-    MODULE_VALUE,
     REDIS,
     RESIZEDB,
     SELECTDB,
-    STREAMS,
     STRING,
     Pattern,
     read_header,
 )
-from shaker.errors import CorruptError, ShakerError, UnfaithfulError, quoted
+from shaker.errors import CorruptError, ShakerError, UnfaithfulError
 from shaker.model.entries import Aux, Event, LargeChunk, LargeEntry, Library, Resize
 
 MAX_DATABASE: Final = 2**31 - 1  # redis.conf `databases` is an int
-# Collections up to this size are built from their whole payload.
-BUILT_WHOLE: Final = 1024 * 1024
-EVERY_VERSION: Final = bytes([1]) * 256
 MAX_INT64: Final = 2**63 - 1
 FOOTER_SIZE: Final = 10  # the RDB version and the checksum of a payload
 # The default proto-max-bulk-len: a server closes the connection of who sends a longer argument.
 MAX_BULK: Final = 512 * 1024 * 1024
-SHOWN_KEY: Final = 128  # bytes of a key that an error shows
 
 
 class SnapshotReader:
@@ -76,10 +70,7 @@ class SnapshotReader:
         self.done = False
         self.magic = b""
         self.version = 0
-        self._max_value = max_value
-        self._large_above = large_above
-        self._build_above = build_above
-        self._taken = taken
+        self._limits = ValueLimits(max_value, large_above, build_above, taken)
         self._dialect = REDIS
         self._failure: ShakerError | None = None
         self._buffer = b""  # fed and not consumed; once done, what lies behind the RDB
@@ -132,8 +123,7 @@ class SnapshotReader:
                 return 0
             self.magic, self.version, self._dialect = read_header(buffer[:HEADER_SIZE])
             self._records.version = self.version
-            if self._build_above is not None and not self._taken[self.version]:
-                self._build_above = min(self._build_above, BUILT_WHOLE)
+            self._limits.know_version(self.version)
             position = HEADER_SIZE
         while not self.done:
             if record.opcode < 0:
@@ -199,11 +189,11 @@ class SnapshotReader:
             raise self._corrupt(error.what, skipper.bad_position) from error
         record.collected += position - start
         if record.large or self._is_large():
-            if skipper.remaining > self._max_value and not self._dialect.is_string[record.opcode]:
+            if skipper.remaining > self._limits.max_value and not self._dialect.is_string[record.opcode]:
                 raise self._too_large(position)  # one element, which is held whole
             self._pass_on(buffer[start:position], position)
             return position
-        if record.collected + skipper.remaining > self._max_value:
+        if record.collected + skipper.remaining > self._limits.max_value:
             raise self._too_large(position)
         if position > start:
             record.parts.append(buffer[start:position])
@@ -213,14 +203,10 @@ class SnapshotReader:
 
     def _is_large(self) -> bool:
         record = self._record
-        size, opcode = record.collected + self._skipper.remaining, record.opcode
-        if record.key is None or not self._dialect.is_type[opcode]:
+        if record.key is None:
             return False
-        if self._dialect.is_string[opcode]:
-            return self._large_above is not None and size > self._large_above and self._skipper.remaining > 0
-        if self._build_above is None or opcode == MODULE_VALUE:
-            return False
-        return size > (self._max_value if opcode in STREAMS else self._build_above)
+        remaining = self._skipper.remaining
+        return self._limits.is_large(self._dialect, record.opcode, record.collected + remaining, remaining)
 
     def _pass_on(self, data: bytes, position: int) -> None:
         """Give out the bytes of a large value instead of keeping them."""
@@ -272,7 +258,7 @@ class SnapshotReader:
                 record.key = self._string(b"".join(parts), position)[0]
                 self._start(self._dialect.patterns[opcode] or ())
                 return
-            if opcode in STREAMS and self._build_above is not None and record.collected > self._build_above:
+            if self._limits.is_large_stream(opcode, record.collected):
                 self._begin_large(1 + record.collected + FOOTER_SIZE)
                 self._events.append(LargeChunk(value_payload(self._dialect, opcode, parts), last=True))
             else:
@@ -334,40 +320,31 @@ class SnapshotReader:
     def _string(self, data: bytes, position: int) -> tuple[bytes, int]:
         """Return the whole string that `data` begins with, and its end in `data`; `position` is for errors."""
         try:
-            return read_string(data, 0, self._max_value)
+            return read_string(data, 0, self._limits.max_value)
         except CorruptError as error:
             raise self._corrupt(error.what, position) from error
         except UnfaithfulError as error:
             raise UnfaithfulError(f"{error.what}: {self._where(position)}", hint=error.hint) from error
 
     def _where(self, position: int) -> str:
-        record = self._record
-        name = "type" if record.opcode < FIRST_OPCODE else "opcode"
-        key = ""
-        if record.key is not None:
-            more = "" if len(record.key) <= SHOWN_KEY else f"... ({len(record.key)} bytes)"
-            key = f" of key {quoted(record.key, SHOWN_KEY)}{more}"
-        place = f"database {self._records.database}, byte {self.consumed + position} of the snapshot"
-        return f"{name} {record.opcode}{key} in {place}"
+        return self._record.place(self._records.database, self.consumed + position)
 
     def _corrupt(self, what: str, position: int) -> ShakerError:
-        record = self._record
-        if self._dialect.patterns[record.opcode] is None:
+        if self._dialect.patterns[self._record.opcode] is None:
             return self._unknown()
         return CorruptError(f"{what}: {self._where(position)}")
 
     def _unknown(self) -> UnfaithfulError:
-        record = self._record
-        why = self._dialect.refused.get(record.opcode, "unknown to this version of shaker")
-        return UnfaithfulError(f"{self._where(record.offset - self.consumed)}: {why}")
+        why = self._dialect.refused.get(self._record.opcode, "unknown to this version of shaker")
+        return UnfaithfulError(f"{self._where(self._record.offset - self.consumed)}: {why}")
 
     def _too_large(self, position: int) -> UnfaithfulError:
         record = self._record
         if self._dialect.patterns[record.opcode] is None:
             return self._unknown()
-        part = "key" if record.key is None and record.opcode < FIRST_OPCODE else "value"
+        part = "key" if record.in_key else "value"
         return UnfaithfulError(
             f"a {part} of at least {record.collected + self._skipper.remaining} bytes, {record.collected} read, "
-            f"is above snapshot.max_value, {self._max_value} bytes: {self._where(position)}",
+            f"is above snapshot.max_value, {self._limits.max_value} bytes: {self._where(position)}",
             hint=RAISE_LIMIT,
         )

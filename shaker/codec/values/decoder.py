@@ -28,7 +28,7 @@ from shaker.codec.values.readers import (
     members,
     scores,
 )
-from shaker.codec.values.stream_reader import StreamReader
+from shaker.codec.values.stream_reader import StreamValueReader
 from shaker.errors import CorruptError, ShakerError, UnfaithfulError
 
 VERSION_SIZE: Final = 2
@@ -66,21 +66,21 @@ _READERS: Final[dict[int, tuple[Kind, Callable[[], Reader]]]] = {
     12: (Kind.ZSET, lambda: PackedReader(Ziplist, scores, 2, one=True)),
     13: (Kind.HASH, lambda: PackedReader(Ziplist, fields, 2, one=True)),
     14: (Kind.LIST, lambda: PackedReader(Ziplist, items, 1, one=False)),
-    15: (Kind.STREAM, lambda: StreamReader(1)),
+    15: (Kind.STREAM, lambda: StreamValueReader(1)),
     16: (Kind.HASH, lambda: PackedReader(Listpack, fields, 2, one=True)),
     17: (Kind.ZSET, lambda: PackedReader(Listpack, scores, 2, one=True)),
     18: (Kind.LIST, lambda: PackedReader(Listpack, items, 1, one=False, containers=True)),
-    19: (Kind.STREAM, lambda: StreamReader(2)),
+    19: (Kind.STREAM, lambda: StreamValueReader(2)),
     20: (Kind.SET, lambda: PackedReader(Listpack, members, 1, one=True)),
-    21: (Kind.STREAM, lambda: StreamReader(3)),
+    21: (Kind.STREAM, lambda: StreamValueReader(3)),
 }
 _READERS_REDIS: Final[dict[int, tuple[Kind, Callable[[], Reader]]]] = _READERS | {
     22: (Kind.HASH, lambda: ExpiringFieldsReader()),
     23: (Kind.HASH, lambda: ListpackExpiryReader(Listpack, first=False)),
     24: (Kind.HASH, lambda: ExpiringFieldsReader(first=True)),
     25: (Kind.HASH, lambda: ListpackExpiryReader(Listpack, first=True)),
-    26: (Kind.STREAM, lambda: StreamReader(4)),
-    27: (Kind.STREAM, lambda: StreamReader(5)),
+    26: (Kind.STREAM, lambda: StreamValueReader(4)),
+    27: (Kind.STREAM, lambda: StreamValueReader(5)),
 }
 _READERS_VALKEY: Final[dict[int, tuple[Kind, Callable[[], Reader]]]] = _READERS | {
     22: (Kind.HASH, lambda: ExpiringFieldsReader(valkey=True)),

@@ -39,7 +39,7 @@ NO_COUNT: Final = (1 << 64) - 1  # -1 as a length: the server does not know how 
 _START, _NODES, _INFO, _GROUP, _PENDING, _CONSUMERS, _HELD, _RELEASED, _IDEMPOTENCE, _PRODUCER, _END = range(11)
 
 
-class StreamReader(Reader):
+class StreamValueReader(Reader):
     """A stream of `layout` 1 to 5."""
 
     def __init__(self, layout: int) -> None:
