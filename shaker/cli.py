@@ -75,9 +75,10 @@ def usage() -> str:
 def _run(arguments: Sequence[str]) -> int:
     _lighten_imports()
 
-    from shaker.commands.flags import EPILOG, Parser, add_settings, load_given
+    from shaker.commands.flags import EPILOG, Parser, add_checks, add_settings, load_given
 
     parser = Parser("run", "Replicates the source to the target.", epilog=EPILOG)
+    add_checks(parser)
     add_settings(parser)
     loaded = load_given(parser.parse(arguments))
 
@@ -85,9 +86,11 @@ def _run(arguments: Sequence[str]) -> int:
     import structlog
 
     from shaker.checks.named_files import check_files
+    from shaker.checks.preflight.catalogue import selected_at_start
     from shaker.settings.secrets import hide
     from shaker.watch import log
 
+    selected_at_start(loaded.settings)  # raises for a wrong name
     check_files(loaded.settings)
     log.write_aside()
     log.configure(loaded.settings.log.format, loaded.settings.log.level)
@@ -125,6 +128,12 @@ def _lighten_imports() -> None:
         del sys.modules["rich"]
 
 
+def _preflight(arguments: Sequence[str]) -> int:
+    from shaker.commands.preflight import main as preflight
+
+    return preflight(arguments)
+
+
 def _status(arguments: Sequence[str]) -> int:
     from shaker.commands.status import main as status
 
@@ -158,6 +167,7 @@ def _demo(arguments: Sequence[str]) -> int:
 # Each command imports its modules when it runs: `shaker status` does not need those of the replication.
 COMMANDS = {
     "run": Command("replicate the source to the target", _run),
+    "preflight": Command("check source, target and settings before a replication; changes nothing", _preflight),
     "status": Command("show the status of a running worker: a line, --json, or --watch", _status),
     "verify": Command("compare every key of both servers, exactly and under load; --repair copies", _verify),
     "healthcheck": Command("exit 0 if the local worker is alive", _healthcheck),

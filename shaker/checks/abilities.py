@@ -7,10 +7,11 @@ errors inside a transaction).
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
-from shaker.apply.records import stale_key
 from shaker.apply.rejections import is_passing, passing_error
+from shaker.checks.preflight.rights import write_requests
 from shaker.errors import LinkError, RefusedError
 from shaker.net.client import Request
 from shaker.net.connection import Connection, ReplyError
@@ -35,16 +36,7 @@ async def check_abilities(connection: Connection, settings: Settings, *, flushes
             f"the target {settings.target.address.text} has no {', '.join(missing)}",
             hint=f"was it renamed or taken away (rename-command)? give it back{_without(missing)}",
         )
-    await _try_rights(connection, _requests(settings, flushes=flushes))
-
-
-def _requests(settings: Settings, *, flushes: bool) -> list[Request]:
-    """Return one request of each kind that the worker itself writes, HSET first."""
-    key = stale_key(settings.name)
-    requests: list[Request] = [("HSET", key, "f", "v"), ("RESTORE", key, 0, "v", "REPLACE")]
-    if settings.target.stale_keys == "sweep":
-        requests += [("SADD", key, "v"), ("SREM", key, "v"), ("UNLINK", key)]
-    return [*requests, ("FLUSHALL",)] if flushes else requests
+    await _try_rights(connection, write_requests(settings, flushes=flushes))
 
 
 def _without(missing: list[str]) -> str:
@@ -53,12 +45,8 @@ def _without(missing: list[str]) -> str:
     return ", or choose target.on_existing=merge and target.stale_keys=sweep, which do not need FLUSHALL"
 
 
-async def _try_rights(connection: Connection, requests: list[Request]) -> None:
-    await connection.call("MULTI")
-    (void,) = await connection.pipeline([VOID])
-    if not isinstance(void, ReplyError):
-        raise LinkError(f"the target accepts {VOID[0]} without arguments", kind="protocol")
-    replies = await connection.pipeline([*requests, ("EXEC",)])
+async def _try_rights(connection: Connection, requests: list[tuple[str | int, ...]]) -> None:
+    replies = await trial(connection, requests)
     for request, reply in zip(requests, replies, strict=False):
         # A target without memory is noticed at the next write, which it may accept.
         if isinstance(reply, ReplyError) and is_passing(str(reply)) and not str(reply).startswith("OOM"):
@@ -74,3 +62,15 @@ async def _try_rights(connection: Connection, requests: list[Request]) -> None:
             if isinstance(replies[-1], ReplyError)
             else LinkError("the target executes a transaction that has a fault", kind="protocol")
         )
+
+
+async def trial(connection: Connection, requests: Sequence[Request]) -> list[Any]:
+    """Queue requests in a transaction that cannot be executed; return the reply to each, and last that to EXEC.
+
+    Raises ReplyError where MULTI is refused, LinkError for a server that accepts the faulty command.
+    """
+    await connection.call("MULTI")
+    (void,) = await connection.pipeline([VOID])
+    if not isinstance(void, ReplyError):
+        raise LinkError(f"the server accepts {VOID[0]} without arguments", kind="protocol")
+    return await connection.pipeline([*requests, ("EXEC",)])

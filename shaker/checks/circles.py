@@ -39,12 +39,17 @@ def refuse_loop(settings: Settings, flow: Flow, *, streams: bool) -> None:
         address=settings.target.address.text,
     )
     if key is not None:
-        raise RefusedError(
-            f"the source gets its data from the target: {key} on the source is the record of a worker that copies, "
-            "directly or through others, from the target of this one",
-            hint="two workers in a circle apply every command indefinitely: stop one of them, or check source.url and "
-            f"target.url. If that worker is gone for good, DEL {key} on the source",
-        )
+        raise circle_error(key)
+
+
+def circle_error(key: str) -> RefusedError:
+    """Return the error for a record on the source that closes a circle."""
+    return RefusedError(
+        f"the source gets its data from the target: {key} on the source is the record of a worker that copies, "
+        "directly or through others, from the target of this one",
+        hint="two workers in a circle apply every command indefinitely: stop one of them, or check source.url and "
+        f"target.url. If that worker is gone for good, DEL {key} on the source",
+    )
 
 
 async def look(settings: Settings, flow: Flow) -> None:
@@ -58,7 +63,7 @@ async def look(settings: Settings, flow: Flow) -> None:
                 names = {settings.name}
                 (clients,) = await reader.pipeline([("CLIENT", "LIST")])
                 if isinstance(clients, bytes):
-                    names |= _writers(clients.decode("utf-8", "replace"))
+                    names |= writers(clients.decode("utf-8", "replace"))
                 await _read(flow, reader, map(checkpoint_key, sorted(names)))
     except (LinkError, TimeoutError) as error:
         log.debug("records on the source not read", error=str(error))
@@ -109,7 +114,7 @@ async def _read(flow: Flow, reader: Client, keys: Iterable[str]) -> None:
             flow.source.upstream.put(key, found)
 
 
-def _writers(clients: str) -> set[str]:
+def writers(clients: str) -> set[str]:
     """Return the names of the workers among the connections of a CLIENT LIST."""
     words = (word for line in clients.splitlines() for word in line.split(" ") if word.startswith(WRITER))
     return {word[len(WRITER) :].partition(":")[0] for word in words} - {""}

@@ -90,9 +90,26 @@ def add_settings(parser: Parser) -> None:
             sections[section].add_argument(f"--{setting}", help=argparse.SUPPRESS, **options)
 
 
+def add_checks(parser: Parser) -> None:
+    """Give `parser` the flags that select checks; they set preflight.skip_checks and preflight.only_checks."""
+    group = parser.add_argument_group("checks", "docs/preflight.md lists the names.")
+    for flag, purpose in (("skip", "leave out this check"), ("only", "make only this check")):
+        group.add_argument(
+            f"--{flag}-check",
+            dest=f"{flag}_check",
+            metavar="NAME",
+            action="append",
+            default=[],
+            help=f"{purpose}; may be repeated",
+        )
+
+
 def load_given(given: dict[str, Any]) -> Loaded:
     """Return the settings; those `given` on the command line take precedence."""
     flags = {name: value for name, value in given.items() if name in SETTINGS}
+    for flag in ("skip", "only"):
+        if names := given.get(f"{flag}_check"):
+            flags[f"preflight.{flag}_checks"] = ",".join(names)
     return load(flags, config_file=given["config"], environment=os.environ)
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 
+from shaker.checks.buffer_limits import DEFAULT_LIMITS, longest_pause, parse_limits
 from shaker.flow.flow import Flow
 from shaker.flow.lifecycle import FlowEvent
 from shaker.model.position import Phase
@@ -21,9 +22,7 @@ log = structlog.get_logger("shaker.source")
 
 POLL_SECONDS: Final = 0.5
 HEARTBEAT_SECONDS: Final = 60.0
-# The source's output buffer limits for replicas (hard and soft in bytes, seconds): the servers' defaults, and the share
-# of the lower limit that causes a warning.
-DEFAULT_BUFFER_LIMITS = (256 * 1024 * 1024, 64 * 1024 * 1024, 60)
+# The share of the output buffer limit for replicas that causes a warning.
 BUFFER_SHARE = 0.5
 
 
@@ -40,7 +39,7 @@ class SourceMonitor:
         self._status = flow.status
         self._settle_at: tuple[str, int] | None = None  # history and offset
         self.poll = PollInterval()
-        self._buffer_limits = DEFAULT_BUFFER_LIMITS
+        self._buffer_limits = DEFAULT_LIMITS
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -110,14 +109,16 @@ class SourceMonitor:
 
     async def _read_buffer_limits(self, source: Client) -> None:
         """Read the limits of the source's output buffer; without the right to, assume the servers' defaults."""
-        self._buffer_limits = DEFAULT_BUFFER_LIMITS
+        self._buffer_limits = DEFAULT_LIMITS
         try:
             reply = array(await source.call("CONFIG", "GET", "client-output-buffer-limit"))
-            words = blob(reply[1]).decode("ascii", "replace").split()
-            at = next(index for index, word in enumerate(words) if word in ("slave", "replica"))
-            self._buffer_limits = (int(words[at + 1]), int(words[at + 2]), int(words[at + 3]))
-        except (ReplyError, IndexError, ValueError, StopIteration):
+        except ReplyError:
+            reply = []
+        limits = parse_limits(blob(reply[1]).decode("ascii", "replace")) if len(reply) > 1 else None
+        if limits is None:
             log.debug("output buffer limits unknown")
+        else:
+            self._buffer_limits = limits
 
     async def _check_ping_period(self, source: Client) -> None:
         """Warn of a timeout within the ping period: an idle source sends nothing else."""
@@ -128,13 +129,14 @@ class SourceMonitor:
         except (ReplyError, IndexError, ValueError):
             log.debug("ping period unknown")
             return
-        if timeout <= period:
+        needed = longest_pause(timeout, period)
+        if needed is not None:
             log.warning(
                 "source timeout too short",
                 timeout_seconds=timeout,
                 ping_seconds=period,
                 hint="an idle source counts as lost again and again: raise source.timeout_seconds "
-                f"(SHAKER_SOURCE__TIMEOUT_SECONDS) above {period}, better to {3 * period}, or lower "
+                f"(SHAKER_SOURCE__TIMEOUT_SECONDS) above {period}, better to {needed}, or lower "
                 "repl-ping-replica-period there",
             )
 

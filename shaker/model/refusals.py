@@ -45,11 +45,12 @@ def refusal(side: str, text: str, doing: str) -> LinkError:
             f"the {side} takes connections from its own machine only (protected mode)",
             hint=f"give it a password (requirepass), and the worker by {side}.password (SHAKER_{upper}__PASSWORD)",
         )
-    if "unknown command" in text and _named(text) in REPLICATING:
+    # At the request itself the unknown command is PSYNC, or source.psync_command in its place.
+    if "unknown command" in text and (_named(text) in REPLICATING or doing == "requesting"):
         return AccessError(
             f"the {side} knows no {_named(text)}: {text}",
             hint="managed services often forbid replication to the outside, and rename-command can take it away: "
-            f"{side}.url needs a server that replicates",
+            f"{side}.url needs a server that replicates. source.psync_command takes the service's own name of PSYNC",
         )
     if code in WAITING:
         return ServerBusyError(f"the {side} is not ready while {doing}: {text}", kind=code.lower())

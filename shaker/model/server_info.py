@@ -11,6 +11,8 @@ MAX_DIGITS: Final = 19  # offsets have 63 bits
 
 # Counters that CONFIG RESETSTAT sets to 0 and nothing else decreases (server file src/server.c, resetServerStats).
 STEADY_COUNTERS: Final = ("total_connections_received", "total_commands_processed", "total_net_input_bytes")
+# Fields of section memory that are neither keys nor the server itself.
+BUFFERS: Final = ("mem_clients_normal", "mem_clients_slaves", "mem_replication_backlog")
 
 
 class SourceIdentity(NamedTuple):
@@ -19,6 +21,17 @@ class SourceIdentity(NamedTuple):
     address: str
     run_id: str
     replids: tuple[str, ...]
+    info: ServerInfo | None = None  # all of it, as it was at the handshake
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaInfo:
+    """One replica in the primary's INFO. A number is None where the server does not give it."""
+
+    address: str  # host:port as it announces itself
+    online: bool
+    offset: int | None
+    lag_seconds: int | None  # since its last acknowledgement
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +47,10 @@ class ReplicationInfo:
     backlog_active: int | None = None
     backlog_first: int | None = None  # offset of the first byte
     backlog_length: int | None = None  # in bytes
+    backlog_size: int | None = None  # in bytes
+    replicas: tuple[ReplicaInfo, ...] = ()
+    good_replicas: int | None = None  # that count for min-replicas-to-write, where that is set
+    primary: str = ""  # host:port, of a replica
     failover_state: str = ""
 
     @property
@@ -52,9 +69,18 @@ class MemoryInfo:
     """Section memory, in bytes, and the number of evicted keys."""
 
     used: int | None = None
+    startup: int | None = None  # of an empty server
+    buffers: int = 0  # of clients, replicas and the backlog
+    resident: int | None = None  # used_memory_rss
+    system: int | None = None  # of the whole machine
     limit: int | None = None  # maxmemory; 0 is no limit
     policy: str = ""  # maxmemory-policy
     evicted_keys: int | None = None
+
+    @property
+    def data(self) -> int | None:
+        """Bytes that the keys take, without the empty server and its buffers."""
+        return None if self.used is None else max(0, self.used - (self.startup or 0) - self.buffers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +92,7 @@ class PersistenceInfo:
     rdb_save_ok: bool | None = None
     aof_enabled: bool = False
     aof_write_ok: bool | None = None
+    fork_microseconds: int | None = None  # of the last fork
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +118,9 @@ class ServerInfo:
     persistence: PersistenceInfo = field(default_factory=PersistenceInfo)
     expired: ExpiryCounters | None = None
     keyspace: Mapping[int, int] = field(default_factory=dict)  # number of keys in each database that holds any
+    expiring: int = 0  # number of keys with an expiry, in all databases
+    input_bytes: int | None = None  # received from the network since the start
+    modules: tuple[str, ...] = ()  # names of the loaded modules
 
     @property
     def name(self) -> str:
@@ -128,10 +158,18 @@ def parse_info(reply: bytes) -> ServerInfo:
             backlog_active=_number(fields, "repl_backlog_active"),
             backlog_first=_number(fields, "repl_backlog_first_byte_offset"),
             backlog_length=_number(fields, "repl_backlog_histlen"),
+            backlog_size=_number(fields, "repl_backlog_size"),
+            replicas=_replicas(fields),
+            good_replicas=_number(fields, "min_slaves_good_slaves"),
+            primary=f"{fields['master_host']}:{fields.get('master_port', '')}" if "master_host" in fields else "",
             failover_state=fields.get("master_failover_state", ""),
         ),
         memory=MemoryInfo(
             used=_number(fields, "used_memory"),
+            startup=_number(fields, "used_memory_startup"),
+            buffers=sum(_number(fields, name) or 0 for name in BUFFERS),
+            resident=_number(fields, "used_memory_rss"),
+            system=_number(fields, "total_system_memory"),
             limit=_number(fields, "maxmemory"),
             policy=fields.get("maxmemory_policy", ""),
             evicted_keys=_number(fields, "evicted_keys"),
@@ -142,9 +180,13 @@ def parse_info(reply: bytes) -> ServerInfo:
             rdb_save_ok=_ok(fields, "rdb_last_bgsave_status"),
             aof_enabled=fields.get("aof_enabled") == "1",
             aof_write_ok=_ok(fields, "aof_last_write_status"),
+            fork_microseconds=_number(fields, "latest_fork_usec"),
         ),
         expired=_expired(fields),
         keyspace=_keyspace(fields),
+        expiring=_expiring(fields),
+        input_bytes=_number(fields, "total_net_input_bytes"),
+        modules=_modules(reply),
     )
 
 
@@ -194,3 +236,39 @@ def _keyspace(fields: Mapping[str, str]) -> dict[int, int]:
             if number is not None and count is not None:
                 keys[number] = count
     return keys
+
+
+def _expiring(fields: Mapping[str, str]) -> int:
+    return sum(
+        _digits(_pairs(value).get("expires", "")) or 0
+        for name, value in fields.items()
+        if name.startswith("db") and name[2:].isdigit()
+    )
+
+
+def _replicas(fields: Mapping[str, str]) -> tuple[ReplicaInfo, ...]:
+    """Return the replicas, each in a field such as slave0:ip=127.0.0.1,port=6380,state=online,offset=1,lag=0."""
+    found = []
+    for name, value in fields.items():
+        if name.startswith("slave") and name[5:].isdigit():
+            pairs = _pairs(value)
+            found.append(
+                ReplicaInfo(
+                    f"{pairs.get('ip', '')}:{pairs.get('port', '')}",
+                    pairs.get("state") == "online",
+                    _digits(pairs.get("offset", "")),
+                    _digits(pairs.get("lag", "")),
+                )
+            )
+    return tuple(found)
+
+
+def _modules(reply: bytes) -> tuple[str, ...]:
+    """Return the names of the modules, each in a line such as module:name=ReJSON,ver=20406."""
+    lines = (line for line in reply.splitlines() if line.startswith(b"module:") and len(line) <= MAX_INFO_VALUE)
+    names = (_pairs(line[7:].decode("ascii", "replace")).get("name", "") for line in lines)
+    return tuple(sorted({name for name in names if name}))
+
+
+def _pairs(value: str) -> dict[str, str]:
+    return dict(pair.partition("=")[::2] for pair in value.split(","))

@@ -24,25 +24,13 @@ from shaker.settings.endpoints import Endpoint
 TIMEOUT_SECONDS: Final = 5.0
 READ_COMMANDS: Final = frozenset(
     {
-        *(
-            "DBSIZE",
-            "DUMP",
-            "EXEC",
-            "EXISTS",
-            "GET",
-            "GETRANGE",
-            "HGETALL",
-            "HLEN",
-            "HMGET",
-            "HPEXPIRETIME",
-            "HSCAN",
-        ),
-        *("INFO", "LLEN", "LRANGE", "MEMORY", "MULTI", "PEXPIRETIME", "PTTL", "SCAN", "SCARD", "SELECT"),
-        *("SISMEMBER", "SMEMBERS", "SMISMEMBER", "SRANDMEMBER", "SSCAN", "STRLEN", "TIME", "TYPE", "XINFO", "XLEN"),
-        *("XPENDING", "XRANGE", "ZCARD", "ZRANGE"),
+        *("COMMAND", "DBSIZE", "DUMP", "ECHO", "EXEC", "EXISTS", "GET", "GETRANGE", "HGETALL", "HLEN", "HMGET"),
+        *("HPEXPIRETIME", "HSCAN", "INFO", "LLEN", "LRANGE", "MEMORY", "MULTI", "PEXPIRETIME", "PING", "PTTL"),
+        *("SCAN", "SCARD", "SELECT", "SISMEMBER", "SMEMBERS", "SMISMEMBER", "SRANDMEMBER", "SSCAN"),
+        *("STRLEN", "TIME", "TYPE", "XINFO", "XLEN", "XPENDING", "XRANGE", "ZCARD", "ZRANGE"),
     }
 )
-READ_SUBCOMMANDS: Final = frozenset({("CLIENT", "LIST"), ("CONFIG", "GET")})
+READ_SUBCOMMANDS: Final = frozenset({("ACL", "DRYRUN"), ("ACL", "WHOAMI"), ("CLIENT", "LIST"), ("CONFIG", "GET")})
 
 Request = tuple[bytes | str | int, ...]
 

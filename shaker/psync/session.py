@@ -55,7 +55,7 @@ class ReplicaSession:
 
     `username` and `password` authenticate; `max_value` bounds, in bytes, what must be held whole: a value of the
     snapshot, a command of the stream. Strings, commands and transactions above `pass_above` bytes come in pieces,
-    and so do collections above `build_above` bytes.
+    and so do collections above `build_above` bytes. `psync_command` is the source's own name of PSYNC.
     Call `start`, then after `Introduced` `request`.
     """
 
@@ -67,11 +67,13 @@ class ReplicaSession:
         max_value: int,
         pass_above: int | None = None,
         build_above: int | None = None,
+        psync_command: str = "PSYNC",
     ) -> None:
         self.state = ReplicaState.NEW
         self._auth = None if password is None else [username, password] if username else [password]
         self._chain = Chain(CommandTable({}))
         self._sizes = Sizes(max_value, pass_above, build_above)
+        self._psync = psync_command
         self._out = bytearray()
         self._buffer = b""
         self._info_left = 0
@@ -126,13 +128,13 @@ class ReplicaSession:
         self._chain = chain
         self._database = database
         if replid is None:
-            self._out += encode("PSYNC", "?", "-1")
+            self._out += encode(self._psync, "?", "-1")
         else:
             if review is not None:
                 self._review = offset, database
                 offset, self._database = review
             self._replid, self._offset = replid, offset
-            self._out += encode("PSYNC", replid, offset + 1)
+            self._out += encode(self._psync, replid, offset + 1)
 
     def receive_data(self, data: bytes) -> list[Event]:
         """Take bytes of the source; return what they mean, in order.
@@ -236,6 +238,13 @@ class ReplicaSession:
                 self._replid = going_on[1].decode()
             events.append(Continued(self._replid))
             self._begin_stream(events)
+        elif line.startswith(b"$") and self._psync.upper() != "PSYNC":
+            # Any other name than psync gets the protocol of SYNC (server file src/replication.c, syncCommand).
+            raise RefusedError(
+                f"the source answers {self._psync} with a snapshot that has no replication offset, as Redis and "
+                "Valkey do where their own rename-command renamed PSYNC",
+                hint="give PSYNC its own name again; source.psync_command is for services that answer as PSYNC does",
+            )
         else:
             raise self._unexpected(line)
 

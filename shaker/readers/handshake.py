@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from shaker.checks.circles import look, refuse_loop
+from shaker.checks.fitness import refuse_cluster_source, refuse_orphan_source
 from shaker.checks.same_dataset import check_same_dataset
-from shaker.errors import LinkError, RefusedError, ServerBusyError
+from shaker.errors import LinkError
 from shaker.flow.flow import Flow
 from shaker.flow.lifecycle import TargetState
 from shaker.model.batch import Introduced
@@ -33,16 +34,11 @@ async def introduce(connection: Connection, session: ReplicaSession, settings: S
     info = await _handshake(connection, session)
     status = flow.status
     status.source.server = info.name
-    if info.cluster_enabled:
-        raise RefusedError(
-            f"the source {status.source.address} has cluster mode enabled",
-            hint="this version does not replicate from a cluster: take a source without cluster mode",
-        )
-    if info.replication.is_replica and not info.replication.primary_link_up:
-        raise ServerBusyError("the source is a replica that has lost its own primary", kind="masterdown")
+    refuse_cluster_source(status.source.address, info)
+    refuse_orphan_source(info)
     replids = info.replication.replids
     before = flow.source.identity
-    identity = SourceIdentity(settings.source.address.text, info.run_id, replids)
+    identity = SourceIdentity(settings.source.address.text, info.run_id, replids, info)
     if before is None or before.run_id != identity.run_id:
         # Once the stream runs, it carries the records that workers write on this server.
         await look(settings, flow)

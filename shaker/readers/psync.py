@@ -113,6 +113,7 @@ class SourceLink:
             max_value=self._settings.snapshot.max_value,
             pass_above=self._flow.window.limit // PASS_SHARE,
             build_above=min(self._settings.target.restore_limit, self._settings.snapshot.max_value),
+            psync_command=self._settings.source.psync_command,
         )
 
     def _spool(self, psync: PsyncConnection) -> SpoolIntake | None:

@@ -13,7 +13,8 @@ from anyio.from_thread import BlockingPortal
 
 from shaker import __version__
 from shaker.build import codec_kind
-from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_UNFAITHFUL, FencedError, RefusedError, ShakerError
+from shaker.checks.fitness import refuse_cluster_url
+from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_UNFAITHFUL, FencedError, ShakerError
 from shaker.flow.flow import Flow
 from shaker.flow.lifecycle import FlowEvent, RunState, WorkState
 from shaker.jobs.barrier import Barriers
@@ -67,7 +68,8 @@ async def run(settings: Settings, wanted: Wanted | None = None) -> int:
             control=worker.control_endpoint(portal),
         )
         try:
-            _refuse_clusters(settings)
+            for endpoint in (settings.source, settings.target):
+                refuse_cluster_url(endpoint)
             health.start()
         except ShakerError as error:
             log.error("cannot start", kind=error.kind, error=error.what, hint=error.hint or None)
@@ -79,16 +81,6 @@ async def run(settings: Settings, wanted: Wanted | None = None) -> int:
             health.stop()
     log.info("worker stopped", exit_code=code)
     return code
-
-
-def _refuse_clusters(settings: Settings) -> None:
-    """Refuse addresses that no connection is needed to refuse."""
-    for endpoint in (settings.source, settings.target):
-        if endpoint.address.scheme == "redis+cluster":
-            raise RefusedError(
-                f"{endpoint.side}.url names a cluster, and clusters are not replicated yet",
-                hint="replicate between servers without cluster mode",
-            )
 
 
 class Worker:

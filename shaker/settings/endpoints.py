@@ -164,6 +164,11 @@ class Endpoint(Section):
         """The address of this side; its `text` may be logged."""
         return parse_address(self.url.get_secret_value())
 
+    @property
+    def acl_user(self) -> str:
+        """The name of the ACL user that connects."""
+        return self.username or self.address.username or "default"
+
     def credentials(self) -> tuple[str | None, str | None]:
         """Return the current (username, password); None for a missing one.
 
@@ -187,6 +192,11 @@ class Source(Endpoint):
 
     url: SecretStr = Field(
         description="address of the Redis to replicate from, such as redis://127.0.0.1:6379, rediss://… or unix:///…"
+    )
+    psync_command: str = Field(
+        default="PSYNC",
+        pattern=r"^[A-Za-z0-9_.:@-]{1,128}$",
+        description="name of the command PSYNC where a managed service gives it another one",
     )
 
 

@@ -65,6 +65,15 @@ class Snapshot(Section):
     )
 
 
+class Preflight(Section):
+    """The checks of `shaker preflight`, which also precede the first write of `shaker run`."""
+
+    skip_checks: str | None = Field(default=None, description="names of checks to leave out, separated by commas")
+    only_checks: str | None = Field(
+        default=None, description="names of the only checks to make, separated by commas; none: all"
+    )
+
+
 class Retry(Section):
     """Delays before retries."""
 
@@ -201,6 +210,7 @@ class Settings(BaseSettings):
     expiry: Expiry = Expiry()
     spool: SpoolSettings = SpoolSettings()
     snapshot: Snapshot = Snapshot()
+    preflight: Preflight = Preflight()
     retry: Retry = Retry()
     verify: Verify = Verify()
     control: Control = Control()

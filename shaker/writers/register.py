@@ -13,8 +13,16 @@ from shaker.apply.records import Checkpoint, Fence, building_key, checkpoint_key
 from shaker.apply.rejections import DEFAULT_MAX_BULK, is_out_of_memory, is_passing, passing_error, script_error
 from shaker.checks.abilities import check_abilities
 from shaker.checks.circles import refuse_loop
+from shaker.checks.fitness import (
+    refuse_cluster_target,
+    refuse_contents,
+    refuse_eviction,
+    refuse_old_target,
+    refuse_replica_target,
+)
+from shaker.checks.preflight.at_start import refuse_at_start
 from shaker.checks.same_dataset import refuse_same_dataset
-from shaker.errors import LinkError, RefusedError, ServerBusyError, counted, quoted
+from shaker.errors import LinkError
 from shaker.flow.flow import Flow
 from shaker.flow.lifecycle import RecordsState
 from shaker.model.position import Phase
@@ -42,8 +50,6 @@ end
 redis.call('PERSIST', KEYS[1])
 redis.call('HSET', KEYS[1], unpack(ARGV, 4))
 return 1"""
-# The first release with `SET … PXAT`, which writes a string and its expiry at once.
-OLDEST_TARGET = (6, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,8 @@ async def register(connection: Connection, settings: Settings, flow: Flow, ident
         if info.run_id != flow.target.run_id:
             rule = settings.target.on_existing if checkpoint is None else settings.target.stale_keys
             await check_abilities(connection, settings, flushes=rule == "flush")
+        if checkpoint is None and not identity.epoch:
+            await refuse_at_start(connection, settings, source, info)
         for _ in range(ATTEMPTS):
             registered = await _attempt(
                 connection, settings.name, identity, own, info.run_id, tight=flow.window.scripted
@@ -252,29 +260,11 @@ async def _import_mode(connection: Connection) -> bool:
 def _check_server(settings: Settings, source: SourceIdentity, info: ServerInfo) -> None:
     """Refuse a server that cannot be the target; at every connection, since the server may be another one."""
     address = settings.target.address.text
-    if info.cluster_enabled:
-        raise RefusedError(
-            f"the target {address} has cluster mode enabled",
-            hint="a transaction with its checkpoint cannot span slots: take a target without cluster mode",
-        )
-    if (0, 0) < info.release < OLDEST_TARGET:
-        raise RefusedError(
-            f"the target {address} is {info.name}, and a target has to be Redis 6.2 or later",
-            hint="upgrade the target: as a source this release works",
-        )
+    refuse_cluster_target(address, info)
+    refuse_old_target(address, info)
     refuse_same_dataset(source, info)
-    if info.replication.is_replica:
-        raise ServerBusyError(
-            f"the target {address} is a replica and takes no writes",
-            hint="give the address of its primary, or promote it",
-            kind="readonly",
-        )
-    policy = info.memory.policy
-    if policy.startswith("allkeys-") and not settings.target.allow_eviction:
-        raise RefusedError(
-            f"the target {address} may evict any key (maxmemory-policy {policy}), the checkpoint too",
-            hint="set maxmemory-policy noeviction there, or target.allow_eviction=true to accept the risk",
-        )
+    refuse_replica_target(address, info)
+    refuse_eviction(settings, info)
 
 
 async def _check_contents(
@@ -287,24 +277,6 @@ async def _check_contents(
     ours: bool,
 ) -> None:
     """Refuse to write over keys of others; `ours`: this worker's checkpoint was there before."""
-    name = settings.name
-    if checkpoint is None:
-        own = number(await connection.call("EXISTS", fence_key(name)))
-        keys = info.keys - own
-        if keys > 0 and not ours and settings.target.on_existing == "refuse":
-            raise RefusedError(
-                f"the target {settings.target.address.text} holds {counted(keys, 'key')} and no checkpoint of "
-                f"{quoted(name)}",
-                hint="take an empty target, or say what to do with its keys: target.on_existing=merge or flush",
-            )
-        return
-    same = (
-        checkpoint.source == source.address
-        or checkpoint.replid in source.replids
-        or (checkpoint.source_run_id and checkpoint.source_run_id == source.run_id)
-    )
-    if not same and not settings.target.adopt:
-        raise RefusedError(
-            f"checkpoint {quoted(name)} in the target belongs to another source, {checkpoint.source}",
-            hint="give this replication its own name (SHAKER_NAME), or replace that source by target.adopt=true",
-        )
+    own = number(await connection.call("EXISTS", fence_key(settings.name))) if checkpoint is None else 0
+    if not (ours and checkpoint is None):
+        refuse_contents(settings, source, info, checkpoint, own_keys=own)

@@ -1,0 +1,42 @@
+"""The source's limits for replicas, as CONFIG GET gives them: output buffer and ping period."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+MIB: Final = 1024 * 1024
+
+
+class BufferLimits(NamedTuple):
+    """Output buffer limits for replicas: hard and soft in bytes, 0 for none; the soft one holds for `seconds`."""
+
+    hard: int
+    soft: int
+    seconds: int
+
+    def within(self, seconds: float) -> int | None:
+        """Return the bytes that a buffer may hold for so many seconds; None for any number."""
+        bounds = [self.hard] if seconds < self.seconds else [self.hard, self.soft]
+        return min((bound for bound in bounds if bound), default=None)
+
+
+# The defaults of Redis and Valkey.
+DEFAULT_LIMITS: Final = BufferLimits(256 * MIB, 64 * MIB, 60)
+
+
+def parse_limits(text: str) -> BufferLimits | None:
+    """Return the limits for replicas in the value of client-output-buffer-limit; None where it has none."""
+    words = text.split()
+    at = next((index for index, word in enumerate(words) if word in ("slave", "replica")), None)
+    numbers = words[at + 1 : at + 4] if at is not None else []
+    if len(numbers) < 3 or not all(number.isdigit() for number in numbers):
+        return None
+    return BufferLimits(*map(int, numbers))
+
+
+def longest_pause(timeout: float, ping_seconds: int) -> int | None:
+    """Return the timeout that an idle source needs, in seconds, where `timeout` is too short; None where it is not.
+
+    An idle source sends a PING every `ping_seconds`, and nothing else.
+    """
+    return 3 * ping_seconds if timeout <= ping_seconds else None
