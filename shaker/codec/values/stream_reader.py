@@ -39,6 +39,16 @@ NO_COUNT: Final = (1 << 64) - 1  # -1 as a length: the server does not know how 
 _START, _NODES, _INFO, _GROUP, _PENDING, _CONSUMERS, _HELD, _RELEASED, _IDEMPOTENCE, _PRODUCER, _END = range(11)
 
 
+class ProducersRead:
+    """Idempotent messages as far as read: `left` producers follow the one called `name`."""
+
+    def __init__(self) -> None:
+        self.limits = (0, 0)
+        self.left = 0
+        self.name = b""
+        self.messages: list[tuple[bytes, StreamId]] = []
+
+
 class StreamValueReader(Reader):
     """A stream of `layout` 1 to 5."""
 
@@ -49,16 +59,13 @@ class StreamValueReader(Reader):
         self._left = 0  # nodes, then pending entries, ids of a consumer, messages of a producer
         self._groups = 0
         self._consumers = 0
-        self._producers = 0
         self._node: StreamNode | None = None
         self._last: StreamId = (-1, 0)
         self._table = PendingTable()
         self._entries: list[StreamEntry] = []
         self._strings = 0  # in the entries of the batch
         self._held: list[PendingEntry] = []
-        self._limits = (0, 0)
-        self._producer = b""
-        self._messages: list[tuple[bytes, StreamId]] = []
+        self._producers = ProducersRead()
         self._out: list[Element] = []
 
     def read(self, buffer: Buffer) -> None:
@@ -220,35 +227,36 @@ class StreamValueReader(Reader):
     def _read_idempotence(self, buffer: Buffer) -> None:
         duration = buffer.length()
         limit = buffer.length()
-        self._producers = buffer.length()
-        self._limits = (duration, limit)
+        self._producers.left = buffer.length()
+        self._producers.limits = (duration, limit)
         self._state = _PRODUCER
         self._left = -1
 
     def _read_message(self, buffer: Buffer) -> None:
+        producers = self._producers
         if self._left > 0:
             message = buffer.string()
-            self._messages.append((message, self._id(buffer)))
+            producers.messages.append((message, self._id(buffer)))
             self._left -= 1
-            if self._left and len(self._messages) < BATCH_PENDING:
+            if self._left and len(producers.messages) < BATCH_PENDING:
                 return
         elif self._left < 0:
-            if not self._producers:
+            if not producers.left:
                 self._end_idempotence(buffer)
                 return
             name = buffer.string()
             self._left = buffer.length()
-            self._producer = name
-            self._producers -= 1
+            producers.name = name
+            producers.left -= 1
             if self._left:
                 return
-        self._out.append(Producer(self._producer, self._messages))
-        self._messages = []
+        self._out.append(Producer(producers.name, producers.messages))
+        producers.messages = []
         if not self._left:
             self._left = -1
 
     def _end_idempotence(self, buffer: Buffer) -> None:
         added = buffer.length()
         duplicates = buffer.length()
-        self._out.append(Idempotence(*self._limits, added, duplicates))
+        self._out.append(Idempotence(*self._producers.limits, added, duplicates))
         self._state = _END
