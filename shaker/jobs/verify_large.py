@@ -1,7 +1,8 @@
 """Compares a large value in pieces: read on both sides while the stream is watched for commands on its key.
 
 Between two barriers without such a command the value is the same at every moment, so no barrier is needed for each
-piece, and nothing is held.
+piece, and nothing is held. The watch begins before the first barrier: commands after its offset may be received before
+the target reaches it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import anyio
 
 from shaker.compare.copies import Tolerance, compare_expiries
 from shaker.compare.values import CHECKS, Subject, opaque
+from shaker.errors import ServerBusyError
 from shaker.jobs.verify_page import DOING, Points, Sides, milliseconds
+from shaker.model.batch import CommandRun
 from shaker.model.differences import Difference, Kind
-from shaker.net.client import Request
+from shaker.net.client import Client, Request
 from shaker.net.reply_types import blob, number
 
 TRIES: Final = 3
@@ -39,7 +42,10 @@ class Watch(Protocol):
 
 
 class LargeComparison:
-    """Compares one key after the other. `watch` watches the stream for a key; `fields_expire`: hash fields can."""
+    """Compares one key after the other. `watch` watches the stream for a key; `fields_expire`: hash fields can.
+
+    `heartbeat` is called after each piece.
+    """
 
     def __init__(
         self,
@@ -49,28 +55,41 @@ class LargeComparison:
         watch: Callable[[bytes], AbstractContextManager[Watch]],
         *,
         fields_expire: bool,
+        heartbeat: Callable[[], None] = lambda: None,
+        try_again_seconds: float = TRY_AGAIN_SECONDS,
     ) -> None:
         self._points = points
         self._sides = sides
         self._tolerance = tolerance
         self._watch = watch
         self._fields_expire = fields_expire
+        self._heartbeat = heartbeat
+        self._try_again_seconds = try_again_seconds
 
-    async def compare(self, database: int, key: bytes) -> LargeOutcome:
-        """Compare a key; raises LinkError."""
+    async def compare(
+        self, database: int, key: bytes, *, copy: Callable[[int, list[bytes]], CommandRun] | None = None
+    ) -> LargeOutcome:
+        """Compare a key; where it differs, apply the commands of `copy` at the second barrier. Raises LinkError."""
         size = 0
         for attempt in range(TRIES):
             with self._watch(key) as watch:
                 async with self._points.at(self._sides.source, []):
-                    watch.touched = False
-                size, found = await self._look(database, key, watch)
-                # Commands that the source ran meanwhile are seen at the latest before this.
-                async with self._points.at(self._sides.source, []):
                     pass
+                found, refused = None, None
+                try:
+                    size, found = await self._look(database, key, watch)
+                except ServerBusyError as error:  # such as WRONGTYPE, where the key became another one meanwhile
+                    refused = error
+                # Commands that the source ran meanwhile are seen at the latest before this.
+                async with self._points.at(self._sides.source, []) as held:
+                    if found is not None and copy is not None and not watch.touched:
+                        held.apply(copy(database, [key]))
                 if not watch.touched:
+                    if refused is not None:
+                        raise refused
                     return LargeOutcome(size, found)
             if attempt + 1 < TRIES:
-                await anyio.sleep(TRY_AGAIN_SECONDS)
+                await anyio.sleep(self._try_again_seconds)
         return LargeOutcome(size, busy=BUSY)
 
     async def _look(self, database: int, key: bytes, watch: Watch) -> tuple[int, Difference | None]:
@@ -81,6 +100,8 @@ class LargeComparison:
         size = number(mine[2]) if mine[2] is not None else 0
         kinds = blob(mine[1]), blob(theirs[1])
         if kinds[0] != kinds[1]:
+            if kinds[0] == b"none" and await self._expired(database, key):
+                return size, None
             if b"none" in kinds:
                 kind = Kind.EXTRA if kinds[0] == b"none" else Kind.MISSING
                 return size, Difference(database, key, kind, "")
@@ -97,6 +118,7 @@ class LargeComparison:
                 for side, requests in zip((self._sides.source, self._sides.target), question, strict=True):
                     replies = await side.results([select, *requests], DOING) if requests else [None]
                     answers.append(replies[1:])
+                self._heartbeat()
                 question = check.send((answers[0], answers[1]))
         except StopIteration as stop:
             if not stop.value:
@@ -105,12 +127,22 @@ class LargeComparison:
         return size, None  # touched: the comparison starts again
 
     async def _expiry(self, database: int, key: bytes) -> Difference | None:
-        sides = self._sides
-        asked: list[Request] = [("SELECT", database), ("PEXPIRETIME" if sides.exact else "PTTL", key), ("TIME",)]
-        found = []
-        for side in (sides.source, sides.target):
-            _, expiry, now = await side.results(asked, DOING)
-            at = number(expiry)
-            found.append(at if at < 0 or sides.exact else at + milliseconds(now))
-        differs = compare_expiries(found[0], found[1], self._tolerance())
+        mine, _ = await self._expires(self._sides.source, database, key)
+        theirs, _ = await self._expires(self._sides.target, database, key)
+        differs = compare_expiries(mine, theirs, self._tolerance())
         return None if differs is None else Difference(database, key, *differs)
+
+    async def _expired(self, database: int, key: bytes) -> bool:
+        """Whether the source no longer shows a key that has expired there; its deletion is still to come."""
+        _, now = await self._expires(self._sides.source, database, key)
+        theirs, _ = await self._expires(self._sides.target, database, key)
+        return 0 <= theirs <= now + self._tolerance().later
+
+    async def _expires(self, side: Client, database: int, key: bytes) -> tuple[int, int]:
+        """Return a key's expiry on one side, below 0 for none, and the clock of that side; Unix milliseconds."""
+        exact = self._sides.exact
+        _, expiry, now = await side.results(
+            [("SELECT", database), ("PEXPIRETIME" if exact else "PTTL", key), ("TIME",)], DOING
+        )
+        at, clock = number(expiry), milliseconds(now)
+        return at if at < 0 or exact else at + clock, clock

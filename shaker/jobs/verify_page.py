@@ -76,9 +76,9 @@ class PageComparison:
         self._points = points
         self._sides = sides
         self._tolerance = tolerance
-        self._keys_only = keys_only
+        self.keys_only = keys_only
+        self.copy = copy
         self._waiting = waiting
-        self._copy_keys = copy
         self._differ = compare_types if keys_only else compare
 
     async def compare(
@@ -89,7 +89,7 @@ class PageComparison:
         Raises BarrierError and LinkError: nothing is known of the keys then.
         """
         sides = self._sides
-        asked = "TYPE" if self._keys_only else "DUMP"
+        asked = "TYPE" if self.keys_only else "DUMP"
         expiry = "PEXPIRETIME" if sides.exact else "PTTL"
         requests: list[Request] = [("SELECT", database)]
         requests += [request for key in keys for request in ((asked, key), (expiry, key))]
@@ -108,11 +108,11 @@ class PageComparison:
                 found = self._differ(source, target, self._tolerance())
                 if found is not None and not self._expired(source, target, held.source_ms):
                     suspects.append(Difference(database, key, *found))
-            pending = await self._pending(database, [each.key for each in suspects])
+            pending = await self.pending(database, [each.key for each in suspects])
             differing = [each for each in suspects if each.key not in pending]
             mend = [each.key for each in differing if each.key in repair]
-            if mend and self._copy_keys is not None:
-                held.apply(self._copy_keys(database, mend))
+            if mend and self.copy is not None:
+                held.apply(self.copy(database, mend))
             held_seconds = time.perf_counter() - began
         return Outcome(differing, sorted(pending), taken, held_seconds)
 
@@ -120,7 +120,7 @@ class PageComparison:
         """Return the key as replies describe it. The name of a TYPE reply takes the place of the payload."""
         at = number(expiry)
         at = max(at, NO_EXPIRY) if at < 0 or self._sides.exact else now_ms + at
-        if value is None or (self._keys_only and value == b"none"):
+        if value is None or (self.keys_only and value == b"none"):
             return Copy(None)
         return Copy(blob(value), at)
 
@@ -129,7 +129,7 @@ class PageComparison:
         later = self._tolerance().later
         return source.payload is None and 0 <= target.expiry <= source_ms + later
 
-    async def _pending(self, database: int, keys: list[bytes]) -> set[bytes]:
+    async def pending(self, database: int, keys: list[bytes]) -> set[bytes]:
         """Return those of `keys` that another job is about to copy, or to give their expiry."""
         if not keys or not self._waiting:
             return set()

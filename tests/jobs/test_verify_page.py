@@ -1,0 +1,182 @@
+"""A page of keys is compared at one point: values, types, expiries, and keys that wait for another job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from shaker.codec.resp.replies import encode
+from shaker.compare.copies import Tolerance
+from shaker.errors import LinkError
+from shaker.jobs.verify_page import INEXACT_MS, Outcome, PageComparison, fields_expire, milliseconds, tolerance
+from shaker.model.batch import CommandRun
+from shaker.model.differences import Kind
+from shaker.model.server_info import parse_info
+from tests.support.links import replicating
+from tests.support.proxy import Proxy
+from tests.support.servers import Server
+from tests.support.verifying import Points, pair
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+FAR = 4102444800000
+
+
+def copy(database: int, keys: list[bytes]) -> CommandRun:
+    """The commands by which keys are handed over."""
+    return CommandRun(database, encode("SADD", "copying", *keys), 1)
+
+
+async def compared(
+    source: Server,
+    target: Server | str,
+    *keys: str,
+    database: int = 4,
+    repair: frozenset[bytes] = frozenset(),
+    points: Points | None = None,
+    later: int = 1000,
+    **options: Any,
+) -> Outcome:
+    """Compare keys of a database."""
+    async with pair(source, target, points=points) as made:
+        allowed = Tolerance(later, 0 if made.sides.exact else INEXACT_MS)
+        page = PageComparison(made.points, made.sides, lambda: allowed, copy=copy, **options)
+        return await page.compare(database, [key.encode() for key in keys], repair=repair)
+
+
+def kinds(outcome: Outcome) -> dict[str, Kind]:
+    """The kind of each difference by key."""
+    return {each.key.decode(): each.kind for each in outcome.differing}
+
+
+def planted(source: Server, target: Server) -> dict[str, Kind]:
+    """One key of each difference in database 4, and two equal ones."""
+    ours, theirs = source.client(db=4), target.client(db=4)
+    for client in (ours, theirs):
+        client.set("equal", "v", pxat=FAR)
+        client.rpush("list", 1, 2)
+        client.set("value", "v")
+        client.set("type", "v")
+        client.set("expiry", "v")
+    ours.set("missing", "v")
+    theirs.set("extra", "v")
+    theirs.set("value", "other")
+    theirs.delete("type")
+    theirs.rpush("type", "v")
+    theirs.pexpireat("expiry", FAR)
+    return {kind.value: kind for kind in Kind}
+
+
+ALL = ("equal", "list", *(kind.value for kind in Kind), "nowhere")
+
+
+async def test_each_kind_of_difference_is_found(source: Server, target: Server) -> None:
+    """And nothing else, in a database other than 0."""
+    expected = planted(source, target)
+    outcome = await compared(source, target, *ALL)
+    assert kinds(outcome) == expected
+    assert {each.database for each in outcome.differing} == {4}
+    assert outcome.bytes > 50
+    assert kinds(await compared(source, target, *ALL, database=0)) == {}
+
+
+async def test_without_values_types_and_expiries_are_compared(source: Server, target: Server) -> None:
+    """A value is not read."""
+    expected = planted(source, target)
+    del expected["value"]
+    assert kinds(await compared(source, target, *ALL, keys_only=True)) == expected
+
+
+@pytest.mark.parametrize(("later", "equal"), [(900, True), (1100, False), (-100, False)])
+async def test_expiries_agree_within_the_tolerance(source: Server, target: Server, later: int, equal: bool) -> None:
+    """On the target an expiry may be later, never earlier."""
+    source.client(db=4).set("k", "v", pxat=FAR)
+    target.client(db=4).set("k", "v", pxat=FAR + later)
+    assert (kinds(await compared(source, target, "k")) == {}) is equal
+
+
+async def test_an_expired_key_whose_deletion_is_to_come_is_equal(source: Server, target: Server) -> None:
+    """The source no longer shows it."""
+    target.client(db=4).set("k", "v", px=3000)
+    assert kinds(await compared(source, target, "k", later=5000)) == {}
+    assert kinds(await compared(source, target, "k", later=0)) == {"k": Kind.EXTRA}
+
+
+@pytest.mark.parametrize("name", ["redis-5.0", "redis-6.2"])
+async def test_times_to_live_where_a_side_has_no_absolute_ones(name: str, server: Callable[..., Server]) -> None:
+    """With both clocks, and some tolerance both ways."""
+    source, target = server(name), server()
+    for each in (source, target):
+        each.client(db=4).rpush("k", "v")
+        each.client(db=4).pexpireat("k", FAR)
+    assert kinds(await compared(source, target, "k")) == {}
+    target.client(db=4).pexpireat("k", FAR - 5000)
+    assert kinds(await compared(source, target, "k")) == {"k": Kind.EXPIRY}
+
+
+async def test_keys_of_another_job_wait(source: Server, target: Server) -> None:
+    """What differs and is about to be corrected is pending; an equal key needs no asking."""
+    planted(source, target)
+    target.client(db=4).sadd("copying", "value", "equal")
+    target.client(db=4).sadd("expiring", "expiry")
+    outcome = await compared(source, target, *ALL, waiting=("copying", "expiring"))
+    assert outcome.pending == [b"expiry", b"value"]
+    assert set(kinds(outcome)) == {"missing", "extra", "type"}
+
+
+async def test_differing_keys_are_handed_over_where_asked_for(source: Server, target: Server) -> None:
+    """At this very point; keys that are equal there are not."""
+    planted(source, target)
+    points = Points()
+    await compared(source, target, *ALL, points=points, repair=frozenset({b"value", b"equal"}))
+    assert points.applied == [copy(4, [b"value"])]
+    points = Points()
+    await compared(source, target, *ALL, points=points)
+    assert points.applied == []
+
+
+async def test_the_time_for_which_the_stream_is_held_is_measured(source: Server, target: Server) -> None:
+    """A round trip of 50 ms is part of it."""
+    with Proxy(target) as far:
+        far.set("both", latency=0.025)
+        outcome = await compared(source, far.url, "k")
+    assert 0.05 <= outcome.held_seconds < 1
+
+
+async def test_a_page_at_a_real_barrier(source: Server, target: Server) -> None:
+    """Both servers are at one offset; where there is no stream, nothing is known of the keys."""
+    source.client(db=4).set("k", "v")
+    async with replicating(source, target) as links, pair(source, target) as made:
+        await links.wait_applied(source)
+        page = PageComparison(links.barriers, made.sides, lambda: Tolerance(0))
+        assert (await page.compare(4, [b"k"])).differing == []
+        target.client(db=4).set("k", "other")
+        assert kinds(await page.compare(4, [b"k"])) == {"k": Kind.VALUE}
+        target.client(db=4).set("k", "v")
+        links.flow.resume = None
+        with pytest.raises(LinkError, match="no stream"):
+            await page.compare(4, [b"k"])
+
+
+@pytest.mark.parametrize(
+    ("infos", "expected"),
+    [
+        (("redis_version:7.4.1", "redis_version:8.0.0"), True),
+        (("redis_version:7.4.1", "redis_version:7.2.4"), False),
+        (("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.0.0",), True),
+        (("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.0",), False),
+    ],
+)
+def test_fields_expire_where_all_servers_can(infos: tuple[str, ...], expected: bool) -> None:
+    """Redis 7.4 and Valkey 9."""
+    assert fields_expire([parse_info(each.encode()) for each in infos]) is expected
+
+
+async def test_tolerance_and_clock(source: Server, target: Server) -> None:
+    """The margin in milliseconds; TIME gives seconds and microseconds."""
+    assert milliseconds([b"5", b"999999"]) == 5999
+    async with pair(source, target) as made:
+        assert tolerance(made.sides, later_seconds=2.5) == Tolerance(2500, 0)
+        inexact = made.sides._replace(exact=False)
+        assert tolerance(inexact, later_seconds=0) == Tolerance(INEXACT_MS, INEXACT_MS)
