@@ -69,6 +69,7 @@ class Verify:
         self._wanted: list[Wanted] = []
         self._asked = 0
         self._position, self._findings = Position(), Findings(Pass(began=time.time()))  # of the continuous pass
+        self._safe = self._position  # of the continuous pass, before its first difference
         self._restored = False
         self._saved = 0.0
         verification.enabled = settings.verify.continuous
@@ -106,14 +107,26 @@ class Verify:
             return
         self._restored = True
         if checkpoint.phase == Phase.STREAM and checkpoint.verified:
-            self._position = Position.parse(self._verification.restore(checkpoint.verified))
+            self._position = self._safe = Position.parse(self._verification.restore(checkpoint.verified))
             self._findings = self._verification.current
 
-    def _save(self, position: Position) -> None:
+    def _reached(self, position: Position, findings: Findings, *, continuous: bool) -> None:
+        """Publish the differences found so far. Save a position that no difference lies before.
+
+        A checkpoint keeps no differences: the next worker has to find them again.
+        """
+        if findings.differences or findings.equal_again:
+            self._verification.take(findings, whole=False)
+            self._name_differences()
+        if continuous and findings.clean:
+            self._safe = position
+            self._save()
+
+    def _save(self) -> None:
         now = time.monotonic()
         if now - self._saved >= SAVE_SECONDS:
             self._saved = now
-            self._flow.target.verified = self._verification.saved(str(position))
+            self._flow.target.verified = self._verification.saved(str(self._safe))
 
     def _why_not(self) -> str:
         """Return why no keys can be compared now, empty where they can."""
@@ -153,6 +166,9 @@ class Verify:
         one = self._pass_of(sides, wanted, fields=fields)
         findings = one.findings
         findings.counted.total = total
+        stream = self._flow.status.stream
+        if one.position == Position():
+            findings.rejected_before = stream.commands_rejected
         verification.running, verification.paused_because, verification.current = True, "", findings
         repaired, keys, size = findings.repaired, findings.counted.keys, findings.counted.bytes
         try:
@@ -168,10 +184,11 @@ class Verify:
         if not whole:
             return
         findings.counted.ended = time.time()
-        findings.counted.offset = self._flow.status.stream.applied_offset
+        findings.counted.offset = stream.applied_offset
         report = findings.report(time.time())
         if wanted is None:
             self._position, self._findings = Position(), Findings(Pass(began=time.time()))
+            self._safe = self._position
         else:
             self._wanted.remove(wanted)
             verification.requested = {"id": wanted.number, "running": False, "report": report}
@@ -180,10 +197,10 @@ class Verify:
         if wanted is None or (wanted.selection == Selection() and not wanted.keys_only):
             verification.take(findings, whole=True)
             self._saved = 0.0
-            self._save(self._position)
+            self._save()
             self._name_differences()
-            if findings.clean:
-                self._flow.target.rejections_judged = True  # every key was proven equal behind the last of them
+            if findings.clean and findings.rejected_before == stream.commands_rejected:
+                self._flow.target.rejections_judged = True  # every key was proven equal after the last of them
         log.info(
             "verification pass ended",
             **{name: report[name] for name in ("keys_compared", "bytes_compared", "seconds", "offset", "repaired")},
@@ -195,6 +212,7 @@ class Verify:
         target = settings.target
         keys_per_second = settings.verify.keys_per_second if wanted is None else wanted.keys_per_second
         keys_only = wanted is not None and wanted.keys_only
+        findings = self._findings if wanted is None else Findings(Pass(began=time.time()))
         return VerifyPass(
             sides,
             Selection() if wanted is None else wanted.selection,
@@ -214,6 +232,7 @@ class Verify:
                 lambda: self._tolerance(sides),
                 self._flow.watch,
                 fields_expire=fields,
+                heartbeat=self._heartbeat,
             ),
             VerifyPace(keys_per_second, settings.verify.max_pause_ms / 1000),
             extra_too=target.on_existing != "merge" and target.stale_keys != "keep",
@@ -221,9 +240,9 @@ class Verify:
             round_trip=lambda: self._flow.status.clocks.round_trips.get("target", 0.0),
             interrupted=lambda: bool(self._why_not()) or (wanted is None and bool(self._wanted)),
             heartbeat=self._heartbeat,
-            reached=self._save if wanted is None else lambda position: None,
+            reached=lambda position: self._reached(position, findings, continuous=wanted is None),
             position=self._position if wanted is None else Position(),
-            findings=self._findings if wanted is None else Findings(Pass(began=time.time())),
+            findings=findings,
         )
 
     def _tolerance(self, sides: Sides) -> Tolerance:

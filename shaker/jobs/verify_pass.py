@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import anyio
@@ -23,6 +23,7 @@ LOGGED: Final = 10  # differences of a pass that are logged one by one
 MOST_DIFFERENCES: Final = 100_000  # kept by key; beyond them they are only counted
 STEP_SECONDS: Final = 1.0  # a pause is slept in steps so long, to notice what ends the pass
 REPAIRS: Final = 3  # attempts for one key
+WAITING: Final = "another job is about to correct it"
 
 Place = tuple[int, bytes]
 
@@ -30,7 +31,8 @@ Place = tuple[int, bytes]
 class VerifyPass:
     """A pass that can be left between two pages and resumed from `position`.
 
-    The pass ends early once `interrupted` is true. `findings` collects what it finds.
+    `make` is called once; the pass ends early once `interrupted` is true. `findings` collects what it finds. No key
+    before `position` waits for another look: a pass that resumes there misses none.
     """
 
     def __init__(
@@ -49,46 +51,54 @@ class VerifyPass:
         reached: Callable[[Position], None],
         position: Position,
         findings: Findings,
+        delays: Sequence[float] = DELAYS,
     ) -> None:
         self.position = position
         self.findings = findings
-        self._sides = sides
-        self._selection = selection
+        self._walk = Walk(sides, selection, position, extra_too=extra_too)
         self._pages = pages
         self._large = large
         self._pace = pace
-        self._extra_too = extra_too
         self._repair = repair
         self._round_trip = round_trip
         self._interrupted = interrupted
         self._heartbeat = heartbeat
         self._reached = reached
-        self._suspects = Suspects()
+        self._suspects = Suspects(delays=delays)
+        self._unsettled: dict[Place, Position] = {}  # by suspect, in the order of the walk: where its page begins
         self._attempts: dict[Place, int] = {}
-        self._logged = 0
+        self._page = position  # where the next page begins
 
     async def make(self) -> bool:
         """Continue to the end; False where it was interrupted. After a LinkError, a pass can resume at `position`."""
-        walk = Walk(self._sides, self._selection, self.position, extra_too=self._extra_too)
-        async for page in walk.pages():
+        async for page in self._walk.pages():
             if self._interrupted():
                 return False
-            walk.count = self._pace.keys
+            self._walk.count = self._pace.keys
             began = time.perf_counter()
             await self._compare(page)
             await self._look_again()
-            while self._suspects.full:
-                await anyio.sleep(DELAYS[0])
-                await self._look_again()
-            self.position = page.after
-            self._reached(page.after)
+            while self._suspects.full and not self._interrupted():
+                await self._wait_and_look_again()
+            self._page = page.after
+            self._settle()
             await self._pause(self._pace.pause(time.perf_counter() - began, len(page.keys)))
         while len(self._suspects):
             if self._interrupted():
                 return False
-            await anyio.sleep(DELAYS[0])
-            await self._look_again()
+            await self._wait_and_look_again()
+            self._settle()
         return True
+
+    async def _wait_and_look_again(self) -> None:
+        self._heartbeat()
+        await anyio.sleep(self._suspects.delays[0])
+        await self._look_again()
+
+    def _settle(self) -> None:
+        """Move the position up to the first key that waits for another look."""
+        self.position = next(iter(self._unsettled.values()), self._page)
+        self._reached(self.position)
 
     async def _pause(self, seconds: float) -> None:
         steps, rest = divmod(seconds, STEP_SECONDS)
@@ -99,13 +109,13 @@ class VerifyPass:
             await anyio.sleep(step)
 
     async def _compare(self, page: Page) -> None:
-        keys = page.keys
+        keys, large = (page.keys + page.large, []) if self._pages.keys_only else (page.keys, page.large)
         self.findings.counted.keys += page.seen
         while keys:
             count = self._pace.keys  # each barrier adapts it
             await self._barrier(page.database, keys[:count], first=True)
             keys = keys[count:]
-        for key in page.large:
+        for key in large:
             await self._compare_large(page.database, key)
 
     async def _look_again(self) -> None:
@@ -122,6 +132,7 @@ class VerifyPass:
             self.findings.counted.bytes += outcome.bytes
         for key in outcome.pending:
             self._suspects.defer((database, key), now)
+            self._unsettled.setdefault((database, key), self._page)
         differing = {each.key: each for each in outcome.differing}
         for key in keys:
             place = (database, key)
@@ -133,6 +144,7 @@ class VerifyPass:
     def _differs(self, difference: Difference, now: float) -> None:
         place = (difference.database, difference.key)
         if not self._suspects.differs(difference, now):
+            self._unsettled.setdefault(place, self._page)
             return
         attempts = self._attempts.get(place, 0)
         if self._repair and attempts < REPAIRS:
@@ -141,11 +153,14 @@ class VerifyPass:
             self._attempts[place] = attempts + 1
             self._suspects.defer(place, now)
             return
+        self._unsettled.pop(place, None)
         self._report(difference)
 
     def _equal(self, place: Place) -> None:
         self._suspects.equal(place)
-        self.findings.differences.pop(place, None)
+        self._unsettled.pop(place, None)
+        if self.findings.differences.pop(place, None) is not None:
+            self.findings.equal_again.add(place)
         if self._attempts.pop(place, None):
             self.findings.repaired += 1
 
@@ -155,21 +170,40 @@ class VerifyPass:
             self.findings.more += place not in self.findings.differences
             return
         self.findings.differences[place] = difference
-        self._logged += 1
-        if self._logged <= LOGGED:
+        self.findings.equal_again.discard(place)
+        known = len(self.findings.differences)
+        if known <= LOGGED:
             log.warning(
                 "key differs",
                 database=difference.database,
                 key=shown(difference.key[:128]),
                 kind=str(difference.kind),
                 detail=difference.detail,
-                more="further ones are counted" if self._logged == LOGGED else None,
+                more="further ones are counted" if known == LOGGED else None,
             )
 
     async def _compare_large(self, database: int, key: bytes) -> None:
-        found = await self._large.compare(database, key)
-        self.findings.counted.bytes += found.bytes
-        if found.busy:
-            self.findings.too_busy[database, key] = found.busy
-        elif found.difference is not None:
-            self._report(found.difference)
+        place = (database, key)
+        for attempt in range(REPAIRS + 2):
+            copy = self._pages.copy if self._repair and 0 < attempt <= REPAIRS else None
+            found = await self._large.compare(database, key, copy=copy)
+            if not attempt:
+                self.findings.counted.bytes += found.bytes
+            if found.busy:
+                self.findings.too_busy[place] = found.busy
+                return
+            if found.difference is None:
+                self._equal(place)
+                return
+            pending = await self._pages.pending(database, [key])
+            if not pending:
+                self._report(found.difference)
+                if not self._repair:
+                    return
+                self._attempts[place] = attempt + 1
+            if attempt <= REPAIRS:
+                self._heartbeat()
+                await anyio.sleep(self._suspects.delays[-1])
+        if place not in self.findings.differences:
+            self.findings.too_busy[place] = WAITING
+        self._attempts.pop(place, None)

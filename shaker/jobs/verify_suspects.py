@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from shaker.model.differences import Difference
@@ -20,7 +21,8 @@ class _Suspect(NamedTuple):
 class Suspects:
     """Keys to compare again, bounded: the walk waits while they are too many."""
 
-    def __init__(self, most: int = 10_000) -> None:
+    def __init__(self, most: int = 10_000, delays: Sequence[float] = DELAYS) -> None:
+        self.delays = delays
         self._most = most
         self._waiting: dict[Place, _Suspect] = {}
 
@@ -36,16 +38,16 @@ class Suspects:
         """Note a difference; return whether it has been seen often enough to count."""
         place = (difference.database, difference.key)
         looks = self._waiting[place].looks + 1 if place in self._waiting else 1
-        if looks > len(DELAYS):
+        if looks > len(self.delays):
             self._waiting.pop(place, None)
             return True
-        self._waiting[place] = _Suspect(looks, now + DELAYS[looks - 1])
+        self._waiting[place] = _Suspect(looks, now + self.delays[looks - 1])
         return False
 
     def defer(self, place: Place, now: float) -> None:
         """Look at a key again later without counting a look: another job is at work on it."""
         looks = self._waiting[place].looks if place in self._waiting else 0
-        self._waiting[place] = _Suspect(looks, now + DELAYS[-1])
+        self._waiting[place] = _Suspect(looks, now + self.delays[-1])
 
     def equal(self, place: Place) -> None:
         """Forget a key that was found equal."""

@@ -37,8 +37,12 @@ class Findings:
     counted: Pass = field(default_factory=Pass)
     differences: dict[tuple[int, bytes], Difference] = field(default_factory=dict)
     more: int = 0
+    equal_again: set[tuple[int, bytes]] = field(
+        default_factory=set
+    )  # keys that differed, and then were found equal
     repaired: int = 0
     too_busy: dict[tuple[int, bytes], str] = field(default_factory=dict)  # keys that changed during each comparison
+    rejected_before: int = -1  # rejected commands when the pass began, -1 where another process began it
 
     @property
     def clean(self) -> bool:
@@ -107,6 +111,8 @@ class Verification:
             self.last = findings
             self.known = dict(findings.differences)
         else:
+            for place in findings.equal_again:
+                self.known.pop(place, None)
             self.known |= findings.differences
 
     def document(self, now: float) -> dict[str, Any]:
