@@ -26,16 +26,21 @@ def ask(url: str, token_file: Path | None, verb: str, fields: Mapping[str, Any])
             hint="write a random token into a file, and name the file for the worker and for this command",
         )
     try:
-        token = token_file.read_text().strip()
+        token = token_file.read_text("ascii").strip()
     except OSError as error:
         raise SettingsError(f"control.token_file: {token_file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        token = ""
+    if not token.isprintable() or not token:
+        raise SettingsError(f"control.token_file: {token_file} must hold one line of ASCII characters")
     parts = urlsplit(url)
     connect = HTTPSConnection if parts.scheme == "https" else HTTPConnection
     connection = connect(parts.hostname or "", parts.port, timeout=TIMEOUT_SECONDS)
     where = f"{parts.hostname} port {connection.port}"
     try:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        connection.request("POST", f"{parts.path.rstrip('/')}/control/{verb}", json.dumps(dict(fields)), headers)
+        base = parts.path.rstrip("/").removesuffix("/status")
+        connection.request("POST", f"{base}/control/{verb}", json.dumps(dict(fields)), headers)
         response = connection.getresponse()
         status, body = response.status, response.read(MAX_BODY)
     except (OSError, HTTPException) as error:

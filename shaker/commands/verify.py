@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -18,6 +18,9 @@ from shaker.commands.flags import EPILOG, Parser, add_settings, load_given
 from shaker.commands.status import fetch, local_url
 from shaker.errors import EXIT_DIFFERENT, EXIT_INCOMPLETE, EXIT_OK, LinkError, SettingsError
 from shaker.settings.schema import Settings
+
+if TYPE_CHECKING:
+    from shaker.jobs.verify import Wanted
 
 POLL_SECONDS = 0.5
 
@@ -46,6 +49,8 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse(arguments)
     fields = _fields(given)
     settings = load_given(given).settings
+    if given["static"] and given["repair"]:
+        raise SettingsError("--repair: needs a worker, as --static writes nothing")
     if given["static"]:
         report: dict[str, Any] | None = _compare_static(settings, fields)
     else:
@@ -54,12 +59,15 @@ def main(arguments: Sequence[str]) -> int:
     if report is None:
         sys.stderr.write("shaker: the pass was not completed\n")
         return EXIT_INCOMPLETE
-    if given["report"]:
-        Path(given["report"]).write_text(json.dumps(report, indent=2) + "\n")
     if given["json"]:
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
     else:
         _print(report)
+    if given["report"]:
+        try:
+            Path(given["report"]).write_text(json.dumps(report, indent=2) + "\n")
+        except OSError as error:
+            raise SettingsError(f"--report: {given['report']} cannot be written: {error.strerror}") from None
     return EXIT_OK if report["equal"] else EXIT_DIFFERENT
 
 
@@ -112,15 +120,25 @@ def _verify(url: str, settings: Settings, fields: dict[str, Any], *, quiet: bool
             time.sleep(POLL_SECONDS)
 
 
+def _wanted(fields: dict[str, Any]) -> Wanted:
+    """Return the pass that the options ask for. Raises SettingsError for an impossible one."""
+    from shaker.run.control import wanted_of
+    from shaker.watch.http.control import ControlError
+
+    try:
+        return wanted_of(fields)
+    except ControlError as error:
+        raise SettingsError(f"verify: {error}") from None
+
+
 def _in_place(settings: Settings, fields: dict[str, Any]) -> dict[str, Any] | None:
     import anyio
 
-    from shaker.run.control import wanted_of
     from shaker.run.worker import run
     from shaker.watch import log
 
     log.configure("console", "error")
-    wanted = wanted_of(fields)
+    wanted = _wanted(fields)
     quiet = settings.model_copy(update={"verify": settings.verify.model_copy(update={"continuous": False})})
     anyio.run(run, quiet, wanted)
     return wanted.report
@@ -130,11 +148,10 @@ def _compare_static(settings: Settings, fields: dict[str, Any]) -> dict[str, Any
     import anyio
 
     from shaker.jobs.verify_static import compare_static
-    from shaker.run.control import wanted_of
     from shaker.watch import log
 
     log.configure("console", "error")
-    wanted = wanted_of(fields)
+    wanted = _wanted(fields)
     findings = anyio.run(lambda: compare_static(settings, wanted.selection, keys_only=wanted.keys_only))
     return findings.report(time.time())
 
