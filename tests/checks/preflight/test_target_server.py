@@ -134,6 +134,7 @@ def test_replicas_of_the_target(server: Servers, source: Server, target: Server)
     assert "no replicas" in preflight(source, target)["target-replicas"].finding
     replica = server()
     replica.replicate(target)
+    wait_until(lambda: target.info()["slave0"]["state"] == "online", "the replica to be in step")
     found = preflight(source, target)["target-replicas"]
     assert (found.status, "1 replica in step" in found.finding) == ("ok", True)
     target.client().config_set("repl-diskless-sync-delay", 60)
