@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
+from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from functools import partial
 from typing import NamedTuple
 
 from shaker import __version__
@@ -77,9 +80,14 @@ def _run(arguments: Sequence[str]) -> int:
 
     from shaker.commands.flags import EPILOG, Parser, add_checks, add_settings, load_given
 
+    # Pauses the worker once it runs; the default would end the process.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     parser = Parser("run", "Replicates the source to the target.", epilog=EPILOG)
     add_checks(parser)
     add_settings(parser)
+    parser.add_argument(
+        "--report", metavar="FILE", dest="report.file", default=SUPPRESS, help="same as --report.file"
+    )
     loaded = load_given(parser.parse(arguments))
 
     import anyio
@@ -146,6 +154,12 @@ def _verify(arguments: Sequence[str]) -> int:
     return verify(arguments)
 
 
+def _steer(verb: str, arguments: Sequence[str]) -> int:
+    from shaker.commands.steer import main as steer
+
+    return steer(verb, arguments)
+
+
 def _healthcheck(arguments: Sequence[str]) -> int:
     from shaker.commands.healthcheck import main as healthcheck
 
@@ -170,6 +184,11 @@ COMMANDS = {
     "preflight": Command("check source, target and settings before a replication; changes nothing", _preflight),
     "status": Command("show the status of a running worker: a line, --json, or --watch", _status),
     "verify": Command("compare every key of both servers, exactly and under load; --repair copies", _verify),
+    "pause": Command("take nothing more from the source, until `shaker resume`", partial(_steer, "pause")),
+    "resume": Command("end a pause; let held deletions continue", partial(_steer, "resume")),
+    "rate": Command("show or change the rates of a running worker: NAME=VALUE …", partial(_steer, "rate")),
+    "abort": Command("end a cutover or a verification pass that was asked for", partial(_steer, "abort")),
+    "ack": Command("clear recorded rejected commands from /readyz", partial(_steer, "ack")),
     "healthcheck": Command("exit 0 if the local worker is alive", _healthcheck),
     "config": Command("show the effective settings and the origin of each, or --check them", _config),
     "demo": Command("show a replication with two private servers and live load; needs no configuration", _demo),

@@ -18,7 +18,8 @@ class Ledger:
     """The state of one connection. `checkpoint` is the newest one that the target answered for.
 
     `applied` is the offset up to which the stream has taken effect, and may be after the checkpoint's. `source` is
-    how the next checkpoint names the source, `verified` its text about the verification. `progress` are items
+    how the next checkpoint names the source, `verified` its text about the verification, `complete` whether it
+    records that a migration is complete. `progress` are items
     answered and not reported.
     """
 
@@ -35,6 +36,7 @@ class Ledger:
         self.unconfirmed = unconfirmed
         self.source = checkpoint.named_source
         self.verified = checkpoint.verified
+        self.complete = False
         self.progress: list[Progress] = []
         self.tally = Tally(*window.rejections_at(checkpoint), on_rejected)
         base = window.applied_position
@@ -68,5 +70,6 @@ class Ledger:
             (checkpoint.expiring, checkpoint.named_source) != (self.expiries.waiting, self.source)
             or self.tally.count != checkpoint.rejected
             or self.unconfirmed.lacks(checkpoint, min(self.applied, checkpoint.offset))
+            or (self.complete and not checkpoint.is_complete)
             or bool(self.expiries.lacking)
         )

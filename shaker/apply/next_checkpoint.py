@@ -51,7 +51,11 @@ def concluding(transaction: Transaction, ledger: Ledger) -> Checkpoint:
         checkpoint = checkpoint._replace(offset=ledger.applied).confirming(*place)
     if transaction.sweep is not None:
         checkpoint = checkpoint._replace(sweep=transaction.sweep.sweep, listed=transaction.sweep.listed)
-    return advanced(checkpoint, transaction.items[-1]) if transaction.items else checkpoint
+    if transaction.items:
+        checkpoint = advanced(checkpoint, transaction.items[-1])
+    if ledger.complete or checkpoint.complete >= 0:
+        checkpoint = checkpoint._replace(complete=checkpoint.offset if ledger.complete else -1)
+    return checkpoint
 
 
 def snapshot_requests(item: SnapshotStart | SnapshotFinish, fence: bytes) -> list[bytes]:

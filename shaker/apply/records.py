@@ -109,6 +109,7 @@ class Checkpoint(NamedTuple):
     source (`ExpiredKeys` as text), empty where nobody knows. `confirmed_at` is `confirmed` and the database selected
     there, in one text: a worker of an older version writes `confirmed` alone. `unconfirmed` is how many bytes of the
     stream have keys that wait to be compared. `verified` is the progress of the verification, in a text of its own.
+    `complete` is the offset at which a migration was complete, -1 for none; it holds while `offset` is the same.
     """
 
     phase: Phase = Phase.NONE
@@ -127,6 +128,7 @@ class Checkpoint(NamedTuple):
     confirmed_at: str = ""
     unconfirmed: int = 0
     verified: str = ""
+    complete: int = -1
     source: str = ""
     source_run_id: str = ""
     origins: str = ""
@@ -175,6 +177,11 @@ class Checkpoint(NamedTuple):
     def resumable(self) -> bool:
         """Whether the stream can resume after it: not in a snapshot, nor in a sweep of another version."""
         return self.phase == Phase.STREAM and self.sweep in (Sweep.NONE, Sweep.LISTED)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether a migration ended here, and no worker has applied anything since."""
+        return self.phase == Phase.STREAM and self.complete == self.offset
 
     @property
     def sweeps_first(self) -> bool:

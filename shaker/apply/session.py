@@ -84,6 +84,10 @@ class TargetSession:
         """Have the next checkpoint keep the progress of the verification."""
         self._ledger.verified = text
 
+    def note_complete(self) -> None:
+        """Have the next checkpoint record that the migration is complete."""
+        self._ledger.complete = True
+
     @property
     def rejected(self) -> int:
         """The number of commands that the target is known to have rejected since the last full sync."""

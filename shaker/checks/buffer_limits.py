@@ -19,6 +19,23 @@ class BufferLimits(NamedTuple):
         bounds = [self.hard] if seconds < self.seconds else [self.hard, self.soft]
         return min((bound for bound in bounds if bound), default=None)
 
+    def overflows(self, waiting: int, bytes_per_second: float, backlog: int = 0) -> float | None:
+        """Return in how many seconds a buffer with so many bytes `waiting` overflows; None for never.
+
+        Since Redis 7.0 a limit below the size of the `backlog` counts as that size.
+        """
+        hard, soft = (max(bound, backlog) if bound else 0 for bound in (self.hard, self.soft))
+        found = [_fills(bound, waiting, bytes_per_second) for bound in (hard, soft) if bound]
+        if soft and found[-1] is not None:
+            found[-1] += self.seconds
+        return min((seconds for seconds in found if seconds is not None), default=None)
+
+
+def _fills(bound: int, waiting: int, bytes_per_second: float) -> float | None:
+    if waiting >= bound:
+        return 0.0
+    return (bound - waiting) / bytes_per_second if bytes_per_second > 0 else None
+
 
 # The defaults of Redis and Valkey.
 DEFAULT_LIMITS: Final = BufferLimits(256 * MIB, 64 * MIB, 60)

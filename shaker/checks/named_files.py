@@ -35,5 +35,11 @@ def check_files(settings: Settings) -> None:
         faults.append(
             f"spool.dir ({environment_name('spool.dir')}): {spool} {what}; name one that this user may use"
         )
+    report = settings.report.file
+    if report is not None and not (report.parent.is_dir() and os.access(report.parent, os.W_OK | os.X_OK)):
+        faults.append(
+            f"report.file ({environment_name('report.file')}): {report.parent} is not a directory that can be "
+            "written to; name a file in one that this user may use"
+        )
     if faults:
         raise SettingsError("\n".join(faults))

@@ -65,7 +65,7 @@ def worker_address(options: Mapping[str, str], environment: Mapping[str, str]) -
     port: object = options.get("health.port") or environment.get("SHAKER_HEALTH__PORT")
     path = options.get("config") or environment.get("SHAKER_CONFIG")
     if path and not (host and port):
-        health = _health_of_file(path)
+        health = section_of_file(path, "health")
         host, port = host or str(health.get("host", "")), port or health.get("port")
     try:
         number = DEFAULT_PORT if port is None else int(str(port))
@@ -76,15 +76,16 @@ def worker_address(options: Mapping[str, str], environment: Mapping[str, str]) -
     return _ANY_ADDRESS.get(host or "", host or ""), number
 
 
-def _health_of_file(path: str) -> Mapping[str, object]:
+def section_of_file(path: str, section: str) -> Mapping[str, object]:
+    """Return a section of a TOML file of settings, as it is there. Raises SettingsError."""
     import tomllib
 
     try:
         with open(path, "rb") as file:
-            health = tomllib.load(file).get("health", {})
+            found = tomllib.load(file).get(section, {})
     except (OSError, ValueError):
         raise SettingsError(f"{path} cannot be read as TOML", hint="name a readable settings file") from None
-    return health if isinstance(health, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _options(arguments: Sequence[str]) -> dict[str, str]:

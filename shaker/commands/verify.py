@@ -18,6 +18,7 @@ from shaker.commands.flags import EPILOG, Parser, add_settings, load_given
 from shaker.commands.status import fetch, local_url
 from shaker.errors import EXIT_DIFFERENT, EXIT_INCOMPLETE, EXIT_OK, LinkError, SettingsError
 from shaker.settings.schema import Settings
+from shaker.watch.report_file import write_report
 
 if TYPE_CHECKING:
     from shaker.jobs.verify import Wanted
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
         "--static", action="store_true", help="compare two servers without writers; needs no worker"
     )
     options.add_argument("--json", action="store_true", help="print the report as JSON")
-    options.add_argument("--report", metavar="FILE", help="write the report as JSON to a file, too")
+    options.add_argument("--report", metavar="FILE", help="write the report to a file, too: .md, .html, or JSON")
     options.add_argument("--url", metavar="URL", help="the worker's health server, such as http://worker-1:8080")
     add_settings(parser)
     given = parser.parse(arguments)
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
         _print(report)
     if given["report"]:
         try:
-            Path(given["report"]).write_text(json.dumps(report, indent=2) + "\n")
+            write_report(Path(given["report"]), report)
         except OSError as error:
             raise SettingsError(f"--report: {given['report']} cannot be written: {error.strerror}") from None
     return EXIT_OK if report["equal"] else EXIT_DIFFERENT

@@ -63,13 +63,13 @@ class ExpiryPolicy:
     @classmethod
     def of(cls, settings: Settings) -> ExpiryPolicy:
         """Return the policy of a worker's settings."""
-        expiry = settings.expiry
+        expiry, held = settings.expiry, settings.mode == "migrate" and settings.migrate.hold
         return cls(
             margin_seconds=expiry.margin_seconds,
             tolerated_seconds=expiry.hold_below_seconds,
             deferred_seconds=expiry.hold_seconds,
-            follows=settings.mode == "follow",
-            migrates=settings.mode == "migrate",
+            follows=settings.mode == "follow" or held,
+            migrates=settings.mode == "migrate" and not held,
         )
 
     def grace(self, reading: Reading) -> float:

@@ -7,7 +7,7 @@ reads the `state`. Only the event loop calls its methods.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import anyio
@@ -49,12 +49,13 @@ class Flow:
         self.target = KnownTarget()
         self.wakeups = Wakeups()
         self.registrations = Registrations()
-        self.intake = Intake()
+        self.intake = Intake(status.clock)
         self.scripts = Scripts()  # that EVALSHA may name: a target that has restarted knows none
         self.unconfirmed = Unconfirmed(settings.name)
         self.expiry = ExpiryView(settings, status, self.window, self.lifecycle, self.source, self.target)
         self._changed = anyio.Event()
         self._watches: list[KeyWatch] = []
+        self.limit(settings.rate.model_dump())
 
     # --- the verbs of readers, writers and jobs ---
 
@@ -113,8 +114,8 @@ class Flow:
             self._watches.remove(watch)
 
     def barrier(self, barrier: Barrier) -> bool:
-        """Request that the target is held at the barrier; False where no stream is being received."""
-        if self.lifecycle.source is not SourceState.RECEIVING:
+        """Request that the target is held at the barrier; False where no stream is being taken."""
+        if self.intake.held or self.lifecycle.source is not SourceState.RECEIVING:
             return False
         self.intake.request(barrier)
         self.wakeups.barrier.set()
@@ -181,6 +182,35 @@ class Flow:
             return 0
         return self.expiries.exact(base.number)
 
+    # --- what an operator does ---
+
+    def pause(self, by: str) -> None:
+        """Take nothing more of what the source sends, until `unpause`."""
+        self.intake.hold()
+        self.status.traffic.pause.begin(by)
+        log.info("paused", by=by)
+        self.refresh_state()
+
+    def unpause(self, by: str) -> None:
+        """Take what the source sends again."""
+        self.intake.release()
+        self.status.traffic.pause.end()
+        log.info("resumed", by=by)
+        self.refresh_state()
+
+    def allow_deletions(self) -> bool:
+        """Let held deletions of this full resync continue; False where none are held."""
+        if not self.status.sweep.held:
+            return False
+        self.target.deletions_allowed = True
+        self.wakeups.deletions.set()
+        return True
+
+    def limit(self, limits: Mapping[str, int | None]) -> None:
+        """Change the limits of the intake that are named; None is no limit."""
+        self.intake.rates.change(limits)
+        self.status.traffic.limits = self.intake.rates.limits
+
     # --- what happens to the flow ---
 
     def happen(self, event: FlowEvent) -> None:
@@ -213,6 +243,7 @@ class Flow:
         self.unconfirmed.begin_snapshot()
         self.window.discard_waiting()
         self.resume = None
+        self.target.deletions_allowed = False
         self.status.reasons.pop("expired", None)
         self.happen(FlowEvent.FULL_SYNC)
 
@@ -273,7 +304,7 @@ class Flow:
     def refresh_state(self) -> None:
         """Derive the public state, and the reasons that keep the worker from being ready."""
         status, checkpoint, before = self.status, self.target.checkpoint, self.status.state
-        status.state = public_state(self.lifecycle, checkpoint, near=self._near)
+        status.enter(public_state(self.lifecycle, checkpoint, near=self._near, paused=self.intake.held))
         if status.state is not before:
             log.info("state", state=str(status.state), before=str(before))
         status.expiries.pending = self.expiries.waiting

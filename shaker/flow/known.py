@@ -47,7 +47,8 @@ class KnownTarget:
     `checkpoint` is the newest that it is known to hold, `fence` the last that this worker wrote. `ready` is set while
     a connection is registered and the flow's resume position is that of the target. `rejections_judged` lets the writer
     clear the count of rejected commands: verification or an operator has judged them. `verified` is the progress of the
-    verification that the next checkpoint keeps.
+    verification that the next checkpoint keeps, `complete` has it record that a migration is complete.
+    `deletions_allowed`: an operator has let held deletions continue.
     """
 
     run_id: str = ""
@@ -60,6 +61,8 @@ class KnownTarget:
     fence: Fence | None = None
     rejections_judged: bool = False
     verified: str = ""
+    complete: bool = False
+    deletions_allowed: bool = False
     ready: anyio.Event = field(default_factory=anyio.Event)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -25,14 +26,15 @@ OF_RUN: Final[Mapping[RunState, State]] = {
 }
 
 
-def public_state(lifecycle: Lifecycle, checkpoint: Checkpoint | None, *, near: bool) -> State:
+def public_state(lifecycle: Lifecycle, checkpoint: Checkpoint | None, *, near: bool, paused: bool = False) -> State:
     """Return the first state that applies, in the order of the table in docs/states.md.
 
     `near`: the flow has come to where the source was when the stream began, with its expiries restored.
+    `paused`: an operator has paused the worker.
     """
     if lifecycle.run in OF_RUN:
         return OF_RUN[lifecycle.run]
-    if lifecycle.target is TargetState.LOST:
+    if paused or lifecycle.target is TargetState.LOST:
         return State.PAUSED
     if lifecycle.source in (SourceState.HANDSHAKING, SourceState.SNAPSHOT_REQUESTED):
         return State.HANDSHAKING
@@ -67,7 +69,25 @@ def reasons(
             f"{max(unconfirmed.bytes, 1)} bytes of the stream are unconfirmed, because their replies were not read: "
             "their keys are being compared with the source's"
         ) + _interrupted(unconfirmed.error)
-    return {"snapshot": snapshot, "max_deletions": status.sweep.held, "sweep": sweep, "unconfirmed": work}
+    return {
+        "paused": _paused(status),
+        "snapshot": snapshot,
+        "max_deletions": status.sweep.held,
+        "sweep": sweep,
+        "unconfirmed": work,
+    }
+
+
+def _paused(status: FlowStatus) -> str:
+    """Return since when an operator has paused the worker, and when the source's buffer for it overflows."""
+    pause = status.traffic.pause
+    if pause.since is None:
+        return ""
+    text = f"paused by an operator ({time.time() - pause.since:.0f} s ago)"
+    left = pause.overflows_in_seconds
+    if left is not None:
+        text += f"; the source drops the connection in about {left:.0f} s: {pause.overflow_reason}"
+    return text
 
 
 def _interrupted(error: str) -> str:

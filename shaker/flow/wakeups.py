@@ -32,6 +32,7 @@ class Wakeups:
     barrier: Wakeup = field(default_factory=Wakeup)  # a barrier is requested: for the reader
     acknowledge: Wakeup = field(default_factory=Wakeup)  # the applied offset that the source asked for is reached
     sweep: Wakeup = field(default_factory=Wakeup)  # stale keys have to be removed before anything else is written
+    deletions: Wakeup = field(default_factory=Wakeup)  # an operator lets held deletions continue
     restart_source: Wakeup = field(default_factory=Wakeup)  # the window does not reach where the target is
     restart_target: Wakeup = field(default_factory=Wakeup)  # what the connection has begun has to be dropped
     records_gone: Wakeup = field(default_factory=Wakeup)  # the worker's records on the target were removed

@@ -163,12 +163,13 @@ class RemoveStaleKeys:
         stale = sum(map(number, (await reader.results(requests, "sweeping"))[1::2]))
         self._status.sweep.stale = stale
         # A checkpoint of an older version has no count: then of all keys, including the snapshot's.
-        check_deletions(
-            self._settings,
-            removed=stale,
-            of=listed or info.keys,
-            because="since the snapshot lacks them",
-        )
+        if not self._flow.target.deletions_allowed:
+            check_deletions(
+                self._settings,
+                removed=stale,
+                of=listed or info.keys,
+                because="since the snapshot lacks them",
+            )
         self._status.sweep.held = ""
 
     async def _wait_held(self, error: HeldError) -> None:
@@ -186,7 +187,8 @@ class RemoveStaleKeys:
                 effect="nothing is removed and the stream waits: the source's buffer for this worker grows",
             )
         self._beat(self._settings.retry.access_seconds)
-        await anyio.sleep(self._settings.retry.access_seconds)
+        with anyio.move_on_after(self._settings.retry.access_seconds):
+            await self._flow.wakeups.deletions.wait()
 
     def _beat(self, seconds: float = 0.0) -> None:
         self._status.heartbeat(self.name, within=seconds + self._settings.target.timeout_seconds + 60.0)

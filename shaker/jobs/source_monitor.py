@@ -6,9 +6,10 @@ from typing import Final
 
 import structlog
 
-from shaker.checks.buffer_limits import DEFAULT_LIMITS, longest_pause, parse_limits
+from shaker.checks.buffer_limits import longest_pause
 from shaker.flow.flow import Flow
 from shaker.flow.lifecycle import FlowEvent
+from shaker.jobs.source_buffer import SourceBuffer
 from shaker.model.position import Phase
 from shaker.model.server_info import ServerInfo
 from shaker.net.client import Client, open_client
@@ -22,12 +23,13 @@ log = structlog.get_logger("shaker.source")
 
 POLL_SECONDS: Final = 0.5
 HEARTBEAT_SECONDS: Final = 60.0
-# The share of the output buffer limit for replicas that causes a warning.
-BUFFER_SHARE = 0.5
 
 
 class SourceMonitor:
-    """Polls INFO on a connection of its own. The source link reports failures."""
+    """Polls INFO on a connection of its own. The source link reports failures.
+
+    `settles`: a migration ends once it has applied the offset at which the source is.
+    """
 
     name = "monitor"
     quiet = True
@@ -39,13 +41,14 @@ class SourceMonitor:
         self._status = flow.status
         self._settle_at: tuple[str, int] | None = None  # history and offset
         self.poll = PollInterval()
-        self._buffer_limits = DEFAULT_LIMITS
+        self._buffer = SourceBuffer(flow)
+        self.settles = not settings.migrate.hold
 
     async def run(self) -> None:
         """Poll until cancelled."""
         await self._flow.source.identified.wait()
         async with open_client(self._settings.source) as source:
-            await self._read_buffer_limits(source)
+            await self._buffer.read_limits(source)
             await self._check_ping_period(source)
             clock = ServerClock(source, self._status.clock)
             while True:
@@ -65,7 +68,7 @@ class SourceMonitor:
         if source is None or info.run_id != source.run_id or offset is None:
             return
         status.keys.present["source"] = info.keys
-        self._watch_buffer(info, offset)
+        self._buffer.observe(info, offset)
         if failover in ("", "no-failover"):
             status.reasons.pop("failover", None)
         else:
@@ -78,47 +81,8 @@ class SourceMonitor:
         status.observe_source_offset(max(offset, status.stream.received_offset), asked)
         if flow.phase != Phase.STREAM or flow.loading:
             self._settle_at = None  # offsets of an earlier history say nothing about this one
-        elif self._settings.mode == "migrate":
+        elif self._settings.mode == "migrate" and self.settles:
             self._settle(offset)
-
-    def _watch_buffer(self, info: ServerInfo, offset: int) -> None:
-        """Warn before the source's buffer for this worker overflows and the source drops the connection."""
-        status = self._status
-        if not status.source.connected or info.replication.replid != status.stream.replid:
-            return
-        waiting = offset - status.stream.received_offset - status.traffic.spool_bytes
-        hard, soft, seconds = self._buffer_limits
-        limit = min(bound for bound in (hard, soft, 1 << 62) if bound)
-        if waiting <= limit * BUFFER_SHARE:
-            status.reasons.pop("source_buffer", None)
-            return
-        reported = "source_buffer" in status.reasons
-        status.reasons["source_buffer"] = (
-            f"about {waiting >> 20} MiB wait in the source for this worker; above its client-output-buffer-limit "
-            f"replica {hard} {soft} {seconds} (hard, soft, seconds) it drops the connection"
-        )
-        if not reported:
-            log.warning(
-                "source buffer grows",
-                waiting_bytes=waiting,
-                hard_limit_bytes=hard,
-                soft_limit_bytes=soft,
-                soft_seconds=seconds,
-                hint="raise client-output-buffer-limit replica and repl-backlog-size there, or set spool.dir",
-            )
-
-    async def _read_buffer_limits(self, source: Client) -> None:
-        """Read the limits of the source's output buffer; without the right to, assume the servers' defaults."""
-        self._buffer_limits = DEFAULT_LIMITS
-        try:
-            reply = array(await source.call("CONFIG", "GET", "client-output-buffer-limit"))
-        except ReplyError:
-            reply = []
-        limits = parse_limits(blob(reply[1]).decode("ascii", "replace")) if len(reply) > 1 else None
-        if limits is None:
-            log.debug("output buffer limits unknown")
-        else:
-            self._buffer_limits = limits
 
     async def _check_ping_period(self, source: Client) -> None:
         """Warn of a timeout within the ping period: an idle source sends nothing else."""

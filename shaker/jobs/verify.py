@@ -50,6 +50,7 @@ class Wanted:
     repair: bool = False
     keys_per_second: float = 0.0  # 0: without a limit
     number: int = 0
+    aborted: bool = False
     report: dict[str, Any] | None = None
     ended: anyio.Event = field(default_factory=anyio.Event)
 
@@ -58,7 +59,6 @@ class Verify:
     """The job. `wanted` are passes that were asked for; the first of them is at work."""
 
     name = "verify"
-    quiet = True  # it logs its own failures, and none of them ends a one-off mode
     pause_seconds = FAILED_SECONDS
 
     def __init__(self, settings: Settings, flow: Flow, barriers: Barriers, verification: Verification) -> None:
@@ -73,6 +73,8 @@ class Verify:
         self._restored = False
         self._saved = 0.0
         verification.enabled = settings.verify.continuous
+        # It logs its own failures. None of them ends a one-off mode, unless that waits for a pass.
+        self.quiet = not (settings.mode == "migrate" and settings.migrate.verify)
 
     def ask(self, wanted: Wanted) -> anyio.Event:
         """Have a pass made for `wanted`, which gets its number; the event is set at the end of the pass."""
@@ -81,6 +83,20 @@ class Verify:
         self._wanted.append(wanted)
         self._verification.requested = {"id": wanted.number, "running": True, "report": None}
         return wanted.ended
+
+    @property
+    def compared(self) -> int:
+        """The number of keys compared by this process, the present pass included."""
+        return self._verification.keys_compared + self._verification.current.counted.keys
+
+    def abort(self) -> bool:
+        """End the passes that were asked for, without reports; False where there are none."""
+        aborted, self._wanted = self._wanted, []
+        for wanted in aborted:
+            wanted.aborted = True
+            self._verification.requested = {"id": wanted.number, "running": False, "report": None}
+            wanted.ended.set()
+        return bool(aborted)
 
     async def run(self) -> None:
         """Verify until cancelled. After a failure the next run resumes the pass where it was."""
@@ -181,7 +197,7 @@ class Verify:
             verification.bytes_compared += findings.counted.bytes - size
             verification.take(findings, whole=False)
             self._name_differences()
-        if not whole:
+        if not whole or (wanted is not None and wanted.aborted):
             return
         findings.counted.ended = time.time()
         findings.counted.offset = stream.applied_offset
@@ -238,12 +254,16 @@ class Verify:
             extra_too=target.on_existing != "merge" and target.stale_keys != "keep",
             repair=settings.verify.repair if wanted is None else wanted.repair,
             round_trip=lambda: self._flow.status.clocks.round_trips.get("target", 0.0),
-            interrupted=lambda: bool(self._why_not()) or (wanted is None and bool(self._wanted)),
+            interrupted=lambda: self._interrupted(wanted),
             heartbeat=self._heartbeat,
             reached=lambda position: self._reached(position, findings, continuous=wanted is None),
             position=self._position if wanted is None else Position(),
             findings=findings,
         )
+
+    def _interrupted(self, wanted: Wanted | None) -> bool:
+        """Whether a pass ends before it is whole."""
+        return bool(self._why_not()) or (bool(self._wanted) if wanted is None else wanted.aborted)
 
     def _tolerance(self, sides: Sides) -> Tolerance:
         flow = self._flow

@@ -104,7 +104,8 @@ class FullSyncs:
         records = await scan(self._settings, flow)
         refuse_loop(self._settings, flow, streams=False)
         try:
-            await check_flush(self._settings, info, first=not flow.ours, records=records)
+            if not flow.target.deletions_allowed:
+                await check_flush(self._settings, info, first=not flow.ours, records=records)
         except HeldError as error:
             self._held, status.sweep.held = True, str(error)
             raise

@@ -120,4 +120,4 @@ class SourceLink:
         settings = self._settings.spool
         if settings.dir is None:
             return None
-        return SpoolIntake(self._flow, Spool(settings.dir, settings.limit), psync.take)
+        return SpoolIntake(self._flow, Spool(settings.dir, settings.limit), psync.admission.admit)

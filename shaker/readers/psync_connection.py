@@ -39,6 +39,7 @@ from shaker.net.tls import READ_SIZE
 from shaker.psync.handshake_states import ReplicaState
 from shaker.psync.session import ReplicaSession
 from shaker.readers.acknowledge import Acknowledgements
+from shaker.readers.admission import Admission
 from shaker.readers.full_syncs import FullSyncs
 from shaker.readers.handshake import introduce
 from shaker.readers.read_coalescing import ReadCoalescing
@@ -73,6 +74,7 @@ class PsyncConnection:
         full_syncs: FullSyncs,
     ) -> None:
         self.acknowledgements = Acknowledgements(flow, connection, session)
+        self.admission = Admission(flow, self.take, lambda: session.state is not ReplicaState.STREAMING)
         self.restarts = flow.restarts  # the window's when this connection began to fill it
         self._settings = settings
         self._flow = flow
@@ -107,6 +109,7 @@ class PsyncConnection:
             flow.window.discard_waiting()
         # Asked now, the source would begin a snapshot or fill its buffers for a reader that cannot read.
         await flow.room()
+        await flow.intake.wait()
         self.restarts = flow.restarts
         resume = flow.resume
         if resume is not None:
@@ -138,9 +141,12 @@ class PsyncConnection:
             await (self._room() if spool is None else spool.room())
             data = await self._connection.receive(timeout=self._settings.source.timeout_seconds)
             self._flow.status.traffic.received_bytes += len(data)
-            await self._flow.intake.wait()
-            await (self.take(data) if spool is None else spool.put(data))
+            await (self._admit(data) if spool is None else spool.put(data))
             await self._coalescing.gather(len(data))
+
+    async def _admit(self, data: bytes) -> None:
+        await self._flow.intake.wait()
+        await self.admission.admit(data)
 
     async def _room(self) -> None:
         """Return once the window has room, or once a little has to be read all the same."""
@@ -223,6 +229,8 @@ class PsyncConnection:
 
     def _put_batch(self, event: Batch) -> None:
         rejections = tuple(Rejection(name.decode("ascii", "replace"), "", RESERVED) for name in event.rejected)
+        if self._flow.intake.rates.active:
+            self._flow.intake.rates.charge("stream_commands", event.commands)
         self._flow.status.keys.reserved_skipped += event.skipped
         self._flow.status.keys.unsupported_skipped += event.unsupported
         self._flow.put_batch(event, StreamItem(event, time.monotonic(), rejections))

@@ -20,6 +20,7 @@ from shaker.model.position import Resume
 from shaker.psync.records_seen import CHECKPOINT
 from shaker.readers.snapshot_extras import SnapshotExtras
 from shaker.readers.unsupported import Unsupported
+from shaker.readers.type_counts import TypeCounts
 from shaker.settings.schema import Settings
 
 
@@ -36,6 +37,8 @@ class SnapshotIntake:
         self._sweeps = False  # stale keys are removed after the snapshot
         self._chain = flow.target.chain
         self._unsupported = Unsupported(self._chain.form, flow.status)
+        types = flow.status.snapshot.types
+        self._types = TypeCounts(types) if settings.report.file is not None else None
         self._large: LargeEntry | None = None  # whose chunks are arriving, None for one that is left out
         self._large_begins = False  # its first chunk is next
 
@@ -57,7 +60,10 @@ class SnapshotIntake:
         if skipped:
             self._flow.status.keys.reserved_skipped += len(skipped)
             self.records.update(key.decode() for key in skipped if key.startswith(CHECKPOINT))
-        if keys_in(entries):
+        if keys := keys_in(entries):
+            self._flow.intake.rates.charge("snapshot_keys", keys)
+            if self._types is not None:
+                self._types.add(entries)
             self._batches += 1
             self._flow.put(SnapshotKeys(self._id, self._batches, entries, listed=self._sweeps))
 
@@ -69,11 +75,14 @@ class SnapshotIntake:
 
     def put_chunk(self, event: LargeChunk) -> None:
         """Append a chunk of that value."""
+        self._flow.intake.rates.charge("snapshot_keys", event.last)
         entry, first = self._large, self._large_begins
         self._large_begins = False
         if entry is None:
             self._flow.status.keys.reserved_skipped += event.last
             return
+        if first and self._types is not None:
+            self._types.add_large(entry, event.data)
         self._batches += event.last
         place = self._id, self._batches, entry
         self._flow.put(SnapshotChunk(*place, event.data, first, not event.last, listed=self._sweeps))

@@ -26,8 +26,11 @@ class SpoolIntake:
             await self._changed.wait()
 
     async def put(self, data: bytes) -> None:
-        """Take `data` into the window, or into the spool while the target is behind."""
-        if self._spool.size == 0 and not self._feeding and not self._flow.window.full:
+        """Take `data` into the window, or into the spool while the target is behind or an operator slows it down."""
+        flow = self._flow
+        await flow.intake.wait_for_jobs()
+        direct = not self._feeding and not flow.window.full and not flow.intake.restrained
+        if self._spool.size == 0 and direct:
             await self._take(data)
         else:
             await self._spool.put(data)

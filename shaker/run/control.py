@@ -9,6 +9,8 @@ import anyio
 from anyio.from_thread import BlockingPortal
 
 from shaker.flow.flow import Flow
+from shaker.flow.lifecycle import RunState
+from shaker.flow.rates import RATES
 from shaker.jobs.verify import Verify, Wanted
 from shaker.jobs.verify_walk import Selection
 from shaker.watch.http.control import ControlError
@@ -18,31 +20,86 @@ ANSWER_SECONDS: Final = 10.0
 
 
 class Control:
-    """The verbs of one worker. `portal` leads into its event loop."""
+    """The verbs of one worker. `portal` leads into its event loop.
+
+    `aborts` end something that an operator began: each returns its name, empty where there is nothing to end.
+    """
 
     def __init__(self, flow: Flow, verify: Verify, portal: BlockingPortal) -> None:
         self._flow = flow
         self._verify = verify
         self._portal = portal
-        self._verbs: dict[str, Verb] = {"verify": self._verify_now, "ack": self._acknowledge}
+        self.aborts: list[Callable[[], str]] = [lambda: "verification" if verify.abort() else ""]
+        self.verbs: dict[str, Verb] = {
+            "verify": self._verify_now,
+            "ack": self._acknowledge,
+            "pause": self._pause,
+            "resume": self._resume,
+            "abort": self._abort,
+            "rate": self._rate,
+        }
 
     async def __call__(self, verb: str, fields: dict[str, Any]) -> dict[str, Any]:
         """Run a verb in the worker's event loop; called from that of the health server. Raises ControlError."""
-        handler = self._verbs.get(verb)
+        handler = self.verbs.get(verb)
         if handler is None:
             raise ControlError(f"there is no control {verb}", status=404)
         return await anyio.to_thread.run_sync(self._portal.call, handler, fields, abandon_on_cancel=True)
 
     async def _verify_now(self, fields: dict[str, Any]) -> dict[str, Any]:
         wanted = wanted_of(fields)
+        self._check_running()
         self._verify.ask(wanted)
         return {"id": wanted.number}
 
     async def _acknowledge(self, fields: dict[str, Any]) -> dict[str, Any]:
         _only(fields, ())
+        self._check_running()
         cleared = self._flow.status.stream.commands_rejected
         self._flow.target.rejections_judged = True
         return {"cleared": cleared}
+
+    async def _pause(self, fields: dict[str, Any]) -> dict[str, Any]:
+        _only(fields, ())
+        self._check_running()
+        self._flow.pause("control")
+        pause = self._flow.status.traffic.pause
+        left = pause.overflows_in_seconds
+        return {
+            "overflows_in_seconds": None if left is None else round(left, 1),
+            "overflow_reason": pause.overflow_reason if left is not None else None,
+        }
+
+    async def _resume(self, fields: dict[str, Any]) -> dict[str, Any]:
+        _only(fields, ())
+        self._check_running()
+        paused = self._flow.intake.held
+        if not (self._flow.allow_deletions() or paused):
+            raise ControlError("the worker is not paused and holds no deletions")
+        allowed = self._flow.target.deletions_allowed
+        if paused:
+            self._flow.unpause("control")
+        return {"resumed": paused, "deletions_allowed": allowed}
+
+    async def _abort(self, fields: dict[str, Any]) -> dict[str, Any]:
+        _only(fields, ())
+        ended = [name for abort in self.aborts if (name := abort())]
+        if not ended:
+            raise ControlError("nothing is running that could be aborted")
+        return {"aborted": ended}
+
+    async def _rate(self, fields: dict[str, Any]) -> dict[str, Any]:
+        _only(fields, RATES)
+        for name, limit in fields.items():
+            if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+                raise ControlError(f"{name} must be a whole number above 0, or null", status=400)
+        self._check_running()
+        self._flow.limit(fields)
+        return {"rates": self._flow.intake.rates.limits}
+
+    def _check_running(self) -> None:
+        if self._flow.lifecycle.run is not RunState.RUNNING:
+            raise ControlError(f"the worker is {self._flow.status.state}")
 
 
 def wanted_of(fields: dict[str, Any]) -> Wanted:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import gc
 import signal
 from functools import partial
+from typing import Any
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import structlog
 from anyio.from_thread import BlockingPortal
 
 from shaker import __version__
 from shaker.build import codec_kind
 from shaker.checks.fitness import refuse_cluster_url
-from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_UNFAITHFUL, FencedError, ShakerError
+from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, FencedError, ShakerError
 from shaker.flow.flow import Flow
-from shaker.flow.lifecycle import FlowEvent, RunState, WorkState
+from shaker.flow.lifecycle import FlowEvent, RunState
 from shaker.jobs.barrier import Barriers
 from shaker.jobs.confirm import Confirm
 from shaker.jobs.job import Job
@@ -28,7 +30,9 @@ from shaker.jobs.verify import Verify, Wanted
 from shaker.model.position import Phase
 from shaker.readers.psync import SourceLink
 from shaker.run.control import Control
+from shaker.run.migration import Migration, find_complete
 from shaker.run.progress import ProgressReport
+from shaker.run.report import RunReport
 from shaker.run.supervise import supervise
 from shaker.settings.schema import Settings
 from shaker.watch.combined import combine
@@ -97,6 +101,8 @@ class Worker:
         barriers = Barriers(self._flow)
         self._verify = Verify(settings, self._flow, barriers, status.verification)
         self._wanted = wanted
+        self._migration = Migration(settings, self._flow, self._monitor, self._verify)
+        self._report = RunReport(settings, status, self._flow)
         self._jobs: tuple[Job, ...] = (
             self._monitor,
             self._target_monitor,
@@ -121,11 +127,14 @@ class Worker:
         """Run until the work is complete, a signal has been obeyed, or an error ends it; return the exit code."""
         # Long-lived objects are allocated once and have no cycles; without this, each collection walks them again.
         gc.freeze()
+        if await self._completed_before():
+            return EXIT_OK
         progress = ProgressReport(self._settings, self._status)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._signals, tasks.cancel_scope)
             tasks.start_soon(self._tick, progress)
             tasks.start_soon(self._finish)
+            tasks.start_soon(self._end_by_deadline)
             if self._wanted is not None:
                 tasks.start_soon(self._end_after, self._wanted)
             self._status.started = True
@@ -136,7 +145,29 @@ class Worker:
             tasks.cancel_scope.cancel()
         code = self._exit_code()
         progress.end(code)
+        await anyio.to_thread.run_sync(self._report.end, code, self._migration.verification)
         return code
+
+    def finish(self, verification: dict[str, Any] | None = None) -> None:
+        """End the hold of a migration, as a cutover does once everything is applied: it settles, and `run` returns.
+
+        With the report of a `verification`, the migration makes none of its own. Outside of migrate.hold it has no
+        effect: the migration ends by itself.
+        """
+        self._migration.finish(verification)
+
+    async def _completed_before(self) -> bool:
+        """Whether an earlier run has completed the migration: another one would overwrite newer data of the target."""
+        if self._settings.mode != "migrate" or self._settings.migrate.again or self._wanted is not None:
+            return False
+        checkpoint = await find_complete(self._settings)
+        if checkpoint is not None:
+            log.info(
+                "migration already complete",
+                offset=checkpoint.offset,
+                hint="nothing was done; migrate.again=true continues it with the writes that the source has had since",
+            )
+        return checkpoint is not None
 
     async def _replicate(self) -> None:
         """Run the links until they have drained or failed."""
@@ -166,11 +197,15 @@ class Worker:
         try:
             await link()  # type: ignore[operator]
         except ShakerError as error:
-            if self._error is None:
-                self._error = error
-                log.error("replication ends", kind=error.kind, error=error.what, hint=error.hint or None)
-                self._status.count_error("worker", error.kind)
+            self._fail(error)
             scope.cancel()
+
+    def _fail(self, error: ShakerError) -> None:
+        """Keep the first error that ends the replication."""
+        if self._error is None:
+            self._error = error
+            log.error("replication ends", kind=error.kind, error=error.what, hint=error.hint or None)
+            self._status.count_error("worker", error.kind)
 
     async def _drain(self) -> None:
         """Stop reading, and let received data be applied and saved."""
@@ -214,8 +249,11 @@ class Worker:
         # nohup starts a command with SIGHUP ignored: it must stay so.
         listened = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         try:
-            with anyio.open_signal_receiver(*listened) as received:
+            with anyio.open_signal_receiver(*listened, signal.SIGUSR1) as received:
                 async for number in received:
+                    if number == signal.SIGUSR1:
+                        self._toggle_pause()
+                        continue
                     log.info("signal", name=number.name)
                     if self._stop.is_set():
                         scope.cancel()
@@ -223,7 +261,7 @@ class Worker:
                     self._stop.set()
         finally:
             # The receiver restores the default handlers: a signal during the last moments would replace the exit code.
-            for number in SIGNALS:
+            for number in (*SIGNALS, signal.SIGUSR1):
                 signal.signal(number, signal.SIG_IGN)
 
     async def _end_after(self, wanted: Wanted) -> None:
@@ -232,8 +270,27 @@ class Worker:
         self._stop.set()
 
     async def _finish(self) -> None:
-        await self._flow.until(lambda lifecycle: lifecycle.work is WorkState.COMPLETE)
+        """Stop once the work of a one-off mode is complete."""
+        try:
+            await self._migration.run()
+        except ShakerError as error:
+            self._fail(error)
         self._stop.set()
+
+    async def _end_by_deadline(self) -> None:
+        """Stop a migration that is not complete in time."""
+        seconds = self._settings.migrate.deadline_seconds
+        if self._settings.mode == "migrate" and seconds is not None:
+            await anyio.sleep(seconds)
+            if not self._complete:
+                log.error("deadline passed", seconds=seconds, hint="run the migration again: it continues")
+                self._stop.set()
+
+    def _toggle_pause(self) -> None:
+        if self._flow.intake.held:
+            self._flow.unpause("SIGUSR1")
+        elif self._flow.lifecycle.run is RunState.RUNNING:
+            self._flow.pause("SIGUSR1")
 
     async def _tick(self, progress: ProgressReport) -> None:
         """Keep the derived parts of the status fresh."""
@@ -251,12 +308,13 @@ class Worker:
                 sampled = now
                 status.sample_rate()
             progress.refresh()
+            self._report.refresh()
             await anyio.sleep(TICK_SECONDS)
 
     @property
     def _complete(self) -> bool:
         """Whether the work of a one-off mode is complete."""
-        return self._flow.lifecycle.work is WorkState.COMPLETE
+        return self._migration.complete
 
     def _exit_code(self) -> int:
         if self._error is not None:
@@ -265,7 +323,7 @@ class Worker:
         if self._settings.mode != "follow":
             if not self._complete:
                 return EXIT_INCOMPLETE
-            if self._settings.mode == "migrate" and self._status.stream.commands_rejected:
-                return EXIT_UNFAITHFUL
+            if (code := self._migration.code) != EXIT_OK:
+                return code
         complete = flow.phase == Phase.STREAM and not flow.sweep and flow.drained
         return EXIT_OK if complete else EXIT_INCOMPLETE

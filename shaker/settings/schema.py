@@ -135,6 +135,46 @@ class Verify(Section):
         return None if self.rate == "gentle" else float(self.rate)
 
 
+class Rate(Section):
+    """Limits of what the worker takes from the source a second; `shaker rate` changes them while it runs."""
+
+    snapshot_bytes: Bytes | None = Field(
+        default=None, ge=1, description="bytes of a snapshot per second; none: no limit"
+    )
+    snapshot_keys: Whole | None = Field(
+        default=None, ge=1, description="keys of a snapshot per second; none: no limit"
+    )
+    stream_bytes: Bytes | None = Field(
+        default=None, ge=1, description="bytes of the stream per second; none: no limit"
+    )
+    stream_commands: Whole | None = Field(
+        default=None, ge=1, description="commands of the stream per second; none: no limit"
+    )
+
+
+class Migrate(Section):
+    """The end of `mode=migrate`."""
+
+    hold: bool = Field(default=False, description="stream on after the snapshot until `shaker cutover`")
+    verify: bool = Field(default=True, description="compare every key of both servers before the end")
+    again: bool = Field(default=False, description="continue a migration that is recorded as complete")
+    deadline_seconds: Seconds | None = Field(
+        default=None,
+        gt=0,
+        le=31536000,
+        description="seconds after which a migration that is not complete exits with code 75; none: no deadline",
+    )
+
+
+class Report(Section):
+    """The report of a run."""
+
+    file: Path | None = Field(
+        default=None,
+        description="file for the report at the end: .md and .html for people, others JSON; none: no report",
+    )
+
+
 class Control(Section):
     """The control endpoint, `POST /control/...` on the health server's port."""
 
@@ -213,6 +253,9 @@ class Settings(BaseSettings):
     preflight: Preflight = Preflight()
     retry: Retry = Retry()
     verify: Verify = Verify()
+    rate: Rate = Rate()
+    migrate: Migrate = Migrate()
+    report: Report = Report()
     control: Control = Control()
     health: Health = Health()
     log: Log = Log()

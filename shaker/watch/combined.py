@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from shaker.watch.counters import (
@@ -12,6 +13,7 @@ from shaker.watch.counters import (
     KeyCounts,
     Latency,
     LinkCounts,
+    Pause,
     SideStatus,
     SnapshotProgress,
     SweepProgress,
@@ -41,7 +43,7 @@ def combine(status: Status) -> None:
         return
     records = tuple(status.flows.values())
     worst = max(records, key=lambda record: (record.lag_seconds, record.lag_bytes))
-    status.state = min((record.state for record in records), key=WORST_FIRST.index)
+    status.enter(min((record.state for record in records), key=WORST_FIRST.index))
     status.source = _endpoint([record.source for record in records])
     status.target = _endpoint([record.target for record in records])
     status.snapshot = _snapshot([record.snapshot for record in records], worst.snapshot.offset)
@@ -69,8 +71,11 @@ def combine(status: Status) -> None:
         present=dict(sum((Counter(key.present) for key in keys), Counter())),
         **_added(keys, "evicted", "reserved_skipped", "empty_skipped", "expired_skipped", "unsupported_skipped"),
     )
+    traffic = [record.traffic for record in records]
     status.traffic = Traffic(
-        **_added([record.traffic for record in records], *(field.name for field in fields(Traffic)))
+        pause=min((each.pause for each in traffic), key=_urgency),
+        limits=traffic[0].limits,
+        **_added(traffic, "received_bytes", "sent_bytes", "window_bytes", "spool_bytes"),
     )
     sweeps = [record.sweep for record in records]
     status.sweep = SweepProgress(
@@ -93,6 +98,12 @@ def combine(status: Status) -> None:
     status.heartbeats = own | {
         f"{name}/{task}": beat for name, record in status.flows.items() for task, beat in record.heartbeats.items()
     }
+
+
+def _urgency(pause: Pause) -> tuple[bool, float]:
+    """Return the order of pauses: the source that drops its connection first comes first."""
+    left = pause.overflows_in_seconds
+    return pause.since is None, math.inf if left is None else left
 
 
 def _added(groups: Sequence[object], *names: str) -> dict[str, Any]:
@@ -128,4 +139,5 @@ def _snapshot(parts: Sequence[SnapshotProgress], offset: int) -> SnapshotProgres
         offset=offset,
         keys_before=added("keys_before"),
         bytes_before=added("bytes_before"),
+        types=sum((part.types for part in parts), Counter()),
     )

@@ -44,6 +44,7 @@ class SnapshotProgress:
     offset: int = 0
     keys_before: int = 0
     bytes_before: int = 0
+    types: Counter[tuple[int, str]] = field(default_factory=Counter)  # keys by database and type, for a report
 
 
 @dataclass(slots=True)
@@ -93,13 +94,40 @@ class LinkCounts:
 
 
 @dataclass(slots=True)
+class Pause:
+    """A pause by an operator, since a Unix time (None: not paused), and the source's buffer for the worker.
+
+    `waiting_bytes` wait in the source, which writes `bytes_per_second`, averaged over some seconds. It drops the
+    connection in `overflows_in_seconds`, unless bytes are taken: for `overflow_reason`. None: never, or unknown.
+    """
+
+    since: float | None = None
+    by: str = ""
+    waiting_bytes: int = 0
+    bytes_per_second: float = 0.0
+    overflows_in_seconds: float | None = None
+    overflow_reason: str = ""
+
+    def begin(self, by: str) -> None:
+        """Begin a pause; one that lasts stays as it is."""
+        if self.since is None:
+            self.since, self.by = time.time(), by
+
+    def end(self) -> None:
+        """End the pause."""
+        self.since, self.by = None, ""
+
+
+@dataclass(slots=True)
 class Traffic:
-    """Bytes read and sent, and bytes held between the two."""
+    """Bytes read and sent, and bytes held between the two; the operator's pause and limits a second."""
 
     received_bytes: int = 0
     sent_bytes: int = 0
     window_bytes: int = 0
     spool_bytes: int = 0
+    pause: Pause = field(default_factory=Pause)
+    limits: dict[str, int | None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

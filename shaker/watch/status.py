@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -22,6 +23,7 @@ from shaker.watch.history import History
 from shaker.watch.lag import LagClock
 from shaker.watch.verification import Verification
 
+TIMELINE = 1000  # changes of the state that are kept
 # Reasons that mean a difference, not a delay.
 DIVERGING = frozenset(("rejected", "eviction", "expired", "verification"))
 
@@ -80,6 +82,10 @@ class FlowStatus:
         """Return the tasks that missed their heartbeat, for which `/livez` answers 503."""
         now = self.clock()
         return sorted(task for task, (at, within) in tuple(self.heartbeats.items()) if now - at > within)
+
+    def enter(self, state: State) -> None:
+        """Change the public state."""
+        self.state = state
 
     def begin_snapshot(self, offset: int) -> None:
         """Count a full sync and reset its progress; the stream will begin at `offset`."""
@@ -192,7 +198,14 @@ class Status(FlowStatus):
     verification: Verification = field(default_factory=Verification)
     log_lines_dropped: int = 0  # not accepted by standard output
     history: History = field(default_factory=History)
+    timeline: deque[tuple[float, State]] = field(default_factory=lambda: deque(maxlen=TIMELINE))
     _rate: tuple[float, int, float] = (0.0, 0, 0.0)
+
+    def enter(self, state: State) -> None:
+        """Change the public state and keep when that was, as Unix time."""
+        if not self.timeline or self.timeline[-1][1] is not state:
+            self.timeline.append((time.time(), state))
+        self.state = state
 
     @property
     def records(self) -> tuple[FlowStatus, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from shaker.watch.counters import SideStatus
+from shaker.watch.counters import Pause, SideStatus
 from shaker.watch.status import Status
 
 SCHEMA_VERSION = 1
@@ -43,6 +43,8 @@ def status_document(status: Status, *, max_lag_seconds: float | None) -> dict[st
         "rejected_commands": status.stream.commands_rejected,
         "unconfirmed_bytes": status.stream.unconfirmed_bytes,
         "spool_bytes": status.traffic.spool_bytes,
+        "paused": _paused(status.traffic.pause),
+        "rates": dict(status.traffic.limits),
         "evicted_keys": status.keys.evicted,
         "log_lines_dropped": status.log_lines_dropped,
         "clock_skew_seconds": None if skew is None else round(skew, 3),
@@ -50,6 +52,7 @@ def status_document(status: Status, *, max_lag_seconds: float | None) -> dict[st
             "keys_listed": status.sweep.listed,
             "keys_stale": status.sweep.stale,
             "keys_deleted": status.sweep.deleted,
+            "held": status.sweep.held or None,
         },
         "expiries": {
             "margin_seconds": round(status.expiries.margin_seconds, 3),
@@ -63,6 +66,20 @@ def status_document(status: Status, *, max_lag_seconds: float | None) -> dict[st
         "empty_keys_skipped": status.keys.empty_skipped,
         "expired_keys_skipped": status.keys.expired_skipped,
         "unsupported_skipped": status.keys.unsupported_skipped,
+    }
+
+
+def _paused(pause: Pause) -> dict[str, Any] | None:
+    if pause.since is None:
+        return None
+    left = pause.overflows_in_seconds
+    return {
+        "since": round(pause.since, 3),
+        "by": pause.by,
+        "waiting_bytes": pause.waiting_bytes,
+        "bytes_per_second": round(pause.bytes_per_second),
+        "overflows_in_seconds": None if left is None else round(left, 1),
+        "overflow_reason": pause.overflow_reason or None,
     }
 
 

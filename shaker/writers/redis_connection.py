@@ -115,8 +115,7 @@ class RedisConnection:
             self._applied.rejections.report()
             self._name_source()
             self._applied.count_copied()
-            if self._flow.target.verified:
-                session.note_verified(self._flow.target.verified)
+            self._take_notes()
             if self._flow.target.rejections_judged:
                 self._flow.target.rejections_judged = False
                 session.forget_rejections()
@@ -136,6 +135,13 @@ class RedisConnection:
                 session.persist()
                 self._flow.wakeups.work.set()
                 idle_since = None
+
+    def _take_notes(self) -> None:
+        """Let the next checkpoint keep the progress of the verification, and that a migration is complete."""
+        if self._flow.target.verified:
+            self._session.note_verified(self._flow.target.verified)
+        if self._flow.target.complete:
+            self._session.note_complete()
 
     @property
     def _draining(self) -> bool:
@@ -162,6 +168,7 @@ class RedisConnection:
             self._end_drain()
 
     def _end_drain(self) -> None:
+        self._take_notes()
         if self._session.behind:
             self._session.persist()
             self._flow.wakeups.work.set()

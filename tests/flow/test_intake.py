@@ -17,7 +17,7 @@ def barrier(ended: list[bool]) -> Barrier:
 
 
 async def test_a_paused_intake_takes_nothing_until_it_resumes() -> None:
-    intake = Intake()
+    intake = Intake(time.monotonic)
     await intake.wait()
     intake.pause()
     with anyio.move_on_after(0.01) as waited:
@@ -30,7 +30,7 @@ async def test_a_paused_intake_takes_nothing_until_it_resumes() -> None:
 
 
 def test_a_barrier_is_taken_over_once() -> None:
-    intake, ended = Intake(), list[bool]()
+    intake, ended = Intake(time.monotonic), list[bool]()
     made = barrier(ended)
     intake.request(made)
 
@@ -41,7 +41,7 @@ def test_a_barrier_is_taken_over_once() -> None:
 
 
 def test_a_barrier_that_nobody_took_over_is_given_up() -> None:
-    intake, first, second = Intake(), list[bool](), list[bool]()
+    intake, first, second = Intake(time.monotonic), list[bool](), list[bool]()
     intake.request(barrier(first))
     intake.request(barrier(second))
     assert (first, second) == ([False], [])

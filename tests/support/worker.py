@@ -53,6 +53,7 @@ class Worker:
             "SHAKER_TARGET__MAX_DELETIONS": "100%",
             # Tests count commands and keys of both servers: what verification reads would be among them.
             "SHAKER_VERIFY__CONTINUOUS": "false",
+            "SHAKER_MIGRATE__VERIFY": "false",
             **settings,
         }
         self.arguments = arguments

@@ -1,0 +1,150 @@
+"""The end of a one-off mode: a hold before the cutover, the verification, and the record of completion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import anyio
+import structlog
+
+from shaker.apply.records import Checkpoint, checkpoint_key
+from shaker.errors import EXIT_DIFFERENT, EXIT_OK, EXIT_UNFAITHFUL, GivenUpError, LinkError, RefusedError
+from shaker.flow.flow import Flow
+from shaker.flow.lifecycle import WorkState
+from shaker.jobs.source_monitor import SourceMonitor
+from shaker.jobs.verify import Verify, Wanted
+from shaker.net.client import open_client
+from shaker.net.connection import ReplyError
+from shaker.net.reply_types import record
+from shaker.settings.schema import Settings
+from shaker.watch.status import State
+
+log = structlog.get_logger("shaker.migrate")
+
+POLL_SECONDS: Final = 0.2
+# A source whose offset grows by no more than its own PINGs for so long has no writers.
+REST_SECONDS: Final = 1.0
+PING_BYTES: Final = 14
+PINGS: Final = 2
+
+
+class Migration:
+    """Brings a one-off mode to its end. `verification` is the report of its pass, `complete` says that it has ended."""
+
+    def __init__(self, settings: Settings, flow: Flow, monitor: SourceMonitor, verify: Verify) -> None:
+        self.complete = False
+        self.verification: dict[str, Any] | None = None
+        self._settings = settings
+        self._flow = flow
+        self._monitor = monitor
+        self._verify = verify
+
+    def finish(self, verification: dict[str, Any] | None = None) -> None:
+        """End the hold of migrate.hold: the migration settles and ends.
+
+        With the report of a `verification`, it makes none of its own.
+        """
+        self.verification = verification
+        self._monitor.settles = True
+
+    async def run(self) -> None:
+        """Return once the work is complete and proven. Raises GivenUpError where the verification does not progress."""
+        await self._flow.until(lambda lifecycle: lifecycle.work is WorkState.COMPLETE)
+        if self._settings.mode == "migrate":
+            if self._settings.migrate.verify and self.verification is None:
+                await self._verify_all()
+            await self._settle()
+            rests = await self._source_rests()
+            self._flow.target.complete = rests and self.code == EXIT_OK
+        self.complete = True
+
+    @property
+    def code(self) -> int:
+        """The exit code as far as the copied data decide it."""
+        if self._settings.mode == "migrate":
+            if self._flow.status.stream.commands_rejected:
+                return EXIT_UNFAITHFUL
+            if self.verification is not None and not self.verification["equal"]:
+                return EXIT_DIFFERENT
+        return EXIT_OK
+
+    async def _verify_all(self) -> None:
+        flow, wanted = self._flow, Wanted(repair=self._settings.verify.repair)
+        log.info("verifying", offset=flow.status.stream.applied_offset)
+        ended = self._verify.ask(wanted)
+        before, since = self._steps(), flow.status.clock()
+        while not ended.is_set():
+            with anyio.move_on_after(POLL_SECONDS):
+                await ended.wait()
+            if (steps := self._steps()) != before or flow.intake.held:
+                before, since = steps, flow.status.clock()
+            elif flow.status.clock() - since > self._settings.give_up_after_seconds > 0:
+                raise GivenUpError(
+                    f"the verification made no progress for {self._settings.give_up_after_seconds:g} s",
+                    hint=f"it waits because {flow_text(flow)}; migrate.verify=false ends without it",
+                )
+        if wanted.report is None:
+            raise GivenUpError("the verification was aborted by an operator", hint="run the migration again")
+        self.verification = wanted.report
+        if not wanted.report["equal"]:
+            log.error(
+                "verification found differences",
+                differences=wanted.report["differences"],
+                too_busy=len(wanted.report["too_busy"]),
+                hint="`shaker verify --repair` copies the keys from the source",
+            )
+
+    def _steps(self) -> tuple[int, int]:
+        """Return what changes while the verification gets further, or catches up to continue."""
+        status = self._flow.status
+        applied = 0 if status.state is State.STREAMING else status.stream.applied_offset
+        return self._verify.compared, applied
+
+    async def _settle(self) -> None:
+        """Return once nothing of the copy is open: during the verification a link may have been lost."""
+        flow = self._flow
+        await _until(lambda: not (flow.sweep or flow.loading or flow.expiries.waiting or flow.unconfirmed.pending))
+        with anyio.move_on_after(self._settings.target.timeout_seconds):
+            # A clean pass clears the count of rejected commands with the next checkpoint.
+            await _until(lambda: not flow.target.rejections_judged)
+
+    async def _source_rests(self) -> bool:
+        """Whether nobody writes to the source."""
+        stream, began = self._flow.status.stream, self._flow.status.clock()
+        await self._monitor.poll.fresh()
+        before = stream.source_offset
+        await anyio.sleep(REST_SECONDS)
+        await self._monitor.poll.fresh()
+        # A slow answer to INFO leaves room for more PINGs; a busy source writes more than these in any case.
+        most = PINGS * PING_BYTES * max(1.0, self._flow.status.clock() - began)
+        return stream.source_offset - before <= most
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    while True:
+        if condition():
+            return
+        await anyio.sleep(POLL_SECONDS)
+
+
+def flow_text(flow: Flow) -> str:
+    """Return what keeps the flow from being verified, for people."""
+    reasons = flow.status.not_ready(max_lag_seconds=None)
+    return "; ".join(reasons) or "keys change during each comparison"
+
+
+async def find_complete(settings: Settings) -> Checkpoint | None:
+    """Return the checkpoint where an earlier run has completed this migration; None for any other, or no answer."""
+    try:
+        async with open_client(settings.target) as target:
+            found = record(await target.call("HGETALL", checkpoint_key(settings.name)))
+    except (LinkError, ReplyError):
+        return None  # the links report it
+    try:
+        checkpoint = Checkpoint.parse(found)
+    except RefusedError:
+        return None  # so does the registration
+    if checkpoint is None or checkpoint.source != settings.source.address.text:
+        return None
+    return checkpoint if checkpoint.is_complete else None
