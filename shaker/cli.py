@@ -85,9 +85,7 @@ def _run(arguments: Sequence[str]) -> int:
     parser = Parser("run", "Replicates the source to the target.", epilog=EPILOG)
     add_checks(parser)
     add_settings(parser)
-    parser.add_argument(
-        "--report", metavar="FILE", dest="report.file", default=SUPPRESS, help="same as --report.file"
-    )
+    parser.add_argument("--report", metavar="FILE", dest="report.file", default=SUPPRESS, help=SUPPRESS)
     loaded = load_given(parser.parse(arguments))
 
     import anyio

@@ -8,7 +8,7 @@ from typing import Any, Final
 import structlog
 
 from shaker import __version__
-from shaker.errors import EXIT_OK
+from shaker.errors import EXIT_OK, ShakerError
 from shaker.flow.flow import Flow
 from shaker.run.progress import next_step
 from shaker.settings.names import SETTINGS
@@ -49,20 +49,20 @@ class RunReport:
             received=status.traffic.received_bytes,
         )
 
-    def end(self, code: int, verification: dict[str, Any] | None) -> None:
+    def end(self, code: int, verification: dict[str, Any] | None, error: ShakerError | None = None) -> None:
         """Write the report to report.file; a file that cannot be written is logged."""
         path = self._settings.report.file
         if path is None:
             return
         try:
-            write_report(path, self.document(code, verification))
-        except OSError as error:
-            log.error("report not written", file=str(path), error=error.strerror)
+            write_report(path, self.document(code, verification, error))
+        except OSError as failure:
+            log.error("report not written", file=str(path), error=failure.strerror)
         else:
             log.info("report written", file=str(path))
 
-    def document(self, code: int, verification: dict[str, Any] | None) -> dict[str, Any]:
-        """Return the report of a run that ends with `code`."""
+    def document(self, code: int, verification: dict[str, Any] | None, error: ShakerError | None) -> dict[str, Any]:
+        """Return the report of a run that ends with `code`, because of `error` if there is one."""
         status, flow, ended = self._status, self._flow, time.time()
         stream, links, fence = status.stream, status.links, flow.target.fence
         return {
@@ -75,6 +75,7 @@ class RunReport:
             "exit_code": code,
             "complete": code == EXIT_OK,
             "next": next_step(status, code),
+            "error": {"kind": error.kind, "text": str(error)} if error is not None else None,
             "began": round(self._began, 3),
             "ended": round(ended, 3),
             "seconds": round(ended - self._began, 3),
@@ -143,7 +144,7 @@ def _side(side: SideStatus, run_id: str) -> dict[str, Any]:
 
 def timeline(states: tuple[tuple[float, State], ...], ended: float) -> list[dict[str, Any]]:
     """Return each state with its beginning (Unix time) and the seconds that it lasted."""
-    ends = [at for at, _ in states[1:]] + [ended]
+    ends = [*(at for at, _ in states), ended][1:]
     return [
         {"at": round(at, 3), "state": str(state), "seconds": round(max(0.0, end - at), 3)}
         for (at, state), end in zip(states, ends, strict=True)

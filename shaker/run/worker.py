@@ -11,6 +11,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import structlog
+from anyio.abc import TaskGroup
 from anyio.from_thread import BlockingPortal
 
 from shaker import __version__
@@ -127,26 +128,31 @@ class Worker:
         """Run until the work is complete, a signal has been obeyed, or an error ends it; return the exit code."""
         # Long-lived objects are allocated once and have no cycles; without this, each collection walks them again.
         gc.freeze()
-        if await self._completed_before():
-            return EXIT_OK
-        progress = ProgressReport(self._settings, self._status)
+        progress, completed_before = ProgressReport(self._settings, self._status), False
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._signals, tasks.cancel_scope)
-            tasks.start_soon(self._tick, progress)
-            tasks.start_soon(self._finish)
-            tasks.start_soon(self._end_by_deadline)
-            if self._wanted is not None:
-                tasks.start_soon(self._end_after, self._wanted)
-            self._status.started = True
-            self._flow.happen(FlowEvent.STARTED)
-            await self._replicate()
-            if isinstance(self._error, FencedError) and self._settings.fenced_action == "wait":
-                await self._wait_fenced()
+            completed_before = await self._completed_before()
+            if not completed_before:
+                await self._work(tasks, progress)
             tasks.cancel_scope.cancel()
+        if completed_before:
+            return EXIT_OK
         code = self._exit_code()
         progress.end(code)
-        await anyio.to_thread.run_sync(self._report.end, code, self._migration.verification)
+        await anyio.to_thread.run_sync(self._report.end, code, self._migration.verification, self._error)
         return code
+
+    async def _work(self, tasks: TaskGroup, progress: ProgressReport) -> None:
+        tasks.start_soon(self._tick, progress)
+        tasks.start_soon(self._finish)
+        tasks.start_soon(self._end_by_deadline)
+        if self._wanted is not None:
+            tasks.start_soon(self._end_after, self._wanted)
+        self._status.started = True
+        self._flow.happen(FlowEvent.STARTED)
+        await self._replicate()
+        if isinstance(self._error, FencedError) and self._settings.fenced_action == "wait":
+            await self._wait_fenced()
 
     def finish(self, verification: dict[str, Any] | None = None) -> None:
         """End the hold of a migration, as a cutover does once everything is applied: it settles, and `run` returns.

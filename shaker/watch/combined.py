@@ -71,12 +71,7 @@ def combine(status: Status) -> None:
         present=dict(sum((Counter(key.present) for key in keys), Counter())),
         **_added(keys, "evicted", "reserved_skipped", "empty_skipped", "expired_skipped", "unsupported_skipped"),
     )
-    traffic = [record.traffic for record in records]
-    status.traffic = Traffic(
-        pause=min((each.pause for each in traffic), key=_urgency),
-        limits=traffic[0].limits,
-        **_added(traffic, "received_bytes", "sent_bytes", "window_bytes", "spool_bytes"),
-    )
+    status.traffic = _traffic([record.traffic for record in records])
     sweeps = [record.sweep for record in records]
     status.sweep = SweepProgress(
         held=next((sweep.held for sweep in sweeps if sweep.held), ""),
@@ -98,6 +93,14 @@ def combine(status: Status) -> None:
     status.heartbeats = own | {
         f"{name}/{task}": beat for name, record in status.flows.items() for task, beat in record.heartbeats.items()
     }
+
+
+def _traffic(parts: Sequence[Traffic]) -> Traffic:
+    return Traffic(
+        pause=min((part.pause for part in parts), key=_urgency),
+        limits=parts[0].limits,
+        **_added(parts, "received_bytes", "sent_bytes", "window_bytes", "spool_bytes"),
+    )
 
 
 def _urgency(pause: Pause) -> tuple[bool, float]:

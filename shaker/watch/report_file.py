@@ -103,6 +103,8 @@ def sections(document: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, st
             ("earlier workers of this name", f"{document['restarts']:,}"),
         ],
     )
+    if document["error"] is not None:
+        yield "Error", [(document["error"]["kind"], document["error"]["text"])]
     yield "Snapshot", list(_copied(document["copied"]))
     yield "Stream", [(name.replace("_", " "), _number(value)) for name, value in document["stream"].items()]
     yield (

@@ -34,3 +34,24 @@ def test_the_soft_limit_counts_behind_its_seconds() -> None:
 def test_a_timeout_covers_three_pings() -> None:
     assert longest_pause(5, 10) == longest_pause(10, 10) == 30
     assert longest_pause(10.5, 10) is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "waiting", "rate", "backlog", "expected"),
+    [
+        ((100, 0, 0), 20, 10, 0, 8.0),
+        ((100, 0, 0), 20, 0, 0, None),
+        ((100, 0, 0), 200, 0, 0, 0.0),
+        ((100, 50, 60), 20, 10, 0, 8.0),
+        ((1000, 50, 60), 20, 10, 0, 63.0),
+        ((0, 50, 60), 60, 10, 0, 60.0),
+        ((0, 0, 0), 1000, 10, 0, None),
+        ((100, 0, 0), 20, 10, 500, 48.0),
+        ((0, 0, 0), 1000, 10, 500, None),
+    ],
+)
+def test_a_buffer_overflows_by_the_limit_that_comes_first(
+    limits: tuple[int, int, int], waiting: int, rate: float, backlog: int, expected: float | None
+) -> None:
+    """A limit of 0 is none; one below the backlog counts as its size."""
+    assert BufferLimits(*limits).overflows(waiting, rate, backlog) == expected
