@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 from shaker.apply.deferred_expiries import Expiries
 from shaker.apply.expired import ExpiredKeys, expired_nothing
@@ -58,6 +59,11 @@ class ExpiryView:
     def margin_seconds(self) -> float:
         """The margin in effect: expiries are this much later on the target than on the source."""
         return self._margin(self._reading())
+
+    @property
+    def earlier_margin_seconds(self) -> float:
+        """The margin that a worker in mode=follow gives expiries now: one before this worker may have given it."""
+        return replace(self._policy, follows=True).margin(self._reading())
 
     def times(self, item: StreamItem | None) -> Times:
         """Return how expiries are treated now: of an item of the stream, or without one of a snapshot."""

@@ -16,7 +16,7 @@ SMALLEST_PIECE: Final = 512
 
 
 class Rates:
-    """What the intake may take a second. `active`: at least one limit is set.
+    """Limits of the intake, a second each. `active`: at least one limit is set.
 
     Items are taken first and paid for afterwards: `charge` adds to the debt, `pay` waits until it is paid off.
     """

@@ -267,7 +267,10 @@ class Verify:
 
     def _tolerance(self, sides: Sides) -> Tolerance:
         flow = self._flow
-        return tolerance(sides, later_seconds=max(flow.expiry.margin_seconds, flow.status.expiries.margin_seconds))
+        later = max(flow.expiry.margin_seconds, flow.status.expiries.margin_seconds)
+        if self._settings.mode != "follow":
+            later = max(later, flow.expiry.earlier_margin_seconds)
+        return tolerance(sides, later_seconds=later)
 
     def _copy(self, database: int, keys: list[bytes]) -> CommandRun:
         """Hand keys over to the job that copies from the source, which removes those that the source lacks."""

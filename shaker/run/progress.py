@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from shaker.bytesize import format_size
-from shaker.errors import EXIT_OK, EXIT_UNFAITHFUL, counted
+from shaker.errors import EXIT_DIFFERENT, EXIT_OK, EXIT_UNFAITHFUL, counted
 from shaker.settings.schema import Settings
 from shaker.watch import log as logs
 from shaker.watch.status import State, Status
@@ -118,6 +118,8 @@ def next_step(status: Status, code: int) -> str:
     """Return the next step for the operator."""
     if code == EXIT_UNFAITHFUL and status.stream.commands_rejected:
         return "the target lacks the writes of the rejected commands: docs/operations.md has the next steps"
+    if code == EXIT_DIFFERENT:
+        return "source and target differ: `shaker verify --repair` copies the keys, then run again"
     if code != EXIT_OK:
         failed = status.state in (State.FAILED, State.FENCED)
         return "the run is not complete: see the error" if failed else "the run is not complete: run it again"
@@ -181,6 +183,10 @@ def _line(status: Status, width: int) -> Text:
     parts: list[Text] = [Text(label, "bold")]
     if status.state is State.SNAPSHOT:
         parts.extend(_snapshot_parts(status))
+    elif (status.verification.requested or {}).get("running"):
+        compared = status.verification.current.counted
+        parts[0] = Text("verifying", "bold")
+        parts.append(Text(f"{compared.keys:,} of {compared.total:,} keys of both servers"))
     elif status.state in CATCHING_UP:
         stream = status.stream
         parts.append(Text(f"lag {format_size(status.lag_bytes)}, {status.lag_seconds:.1f} s", "yellow"))

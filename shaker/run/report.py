@@ -1,4 +1,4 @@
-"""The report of a run: what was copied, how long it took, what happened on the way, and how it ended."""
+"""The report of a run: copied keys, durations, errors on the way, verification, settings, and how it ended."""
 
 from __future__ import annotations
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -33,13 +35,14 @@ def fill(server: Server) -> None:
                 pipe.hset(f"hash:{number}", mapping={"a": 1})
                 pipe.xadd(f"stream:{number}", {"a": 1})
             pipe.execute()
-    server.client(db=3).rpush("large", *["x" * 500_000 + str(number) for number in range(50)])
+    for number in range(30):
+        server.client(db=3).set(f"large:{number}", Random(number).randbytes(100_000 if number else 3_000_000))
 
 
-def types(count: int, lists: int = 0) -> dict[str, int]:
+def types(count: int, large: int = 0) -> dict[str, int]:
     """The keys of one database by type."""
-    kinds = ("set", "zset", "hash", "stream")
-    return {"string": 2 * count, "list": count + lists} | dict.fromkeys(kinds, count)
+    kinds = ("list", "set", "zset", "hash", "stream")
+    return {"string": 2 * count + large} | dict.fromkeys(kinds, count)
 
 
 def test_a_report_says_what_a_migration_did(server: Servers, worker: Workers, tmp_path: Path) -> None:
@@ -51,20 +54,22 @@ def test_a_report_says_what_a_migration_did(server: Servers, worker: Workers, tm
         running = worker(
             source.url,
             proxy.url,
-            "--report",
-            str(report),
+            SHAKER_REPORT__FILE=str(report),
             SHAKER_MODE="migrate",
             SHAKER_MIGRATE__VERIFY="true",
             SHAKER_MEMORY_LIMIT="8mb",
             SHAKER_RATE__SNAPSHOT_BYTES="12mb",
         )
-        running.wait_state("snapshot")
+        proxy.set("up", bandwidth=2_000_000)
+        running.wait_status(lambda found: found["snapshot"]["keys_done"] > 100, "keys of the snapshot")
+        time.sleep(0.5)
         proxy.reset()
+        proxy.heal()
         assert running.wait_ended(60) == 0
     document = json.loads(report.read_text())
     assert (document["kind"], document["complete"], document["exit_code"]) == ("run", True, 0)
-    assert document["copied"]["databases"] == {"0": types(50), "3": types(20, lists=1)}
-    assert document["copied"]["keys"] >= 7 * 70 + 1
+    assert document["copied"]["databases"] == {"0": types(50), "3": types(20, large=30)}
+    assert document["copied"]["keys"] >= 7 * 70 + 30
     assert document["syncs"]["full"] >= 1
     assert sum(document["errors"].values()) >= 1
     assert document["verification"]["equal"]

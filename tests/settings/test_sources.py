@@ -295,14 +295,21 @@ def uncommented(text: str) -> str:
 EXAMPLE = Path(__file__).parents[2] / "config" / "shaker.toml"
 
 # What has no default shows a sample in the example file.
-SAMPLES = {
-    f"{side}.{name}"
-    for side in ("source", "target")
-    for name in (
-        *("url", "username", "password", "password_file", "tls.ca_file", "tls.cert_file", "tls.key_file"),
-        *("sentinel.username", "sentinel.password", "sentinel.password_file"),
-    )
-} | {"spool.dir", "control.token_file", "preflight.skip_checks", "preflight.only_checks"}
+SAMPLES = (
+    {
+        f"{side}.{name}"
+        for side in ("source", "target")
+        for name in (
+            *("url", "username", "password", "password_file", "tls.ca_file", "tls.cert_file", "tls.key_file"),
+            *("sentinel.username", "sentinel.password", "sentinel.password_file"),
+        )
+    }
+    | {"spool.dir", "control.token_file", "preflight.skip_checks", "preflight.only_checks"}
+    | {
+        *("rate.snapshot_bytes", "rate.snapshot_keys", "rate.stream_bytes", "rate.stream_commands"),
+        *("migrate.deadline_seconds", "report.file"),
+    }
+)
 
 
 def test_the_example_file_holds_every_setting_once_with_its_default(tmp_path: Path) -> None:

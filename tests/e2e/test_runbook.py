@@ -1,0 +1,89 @@
+"""The commands of docs/migration.md, run in its order between two real servers, print the output shown there."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shaker.commands.sample import seed
+from tests.support.compare import differences
+from tests.support.servers import Server
+from tests.support.worker import ROOT
+
+PAGE = ROOT / "docs" / "migration.md"
+URLS = ("redis://127.0.0.1:6379", "redis://127.0.0.1:6380")
+BLOCK = re.compile(r"^```(sh)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks() -> tuple[list[str], list[str]]:
+    """Return the commands and the outputs of the page."""
+    found = BLOCK.findall(PAGE.read_text())
+    return [text for kind, text in found if kind], [text for kind, text in found if not kind]
+
+
+def without_numbers(text: str) -> str:
+    """Return text with each number, and each unit of bytes, as N."""
+    return re.sub(r"\d[\d.,]*\d|\d", "N", text)
+
+
+def on_a_terminal(script: str, directory: Path, environment: dict[str, str]) -> tuple[int, str]:
+    """Run a script of the shell; return its exit code and what it printed, without colours."""
+    primary, secondary = os.openpty()
+    process = subprocess.Popen(
+        ["bash", "-c", script],
+        cwd=directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=secondary,
+        stderr=secondary,
+    )
+    os.close(secondary)
+    output = b""
+    try:
+        while chunk := os.read(primary, 65536):
+            output += chunk
+    except OSError:
+        pass  # the end of a pseudo terminal
+    finally:
+        os.close(primary)
+    code = process.wait(timeout=30)
+    return code, re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", output.decode(errors="replace"))
+
+
+@pytest.mark.timeout(180)
+def test_the_runbook_of_a_migration(server: Callable[..., Server], tmp_path: Path) -> None:
+    """As a shell runs it that stops at the first failure; each line of the shown outputs is printed."""
+    source, target = server(), server()
+    seed(source.client(), 500, shortest_expiry=600_000)
+    commands, outputs = blocks()
+    script = "set -em\n" + "".join(f"{text}echo '# next'\n" for text in commands)
+    for url, each in zip(URLS, (source, target), strict=True):
+        assert url in script
+        script = script.replace(url, each.url)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SHAKER_")}
+    environment = inherited | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "SHAKER_HEALTH__HOST": "127.0.0.1",
+        "SHAKER_HEALTH__PORT": str(port),
+        "COLUMNS": "200",
+        "TERM": "xterm",
+    }
+    code, printed = on_a_terminal(script, tmp_path, environment)
+    assert code == 0, printed
+    assert printed.count("# next") == len(commands)
+    shown = without_numbers(printed)
+    for line in "".join(outputs).splitlines():
+        for part in without_numbers(line).strip(".").split("; "):
+            assert part in shown, (part, printed)
+    assert "migration already complete" in printed
+    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+    assert differences(source, target) == []
