@@ -128,17 +128,19 @@ class Worker:
         """Run until the work is complete, a signal has been obeyed, or an error ends it; return the exit code."""
         # Long-lived objects are allocated once and have no cycles; without this, each collection walks them again.
         gc.freeze()
-        progress, completed_before = ProgressReport(self._settings, self._status), False
+        completed_before, progress = False, None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._signals, tasks.cancel_scope)
             completed_before = await self._completed_before()
             if not completed_before:
+                progress = ProgressReport(self._settings, self._status)
                 await self._work(tasks, progress)
             tasks.cancel_scope.cancel()
         if completed_before:
             return EXIT_OK
         code = self._exit_code()
-        progress.end(code)
+        if progress is not None:
+            progress.end(code)
         await anyio.to_thread.run_sync(self._report.end, code, self._migration.verification, self._error)
         return code
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,14 @@ def blocks() -> tuple[list[str], list[str]]:
 def without_numbers(text: str) -> str:
     """Return text with each number, and each unit of bytes, as N."""
     return re.sub(r"\d[\d.,]*\d|\d", "N", text)
+
+
+def free_port() -> int:
+    """A port that stays free between the runs: below those that the system gives to connections."""
+    for port in range(20_000 + os.getpid() % 10_000, 32_000):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no free port")
 
 
 def on_a_terminal(script: str, directory: Path, environment: dict[str, str]) -> tuple[int, str]:
@@ -67,13 +76,11 @@ def test_the_runbook_of_a_migration(server: Callable[..., Server], tmp_path: Pat
     for url, each in zip(URLS, (source, target), strict=True):
         assert url in script
         script = script.replace(url, each.url)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SHAKER_")}
     environment = inherited | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "SHAKER_HEALTH__HOST": "127.0.0.1",
-        "SHAKER_HEALTH__PORT": str(port),
+        "SHAKER_HEALTH__PORT": str(free_port()),
         "COLUMNS": "200",
         "TERM": "xterm",
     }
