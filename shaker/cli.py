@@ -158,6 +158,18 @@ def _steer(verb: str, arguments: Sequence[str]) -> int:
     return steer(verb, arguments)
 
 
+def _cutover(arguments: Sequence[str]) -> int:
+    from shaker.commands.cutover import main as cutover
+
+    return cutover(arguments)
+
+
+def _abort(arguments: Sequence[str]) -> int:
+    from shaker.commands.abort import main as abort
+
+    return abort(arguments)
+
+
 def _healthcheck(arguments: Sequence[str]) -> int:
     from shaker.commands.healthcheck import main as healthcheck
 
@@ -182,10 +194,11 @@ COMMANDS = {
     "preflight": Command("check source, target and settings before a replication; changes nothing", _preflight),
     "status": Command("show the status of a running worker: a line, --json, or --watch", _status),
     "verify": Command("compare every key of both servers, exactly and under load; --repair copies", _verify),
+    "cutover": Command("fence the source, wait until the target equals it, and end the replication", _cutover),
     "pause": Command("take nothing more from the source, until `shaker resume`", partial(_steer, "pause")),
     "resume": Command("end a pause; let held deletions continue", partial(_steer, "resume")),
     "rate": Command("show or change the rates of a running worker: NAME=VALUE …", partial(_steer, "rate")),
-    "abort": Command("end a cutover or a verification pass that was asked for", partial(_steer, "abort")),
+    "abort": Command("end a cutover or a verification pass that was asked for, or undo a cutover", _abort),
     "ack": Command("clear recorded rejected commands from /readyz", partial(_steer, "ack")),
     "healthcheck": Command("exit 0 if the local worker is alive", _healthcheck),
     "config": Command("show the effective settings and the origin of each, or --check them", _config),

@@ -43,6 +43,7 @@ def concluding(transaction: Transaction, ledger: Ledger) -> Checkpoint:
         expired=expiries.expired_text,
         unconfirmed=unconfirmed.recorded,
         verified=ledger.verified,
+        cutover=ledger.cutover,
     )
     if checkpoint.phase == Phase.STREAM:
         place = unconfirmed.place

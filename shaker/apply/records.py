@@ -108,7 +108,8 @@ class Checkpoint(NamedTuple):
     wait for their true expiry. `expired` is what the target had expired when it was last known to agree with the
     source (`ExpiredKeys` as text), empty where nobody knows. `confirmed_at` is `confirmed` and the database selected
     there, in one text: a worker of an older version writes `confirmed` alone. `unconfirmed` is how many bytes of the
-    stream have keys that wait to be compared. `verified` is the progress of the verification, in a text of its own.
+    stream have keys that wait to be compared. `verified` is the progress of the verification, in a text of its own,
+    `cutover` the note of a cutover that is under way or done (`CutoverNote`).
     `complete` is the offset at which a migration was complete, -1 for none; it holds while `offset` is the same.
     """
 
@@ -129,6 +130,7 @@ class Checkpoint(NamedTuple):
     unconfirmed: int = 0
     verified: str = ""
     complete: int = -1
+    cutover: str = ""
     source: str = ""
     source_run_id: str = ""
     origins: str = ""

@@ -88,6 +88,10 @@ class TargetSession:
         """Have the next checkpoint record that the migration is complete."""
         self._ledger.complete = True
 
+    def note_cutover(self, text: str) -> None:
+        """Have the next checkpoint keep the note of a cutover."""
+        self._ledger.cutover = text
+
     @property
     def rejected(self) -> int:
         """The number of commands that the target is known to have rejected since the last full sync."""

@@ -1,4 +1,4 @@
-"""`shaker pause`, `resume`, `abort`, `ack` and `rate`: steer a running worker through its control endpoint."""
+"""`shaker pause`, `resume`, `ack` and `rate`: steer a running worker through its control endpoint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ TOKEN_VARIABLE: Final = "SHAKER_CONTROL__TOKEN_FILE"  # noqa: S105 - the name of
 PURPOSES: Final = {
     "pause": "Takes nothing more from the source until `shaker resume`; the worker keeps its connections.",
     "resume": "Ends a pause, and lets a held mass deletion continue (target.max_deletions).",
-    "abort": "Ends the cutover or the verification pass that was asked for.",
     "ack": "Clears recorded rejected commands from /readyz, after an operator has looked at them.",
     "rate": "Changes the rates at which the worker takes data from the source; without a rate, shows them.",
 }
@@ -79,8 +78,6 @@ def lines(verb: str, answer: Mapping[str, Any]) -> list[str]:
     if verb == "resume":
         done = [("resumed", answer["resumed"]), ("held deletions continue", answer["deletions_allowed"])]
         return ["; ".join(text for text, true in done if true)]
-    if verb == "abort":
-        return [f"aborted: {', '.join(answer['aborted'])}"]
     if verb == "ack":
         return [f"{counted(answer['cleared'], 'rejected command')} cleared"]
     return [f"{name:16} {_limit(name, limit)}" for name, limit in answer["rates"].items()]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TypeVar
 
 import anyio
 import structlog
@@ -25,7 +26,7 @@ from shaker.flow.lifecycle import DataState, FlowEvent, Lifecycle, RecordsState,
 from shaker.flow.public_state import CAUGHT_UP_SECONDS, public_state, reasons
 from shaker.flow.registrations import Registrations
 from shaker.flow.wakeups import Wakeups
-from shaker.flow.watch import KeyWatch
+from shaker.flow.watch import KeyWatch, StreamWatch
 from shaker.model.batch import Batch
 from shaker.model.items import Barrier, Item, StreamItem
 from shaker.model.position import Phase, Resume, Sweep
@@ -34,6 +35,8 @@ from shaker.settings.schema import Settings
 from shaker.watch.status import FlowStatus, State
 
 log = structlog.get_logger("shaker")
+
+AnyWatch = TypeVar("AnyWatch", bound=StreamWatch)
 
 
 class Flow:
@@ -54,7 +57,7 @@ class Flow:
         self.unconfirmed = Unconfirmed(settings.name)
         self.expiry = ExpiryView(settings, status, self.window, self.lifecycle, self.source, self.target)
         self._changed = anyio.Event()
-        self._watches: list[KeyWatch] = []
+        self._watches: list[StreamWatch] = []
         self.limit(settings.rate.model_dump())
 
     # --- the verbs of readers, writers and jobs ---
@@ -106,7 +109,12 @@ class Flow:
     @contextmanager
     def watch(self, key: bytes) -> Iterator[KeyWatch]:
         """Watch the stream for commands on `key` within the block."""
-        watch = KeyWatch(key)
+        with self.watching(KeyWatch(key)) as watch:
+            yield watch
+
+    @contextmanager
+    def watching(self, watch: AnyWatch) -> Iterator[AnyWatch]:
+        """Show every batch of the stream to `watch` within the block."""
         self._watches.append(watch)
         try:
             yield watch

@@ -47,8 +47,9 @@ class KnownTarget:
     `checkpoint` is the newest that it is known to hold, `fence` the last that this worker wrote. `ready` is set while
     a connection is registered and the flow's resume position is that of the target. `rejections_judged` lets the writer
     clear the count of rejected commands: verification or an operator has judged them. `verified` is the progress of the
-    verification that the next checkpoint keeps, `complete` has it record that a migration is complete.
-    `deletions_allowed`: an operator has let held deletions continue.
+    verification that the next checkpoint keeps, `complete` has it record that a migration is complete, `cutover` is the
+    note of a cutover, None for that of the last checkpoint. `deletions_allowed`: an operator has let held deletions
+    continue. `reopening`: the worker may register at the checkpoint of a cutover that is done.
     """
 
     run_id: str = ""
@@ -63,6 +64,8 @@ class KnownTarget:
     verified: str = ""
     complete: bool = False
     deletions_allowed: bool = False
+    cutover: str | None = None
+    reopening: bool = False
     ready: anyio.Event = field(default_factory=anyio.Event)
 
     @property

@@ -35,4 +35,5 @@ class Wakeups:
     deletions: Wakeup = field(default_factory=Wakeup)  # an operator lets held deletions continue
     restart_source: Wakeup = field(default_factory=Wakeup)  # the window does not reach where the target is
     restart_target: Wakeup = field(default_factory=Wakeup)  # what the connection has begun has to be dropped
+    note: Wakeup = field(default_factory=Wakeup)  # the checkpoint has to keep a note at once
     records_gone: Wakeup = field(default_factory=Wakeup)  # the worker's records on the target were removed

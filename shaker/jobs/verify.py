@@ -8,6 +8,7 @@ gentle rate. A request (`shaker verify`) gets a pass of its own, at its own rate
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -39,6 +40,9 @@ POLL_SECONDS: Final = 0.2  # from one check for work to the next
 FAILED_SECONDS: Final = 2.0  # after a failure
 SAVE_SECONDS: Final = 5.0  # from one saved position to the next
 REST_SECONDS: Final = 1.0  # between two passes, at least
+# While nobody writes to the source, nothing is lost by long comparisons.
+FENCED_SECONDS: Final = 0.5
+FENCED_KEYS: Final = 2000
 
 
 @dataclass(slots=True)
@@ -49,9 +53,12 @@ class Wanted:
     keys_only: bool = False
     repair: bool = False
     keys_per_second: float = 0.0  # 0: without a limit
+    only: Mapping[int, Iterable[bytes]] | None = None  # these keys by database, None for those of the selection
+    fenced: bool = False  # nobody writes to the source: the stream may be held for long
     number: int = 0
     aborted: bool = False
     report: dict[str, Any] | None = None
+    findings: Findings | None = None
     ended: anyio.Event = field(default_factory=anyio.Event)
 
 
@@ -72,6 +79,7 @@ class Verify:
         self._safe = self._position  # of the continuous pass, before its first difference
         self._restored = False
         self._saved = 0.0
+        self.held = False  # only passes that were asked for are made: a cutover is under way
         verification.enabled = settings.verify.continuous
         # It logs its own failures. None of them ends a one-off mode, unless that waits for a pass.
         self.quiet = not (settings.mode == "migrate" and settings.migrate.verify)
@@ -91,12 +99,23 @@ class Verify:
 
     def abort(self) -> bool:
         """End the passes that were asked for, without reports; False where there are none."""
-        aborted, self._wanted = self._wanted, []
-        for wanted in aborted:
+        aborted = bool(self._wanted)
+        for wanted in tuple(self._wanted):
+            self.withdraw(wanted)
+        return aborted
+
+    def withdraw(self, wanted: Wanted) -> None:
+        """End a pass that was asked for without a report, if it has not ended."""
+        if wanted in self._wanted:
+            self._wanted.remove(wanted)
             wanted.aborted = True
             self._verification.requested = {"id": wanted.number, "running": False, "report": None}
             wanted.ended.set()
-        return bool(aborted)
+
+    async def compare(self, sides: Sides, wanted: Wanted, *, fields: bool) -> Findings | None:
+        """Compare at once what is `wanted`, beside the passes; None where the stream's state does not allow it."""
+        one = self._pass_of(sides, wanted, fields=fields)
+        return one.findings if await one.make() else None
 
     async def run(self) -> None:
         """Verify until cancelled. After a failure the next run resumes the pass where it was."""
@@ -146,9 +165,13 @@ class Verify:
 
     def _why_not(self) -> str:
         """Return why no keys can be compared now, empty where they can."""
-        flow = self._flow
         if not self._wanted and not self._settings.verify.continuous:
             return "verify.continuous is off"
+        return "a cutover is under way" if self.held and not self._wanted else self._unfit()
+
+    def _unfit(self) -> str:
+        """Return why the stream's state allows no comparison, empty where it does."""
+        flow = self._flow
         if flow.status.state is not State.STREAMING or flow.sweep:
             return f"state is {flow.status.state}"
         return "the target is behind" if flow.expiry.behind else ""
@@ -208,7 +231,7 @@ class Verify:
         else:
             self._wanted.remove(wanted)
             verification.requested = {"id": wanted.number, "running": False, "report": report}
-            wanted.report = report
+            wanted.report, wanted.findings = report, findings
             wanted.ended.set()
         if wanted is None or (wanted.selection == Selection() and not wanted.keys_only):
             verification.take(findings, whole=True)
@@ -250,7 +273,7 @@ class Verify:
                 fields_expire=fields,
                 heartbeat=self._heartbeat,
             ),
-            VerifyPace(keys_per_second, settings.verify.max_pause_ms / 1000),
+            self._pace(keys_per_second, fenced=wanted is not None and wanted.fenced),
             extra_too=target.on_existing != "merge" and target.stale_keys != "keep",
             repair=settings.verify.repair if wanted is None else wanted.repair,
             round_trip=lambda: self._flow.status.clocks.round_trips.get("target", 0.0),
@@ -259,11 +282,21 @@ class Verify:
             reached=lambda position: self._reached(position, findings, continuous=wanted is None),
             position=self._position if wanted is None else Position(),
             findings=findings,
+            only=None if wanted is None else wanted.only,
         )
 
+    def _pace(self, keys_per_second: float | None, *, fenced: bool) -> VerifyPace:
+        if not fenced:
+            return VerifyPace(keys_per_second, self._settings.verify.max_pause_ms / 1000)
+        pace = VerifyPace(0, FENCED_SECONDS)
+        pace.keys = FENCED_KEYS
+        return pace
+
     def _interrupted(self, wanted: Wanted | None) -> bool:
-        """Whether a pass ends before it is whole."""
-        return bool(self._why_not()) or (bool(self._wanted) if wanted is None else wanted.aborted)
+        """Whether a pass has to end early: for want of a stream, for one asked for, or because it was withdrawn."""
+        if wanted is None:
+            return bool(self._why_not()) or bool(self._wanted)
+        return bool(self._unfit()) or wanted.aborted
 
     def _tolerance(self, sides: Sides) -> Tolerance:
         flow = self._flow

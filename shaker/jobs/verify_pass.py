@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import anyio
@@ -32,7 +32,8 @@ class VerifyPass:
     """A pass that can be left between two pages and resumed from `position`.
 
     `make` is called once; the pass ends early once `interrupted` is true. `findings` collects what it finds. No key
-    before `position` waits for another look: a pass that resumes there misses none.
+    before `position` waits for another look: a pass that resumes there misses none. With `only`, the pass compares
+    these keys by database and walks over no others.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class VerifyPass:
         reached: Callable[[Position], None],
         position: Position,
         findings: Findings,
+        only: Mapping[int, Iterable[bytes]] | None = None,
         delays: Sequence[float] = DELAYS,
     ) -> None:
         self.position = position
@@ -64,6 +66,7 @@ class VerifyPass:
         self._interrupted = interrupted
         self._heartbeat = heartbeat
         self._reached = reached
+        self._only = only
         self._suspects = Suspects(delays=delays)
         self._unsettled: dict[Place, Position] = {}  # by suspect, in the order of the walk: where its page begins
         self._attempts: dict[Place, int] = {}
@@ -71,7 +74,8 @@ class VerifyPass:
 
     async def make(self) -> bool:
         """Continue to the end; False where it was interrupted. After a LinkError, a pass can resume at `position`."""
-        async for page in self._walk.pages():
+        walk = self._walk
+        async for page in walk.pages() if self._only is None else walk.pages_of(self._only):
             if self._interrupted():
                 return False
             self._walk.count = self._pace.keys

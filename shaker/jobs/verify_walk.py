@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Final, Literal, NamedTuple
 
 from shaker.jobs.verify_page import DOING, Sides
@@ -13,6 +13,7 @@ from shaker.rules.record_keys import is_record
 
 Side = Literal["source", "target"]
 SAMPLE_STEPS: Final = 10_000
+LISTED_KEYS: Final = 2000  # whose sizes are asked at once
 # A value that takes more memory is compared apart from the pages: DUMP of it would hold up the source.
 LARGE_BYTES: Final = 4 * 1024 * 1024
 PAGE_BYTES: Final = 1024 * 1024  # of memory that the values of a page take, by MEMORY USAGE
@@ -86,6 +87,16 @@ class Walk:
         if self._extra_too:
             async for page in self._side("target", start):
                 yield page
+
+    async def pages_of(self, keys: Mapping[int, Iterable[bytes]]) -> AsyncIterator[Page]:
+        """Yield pages of these `keys` by database, whether a server holds them or not."""
+        for database, those in sorted(keys.items()):
+            position = Position("source", database)
+            listed = [key for key in those if self._selection.takes(key)]
+            for start in range(0, len(listed), LISTED_KEYS):
+                some = listed[start : start + LISTED_KEYS]
+                async for page in self._pages(self._sides.source, some, position, position):
+                    yield page._replace(seen=len(page.keys) + len(page.large))
 
     async def _side(self, side: Side, start: Position) -> AsyncIterator[Page]:
         client = self._sides.source if side == "source" else self._sides.target

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from shaker.errors import LinkError
 from shaker.model.refusals import refusal
@@ -31,6 +31,7 @@ READ_COMMANDS: Final = frozenset(
     }
 )
 READ_SUBCOMMANDS: Final = frozenset({("ACL", "DRYRUN"), ("ACL", "WHOAMI"), ("CLIENT", "LIST"), ("CONFIG", "GET")})
+FENCE_SUBCOMMANDS: Final = frozenset({("CLIENT", "PAUSE"), ("CLIENT", "UNPAUSE"), ("CONFIG", "SET")})
 
 Request = tuple[bytes | str | int, ...]
 
@@ -45,8 +46,10 @@ class Client:
     Replies are bytes, int, None or lists of them; `shaker.net.reply_types` checks them where they are used.
     """
 
+    subcommands: ClassVar[frozenset[tuple[str, str]]] = READ_SUBCOMMANDS
+
     def __init__(self, connection: Connection, side: str) -> None:
-        self._connection = connection
+        self.connection = connection
         self._side = side
         self._unanswered = False
 
@@ -85,14 +88,20 @@ class Client:
         Raises LinkError, also after a call that was cancelled: its replies would be read as those of this one.
         """
         for request in requests:
-            if request[0] not in READ_COMMANDS and request[:2] not in READ_SUBCOMMANDS:
+            if request[0] not in READ_COMMANDS and request[:2] not in self.subcommands:
                 raise ValueError(f"{request[0]!r} is not a command that only reads")
         if self._unanswered:
             raise LinkError(f"the {self._side} has not answered an earlier request on this connection")
         self._unanswered = True
-        replies = await self._connection.pipeline(list(requests))
+        replies = await self.connection.pipeline(list(requests))
         self._unanswered = False
         return replies
+
+
+class FenceClient(Client):
+    """A client that may also keep applications from writing: it changes no data."""
+
+    subcommands = READ_SUBCOMMANDS | FENCE_SUBCOMMANDS
 
 
 @asynccontextmanager
@@ -110,6 +119,13 @@ async def open_client(endpoint: Endpoint) -> AsyncIterator[Client]:
     ) as connection:
         await connection.authenticate(*credentials(endpoint))
         yield Client(connection, endpoint.side)
+
+
+@asynccontextmanager
+async def open_fence_client(endpoint: Endpoint) -> AsyncIterator[FenceClient]:
+    """As `open_client`, with the requests that a fence needs."""
+    async with open_client(endpoint) as client:
+        yield FenceClient(client.connection, endpoint.side)
 
 
 def check_same_server(info: ServerInfo, run_id: str, side: str) -> None:

@@ -22,6 +22,7 @@ from shaker.flow.flow import Flow
 from shaker.flow.lifecycle import FlowEvent, RunState
 from shaker.jobs.barrier import Barriers
 from shaker.jobs.confirm import Confirm
+from shaker.jobs.cutover import Cutover
 from shaker.jobs.job import Job
 from shaker.jobs.remove_stale_keys import RemoveStaleKeys
 from shaker.jobs.restore_expiries import RestoreExpiries
@@ -31,6 +32,7 @@ from shaker.jobs.verify import Verify, Wanted
 from shaker.model.position import Phase
 from shaker.readers.psync import SourceLink
 from shaker.run.control import Control
+from shaker.run.cutover_control import CutoverControl
 from shaker.run.migration import Migration, find_complete
 from shaker.run.progress import ProgressReport
 from shaker.run.report import RunReport
@@ -54,17 +56,18 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 WINDOW_SHARE = 4
 
 
-async def run(settings: Settings, wanted: Wanted | None = None) -> int:
+async def run(settings: Settings, wanted: Wanted | None = None, *, reopening: bool = False) -> int:
     """Replicate as `settings` say; return the exit code of the process.
 
-    With `wanted`, end after that verification pass. Serves health before the first connection is tried and until the
-    end. Never raises ShakerError: it is logged.
+    With `wanted`, end after that verification pass; `reopening`, once an earlier cutover is undone.
+    Serves health before the first connection is tried and until the end. Never raises ShakerError: it is logged.
     """
     status = Status(name=settings.name, mode=settings.mode, codec=codec_kind(), version=__version__)
     status.source.address = settings.source.address.text
     status.target.address = settings.target.address.text
     async with BlockingPortal() as portal:
         worker = Worker(settings, status, wanted)
+        worker.reopening = reopening
         health = HealthServer(
             status,
             host=settings.health.host,
@@ -101,9 +104,11 @@ class Worker:
         self._target_monitor = TargetMonitor(settings, self._flow)
         barriers = Barriers(self._flow)
         self._verify = Verify(settings, self._flow, barriers, status.verification)
+        self._cutover = Cutover(settings, self._flow, self._verify, status.cutover)
         self._wanted = wanted
         self._migration = Migration(settings, self._flow, self._monitor, self._verify)
         self._report = RunReport(settings, status, self._flow)
+        self.reopening = False  # undo the cutover that an earlier worker made, and end
         self._jobs: tuple[Job, ...] = (
             self._monitor,
             self._target_monitor,
@@ -111,6 +116,7 @@ class Worker:
             RestoreExpiries(settings, self._flow, barriers),
             Confirm(settings, self._flow, barriers),
             self._verify,
+            self._cutover,
         )
         self._stop = anyio.Event()  # drain now: a signal came, or the work of a one-off mode is complete
         self._error: ShakerError | None = None
@@ -121,7 +127,9 @@ class Worker:
         if control.token_file is None:
             return None
         return ControlEndpoint(
-            Control(self._flow, self._verify, portal), control.token_file, allow_plain=control.allow_plain
+            Control(self._flow, self._verify, CutoverControl(self._status, self._cutover), portal),
+            control.token_file,
+            allow_plain=control.allow_plain,
         )
 
     async def run(self) -> int:
@@ -148,6 +156,7 @@ class Worker:
         tasks.start_soon(self._tick, progress)
         tasks.start_soon(self._finish)
         tasks.start_soon(self._end_by_deadline)
+        tasks.start_soon(self._end_after_cutover)
         if self._wanted is not None:
             tasks.start_soon(self._end_after, self._wanted)
         self._status.started = True
@@ -277,6 +286,12 @@ class Worker:
         await self._verify.ask(wanted).wait()
         self._stop.set()
 
+    async def _end_after_cutover(self) -> None:
+        """Stop once a cutover is done, or an earlier one is undone where that is all to do."""
+        self._flow.target.reopening = self.reopening
+        await (self._cutover.undone if self.reopening else self._cutover.completed).wait()
+        self._stop.set()
+
     async def _finish(self) -> None:
         """Stop once the work of a one-off mode is complete."""
         try:
@@ -328,7 +343,7 @@ class Worker:
         if self._error is not None:
             return self._error.exit_code
         flow = self._flow
-        if self._settings.mode != "follow":
+        if self._settings.mode != "follow" and not self._cutover.completed.is_set():
             if not self._complete:
                 return EXIT_INCOMPLETE
             if (code := self._migration.code) != EXIT_OK:

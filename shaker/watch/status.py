@@ -19,6 +19,7 @@ from shaker.watch.counters import (
     SweepProgress,
     Traffic,
 )
+from shaker.watch.cutover import CutoverState
 from shaker.watch.history import History
 from shaker.watch.lag import LagClock
 from shaker.watch.verification import Verification
@@ -196,6 +197,7 @@ class Status(FlowStatus):
     started: bool = False
     flows: dict[str, FlowStatus] = field(default_factory=dict)
     verification: Verification = field(default_factory=Verification)
+    cutover: CutoverState = field(default_factory=CutoverState)
     log_lines_dropped: int = 0  # not accepted by standard output
     history: History = field(default_factory=History)
     timeline: deque[tuple[float, State]] = field(default_factory=lambda: deque(maxlen=TIMELINE))

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from shaker.watch.counters import Pause, SideStatus
+from shaker.watch.cutover_document import cutover_document
 from shaker.watch.status import Status
 
 SCHEMA_VERSION = 1
@@ -62,6 +63,7 @@ def status_document(status: Status, *, max_lag_seconds: float | None) -> dict[st
             "keys_copied": status.expiries.copied,
         },
         "verification": status.verification.document(time.time()),
+        "cutover": cutover_document(status),
         "reserved_keys_skipped": status.keys.reserved_skipped,
         "empty_keys_skipped": status.keys.empty_skipped,
         "expired_keys_skipped": status.keys.expired_skipped,

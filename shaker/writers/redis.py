@@ -8,6 +8,7 @@ from shaker.apply.fence import Identity
 from shaker.apply.records import Checkpoint
 from shaker.apply.rejections import is_passing, passing_error
 from shaker.apply.session import TargetSession
+from shaker.checks.cut_over import refuse_after_cutover
 from shaker.errors import LinkError, PlannedReconnectError, RecordsWipedError
 from shaker.flow.flow import Flow
 from shaker.flow.lifecycle import FlowEvent, RecordsState, RunState
@@ -108,6 +109,8 @@ class TargetLink:
             flow.happen(FlowEvent.RECORDS_WIPED)
         if flow.lifecycle.records is RecordsState.WIPED:
             self._report_wiped(checkpoint)
+        if self._first and checkpoint is not None and not flow.target.reopening:
+            refuse_after_cutover(checkpoint)
         kept = flow.registered(checkpoint, same_server_run=registered.run_id == self._run_id, first=self._first)
         self._first = False
         if registered.run_id != self._run_id:

@@ -109,7 +109,8 @@ class RedisConnection:
         session, status = self._session, self._status
         idle_since: float | None = None
         while True:
-            await anyio.sleep(TICK_SECONDS)
+            with anyio.move_on_after(TICK_SECONDS):
+                await self._flow.wakeups.note.wait()
             now = status.clock()
             status.heartbeat("target")
             self._applied.rejections.report()
@@ -131,17 +132,20 @@ class RedisConnection:
                 self._flow.wakeups.work.set()
             idle_since = now if idle_since is None else idle_since
             wait = PERSIST_SECONDS if session.unpersisted else CONFIRM_SECONDS
-            if session.behind and (now - idle_since >= wait or self._draining):
+            urgent = self._flow.target.cutover not in (None, session.checkpoint.cutover)
+            if session.behind and (now - idle_since >= wait or urgent or self._draining):
                 session.persist()
                 self._flow.wakeups.work.set()
                 idle_since = None
 
     def _take_notes(self) -> None:
-        """Let the next checkpoint keep the progress of the verification, and that a migration is complete."""
+        """Let the next checkpoint keep the progress of verification and cutover, and that a migration is complete."""
         if self._flow.target.verified:
             self._session.note_verified(self._flow.target.verified)
         if self._flow.target.complete:
             self._session.note_complete()
+        if self._flow.target.cutover is not None:
+            self._session.note_cutover(self._flow.target.cutover)
 
     @property
     def _draining(self) -> bool:

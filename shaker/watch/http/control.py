@@ -70,7 +70,7 @@ class ControlEndpoint:
             fields = None
         if not isinstance(fields, dict):
             return _refused(400, "the body is not a JSON object")
-        log.info("control", verb=verb)
+        (log.debug if "id" in fields else log.info)("control", verb=verb)  # not each question about the progress
         try:
             return JSONResponse({"ok": True} | await self._controls(verb, fields))
         except ControlError as error:

@@ -1,0 +1,77 @@
+"""`shaker abort`: ends what an operator began through the running worker; without one, undoes a cutover."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from shaker.apply.records import Checkpoint, checkpoint_key
+from shaker.commands.control import ask
+from shaker.commands.flags import EPILOG, Parser, add_settings, load_given
+from shaker.commands.status import local_url
+from shaker.commands.steer import token_file
+from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, LinkError
+from shaker.model.cutover import CutoverNote
+from shaker.settings.schema import Settings
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; return 0 when the worker ends what an operator began, or the source takes writes again."""
+    parser = Parser(
+        "abort",
+        "Ends a cutover or a verification pass that was asked for; without a worker, undoes a cutover.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("--url", metavar="URL", help="the worker's health server, such as http://worker-1:8080")
+    add_settings(parser)
+    given = parser.parse(arguments)
+    url = given["url"] or local_url({name: value for name, value in given.items() if isinstance(value, str)})
+    try:
+        answer = ask(
+            url, token_file({"token_file": given.get("control.token_file"), "config": given["config"]}), "abort", {}
+        )
+    except LinkError as error:
+        sys.stderr.write(f"shaker: {error.what}\n")
+    else:
+        sys.stdout.write(f"aborted: {', '.join(answer['aborted'])}\n")
+        return EXIT_OK
+    settings = load_given(given).settings
+    if left_behind(settings) is None:
+        sys.stdout.write("No worker runs, and the checkpoint has no note of a cutover: nothing to undo.\n")
+        return EXIT_OK
+    if not reopen(settings):
+        sys.stderr.write("shaker: the cutover is not undone\n")
+        return EXIT_INCOMPLETE
+    sys.stdout.write("The source takes writes again, and the next worker resumes from the checkpoint.\n")
+    return EXIT_OK
+
+
+def left_behind(settings: Settings) -> CutoverNote | None:
+    """Return the note of a cutover in the target's checkpoint, None where there is none; raises LinkError."""
+    import anyio
+
+    from shaker.net.client import open_client
+    from shaker.net.reply_types import record
+
+    async def read() -> Checkpoint | None:
+        async with open_client(settings.target) as target:
+            (reply,) = await target.results([("HGETALL", checkpoint_key(settings.name))], "reading the checkpoint")
+            return Checkpoint.parse(record(reply))
+
+    checkpoint = anyio.run(read)
+    return None if checkpoint is None else CutoverNote.parse(checkpoint.cutover)
+
+
+def reopen(settings: Settings) -> bool:
+    """Take the replication over for as long as it takes to undo a cutover; return whether that succeeded."""
+    import anyio
+
+    from shaker.run.worker import run
+    from shaker.watch import log
+
+    log.configure("console", "warning")
+    quiet = settings.model_copy(
+        update={"mode": "follow", "verify": settings.verify.model_copy(update={"continuous": False})}
+    )
+    anyio.run(lambda: run(quiet, reopening=True))
+    return left_behind(settings) is None

@@ -1,0 +1,219 @@
+"""`shaker cutover`: has the running worker cut over, runs the hook, reports, and aborts on any failure."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from shaker.commands.abort import left_behind, reopen
+from shaker.commands.control import ask
+from shaker.commands.flags import EPILOG, Parser, add_settings, load_given
+from shaker.commands.status import local_url
+from shaker.errors import EXIT_DIFFERENT, EXIT_INCOMPLETE, EXIT_OK, LinkError, RefusedError, SettingsError
+from shaker.model.cutover import FENCES
+from shaker.settings.schema import Settings
+from shaker.watch.cutover_document import MAX_LAG_SECONDS
+from shaker.watch.report_file import write_report
+
+POLL_SECONDS = 0.1
+RESTART_SECONDS = 10.0  # for a supervisor to start the next worker
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; return 0 once the target has taken over, 5 for differences, 75 when the cutover was given up.
+
+    In all cases but 0, the source takes writes again. Raises RefusedError with every reason against a cutover.
+    """
+    parser = Parser("cutover", "Moves the writes from the source to the target.", epilog=EPILOG)
+    options = parser.add_argument_group("cutover")
+    options.add_argument("--dry-run", action="store_true", help="only say whether it is possible, and why not")
+    options.add_argument(
+        "--fence",
+        choices=FENCES,
+        default=FENCES[0],
+        help="replicas (default): pause writers, then refuse writes by min-replicas-to-write; pause: only pause them; "
+        "none: the applications are stopped already",
+    )
+    options.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        help="most seconds for which writes are fenced before giving up (default: 30)",
+    )
+    options.add_argument(
+        "--max-lag", metavar="SECONDS", help=f"largest lag at the beginning (default: {MAX_LAG_SECONDS:g})"
+    )
+    options.add_argument(
+        "--fence-seconds",
+        metavar="SECONDS",
+        help="seconds after which the source opens by itself when the worker is gone (default: 10)",
+    )
+    options.add_argument("--no-verify", action="store_true", help="compare no keys")
+    options.add_argument(
+        "--run-when-fenced",
+        metavar="COMMAND",
+        help="shell command to run while writes are fenced and all keys are equal, such as one that switches a "
+        "service; its failure aborts",
+    )
+    options.add_argument("--report", metavar="FILE", help="write the report as JSON to a file")
+    options.add_argument("--json", action="store_true", help="print the report as JSON")
+    options.add_argument("--url", metavar="URL", help="the worker's health server, such as http://worker-1:8080")
+    add_settings(parser)
+    given = parser.parse(arguments)
+    fields = _fields(given)
+    settings = load_given(given).settings
+    here = {"health.host": settings.health.host, "health.port": str(settings.health.port)}
+    url = given["url"] or local_url(here)
+    if given["dry_run"]:
+        ask(url, settings.control.token_file, "cutover", fields | {"dry_run": True})
+        sys.stdout.write("A cutover is possible.\n")
+        return EXIT_OK
+    report = Follower(url, settings, fields, given["run_when_fenced"]).follow()
+    if given["report"]:
+        write_report(Path(given["report"]), report)
+    sys.stdout.write(json.dumps(report, indent=2) + "\n" if given["json"] else text_of(report))
+    return {"done": EXIT_OK, "different": EXIT_DIFFERENT}.get(report["outcome"], EXIT_INCOMPLETE)
+
+
+def _fields(given: dict[str, Any]) -> dict[str, Any]:
+    fields: dict[str, Any] = {"fence": given["fence"], "verify": not given["no_verify"]}
+    for name in ("timeout", "max_lag", "fence_seconds"):
+        if given[name] is not None:
+            try:
+                fields[name] = float(given[name])
+            except ValueError:
+                raise SettingsError(f"--{name.replace('_', '-')}: must be a number of seconds") from None
+    return fields
+
+
+class _Interrupted(Exception):
+    """A signal asks the command to end."""
+
+
+class Follower:
+    """Follows one cutover from the order to the report."""
+
+    def __init__(self, url: str, settings: Settings, fields: dict[str, Any], hook: str | None) -> None:
+        self._url = url
+        self._settings = settings
+        self._fields = fields | {"attended": True, "hook": hook is not None}
+        self._hook = hook
+        self._phase = ""
+        self._number = 0
+
+    def follow(self) -> dict[str, Any]:
+        """Order the cutover and return its report; raises RefusedError where it is not possible."""
+        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGINT, _interrupt)
+        self._number = self._ask("cutover", self._fields)["id"]
+        try:
+            return self._until_ended()
+        except _Interrupted:
+            return self._abort("interrupted")
+        except (LinkError, RefusedError) as error:
+            return self._after_loss(str(error))
+
+    def _ask(self, verb: str, fields: dict[str, Any]) -> dict[str, Any]:
+        return ask(self._url, self._settings.control.token_file, verb, fields)
+
+    def _until_ended(self) -> dict[str, Any]:
+        while True:
+            answer = self._ask("cutover", {"id": self._number})
+            if answer["report"] is not None:
+                report: dict[str, Any] = answer["report"]
+                return report
+            self._show(answer)
+            if answer["phase"] == "hook" and self._hook is not None:
+                code = self._run_hook(self._hook)
+                self._hook = None
+                if code:
+                    return self._abort(f"the hook ended with {code}")
+                self._ask("cutover", {"id": self._number, "proceed": True})
+            time.sleep(POLL_SECONDS)
+
+    def _show(self, answer: dict[str, Any]) -> None:
+        if answer["phase"] != self._phase:
+            self._phase = answer["phase"]
+            sys.stderr.write(f"shaker: {self._phase.replace('_', ' ')}\n")
+
+    def _run_hook(self, command: str) -> int:
+        """Run the hook, and keep asking for the progress meanwhile: the worker gives up without it."""
+        source, target = self._settings.source.address.text, self._settings.target.address.text
+        environment = os.environ | {"SHAKER_CUTOVER_SOURCE": source, "SHAKER_CUTOVER_TARGET": target}
+        with subprocess.Popen(command, shell=True, env=environment, stdout=sys.stderr) as process:  # noqa: S602 - the operator's own command
+            try:
+                while process.poll() is None:
+                    answer = self._ask("cutover", {"id": self._number})
+                    if answer["report"] is not None:
+                        break
+                    time.sleep(POLL_SECONDS)
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+        return process.returncode
+
+    def _abort(self, reason: str) -> dict[str, Any]:
+        """Abort, and return the report: that of a cutover that was done in the same moment, where it was."""
+        self._hook = None
+        try:
+            with suppress(RefusedError):  # it has ended by itself
+                self._ask("cutover", {"id": self._number, "abort": reason})
+            return self._until_ended()
+        except (LinkError, RefusedError) as error:
+            return self._after_loss(str(error))
+
+    def _after_loss(self, error: str) -> dict[str, Any]:
+        """Find out what the worker that is gone left behind, and undo a cutover that it did not complete."""
+        sys.stderr.write(f"shaker: {error}\n")
+        report = {"outcome": "failed", "reason": f"the worker is gone: {error}", "fence": self._fields["fence"]}
+        try:
+            note = left_behind(self._settings)
+            if note is not None and note.done:
+                return report | {"outcome": "done", "reason": "", "offset": note.offset, "source_open": False}
+            if note is None or not note.before:
+                return report | {"source_open": True}
+            ended = time.monotonic() + RESTART_SECONDS
+            while time.monotonic() < ended:
+                if left_behind(self._settings) is None:
+                    return report | {"source_open": True}  # the next worker has undone it
+                time.sleep(1.0)
+            return report | {"source_open": reopen(self._settings)}
+        except LinkError as second:
+            reason = f"{report['reason']}; {second}; use `shaker abort` once both servers answer"
+            return report | {"reason": reason, "source_open": None}
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise _Interrupted
+
+
+def text_of(report: dict[str, Any]) -> str:
+    """Return the report for people."""
+    if report["outcome"] == "done":
+        lines = [f"Cut over at offset {report['offset']}: the target has everything that the source has taken."]
+        if report["fence"] == "replicas":
+            lines.append("The source refuses writes (min-replicas-to-write) until it restarts or `shaker abort`.")
+    else:
+        lines = [f"Not cut over ({report['outcome']}): {report['reason']}."]
+        opened = report.get("source_open")
+        lines.append(
+            "The source takes writes." if opened else "The source may still refuse writes: `shaker abort`."
+        )
+    if report.get("fenced_seconds"):
+        lines.append(f"Writes were fenced for {report['fenced_seconds']:.3f} s.")
+    if verification := report.get("verification"):
+        lines.append(
+            f"{verification['keys_compared']:,} keys were compared before the fence, "
+            f"{verification['keys_compared_fenced']:,} within it."
+        )
+    return "".join(f"{line}\n" for line in lines)

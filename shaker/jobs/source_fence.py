@@ -1,0 +1,112 @@
+"""The fence on the source: keeps applications from writing there, for some seconds at a time or until it is undone.
+
+`CLIENT PAUSE … WRITE` (Redis 6.2) holds writers until its time is over, so that the source opens by itself when nobody
+renews it. `min-replicas-to-write` above any number of replicas refuses writes for good, until it is set back or the
+source restarts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import anyio
+
+from shaker.errors import LinkError
+from shaker.model.refusals import refusal
+from shaker.model.server_info import ServerInfo, parse_info
+from shaker.net.client import Client, FenceClient, Request
+from shaker.net.connection import ReplyError
+from shaker.net.reply_types import array, blob
+
+MOST_REPLICAS: Final = "1000000"  # nobody has so many
+MAX_LAG_SECONDS: Final = "10"  # where min-replicas-max-lag is 0, which disables the check
+NAMES: Final = ("min-replicas-to-write", "min-replicas-max-lag")
+PAUSE_SINCE: Final = (6, 2)
+DOING: Final = "fencing writes"
+
+
+async def refused_fences(source: Client, user: str, info: ServerInfo) -> dict[str, str]:
+    """Return for each kind of fence that the source does not allow why; raises LinkError."""
+    refused: dict[str, str] = {}
+    if info.release < PAUSE_SINCE:
+        old = f"the source is {info.name}: CLIENT PAUSE WRITE needs Redis 6.2"
+        why = f"{old}; stop the applications that write and use --fence none"
+        return {"pause": why, "replicas": why}
+    pause: Request = ("ACL", "DRYRUN", user, "CLIENT", "PAUSE", 1, "WRITE")
+    change: Request = ("ACL", "DRYRUN", user, "CONFIG", "SET", NAMES[0], 1)
+    reply, *others = await source.pipeline([pause, change, *(("CONFIG", "GET", name) for name in NAMES)])
+    if _forbidden(reply):
+        why = f"the worker's user may not use CLIENT PAUSE on the source: ACL SETUSER {user} +client|pause there"
+        return {"pause": why, "replicas": why}
+    if _forbidden(others[0]):
+        refused["replicas"] = (
+            f"the worker's user may not use CONFIG SET on the source: ACL SETUSER {user} +config|set +config|get "
+            "there, or use --fence pause"
+        )
+    elif any(isinstance(each, ReplyError) or len(array(each)) < 2 for each in others[1:]):
+        refused["replicas"] = f"the source does not let {NAMES[0]} be read by CONFIG GET: use --fence pause"
+    return refused
+
+
+def _forbidden(reply: object) -> bool:
+    """Whether ACL DRYRUN says no; without the right to ask, or before Redis 7.0, nobody knows."""
+    return isinstance(reply, bytes) and reply != b"OK"
+
+
+class SourceFence:
+    """The requests of a fence, on a connection of its own."""
+
+    def __init__(self, client: FenceClient, run_id: str, *, seconds: float) -> None:
+        self._client = client
+        self._run_id = run_id
+        self._milliseconds = int(seconds * 1000)
+        self._lock = anyio.Lock()  # the pause is renewed while other requests are made
+
+    async def pause(self) -> ServerInfo:
+        """Hold writers for the fence's seconds from now on; return INFO from behind the last write.
+
+        Raises LinkError, AccessError where the source forbids it, OtherServerError where another server answers.
+        """
+        pause: Request = ("CLIENT", "PAUSE", self._milliseconds, "WRITE")
+        _, server, replication = await self._results([pause, ("INFO", "server"), ("INFO", "replication")])
+        return self._checked(server, replication)
+
+    async def info(self) -> ServerInfo:
+        """Return INFO; raises as `pause`."""
+        return self._checked(*await self._results([("INFO", "server"), ("INFO", "replication")]))
+
+    def _checked(self, server: object, replication: object) -> ServerInfo:
+        info = parse_info(blob(server) + b"\r\n" + blob(replication))
+        if info.run_id != self._run_id:
+            raise LinkError("another server answers for the source than the one that streams", kind="moved")
+        return info
+
+    async def configuration(self) -> dict[str, str]:
+        """Return the values that `shut` replaces."""
+        replies = await self._results([("CONFIG", "GET", name) for name in NAMES])
+        return {name: blob(array(reply)[1]).decode() for name, reply in zip(NAMES, replies, strict=True)}
+
+    async def shut(self, before: Mapping[str, str]) -> None:
+        """Refuse writes for good; `before` is the present configuration."""
+        lag = before.get(NAMES[1], "0")
+        values = {NAMES[0]: MOST_REPLICAS, NAMES[1]: MAX_LAG_SECONDS if lag == "0" else lag}
+        # To its end: an interrupted request could take effect after the one that undoes it.
+        with anyio.CancelScope(shield=True):
+            await self._results([("CONFIG", "SET", *pair) for pair in values.items()])
+
+    async def unpause(self) -> None:
+        """Let held writers continue; after `shut` they are refused."""
+        await self._results([("CLIENT", "UNPAUSE")])
+
+    async def _results(self, requests: Sequence[Request]) -> list[Any]:
+        async with self._lock:
+            return await self._client.results(requests, DOING)
+
+    async def open(self, before: Mapping[str, str]) -> None:
+        """Restore the configuration `before` the fence, and let writers continue."""
+        requests: list[Request] = [("CONFIG", "SET", *pair) for pair in before.items()]
+        replies = await self._client.pipeline([*requests, ("CLIENT", "UNPAUSE")])
+        for reply in replies[: len(before)]:
+            if isinstance(reply, ReplyError):
+                raise refusal("source", str(reply), "lifting the fence") from reply
