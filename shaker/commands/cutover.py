@@ -147,7 +147,7 @@ class Follower:
     def _run_hook(self, command: str) -> int:
         """Run the hook, and keep asking for the progress meanwhile: the worker gives up without it."""
         source, target = self._settings.source.address.text, self._settings.target.address.text
-        environment = os.environ | {"SHAKER_CUTOVER_SOURCE": source, "SHAKER_CUTOVER_TARGET": target}
+        environment = os.environ | {"CUTOVER_SOURCE": source, "CUTOVER_TARGET": target}
         with subprocess.Popen(command, shell=True, env=environment, stdout=sys.stderr) as process:  # noqa: S602 - the operator's own command
             try:
                 while process.poll() is None:

@@ -1,4 +1,4 @@
-"""An order for a cutover, how it can end, and the failure that ends it."""
+"""An order for a cutover, its possible outcomes, and the failure that ends it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import anyio
 
 
 class Outcome(StrEnum):
-    """How a cutover ended; the values are public in its report."""
+    """The end of a cutover; the values are public in its report."""
 
     DONE = "done"
     DIFFERENT = "different"

@@ -113,7 +113,7 @@ class Verify:
             wanted.ended.set()
 
     async def compare(self, sides: Sides, wanted: Wanted, *, fields: bool) -> Findings | None:
-        """Compare at once what is `wanted`, beside the passes; None where the stream's state does not allow it."""
+        """Compare the `wanted` keys at once, beside the passes; None where the stream's state does not allow it."""
         one = self._pass_of(sides, wanted, fields=fields)
         return one.findings if await one.make() else None
 

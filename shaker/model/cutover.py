@@ -23,14 +23,14 @@ class CutoverPhase(StrEnum):
     FENCING = "fencing"
     CATCHING_UP = "catching_up"  # the target applies everything up to the end offset
     COMPARING = "comparing"  # keys that changed since they were compared last
-    HOOK = "hook"  # the command's own hook runs
+    HOOK = "hook"  # the command runs its hook
     CLOSING = "closing"
     LIFTING = "lifting"
     DONE = "done"
 
 
 class CutoverEvent(Enum):
-    """What happens to a cutover."""
+    """The events of a cutover."""
 
     STARTED = "started"
     PREPARED = "prepared"
@@ -74,7 +74,7 @@ class CutoverNote(NamedTuple):
     """The note about a cutover in the checkpoint. It outlives the worker.
 
     `before` has the values of the source's configuration that the fence replaces. `offset` is the end offset and
-    `at` the Unix time of a cutover that is done; a note that is not done tells the next worker to restore `before`.
+    `at` the Unix time of a cutover that is done; with a note that is not done, the next worker restores `before`.
     """
 
     done: bool

@@ -26,9 +26,9 @@ class CutoverControl:
         self._cutover = cutover
 
     async def cutover(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """Begin a cutover, or with `id` report the progress of one: `proceed` says that the hook has succeeded, `abort` why it has
-        to end.
+        """Begin a cutover, or with `id` report the progress of one.
 
+        `proceed` says that the hook has succeeded, `abort` why the cutover has to end.
         Raises ControlError: 400 for a field that is wrong, 409 with every reason where no cutover is possible.
         """
         if "id" in fields:

@@ -14,6 +14,8 @@ from typing import Any, Self
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from shaker.commands.sample import Load
 from tests.faults.stopping import Mark, Moment, StoppingProxy
@@ -46,7 +48,7 @@ class Counter:
         ]
 
     def _count(self, key: str) -> None:
-        client = redis.Redis(port=self._source.port, socket_timeout=60)
+        client = redis.Redis(port=self._source.port, socket_timeout=60, retry=Retry(NoBackoff(), 0))
         while not self._stop.is_set():
             try:
                 number = int(client.incr(key))  # type: ignore[arg-type]
@@ -144,7 +146,7 @@ def test_the_last_acknowledged_write_is_on_the_target(
         code, report = Command(running, token, "--fence", fence, "--report", str(file)).ended()
         assert (code, report["outcome"]) == (0, "done"), report
         assert running.wait_ended() == 0
-        held = {key: number for key, number in counter.found(source).items()} if fence == "replicas" else None
+        held = counter.found(source) if fence == "replicas" else None
         if fence == "replicas":
             wait_until(lambda: "NOREPLICAS" in counter.refused, "the refusal")
             assert held == counter.acknowledged == counter.found(target)
@@ -200,7 +202,7 @@ def test_the_hook_runs_within_the_fence_and_its_failure_aborts(
         wait_until(lambda: counter.last_write > before, "writes again", 5)
         assert counter.refused == ""
         assert configuration(source)[0] == "0"
-        code, report = Command(running, token, "--run-when-fenced", "test -n $SHAKER_CUTOVER_TARGET").ended()
+        code, report = Command(running, token, "--run-when-fenced", "test -n $CUTOVER_TARGET").ended()
         assert (code, report["outcome"]) == (0, "done"), report
         assert counter.found(target) == counter.found(source)
 
@@ -242,6 +244,21 @@ def test_what_ends_a_cutover_opens_the_source(source: Server, target: Server, ru
     follows(running, source, target)
     assert running.status()["full_syncs"] == 1
     assert configuration(source)[0] == "0"
+
+
+@pytest.mark.timeout(120)
+def test_a_stopped_worker_opens_the_source(source: Server, target: Server, running: Worker, token: Path) -> None:
+    """SIGTERM within the fence: writers continue at once, and the worker ends as usual."""
+    with Counter(source, writers=2) as counter:
+        command = Command(running, token, "--run-when-fenced", "sleep 20")
+        running.wait_status(lambda found: found["cutover"]["phase"] == "hook", "the hook")
+        running.terminate()
+        stopped = time.monotonic()
+        wait_until(lambda: counter.last_write > stopped, "writes", 5)
+        code, report = command.ended()
+        assert code == 75, report
+        assert running.wait_ended() == 0
+        assert counter.refused == ""
 
 
 @pytest.mark.timeout(120)

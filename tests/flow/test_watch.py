@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from shaker.codec.resp.replies import encode
-from shaker.flow.watch import KeyWatch
+from shaker.flow.watch import MOST_KEYS, ChangedKeys, KeyWatch
 from shaker.model.batch import Batch, CommandRun
+from shaker.rules.command_table import CommandTable, KeyPositions
 
 
 def batch(*runs: CommandRun) -> Batch:
@@ -44,3 +45,44 @@ def test_commands_on_other_keys_do_not() -> None:
     for number in range(100):
         watch.see(batch(run("SET", f"k{number}", "v")))
     assert not watch.touched
+
+
+ROWS = {name: KeyPositions(1, 1, 1, movable=False) for name in ("set", "del")} | {
+    "MSET": KeyPositions(1, -1, 2, movable=False)
+}
+
+
+def changed() -> ChangedKeys:
+    """A collection that knows a few commands."""
+    names: dict[str, KeyPositions] = {
+        "FLUSHDB": KeyPositions(0, 0, 0, movable=False),
+        "flushall": KeyPositions(0, 0, 0, movable=False),
+    }
+    return ChangedKeys(CommandTable(ROWS | names))
+
+
+def test_changed_keys_are_taken_once() -> None:
+    """By database; the next ones are collected from then on."""
+    watch = changed()
+    watch.see(batch(run("SET", "a", "1"), run("MSET", "b", "1", "c", "2"), run("del", "a")))
+    assert len(watch) == 3
+    assert watch.take() == {0: {b"a", b"b", b"c"}}
+    assert watch.take() == {}
+    assert watch.complete
+
+
+@pytest.mark.parametrize("command", ["FLUSHALL", "FLUSHDB"])
+def test_a_command_that_names_no_keys_makes_the_collection_incomplete(command: str) -> None:
+    """Any key may have changed; nothing more is kept."""
+    watch = changed()
+    watch.see(batch(run("SET", "a", "1"), run(command)))
+    watch.see(batch(run("SET", "b", "1")))
+    assert (watch.complete, len(watch)) == (False, 0)
+
+
+def test_a_collection_is_bounded() -> None:
+    """Beyond the limit any key may have changed."""
+    watch = changed()
+    keys = [str(number) for number in range(2 * MOST_KEYS + 2)]
+    watch.see(batch(run("MSET", *keys)))
+    assert (watch.complete, len(watch)) == (False, 0)

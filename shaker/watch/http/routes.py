@@ -49,6 +49,7 @@ PAGE = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
+    "/control.js": ("control.js", "text/javascript"),
     "/curve.js": ("curve.js", "text/javascript"),
     "/text.js": ("text.js", "text/javascript"),
 }

@@ -2,6 +2,7 @@
 // servers. Unchanged elements are not touched, so that nothing flickers and no screen reader repeats itself.
 
 import { Curve } from "./curve.js";
+import { follow } from "./control.js";
 import { bytes, clock, duration, number, rate, seconds, withStep } from "./text.js";
 
 const INTERVAL = 1000; // milliseconds
@@ -181,6 +182,24 @@ function drawCounts(status) {
   show("errors-none", errors.length === 0);
 }
 
+function drawProof({ verification }) {
+  const { last_pass_seconds_ago: ago, passes, paused_because: waits } = verification;
+  put("proof", passes ? `${duration(ago)} ago` : "not yet");
+  const now = verification.running
+    ? `A pass has compared ${number(verification.keys_compared)} of ${number(verification.keys_total)} keys.`
+    : waits ? `No keys are compared now: ${waits}.` : "";
+  const before = passes ? `${number(verification.last_pass_keys)} keys, up to offset ${number(verification.last_pass_offset)}. ` : "";
+  put("proof-detail", before + now);
+}
+
+function drawCutover({ cutover }) {
+  const { phase, possible, report } = cutover;
+  put("cutover", phase !== "idle" ? phase.replaceAll("_", " ") : possible ? "possible" : "not possible");
+  list(element("cutover-reasons"), phase === "idle" ? cutover.reasons.map((reason) => [reason]) : [], "li");
+  const reason = report && report.reason ? `: ${report.reason}` : "";
+  put("cutover-report", report ? `Last one: ${report.outcome.replaceAll("_", " ")}${reason}` : "");
+}
+
 function drawCurves(now) {
   const column = (value) => samples.map((sample) => [sample.at, value(sample)]);
   // The newest sample may be a second older than the page: the number beside the curve is current.
@@ -210,8 +229,11 @@ function draw(status, history) {
   drawSnapshot(status);
   drawStream(status);
   drawCounts(status);
+  drawProof(status);
+  drawCutover(status);
   drawCurves(history.now);
   put("version", `shaker ${status.shaker_version}, codec ${status.codec}`);
+  show("control-section", !status.cutover.reasons.some((reason) => reason.startsWith("control.token_file is not set")));
   toggle(document.querySelector("main"), true);
   delete document.body.dataset.gone;
 }
@@ -258,5 +280,6 @@ async function ask() {
 if (matchMedia("(max-width: 44rem)").matches) element("more").open = false;
 
 document.addEventListener("visibilitychange", ask);
+follow(ask);
 setInterval(ask, INTERVAL);
 ask();

@@ -1,0 +1,78 @@
+"""One attempt: each cause that ends it, and the outcome that it reports."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import anyio
+import pytest
+
+from shaker.jobs.cutover_order import Order
+from shaker.model.cutover import CutoverPhase
+from tests.support.cutting_over import cutting_over
+from tests.support.servers import Server
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_fenced_writes_are_bounded(source: Server, target: Server, tmp_path: Path) -> None:
+    """The hook counts."""
+    async with cutting_over(source, target, tmp_path) as cutting:
+        cutting.cutover.order(Order(hook=True, timeout_seconds=0.2))
+        report = await cutting.ended()
+    assert report["outcome"] == "timed_out"
+    assert "--timeout" in str(report["reason"])
+
+
+async def test_the_command_has_to_ask(source: Server, target: Server, tmp_path: Path) -> None:
+    """It was killed: nobody else would end the fence."""
+    async with cutting_over(source, target, tmp_path) as cutting:
+        cutting.cutover.order(Order(hook=True, attended=True, fence_seconds=1.0))
+        report = await cutting.ended()
+        assert (report["outcome"], "is gone" in str(report["reason"])) == ("aborted", True)
+        assert source.client().incr("k") == 1
+
+
+async def test_a_fence_that_somebody_lifts_is_noticed(source: Server, target: Server, tmp_path: Path) -> None:
+    """A write behind the end offset would be missing from the proof."""
+    async with cutting_over(source, target, tmp_path) as cutting:
+        order = Order(hook=True)
+        cutting.cutover.order(order)
+        await cutting.links.wait(lambda: cutting.state.phase is CutoverPhase.HOOK, "the hook")
+        source.client().client_unpause()
+        source.client().incr("k")
+        await cutting.links.wait_applied(source)
+        order.hook_succeeded.set()
+        report = await cutting.ended()
+    assert (report["outcome"], "behind the fence" in str(report["reason"])) == ("failed", True)
+
+
+async def test_a_lost_stream_ends_it(source: Server, target: Server, tmp_path: Path) -> None:
+    """The source is open again long before the stream is back."""
+    async with cutting_over(source, target, tmp_path) as cutting:
+        cutting.cutover.order(Order(hook=True))
+        await cutting.links.wait(lambda: cutting.state.phase is CutoverPhase.HOOK, "the hook")
+        began = time.monotonic()
+        target.pause()
+        await anyio.sleep(0.1)
+        target.resume()
+        source.client().client_kill_filter(_type="replica")
+        report = await cutting.ended()
+        assert report["source_open"]
+        assert time.monotonic() - began < 15
+
+
+async def test_without_a_fence_the_end_offset_is_the_last_one(
+    source: Server, target: Server, tmp_path: Path
+) -> None:
+    """Keys may expire meanwhile."""
+    async with cutting_over(source, target, tmp_path) as cutting:
+        order = Order(fence="none", hook=True)
+        cutting.cutover.order(order)
+        await cutting.links.wait(lambda: cutting.state.phase is CutoverPhase.HOOK, "the hook")
+        source.client().incr("k")
+        order.hook_succeeded.set()
+        report = await cutting.ended()
+        assert report["outcome"] == "done"
+        assert target.client().get("k") == b"1"

@@ -1,0 +1,97 @@
+"""The fence on a real source: it holds, refuses, opens by itself and by request, and says where it is not allowed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from shaker.errors import AccessError, LinkError
+from shaker.jobs.source_fence import NAMES, SourceFence, refused_fences
+from shaker.net.client import open_client, open_fence_client
+from shaker.settings.endpoints import Source
+from tests.support.servers import OLDEST, Server
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def fencing(source: Server, *, seconds: float = 1.0, run_id: str | None = None) -> AsyncIterator[SourceFence]:
+    """A fence on `source`."""
+    async with open_fence_client(Source(url=source.url)) as client:  # type: ignore[arg-type]
+        yield SourceFence(client, source.info("server")["run_id"] if run_id is None else run_id, seconds=seconds)
+
+
+def writer(source: Server, seconds: float = 0.2) -> redis.Redis:
+    """A client that does not wait for long."""
+    return redis.Redis(port=source.port, socket_timeout=seconds, retry=Retry(NoBackoff(), 0))
+
+
+async def test_a_pause_holds_writers_and_ends_by_itself(source: Server) -> None:
+    """Reads are answered meanwhile; INFO gives the offset behind the last write."""
+    source.client().set("k", 1)
+    async with fencing(source) as fence:
+        info = await fence.pause()
+    began = time.monotonic()
+    with pytest.raises(redis.TimeoutError):
+        writer(source).incr("k")
+    assert source.client().get("k") == b"1"
+    assert info.replication.offset == source.info("replication")["master_repl_offset"]
+    assert writer(source, 5).incr("other") == 1
+    assert 0.5 < time.monotonic() - began < 3
+
+
+async def test_a_lasting_fence_refuses_and_is_undone(source: Server) -> None:
+    """With a lag of 0 the server would ignore it, so that is changed, too."""
+    source.client().config_set(NAMES[1], 0)
+    async with fencing(source) as fence:
+        before = await fence.configuration()
+        await fence.shut(before)
+        with pytest.raises(redis.ResponseError, match=r"NOREPLICAS|Not enough good replicas"):
+            source.client().incr("k")
+        await fence.open(before)
+    assert source.client().incr("k") == 1
+    assert before == {NAMES[0]: "0", NAMES[1]: "0"}
+    assert source.client().config_get(NAMES[1])[NAMES[1]] == "0"
+
+
+async def test_another_server_is_not_fenced_for_long(source: Server) -> None:
+    """A balancer may lead elsewhere."""
+    async with fencing(source, run_id="another") as fence:
+        with pytest.raises(LinkError, match="another server"):
+            await fence.pause()
+
+
+async def test_rights_that_are_missing_are_named(source: Server) -> None:
+    """Before anything is tried; AccessError where it is tried."""
+    source.client().execute_command("ACL", "SETUSER", "default", "-config|set")  # type: ignore[no-untyped-call]
+    async with open_client(Source(url=source.url)) as client:  # type: ignore[arg-type]
+        refused = await refused_fences(client, "default", await client.info("server"))
+    assert list(refused) == ["replicas"]
+    assert "ACL SETUSER default +config|set" in refused["replicas"]
+    async with fencing(source) as fence:
+        with pytest.raises(AccessError):
+            await fence.shut({})
+    source.client().execute_command("ACL", "SETUSER", "default", "-client|pause")  # type: ignore[no-untyped-call]
+    async with open_client(Source(url=source.url)) as client:  # type: ignore[arg-type]
+        assert set(await refused_fences(client, "default", await client.info("server"))) == {"pause", "replicas"}
+
+
+async def test_a_source_with_all_rights_refuses_no_fence(source: Server) -> None:
+    """The default user."""
+    async with open_client(Source(url=source.url)) as client:  # type: ignore[arg-type]
+        assert await refused_fences(client, "default", await client.info("server")) == {}
+
+
+@pytest.mark.needs_servers(OLDEST)
+async def test_an_old_source_has_no_pause_of_writers(shared) -> None:  # type: ignore[no-untyped-def]
+    """It would hold readers, and the worker, too."""
+    async with open_client(Source(url=shared(OLDEST).url)) as client:  # type: ignore[arg-type]
+        refused = await refused_fences(client, "default", await client.info("server"))
+    assert "needs Redis 6.2" in refused["replicas"]
+    assert "--fence none" in refused["pause"]
