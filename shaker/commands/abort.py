@@ -9,7 +9,7 @@ from shaker.apply.records import Checkpoint, checkpoint_key
 from shaker.commands.control import ask
 from shaker.commands.flags import EPILOG, Parser, add_settings, load_given
 from shaker.commands.status import local_url
-from shaker.commands.steer import token_file
+from shaker.commands.steer import lines, token_file
 from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, LinkError
 from shaker.model.cutover import CutoverNote
 from shaker.settings.schema import Settings
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     except LinkError as error:
         sys.stderr.write(f"shaker: {error.what}\n")
     else:
-        sys.stdout.write(f"aborted: {', '.join(answer['aborted'])}\n")
+        sys.stdout.write("".join(f"{line}\n" for line in lines("abort", answer)))
         return EXIT_OK
     settings = load_given(given).settings
     if left_behind(settings) is None:

@@ -78,6 +78,8 @@ def lines(verb: str, answer: Mapping[str, Any]) -> list[str]:
     if verb == "resume":
         done = [("resumed", answer["resumed"]), ("held deletions continue", answer["deletions_allowed"])]
         return ["; ".join(text for text, true in done if true)]
+    if verb == "abort":
+        return [f"aborted: {', '.join(answer['aborted'])}"]
     if verb == "ack":
         return [f"{counted(answer['cleared'], 'rejected command')} cleared"]
     return [f"{name:16} {_limit(name, limit)}" for name, limit in answer["rates"].items()]

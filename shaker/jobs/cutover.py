@@ -75,6 +75,8 @@ class Cutover:
         await self._flow.target.ready.wait()
         await self._undo()
         self.undone.set()
+        if self._flow.target.reopening:
+            self.completed.set()
         if self._settings.control.token_file is not None:
             await self.probe()
         while True:

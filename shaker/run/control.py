@@ -13,7 +13,6 @@ from shaker.flow.lifecycle import RunState
 from shaker.flow.rates import RATES
 from shaker.jobs.verify import Verify, Wanted
 from shaker.jobs.verify_walk import Selection
-from shaker.run.cutover_control import CutoverControl
 from shaker.watch.http.control import ControlError
 
 Verb = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -26,14 +25,13 @@ class Control:
     `aborts` end something that an operator began: each returns its name, empty where there is nothing to end.
     """
 
-    def __init__(self, flow: Flow, verify: Verify, cutover: CutoverControl, portal: BlockingPortal) -> None:
+    def __init__(self, flow: Flow, verify: Verify, portal: BlockingPortal) -> None:
         self._flow = flow
         self._verify = verify
         self._portal = portal
-        self.aborts: list[Callable[[], str]] = [cutover.abort, lambda: "verification" if verify.abort() else ""]
+        self.aborts: list[Callable[[], str]] = [lambda: "verification" if verify.abort() else ""]
         self.verbs: dict[str, Verb] = {
             "verify": self._verify_now,
-            "cutover": cutover.cutover,
             "ack": self._acknowledge,
             "pause": self._pause,
             "resume": self._resume,

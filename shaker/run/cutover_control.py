@@ -1,4 +1,4 @@
-"""The control verbs of a cutover: `cutover` begins one or reports its progress, `abort` ends it."""
+"""The control verb `cutover`, which begins a cutover or reports its progress, and its part of `abort`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from shaker.errors import LinkError
 from shaker.jobs.cutover import Cutover
 from shaker.jobs.cutover_order import Order
 from shaker.model.cutover import FENCES, CutoverPhase
+from shaker.run.control import Control
 from shaker.watch.cutover_document import MAX_LAG_SECONDS, impossible
 from shaker.watch.http.control import ControlError
 from shaker.watch.status import Status
@@ -24,6 +25,12 @@ class CutoverControl:
     def __init__(self, status: Status, cutover: Cutover) -> None:
         self._status = status
         self._cutover = cutover
+
+    def join(self, control: Control) -> Control:
+        """Add the verb and what `abort` ends to those of `control`; return it."""
+        control.verbs["cutover"] = self.cutover
+        control.aborts.insert(0, self.abort)  # before the verification that the cutover waits for
+        return control
 
     async def cutover(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Begin a cutover, or with `id` report the progress of one.

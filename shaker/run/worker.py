@@ -66,8 +66,7 @@ async def run(settings: Settings, wanted: Wanted | None = None, *, reopening: bo
     status.source.address = settings.source.address.text
     status.target.address = settings.target.address.text
     async with BlockingPortal() as portal:
-        worker = Worker(settings, status, wanted)
-        worker.reopening = reopening
+        worker = Worker(settings, status, wanted, reopening=reopening)
         health = HealthServer(
             status,
             host=settings.health.host,
@@ -94,7 +93,9 @@ async def run(settings: Settings, wanted: Wanted | None = None, *, reopening: bo
 class Worker:
     """The tasks of one run and how they end."""
 
-    def __init__(self, settings: Settings, status: Status, wanted: Wanted | None = None) -> None:
+    def __init__(
+        self, settings: Settings, status: Status, wanted: Wanted | None = None, *, reopening: bool = False
+    ) -> None:
         self._settings = settings
         self._status = status
         self._flow = Flow(status, settings, window_limit=settings.memory_limit // WINDOW_SHARE)
@@ -108,7 +109,7 @@ class Worker:
         self._wanted = wanted
         self._migration = Migration(settings, self._flow, self._monitor, self._verify)
         self._report = RunReport(settings, status, self._flow)
-        self.reopening = False  # undo the cutover that an earlier worker made, and end
+        self._flow.target.reopening = reopening
         self._jobs: tuple[Job, ...] = (
             self._monitor,
             self._target_monitor,
@@ -127,7 +128,7 @@ class Worker:
         if control.token_file is None:
             return None
         return ControlEndpoint(
-            Control(self._flow, self._verify, CutoverControl(self._status, self._cutover), portal),
+            CutoverControl(self._status, self._cutover).join(Control(self._flow, self._verify, portal)),
             control.token_file,
             allow_plain=control.allow_plain,
         )
@@ -288,8 +289,7 @@ class Worker:
 
     async def _end_after_cutover(self) -> None:
         """Stop once a cutover is done, or an earlier one is undone where that is all to do."""
-        self._flow.target.reopening = self.reopening
-        await (self._cutover.undone if self.reopening else self._cutover.completed).wait()
+        await self._cutover.completed.wait()
         self._stop.set()
 
     async def _finish(self) -> None:

@@ -48,14 +48,14 @@ def test_commands_on_other_keys_do_not() -> None:
 
 
 ROWS = {name: KeyPositions(1, 1, 1, movable=False) for name in ("set", "del")} | {
-    "MSET": KeyPositions(1, -1, 2, movable=False)
+    "mset": KeyPositions(1, -1, 2, movable=False)
 }
 
 
 def changed() -> ChangedKeys:
     """A collection that knows a few commands."""
     names: dict[str, KeyPositions] = {
-        "FLUSHDB": KeyPositions(0, 0, 0, movable=False),
+        "flushdb": KeyPositions(0, 0, 0, movable=False),
         "flushall": KeyPositions(0, 0, 0, movable=False),
     }
     return ChangedKeys(CommandTable(ROWS | names))
