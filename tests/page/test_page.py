@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -302,3 +303,41 @@ def test_the_policy_keeps_out_what_is_not_of_the_package(
         seen.page.evaluate(f"fetch('http://127.0.0.1:{free_port()}/')")
     assert any("connect-src" in complaint for complaint in seen.complaints)
     # Chromium refuses it before it asks: it is no request.
+
+
+def test_the_page_steers_with_a_token(
+    source: Server, target: Server, worker: Workers, look: Looks, tmp_path: Path
+) -> None:
+    """Proof and cutover are shown; buttons appear with a token, and a wrong one is refused."""
+    token = tmp_path / "token"
+    token.write_text("secret\n")
+    source.client().set("key", VALUE)
+    running = worker(source, target, SHAKER_CONTROL__TOKEN_FILE=str(token))
+    seen = look(running)
+    seen.wait(lambda: seen.text("#cutover") == "possible", "the cutover to be possible")
+    assert seen.text("#proof") == "not yet"
+    assert not seen.shown("#buttons")
+    seen.page.fill("#token", "wrong")
+    seen.page.click("button[data-verb=verify]")
+    seen.wait(lambda: "the token is wrong" in seen.text("#control-answer"), "the refusal")
+    seen.page.fill("#token", "secret")
+    seen.page.click("button[data-verb=verify]")
+    seen.wait(lambda: seen.text("#control-answer") == "verify: taken", "the answer")
+    seen.wait(lambda: seen.text("#proof").endswith(" ago"), "the proof", 30)
+    check_readable(seen)
+    seen.page.click("button[data-verb=abort]")
+    seen.wait(lambda: "nothing is running" in seen.text("#control-answer"), "the reason")
+    seen.page.on("dialog", lambda dialog: dialog.accept())
+    seen.page.click("button[data-verb=cutover]")
+    assert running.wait_ended() == 0
+    assert source.client().config_get("min-replicas-to-write")["min-replicas-to-write"] == "1000000"
+
+
+def test_without_a_token_file_there_are_no_buttons(
+    source: Server, target: Server, worker: Workers, look: Looks
+) -> None:
+    """The page says what a cutover lacks."""
+    seen = look(worker(source, target))
+    seen.wait(lambda: "control.token_file is not set" in seen.text("#cutover-reasons"), "the reason")
+    assert seen.text("#cutover") == "not possible"
+    assert not seen.shown("#control-section")
