@@ -36,10 +36,15 @@ async def refused_fences(source: Client, user: str, info: ServerInfo) -> dict[st
     pause: Request = ("ACL", "DRYRUN", user, "CLIENT", "PAUSE", 1, "WRITE")
     change: Request = ("ACL", "DRYRUN", user, "CONFIG", "SET", NAMES[0], 1)
     reply, *others = await source.pipeline([pause, change, *(("CONFIG", "GET", name) for name in NAMES)])
+    if _missing(reply):
+        why = "the source has no CLIENT PAUSE: stop the applications that write and use --fence none"
+        return {"pause": why, "replicas": why}
     if _forbidden(reply):
         why = f"the worker's user may not use CLIENT PAUSE on the source: ACL SETUSER {user} +client|pause there"
         return {"pause": why, "replicas": why}
-    if _forbidden(others[0]):
+    if _missing(others[0]):
+        refused["replicas"] = "the source has no CONFIG SET: use --fence pause"
+    elif _forbidden(others[0]):
         refused["replicas"] = (
             f"the worker's user may not use CONFIG SET on the source: ACL SETUSER {user} +config|set +config|get "
             "there, or use --fence pause"
@@ -47,6 +52,11 @@ async def refused_fences(source: Client, user: str, info: ServerInfo) -> dict[st
     elif any(isinstance(each, ReplyError) or len(array(each)) < 2 for each in others[1:]):
         refused["replicas"] = f"the source does not let {NAMES[0]} be read by CONFIG GET: use --fence pause"
     return refused
+
+
+def _missing(reply: object) -> bool:
+    """Whether ACL DRYRUN knows no such command: a managed service, or rename-command."""
+    return isinstance(reply, ReplyError) and "not found" in str(reply)
 
 
 def _forbidden(reply: object) -> bool:

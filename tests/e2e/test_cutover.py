@@ -163,6 +163,24 @@ def test_the_last_acknowledged_write_is_on_the_target(
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", ["redis-6.2", "redis-8.0", "valkey-9.1"])
+def test_other_servers_are_fenced_alike(
+    server: Callable[..., Server], worker: Workers, token: Path, name: str
+) -> None:
+    """Pause, lasting fence, and what writers see."""
+    source, target = server(name), server(name)
+    source.client().mset({f"key:{number}": number for number in range(100)})
+    running = worker(source, target, SHAKER_CONTROL__TOKEN_FILE=str(token))
+    running.wait_status(lambda found: found["cutover"]["possible"], "a possible cutover", 60)
+    with Counter(source, writers=2) as counter:
+        wait_until(lambda: counter.last_write, "writes")
+        code, report = Command(running, token).ended()
+        assert (code, report["outcome"]) == (0, "done"), report
+        wait_until(lambda: "NOREPLICAS" in counter.refused, "the refusal")
+        assert counter.found(target) == counter.found(source) == counter.acknowledged
+
+
+@pytest.mark.timeout(120)
 def test_a_later_worker_refuses_and_abort_undoes_the_cutover(
     source: Server, target: Server, worker: Workers, running: Worker, token: Path
 ) -> None:

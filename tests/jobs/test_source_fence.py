@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -86,6 +86,14 @@ async def test_a_source_with_all_rights_refuses_no_fence(source: Server) -> None
     """The default user."""
     async with open_client(Source(url=source.url)) as client:  # type: ignore[arg-type]
         assert await refused_fences(client, "default", await client.info("server")) == {}
+
+
+async def test_a_renamed_command_is_named(server: Callable[..., Server]) -> None:
+    """As managed services do it."""
+    source = server(rename_command='CONFIG ""')
+    async with open_client(Source(url=source.url)) as client:  # type: ignore[arg-type]
+        refused = await refused_fences(client, "default", await client.info("server"))
+    assert refused == {"replicas": "the source has no CONFIG SET: use --fence pause"}
 
 
 @pytest.mark.needs_servers(OLDEST)

@@ -36,6 +36,7 @@ EXPIRIES: Final = "restoring deferred expiries"
 UNCONFIRMED: Final = "comparing unconfirmed keys after a crash"
 SWEEP: Final = "removing stale keys after a full resync"
 STREAM: Final = "applying the stream"
+CUTOVER: Final = "fencing writes in a cutover"
 
 
 def source_needs(settings: Settings, info: ServerInfo) -> list[Need]:
@@ -55,6 +56,12 @@ def source_needs(settings: Settings, info: ServerInfo) -> list[Need]:
         Need(("CLIENT", "LIST"), "finding circles of workers before the first write"),
         Need(("CONFIG", "GET", "maxmemory"), "reading limits"),
     ]
+    if settings.control.token_file is not None:
+        needs += [
+            Need(("CLIENT", "PAUSE", 1, "WRITE"), CUTOVER, since=(6, 2)),
+            Need(("CLIENT", "UNPAUSE"), CUTOVER, since=(6, 2)),
+            Need(("CONFIG", "SET", "min-replicas-to-write", 0), CUTOVER, since=(6, 2)),
+        ]
     return _known(needs, info)
 
 

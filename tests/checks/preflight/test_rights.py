@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from shaker.checks.preflight.rights import source_needs
+from shaker.model.server_info import ServerInfo
+from shaker.settings.schema import Settings
 from tests.e2e.test_access import OLD_SOURCE, SOURCE, TARGET
 from tests.support.preflight import preflight
 from tests.support.servers import OLDEST, Server
@@ -109,3 +114,19 @@ def test_psync_that_is_forbidden(source: Server, target: Server) -> None:
     found = preflight(url, target)
     assert (found["source-rights"].status, "+psync" in found["source-rights"].remedy) == ("failed", True)
     assert found["source-psync"].status == "ok"
+
+
+def test_a_worker_that_can_be_cut_over_needs_a_fence(tmp_path: Path) -> None:
+    """Only where it takes commands, and where the source has a pause of writers."""
+    token = tmp_path / "token"
+    urls: dict[str, Any] = {"source": {"url": "redis://a"}, "target": {"url": "redis://b"}}
+    fences = {"client|pause", "client|unpause", "config|set"}
+
+    def commands(settings: Settings, *release: int) -> set[str]:
+        info = ServerInfo(release=(release[0], release[1]))
+        return {need.command for need in source_needs(settings, info)}
+
+    steered = Settings(**urls, control={"token_file": token})  # type: ignore[arg-type]
+    assert fences <= commands(steered, 7, 0)
+    assert not fences & commands(steered, 6, 0)
+    assert not fences & commands(Settings(**urls), 7, 0)
