@@ -73,7 +73,7 @@ class Cutover:
         """Carry out orders until cancelled; first undo what a worker left behind that was killed meanwhile."""
         await self._flow.source.identified.wait()
         await self._flow.target.ready.wait()
-        await self._undo()
+        await self._undo_reported()
         self.undone.set()
         if self._flow.target.reopening:
             self.completed.set()
@@ -82,7 +82,7 @@ class Cutover:
         while True:
             self._flow.status.heartbeat(self.name, within=60.0)
             if self._owed:
-                await self._undo()
+                await self._undo_reported()
             with anyio.move_on_after(IDLE_SECONDS):
                 await self._ordered.wait()
             if self._order is not None:
@@ -145,6 +145,16 @@ class Cutover:
             log.warning("the fence is not lifted yet", error=str(error))
         self._happen(CutoverEvent.LIFTED)
         return not self._owed
+
+    async def _undo_reported(self) -> None:
+        """Undo, and have `/readyz` name what keeps the source shut; raises as `_undo`."""
+        reasons = self._flow.status.reasons
+        try:
+            await self._undo()
+        except (LinkError, ReplyError) as error:
+            reasons["fence"] = f"the fence of an unfinished cutover is not lifted yet: {error}"
+            raise
+        reasons.pop("fence", None)
 
     async def _undo(self) -> None:
         """Undo what the note says that an interrupted cutover did to the source; raises LinkError."""

@@ -117,6 +117,10 @@ class Attempt:
             with flow.watching(changed):
                 if order.verify:
                     await proof.every_key(changed)
+                with anyio.move_on_after(order.timeout_seconds) as waiting:
+                    await self._settled()
+                if waiting.cancelled_caught:
+                    raise Failed(Outcome.TIMED_OUT, "keys still wait for their true expiry, or to be copied again")
                 self._happen(CutoverEvent.VERIFIED)
                 self._fenced_at = time.monotonic()
                 await self._fence(fence, tasks)
@@ -156,6 +160,15 @@ class Attempt:
         """Return once the target has applied everything up to the end offset."""
         while True:
             if self._flow.acknowledged_offset >= self._end:
+                break
+            await anyio.sleep(POLL_SECONDS)
+        await self._settled()
+
+    async def _settled(self) -> None:
+        """Return once no key of the target waits for its true expiry, to be copied, or to be compared."""
+        flow = self._flow
+        while True:
+            if not (flow.expiries.waiting or flow.unconfirmed.pending or flow.sweep):
                 return
             await anyio.sleep(POLL_SECONDS)
 
@@ -174,9 +187,9 @@ class Attempt:
             await fence.shut(before)
         elif order.fence == "pause":
             await fence.pause()
-        self._flow.target.complete = self._settings.mode == "migrate"
         await self._note(CutoverNote(True, before, self._end, time.time()))
         self._happen(CutoverEvent.CONFIRMED)
+        self._flow.target.complete = self._settings.mode == "migrate"  # with the last checkpoint, at the drain
 
     async def _let_writers_fail(self) -> None:
         """Let the held writers continue: the source refuses them now. Without this they wait for the pause's end."""

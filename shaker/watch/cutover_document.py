@@ -14,8 +14,6 @@ def impossible(status: Status, *, fence: str, max_lag_seconds: float) -> list[st
     """Return why a cutover with that fence cannot begin now, one sentence each; empty where it can."""
     state = status.cutover
     reasons = status.not_ready(max_lag_seconds=max_lag_seconds)
-    if status.expiries.pending:
-        reasons.append("keys wait for their true expiry or to be copied again")
     if state.phase is CutoverPhase.DONE:
         reasons.append("the replication is cut over already")
     elif state.phase is not CutoverPhase.IDLE:
