@@ -22,6 +22,7 @@ from shaker.errors import EXIT_DIFFERENT, EXIT_INCOMPLETE, EXIT_OK, LinkError, R
 from shaker.model.cutover import FENCES
 from shaker.settings.schema import Settings
 from shaker.watch.cutover_document import MAX_LAG_SECONDS
+from shaker.watch.cutover_report import verdict
 from shaker.watch.report_file import write_report
 
 POLL_SECONDS = 0.1
@@ -173,7 +174,12 @@ class Follower:
     def _after_loss(self, error: str) -> dict[str, Any]:
         """Find out what the worker that is gone left behind, and undo a cutover that it did not complete."""
         sys.stderr.write(f"shaker: {error}\n")
-        report = {"outcome": "failed", "reason": f"the worker is gone: {error}", "fence": self._fields["fence"]}
+        report = {
+            "kind": "cutover",
+            "outcome": "failed",
+            "reason": f"the worker is gone: {error}",
+            "fence": self._fields["fence"],
+        }
         try:
             note = left_behind(self._settings)
             if note is not None and note.done:
@@ -199,16 +205,9 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 def text_of(report: dict[str, Any]) -> str:
     """Return the report for people."""
-    if report["outcome"] == "done":
-        lines = [f"Cut over at offset {report['offset']}: the target has everything that the source has taken."]
-        if report["fence"] == "replicas":
-            lines.append("The source refuses writes (min-replicas-to-write) until it restarts or `shaker abort`.")
-    else:
-        lines = [f"Not cut over ({report['outcome']}): {report['reason']}."]
-        opened = report.get("source_open")
-        lines.append(
-            "The source takes writes." if opened else "The source may still refuse writes: `shaker abort`."
-        )
+    lines = [verdict(report)]
+    if report["outcome"] == "done" and report["fence"] == "replicas":
+        lines.append("The source refuses writes (min-replicas-to-write) until it restarts or `shaker abort`.")
     if report.get("fenced_seconds"):
         lines.append(f"Writes were fenced for {report['fenced_seconds']:.3f} s.")
     if verification := report.get("verification"):

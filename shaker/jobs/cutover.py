@@ -102,6 +102,7 @@ class Cutover:
                 lifted = self.state.phase is CutoverPhase.DONE or await self._lift()
             self._verify.held = False
             self.state.report = {
+                "kind": "cutover",
                 "outcome": str(outcome),
                 "reason": reason,
                 "source_open": outcome is not Outcome.DONE and lifted,

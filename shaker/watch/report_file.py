@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from shaker.bytesize import format_size
 from shaker.text import printable
+from shaker.watch import cutover_report
 
 WIDTH, HEIGHT = 720, 120  # of a curve, in pixels
 CURVES: Final[Mapping[str, str]] = {
@@ -77,10 +78,14 @@ FORMATS: Final[Mapping[str, Callable[[dict[str, Any]], str]]] = {
 def _title(document: dict[str, Any]) -> str:
     if document.get("kind") == "run":
         return f"Report of {document['name']} ({document['mode']})"
+    if document.get("kind") == "cutover":
+        return cutover_report.TITLE
     return "Report of a verification"
 
 
 def _verdict(document: dict[str, Any]) -> str:
+    if document.get("kind") == "cutover":
+        return cutover_report.verdict(document)
     if document.get("kind") != "run":
         return "Every compared key is equal." if document["equal"] else "The servers differ."
     outcome = "Complete" if document["complete"] else f"Ended with exit code {document['exit_code']}"
@@ -89,6 +94,9 @@ def _verdict(document: dict[str, Any]) -> str:
 
 def sections(document: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Yield heading and rows of each part of a report."""
+    if document.get("kind") == "cutover":
+        yield from cutover_report.sections(document)
+        return
     if document.get("kind") != "run":
         yield "Verification", list(_verification(document))
         return
