@@ -57,7 +57,7 @@ class VerifyPass:
     ) -> None:
         self.position = position
         self.findings = findings
-        self._walk = Walk(sides, selection, position, extra_too=extra_too)
+        self._walk = Walk(sides, selection, position, extra_too=extra_too, only=only)
         self._pages = pages
         self._large = large
         self._pace = pace
@@ -66,7 +66,6 @@ class VerifyPass:
         self._interrupted = interrupted
         self._heartbeat = heartbeat
         self._reached = reached
-        self._only = only
         self._suspects = Suspects(delays=delays)
         self._unsettled: dict[Place, Position] = {}  # by suspect, in the order of the walk: where its page begins
         self._attempts: dict[Place, int] = {}
@@ -74,8 +73,7 @@ class VerifyPass:
 
     async def make(self) -> bool:
         """Continue to the end; False where it was interrupted. After a LinkError, a pass can resume at `position`."""
-        walk = self._walk
-        async for page in walk.pages() if self._only is None else walk.pages_of(self._only):
+        async for page in self._walk.pages():
             if self._interrupted():
                 return False
             self._walk.count = self._pace.keys

@@ -70,16 +70,29 @@ class Page(NamedTuple):
 class Walk:
     """Yields pages. `count` is the COUNT of the next SCAN; the pass adapts it."""
 
-    def __init__(self, sides: Sides, selection: Selection, start: Position, *, extra_too: bool) -> None:
+    def __init__(
+        self,
+        sides: Sides,
+        selection: Selection,
+        start: Position,
+        *,
+        extra_too: bool,
+        only: Mapping[int, Iterable[bytes]] | None = None,
+    ) -> None:
         self._sides = sides
         self._selection = selection
         self._start = start
         self._extra_too = extra_too  # keys that only the target has are differences
+        self._only = only  # these keys by database, None for all that the selection takes
         self.count = 200
 
     async def pages(self) -> AsyncIterator[Page]:
         """Yield every key that both servers hold all the time at least once, in pages of one database."""
         start = self._start
+        if self._only is not None:
+            async for page in self._pages_of(self._only):
+                yield page
+            return
         if start.side == "source":
             async for page in self._side("source", start):
                 yield page
@@ -88,7 +101,7 @@ class Walk:
             async for page in self._side("target", start):
                 yield page
 
-    async def pages_of(self, keys: Mapping[int, Iterable[bytes]]) -> AsyncIterator[Page]:
+    async def _pages_of(self, keys: Mapping[int, Iterable[bytes]]) -> AsyncIterator[Page]:
         """Yield pages of these `keys` by database, whether a server holds them or not."""
         for database, those in sorted(keys.items()):
             position = Position("source", database)

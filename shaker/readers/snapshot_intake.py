@@ -19,8 +19,8 @@ from shaker.model.items import (
 from shaker.model.position import Resume
 from shaker.psync.records_seen import CHECKPOINT
 from shaker.readers.snapshot_extras import SnapshotExtras
-from shaker.readers.unsupported import Unsupported
 from shaker.readers.type_counts import TypeCounts
+from shaker.readers.unsupported import Unsupported
 from shaker.settings.schema import Settings
 
 

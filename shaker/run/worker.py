@@ -51,16 +51,15 @@ TICK_SECONDS = 0.2
 LAST_LOOK_SECONDS = 5.0
 IDLE_SECONDS = 1.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
-# The window holds received and not yet answered items; the rest of the memory limit is for one value or command in
-# assembly and for the copies that sending makes.
+# The window holds received and unanswered items. The rest is for one value in assembly and for copies in sending.
 WINDOW_SHARE = 4
 
 
 async def run(settings: Settings, wanted: Wanted | None = None, *, reopening: bool = False) -> int:
     """Replicate as `settings` say; return the exit code of the process.
 
-    With `wanted`, end after that verification pass; `reopening`, once an earlier cutover is undone.
-    Serves health before the first connection is tried and until the end. Never raises ShakerError: it is logged.
+    With `wanted`, end after that verification pass; `reopening`, once an earlier cutover is undone. Serves health from
+    before the first connection until the end. Never raises ShakerError: it is logged.
     """
     status = Status(name=settings.name, mode=settings.mode, codec=codec_kind(), version=__version__)
     status.source.address = settings.source.address.text
@@ -254,9 +253,8 @@ class Worker:
     async def _drop_unfinished(self) -> None:
         """Discard a partially received batch; reading has stopped, and the next run fetches it again."""
         await anyio.lowlevel.checkpoint()  # the reader has stopped
-        flow = self._flow
-        if self._status.traffic.spool_bytes == 0 and flow.window.drop_unfinished():
-            await flow.restart_target()
+        if self._status.traffic.spool_bytes == 0 and self._flow.window.drop_unfinished():
+            await self._flow.restart_target()
 
     async def _wait_fenced(self) -> None:
         """Stay alive and not ready until stopped: otherwise a supervisor would start this worker again."""

@@ -10,6 +10,7 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from shaker.flow.flow import Flow
+from shaker.flow.lifecycle import FlowEvent
 from shaker.jobs.barrier import Barriers
 from shaker.jobs.verify import Verify, Wanted
 from shaker.jobs.verify_walk import Selection
@@ -28,6 +29,7 @@ class Worker:
     def __init__(self, portal: BlockingPortal) -> None:
         made = settings()
         self.flow = Flow(Status(), made, window_limit=1 << 20)
+        self.flow.happen(FlowEvent.STARTED)
         self.verification = Verification()
         self.verify = Verify(made, self.flow, Barriers(self.flow), self.verification)
         self.control = Control(self.flow, self.verify, portal)
