@@ -8,7 +8,7 @@ import pytest
 
 from shaker.codec.values import elements as of
 from shaker.codec.values.elements import UNKNOWN
-from shaker.codec.values.stream_reader import BATCH_ENTRIES, BATCH_PENDING, StreamReader
+from shaker.codec.values.stream_reader import BATCH_ENTRIES, BATCH_PENDING, StreamValueReader
 from shaker.errors import CorruptError
 from tests.support.rdb_bytes import length, string
 from tests.support.value_bytes import listpack
@@ -60,8 +60,8 @@ def stream(layout: int) -> bytes:
 @pytest.mark.parametrize("layout", [1, 2, 3, 4, 5])
 def test_layouts_add_to_each_other(layout: int) -> None:
     """The same entries and pending ones come of each; numbers that a layout lacks are UNKNOWN."""
-    content(lambda: StreamReader(layout), stream(layout))
-    found = read(StreamReader(layout), [stream(layout)]).elements
+    content(lambda: StreamValueReader(layout), stream(layout))
+    found = read(StreamValueReader(layout), [stream(layout)]).elements
     expected: list[of.Element] = [
         of.StreamEntries([of.StreamEntry((5, 0), [b"f", b"v"]), of.StreamEntry((6, 0), [b"f", b"v"])]),
         of.StreamInfo(2, (6, 0), (3, 4) if layout > 1 else (0, 0), 3 if layout > 1 else UNKNOWN),
@@ -79,14 +79,14 @@ def test_layouts_add_to_each_other(layout: int) -> None:
 def test_a_group_that_knows_no_count_has_read_minus_one() -> None:
     """The server writes -1 as a length."""
     value = length(0) + info(2, 0, 6) + length(1) + group(2, [], [], read_count=(1 << 64) - 1)
-    assert of.Group(b"g", (9, 0), -1) in read(StreamReader(2), [value]).elements
+    assert of.Group(b"g", (9, 0), -1) in read(StreamValueReader(2), [value]).elements
 
 
 def test_an_empty_stream_has_its_counters() -> None:
     """Its last id, without any entry."""
     value = length(0) + info(3, 0, 6) + length(0)
-    content(lambda: StreamReader(3), value)
-    assert read(StreamReader(3), [value]).elements == [of.StreamInfo(0, (6, 0), (3, 4), 1)]
+    content(lambda: StreamValueReader(3), value)
+    assert read(StreamValueReader(3), [value]).elements == [of.StreamInfo(0, (6, 0), (3, 4), 1)]
 
 
 def test_batches_are_bounded() -> None:
@@ -96,7 +96,7 @@ def test_batches_are_bounded() -> None:
     value = length(count // 100) + b"".join(node(first, 100) for first in range(1, count, 100))
     value += info(4, count, count) + length(1) + group(4, list(range(1, count + 1)), [])
     value += length(1) + length(1) + length(1) + string(b"p") + messages + length(0) + length(0)
-    found = read(StreamReader(4), [value])
+    found = read(StreamValueReader(4), [value])
     assert found.finished
     entries = [len(each.entries) for each in found.elements if isinstance(each, of.StreamEntries)]
     pending = [len(each.entries) for each in found.elements if isinstance(each, of.Pending)]
@@ -121,12 +121,12 @@ def test_damage_is_refused(value: bytes) -> None:
     """Entries and pending ones that no server writes so, wherever the bytes are cut."""
     for chunks in ([value], [value[at : at + 1] for at in range(len(value))]):
         with pytest.raises(CorruptError):
-            read(StreamReader(5), chunks)
+            read(StreamValueReader(5), chunks)
 
 
 def test_ids_of_a_consumer_need_no_order() -> None:
     """Only that each occurs once."""
     value = length(0) + info(1, 0, 9) + length(1) + group(1, [5, 4], [])
     assert of.Pending([of.PendingEntry((5, 0), 105, 5), of.PendingEntry((4, 0), 104, 4)]) in (
-        read(StreamReader(1), [value]).elements
+        read(StreamValueReader(1), [value]).elements
     )
