@@ -52,9 +52,7 @@ class Migration:
         """Return once the work is complete and proven. Raises GivenUpError where the verification does not progress."""
         await self._flow.until(lambda lifecycle: lifecycle.work is WorkState.COMPLETE)
         if self._settings.mode == "migrate":
-            if self._settings.migrate.verify and self.verification is None:
-                await self._verify_all()
-            await self._settle()
+            await self._prove()
             rests = await self._source_rests()
             self._flow.target.complete = rests and self.code == EXIT_OK
         self.complete = True
@@ -68,6 +66,17 @@ class Migration:
             if self.verification is not None and not self.verification["equal"]:
                 return EXIT_DIFFERENT
         return EXIT_OK
+
+    async def _prove(self) -> None:
+        """Verify the copy, unless that is done or not wanted; again if a full resync has replaced it meanwhile."""
+        verifies, links = self._settings.migrate.verify and self.verification is None, self._flow.status.links
+        while True:
+            before = links.full_syncs
+            if verifies:
+                await self._verify_all()
+            await self._settle()
+            if links.full_syncs == before:
+                return
 
     async def _verify_all(self) -> None:
         flow, wanted = self._flow, Wanted(repair=self._settings.verify.repair)
@@ -104,7 +113,12 @@ class Migration:
     async def _settle(self) -> None:
         """Return once nothing of the copy is open: during the verification a link may have been lost."""
         flow = self._flow
-        await _until(lambda: not (flow.sweep or flow.loading or flow.expiries.waiting or flow.unconfirmed.pending))
+        await _until(
+            lambda: (
+                not (flow.sweep or flow.loading or flow.expiries.waiting or flow.unconfirmed.pending)
+                and flow.state is State.STREAMING
+            )
+        )
         with anyio.move_on_after(self._settings.target.timeout_seconds):
             # A clean pass clears the count of rejected commands with the next checkpoint.
             await _until(lambda: not flow.target.rejections_judged)

@@ -176,6 +176,21 @@ def test_resume_lets_held_deletions_continue(source: Server, target: Server, wor
     assert GUARDED["SHAKER_TARGET__MAX_DELETIONS"] == "30%"
 
 
+def test_resume_lets_a_held_flush_continue(source: Server, target: Server, worker: Workers, token: Path) -> None:
+    """At the next attempt; the source has been asked for nothing before."""
+    settings = {"SHAKER_TARGET__STALE_KEYS": "flush", "SHAKER_RETRY__ACCESS_SECONDS": "1"}
+    running = synced(source, target, worker, SHAKER_CONTROL__TOKEN_FILE=str(token), **settings)
+    running.kill()
+    source.client().flushall()
+    lose_backlog(source)
+    running.start()
+    held(running, f"remove {KEYS} of the target's {KEYS} keys")
+    assert post(running, "resume")[1]["deletions_allowed"]
+    running.wait_status(lambda found: found["ready"], "readiness", 30)
+    assert differences(source, target) == []
+    assert target.client().dbsize() <= 2
+
+
 def test_a_rate_holds_the_stream_back_and_changes_while_it_runs(
     source: Server, target: Server, worker: Workers, token: Path
 ) -> None:

@@ -155,6 +155,25 @@ def test_a_held_migration_streams_until_it_is_stopped(source: Server, target: Se
     assert running.wait_ended() == 75
 
 
+def test_a_full_resync_during_the_verification_is_verified_again(
+    server: Servers, target: Server, worker: Workers
+) -> None:
+    """The proof is about the data that are there in the end."""
+    source = server(repl_backlog_size="16kb")
+    source.client().mset({f"key:{number}": number for number in range(40_000)})
+    with Proxy(source) as proxy:
+        running = worker(proxy.url, target, **MIGRATE)
+        running.wait(lambda: running.events("verifying"), "the verification")
+        proxy.refuse()
+        proxy.reset()
+        source.client().set("large", Random(1).randbytes(100_000))
+        proxy.accept()
+        assert running.wait_ended(90) == 0
+    assert syncs(source)[0] == 2
+    assert differences(source, target) == []
+    assert running.events("verification pass ended")[-1]["keys_compared"] >= 80_000
+
+
 @pytest.mark.timeout(300)
 def test_a_job_that_is_killed_at_random_completes(source: Server, target: Server, worker: Workers) -> None:
     """SIGTERM ends it with 75, or with 0 when its work was complete; after SIGKILL, too, the next run goes on."""
