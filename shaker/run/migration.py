@@ -40,13 +40,10 @@ class Migration:
         self._monitor = monitor
         self._verify = verify
 
-    def finish(self, verification: dict[str, Any] | None = None) -> None:
-        """End the hold of migrate.hold: the migration settles and ends.
-
-        With the report of a `verification`, it makes none of its own.
-        """
-        self.verification = verification
-        self._monitor.settles = True
+    def cut_over(self) -> None:
+        """Record that a cutover has ended the migration, which proves what it needs by itself."""
+        self.complete = True
+        self._flow.target.complete = self._settings.mode == "migrate"
 
     async def run(self) -> None:
         """Return once the work is complete and proven. Raises GivenUpError where the verification does not progress."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import signal
 from functools import partial
-from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -165,14 +164,6 @@ class Worker:
         if isinstance(self._error, FencedError) and self._settings.fenced_action == "wait":
             await self._wait_fenced()
 
-    def finish(self, verification: dict[str, Any] | None = None) -> None:
-        """End the hold of a migration, as a cutover does once everything is applied: it settles, and `run` returns.
-
-        With the report of a `verification`, the migration makes none of its own. Outside of migrate.hold it has no
-        effect: the migration ends by itself.
-        """
-        self._migration.finish(verification)
-
     async def _completed_before(self) -> bool:
         """Whether an earlier run has completed the migration: another one would overwrite newer data of the target."""
         if self._settings.mode != "migrate" or self._settings.migrate.again or self._wanted is not None:
@@ -288,6 +279,8 @@ class Worker:
     async def _end_after_cutover(self) -> None:
         """Stop once a cutover is done, or an earlier one is undone where that is all to do."""
         await self._cutover.completed.wait()
+        if not self._flow.target.reopening:
+            self._migration.cut_over()
         self._stop.set()
 
     async def _finish(self) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from shaker.commands.sample import Load, seed
 from tests.support.compare import differences
-from tests.support.control import post, write_token
+from tests.support.control import post, shaker, write_token
 from tests.support.proxy import Proxy
 from tests.support.servers import Server
 from tests.support.worker import Worker
@@ -153,6 +153,30 @@ def test_a_held_migration_streams_until_it_is_stopped(source: Server, target: Se
     assert not running.events("settling")
     running.terminate()
     assert running.wait_ended() == 75
+
+
+def test_a_cutover_ends_a_held_migration(source: Server, target: Server, worker: Workers, tmp_path: Path) -> None:
+    """0; the migration is complete, and another run does nothing."""
+    seed(source.client(), 1000, shortest_expiry=FAR)
+    token = write_token(tmp_path)
+    settings = {"SHAKER_MIGRATE__HOLD": "true", "SHAKER_CONTROL__TOKEN_FILE": str(token)}
+    running = worker(source, target, **MIGRATE, **settings)
+    running.wait_status(lambda found: found["cutover"]["possible"], "a possible cutover", 60)
+    code, text = shaker(
+        running,
+        "cutover",
+        f"--source.url={source.url}",
+        f"--target.url={target.url}",
+        "--fence",
+        "pause",
+        token=token,
+    )
+    assert code == 0, text
+    assert running.wait_ended() == 0
+    assert differences(source, target) == []
+    running.start()
+    assert running.wait_ended() == 0
+    assert len(running.events("migration already complete")) == 1
 
 
 def test_a_full_resync_during_the_verification_is_verified_again(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from shaker.errors import EXIT_DIFFERENT, EXIT_OK, EXIT_UNFAITHFUL
@@ -40,14 +38,13 @@ def test_the_exit_code_follows_from_the_data() -> None:
     assert one.code == EXIT_UNFAITHFUL
 
 
-def test_a_hold_ends_by_finish() -> None:
-    """With a report, the migration makes no pass of its own."""
-    one, _, monitor = migration(migrate__hold="true")
+def test_a_cutover_ends_a_hold() -> None:
+    """The migration itself does not settle; the checkpoint records that it is complete."""
+    one, flow, monitor = migration(migrate__hold="true")
     assert not monitor.settles
-    report: dict[str, Any] = {"equal": True}
-    one.finish(report)
-    assert monitor.settles
-    assert one.verification is report
+    one.cut_over()
+    assert one.complete
+    assert flow.target.complete
     assert migration()[2].settles
 
 
