@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from shaker.codec.rdb.strings import INCOMPLETE, INVALID, read_length
 from shaker.codec.rdb.value_types import (
     ENCODED,
@@ -15,6 +17,10 @@ from shaker.codec.rdb.value_types import (
     Pattern,
 )
 from shaker.errors import CorruptError
+
+# Elements of a collection, or nodes of a list or stream. A server needs more than 100 GB for so many in one key, and
+# nearly every damaged count is larger.
+MAX_COUNT: Final = (1 << 31) - 1
 
 
 class Skipper:
@@ -104,6 +110,9 @@ class Skipper:
                         stack.append((pattern, index, count))
                         pattern, index, count, size = MODULE_PARTS[value], -1, 1, 1
                 elif element <= GROUP and value:
+                    if value > MAX_COUNT:
+                        self.bad_position = position
+                        raise CorruptError(f"a count of {value} elements is above {MAX_COUNT}")
                     stack.append((pattern, index + 1, count))
                     pattern, index, count = GROUPS[GROUP - element], -1, value
                     size = len(pattern)

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Final
 
 from shaker.codec.values.elements import PendingEntry, StreamId
-from shaker.errors import CorruptError
+from shaker.errors import CorruptError, UnfaithfulError
 
 RECORD: Final = 32  # id, delivery time, number of deliveries
 ID: Final = 16
+MAX_TABLE: Final = 256 * 1024 * 1024  # bytes of a table of ids or pending entries
 
 
 def stream_id(raw: bytes) -> StreamId:
@@ -20,9 +21,19 @@ def stream_id(raw: bytes) -> StreamId:
 
 
 class PendingTable:
-    """Pending entries by id; each is given to one consumer, once."""
+    """Pending entries by id, `count` of them; each is given to one consumer, once.
 
-    def __init__(self) -> None:
+    Raises UnfaithfulError for more than MAX_TABLE bytes hold.
+    """
+
+    def __init__(self, count: int = 0) -> None:
+        most = MAX_TABLE // (RECORD + 1)
+        if count > most:
+            raise UnfaithfulError(
+                f"a group of a stream has {count} pending entries, more than {most}",
+                hint="acknowledge pending entries of the group on the source (XACK)",
+                kind="too_large",
+            )
         self._records = bytearray()
         self._taken = bytearray()
         self._last = b""
@@ -53,9 +64,10 @@ class PendingTable:
         self._next = index + 1
         return self._entry(index)
 
-    def untaken(self) -> list[PendingEntry]:
-        """Return the entries that no consumer holds."""
-        return [self._entry(index) for index in range(len(self._taken)) if not self._taken[index]]
+    @property
+    def all_taken(self) -> bool:
+        """Whether a consumer holds each entry."""
+        return 0 not in self._taken
 
     def _id(self, index: int) -> bytes:
         return bytes(self._records[index * RECORD : index * RECORD + ID])

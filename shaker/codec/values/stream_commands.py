@@ -28,6 +28,7 @@ from shaker.codec.values.elements import (
     StreamId,
     StreamInfo,
 )
+from shaker.codec.values.pending_table import MAX_TABLE
 from shaker.codec.values.requests import Gatherer, request
 from shaker.codec.values.target import Limits, Target
 from shaker.errors import CorruptError, UnfaithfulError, UnsupportedError
@@ -45,19 +46,34 @@ def written(entry: StreamId) -> bytes:
 
 
 class EntryIds:
-    """The ids of a stream's entries, added in ascending order: 16 bytes each."""
+    """The ids of a stream's entries, added in ascending order: 16 bytes each.
+
+    None are kept above MAX_TABLE bytes. Then looking for one raises UnfaithfulError.
+    """
 
     def __init__(self) -> None:
         self._ids = bytearray()
+        self._full = False
 
     def add(self, entries: Sequence[StreamEntry]) -> None:
         """Add entries."""
+        if self._full:
+            return
+        if len(self._ids) + len(entries) * ID_SIZE > MAX_TABLE:
+            self._full, self._ids = True, bytearray()
+            return
         parts = []
         for ms, sequence in [entry.id for entry in entries]:
             parts.append((ms << 64 | sequence).to_bytes(ID_SIZE, "big"))
         self._ids += b"".join(parts)
 
     def __contains__(self, entry: StreamId) -> bool:
+        if self._full:
+            raise UnfaithfulError(
+                f"a stream has pending entries and more than {MAX_TABLE // ID_SIZE} entries",
+                hint="acknowledge the pending entries of its groups on the source (XACK), or trim the stream (XTRIM)",
+                kind="too_large",
+            )
         wanted = (entry[0] << 64 | entry[1]).to_bytes(ID_SIZE, "big")
         ids = self._ids
         low, high = 0, len(ids) // ID_SIZE

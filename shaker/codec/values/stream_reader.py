@@ -164,7 +164,7 @@ class StreamValueReader(Reader):
         pending = buffer.length()
         self._groups -= 1
         self._left = pending
-        self._table = PendingTable()
+        self._table = PendingTable(pending)
         self._out.append(Group(name, last, -1 if read == NO_COUNT else read))
         self._state = _PENDING
 
@@ -208,7 +208,7 @@ class StreamValueReader(Reader):
             self._left = buffer.length()
             self._state = _RELEASED
             return
-        if self._table.untaken():
+        if not self._table.all_taken:
             raise CorruptError("a pending entry of a stream belongs to no consumer")
         self._state = _GROUP
 
@@ -217,7 +217,7 @@ class StreamValueReader(Reader):
             self._held.append(self._table.take(buffer.raw(16)))
             self._left -= 1
             buffer.commit()
-        if self._table.untaken():
+        if not self._table.all_taken:
             raise CorruptError("a pending entry of a stream belongs to no consumer")
         held, self._held = sorted(self._held), []
         for start in range(0, len(held), BATCH_PENDING):

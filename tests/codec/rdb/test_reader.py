@@ -218,6 +218,10 @@ BAD = [
         "LZF data holds 1 bytes, not the 5 bytes that it declares: type 0 in database 9",
     ),
     (b"\x07\x01k\x01\x06", "module opcode 6 is unknown: type 7 of key 'k' in database 9, byte 20"),
+    (
+        b"\x02\x01k\x80\x80\0\0\0",
+        "a count of 2147483648 elements is above 2147483647: type 2 of key 'k' in database 9",
+    ),
     (b"\xfe\x81" + b"\xff" * 8, "database number is impossible"),
     (b"\xfc" + b"\xff" * 8, "expiry is negative: opcode 252"),
     (b"\xfd" + b"\xff" * 4, "expiry is negative: opcode 253"),
@@ -281,15 +285,23 @@ STRING_CLAIMS = [
     b"\xfa" + HUGE,
     b"\xf5" + HUGE,
 ]
-COUNT_CLAIMS = [
-    b"\x02\x01k" + HUGE,
-    b"\x0f\x01k" + HUGE,
-    b"\x15\x01k" + bytes(9) + HUGE + b"\x00" + bytes(3) + HUGE,
-    b"\xfb" + HUGE + HUGE + b"\x02\x01k" + HUGE,
-]
 
 
-@pytest.mark.parametrize("claim", [*STRING_CLAIMS, *COUNT_CLAIMS])
+def count_claims(count: bytes) -> list[bytes]:
+    """Values that claim so many elements, nodes or groups."""
+    return [
+        b"\x02\x01k" + count,
+        b"\x0f\x01k" + count,
+        b"\x15\x01k" + bytes(9) + b"\x01" + b"\x00" + bytes(3) + count,
+        b"\xfb" + HUGE + HUGE + b"\x02\x01k" + count,
+    ]
+
+
+POSSIBLE_COUNTS = count_claims(b"\x80\x7f\xff\xff\xff")
+IMPOSSIBLE_COUNTS = count_claims(HUGE)
+
+
+@pytest.mark.parametrize("claim", [*STRING_CLAIMS, *POSSIBLE_COUNTS, *IMPOSSIBLE_COUNTS])
 @pytest.mark.parametrize("max_value", [256 * 1024 * 1024, 2**70])
 def test_claimed_lengths_allocate_nothing(claim: bytes, max_value: int) -> None:
     """A length of 2 ** 63 costs nothing, whether the limit refuses it or the reader waits for its bytes."""
@@ -306,7 +318,7 @@ def test_claimed_lengths_allocate_nothing(claim: bytes, max_value: int) -> None:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < 200_000
-    assert refused == (max_value < 2**70 and claim in STRING_CLAIMS)
+    assert refused == (claim in IMPOSSIBLE_COUNTS or (max_value < 2**70 and claim in STRING_CLAIMS))
     assert not reader.done
 
 

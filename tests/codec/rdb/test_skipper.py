@@ -56,6 +56,7 @@ def test_it_ends_behind_the_pattern_for_every_cut(name: str) -> None:
         ((4, LENGTH), b"1234\xc0", 4),
         ((STRING, STRING), string(b"a") + b"\xc4", 2),
         ((MODULE,), b"\x06", 0),
+        (REDIS.patterns[1] or (), length(1 << 31), 0),
     ],
 )
 def test_a_byte_that_cannot_be_there_is_named(pattern: Pattern, data: bytes, place: int) -> None:

@@ -7,8 +7,8 @@ import random
 import pytest
 
 from shaker.codec.values.elements import PendingEntry
-from shaker.codec.values.pending_table import PendingTable, stream_id
-from shaker.errors import CorruptError
+from shaker.codec.values.pending_table import MAX_TABLE, RECORD, PendingTable, stream_id
+from shaker.errors import CorruptError, UnfaithfulError
 
 
 def raw(ms: int, seq: int = 0) -> bytes:
@@ -37,17 +37,27 @@ def test_entries_are_found_in_any_order() -> None:
             if number == 2:
                 made.begin_consumer()
             assert made.take(raw(number)) == PendingEntry((number, 0), number, 2 * number)
-        assert made.untaken() == []
+        assert made.all_taken
 
 
-def test_entries_that_no_consumer_holds_are_left() -> None:
-    """In the order of their ids, with times that may be negative."""
+def test_an_entry_that_no_consumer_holds_is_noticed() -> None:
+    """The first and the last; times may be negative."""
     made = PendingTable()
+    assert made.all_taken
     made.add(raw(1), -1, 1)
     made.add(raw(2), 0, (1 << 64) - 1)
-    assert made.untaken() == [PendingEntry((1, 0), -1, 1), PendingEntry((2, 0), 0, (1 << 64) - 1)]
-    made.take(raw(1))
-    assert made.untaken() == [PendingEntry((2, 0), 0, (1 << 64) - 1)]
+    assert made.take(raw(1)) == PendingEntry((1, 0), -1, 1)
+    assert not made.all_taken
+    assert made.take(raw(2)) == PendingEntry((2, 0), 0, (1 << 64) - 1)
+    assert made.all_taken
+
+
+def test_more_entries_than_may_be_held_are_refused_by_their_count() -> None:
+    """Before the first of them comes."""
+    most = MAX_TABLE // (RECORD + 1)
+    assert PendingTable(most).all_taken
+    with pytest.raises(UnfaithfulError, match=f"has {most + 1} pending entries, more than {most}; acknowledge"):
+        PendingTable(most + 1)
 
 
 @pytest.mark.parametrize("taken", [raw(0), raw(2, 1), raw(99)])

@@ -7,9 +7,10 @@ import pytest
 from shaker.codec.resp.requests import commands
 from shaker.codec.values import elements as of
 from shaker.codec.values.elements import UNKNOWN, Element, StreamId
-from shaker.codec.values.stream_commands import ABOVE_ALL, StreamCommands, refuse, written
+from shaker.codec.values.pending_table import MAX_TABLE
+from shaker.codec.values.stream_commands import ABOVE_ALL, ID_SIZE, EntryIds, StreamCommands, refuse, written
 from shaker.codec.values.target import Limits, Target, target_of
-from shaker.errors import CorruptError, UnsupportedError
+from shaker.errors import CorruptError, UnfaithfulError, UnsupportedError
 from tests.support.servers import DEFAULT, Server
 
 NEW, OLD = target_of((7, 0)), target_of((5, 0))
@@ -136,3 +137,14 @@ def test_a_server_takes_the_commands() -> None:
 def test_ids_are_spelled_as_commands_do() -> None:
     """Milliseconds and sequence number."""
     assert written((5, 1)) == b"5-1"
+
+
+def test_the_ids_of_a_stream_without_bound_are_not_kept() -> None:
+    """Its entries go on; a pending one among them cannot be looked up."""
+    ids, entry = EntryIds(), of.StreamEntry((5, 0), FLAT)
+    ids.add([entry])
+    assert (5, 0) in ids
+    ids.add([entry] * (MAX_TABLE // ID_SIZE))
+    ids.add([entry])
+    with pytest.raises(UnfaithfulError, match="pending entries and more than 16777216 entries; acknowledge"):
+        assert (5, 0) in ids
