@@ -59,12 +59,7 @@ class Forwarder:
         transaction.items.append(item)
         transaction.size += batch.size
         transaction.unfinished = batch.more
-        if transaction.size > self._max_transaction:
-            raise UnfaithfulError(
-                f"a transaction of more than {self._max_transaction} bytes is too large for the target",
-                hint="raise client-query-buffer-limit on the target, or write less in one transaction",
-                kind="too_large",
-            )
+        self._check_size(transaction.size)
         if isinstance(item, ReviewItem):
             for part in batch.parts:
                 transaction.run(Sent(part.commands, item, part, UNNUMBERED), (part.data,), out)
@@ -81,6 +76,15 @@ class Forwarder:
             number += part.commands
         if batch.records is not None:
             self._write_records(batch.records, transaction, out)
+
+    def _check_size(self, size: int) -> None:
+        """Raise UnfaithfulError where a transaction of `size` bytes is beyond the limit."""
+        if size > self._max_transaction:
+            raise UnfaithfulError(
+                f"a transaction of more than {self._max_transaction} bytes is too large for the target",
+                hint="raise client-query-buffer-limit on the target, or write less in one transaction",
+                kind="too_large",
+            )
 
     def send_extra(self, requests: list[tuple[int, bytes]], transaction: Transaction, out: list[bytes]) -> None:
         """Send requests of the worker's own, each in its database."""
@@ -130,6 +134,7 @@ class Forwarder:
         self, item: StreamItem, part: CommandRun, number: int, transaction: Transaction, out: list[bytes]
     ) -> None:
         """Send a fragment of a huge command, or leave it out with all of the command."""
+        self._check_size(part.longest)  # as announced: its bytes may never end
         label, left_out = part.label, self._window.left_out
         assert label is not None  # what makes it a fragment
         error = left_out.get(number)

@@ -9,8 +9,8 @@ import pytest
 
 from shaker.apply.records import Checkpoint
 from shaker.codec.resp.replies import encode
-from shaker.errors import AccessError, LinkError
-from shaker.model.batch import RecordsWiped
+from shaker.errors import AccessError, LinkError, UnfaithfulError
+from shaker.model.batch import Batch, RecordsWiped
 from shaker.model.items import StreamItem
 from shaker.rules.mset import LEAST, SET
 from tests.support.deferred import (
@@ -146,6 +146,19 @@ def test_what_fails_of_a_transaction_too_large_to_keep_is_counted(
     writer.run()
     assert [one.command for one in writer.rejections] == ["?"] * MANY
     assert checkpoint_of(target).rejected == MANY  # type: ignore[union-attr]
+
+
+def test_an_argument_too_large_for_any_transaction_is_refused_as_it_is_announced(
+    writer: Writer, stream: Stream
+) -> None:
+    """Its first bytes are enough: the rest may take hours, or never end."""
+    source = Feeding(writer, pass_above=100)
+    begun = b"*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$999999999999\r\nvalue"
+    for event in source.assembler.feed(begun):
+        assert isinstance(event, Batch)
+        writer.put(StreamItem(event, 0.0))
+    with pytest.raises(UnfaithfulError, match="too large for the target; raise client-query-buffer-limit"):
+        writer.run()
 
 
 def test_replies_of_single_bytes(writer: Writer, target: Server) -> None:

@@ -231,6 +231,7 @@ class Writer:
             expiries=self.flow.expiries,
             unconfirmed=self.flow.unconfirmed,
             on_rejected=self.rejections.append,
+            max_transaction=registered.max_transaction,
             max_bulk=registered.max_bulk,
             lacks=registered.lacks,
         )
