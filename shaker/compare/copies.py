@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from shaker.codec.rdb.field_expiries import FOOTER_SIZE
 from shaker.codec.values.content import Content, content
 from shaker.codec.values.decoder import Kind as ValueKind
 from shaker.codec.values.decoder import decode, payload_version
@@ -12,8 +13,6 @@ from shaker.errors import CorruptError, UnfaithfulError
 from shaker.model.differences import Kind
 
 NO_EXPIRY: Final = -1
-# The RDB version (2 bytes) and the CRC-64 (8 bytes) at the end of a DUMP payload: another version changes only these.
-FOOTER_SIZE: Final = 10
 
 Found = tuple[Kind, str]
 

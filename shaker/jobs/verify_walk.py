@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple
 
 from shaker.jobs.verify_page import DOING, Sides
 from shaker.net.client import Client, Request
-from shaker.net.reply_types import array, blob, number
+from shaker.net.reply_types import number, scan_page
 from shaker.rules.record_keys import is_record
 
 Side = Literal["source", "target"]
@@ -129,9 +129,8 @@ class Walk:
             before = Position(side, database, cursor)
             scan: Request = ("SCAN", cursor, "COUNT", self.count, *(("MATCH", pattern) if pattern else ()))
             _, reply = await client.results([("SELECT", database), scan], DOING)
-            behind, found = array(reply, 2)
-            cursor = blob(behind)
-            keys = [key for key in map(blob, array(found)) if self._selection.takes(key)]
+            cursor, found = scan_page(reply)
+            keys = [key for key in found if self._selection.takes(key)]
             seen = len(keys)
             if side == "target":
                 keys = await self._absent(database, keys)

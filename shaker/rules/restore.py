@@ -9,15 +9,13 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from shaker.codec.rdb.crc64 import crc64
-from shaker.codec.rdb.field_expiries import CHECKSUM_SIZE, FOOTER_SIZE, deferred
+from shaker.codec.rdb.field_expiries import CHECKSUM_SIZE, FOOTER_SIZE, VALKEY_VERSION, deferred
 from shaker.codec.rdb.value_types import FIELDS_EXPIRE, REDIS, VALKEY
 from shaker.model.entries import Entries, Entry, ExpiringString, LargeEntry
 from shaker.rules.built_values import built
 from shaker.rules.mset import mset_begin
 from shaker.rules.target_form import EVERYTHING, TargetForm
 
-# Valkey's own RDB versions begin here.
-VALKEY_VERSION: Final = 80
 # Keys in one MSET, and bytes after which it takes no more: the target does nothing else while it carries it out.
 MSET_KEYS: Final = 64
 MSET_BYTES: Final = 64 * 1024

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from shaker.codec.rdb.field_expiries import VALKEY_VERSION
 from shaker.codec.rdb.strings import module_name, read_length
 from shaker.codec.rdb.value_limits import EVERY_VERSION
 from shaker.codec.rdb.value_types import FIELDS_EXPIRE, MODULE_VALUE, PLAIN_STRING, STREAMS
@@ -14,7 +15,6 @@ from shaker.model.entries import LargeEntry
 from shaker.model.server_info import ServerInfo
 from shaker.rules.command_table import CommandTable
 
-VALKEY_VERSION: Final = 80
 # The RDB version that each release of Redis writes and takes at most; Valkey below 9.0 counts as Redis 7.2.
 RDB_VERSIONS: Final = (((7, 4), 12), ((7, 2), 11), ((7, 0), 10), ((5, 0), 9))
 # Types of modules whose presence shows in a command, by the name that their values carry.

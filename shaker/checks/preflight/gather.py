@@ -17,11 +17,12 @@ from shaker.apply.upstream import Upstream
 from shaker.checks.preflight.at_start import has_database
 from shaker.checks.preflight.facts import Facts, Sample, ServerFacts, WriteRate
 from shaker.checks.preflight.read_server import read_server
+from shaker.codec.rdb.field_expiries import CHECKSUM_SIZE, FOOTER_SIZE
 from shaker.errors import LinkError
 from shaker.model.server_info import ServerInfo, parse_info
 from shaker.net.client import Client, open_client
 from shaker.net.connection import ReplyError
-from shaker.net.reply_types import array, blob, number, record
+from shaker.net.reply_types import blob, number, record, scan_page
 from shaker.settings.schema import Settings
 from shaker.settings.url import Address
 
@@ -35,7 +36,6 @@ LARGE_VALUE: Final = 256 * 1024
 SAMPLE_SECONDS: Final = 5.0
 DUMP_BATCH: Final = 50
 SCAN_BATCHES: Final = 10
-FOOTER: Final = 10  # bytes behind the value of a DUMP payload: version and checksum
 
 
 async def gather(settings: Settings, *, rate_seconds: float) -> Facts:
@@ -142,8 +142,8 @@ async def _sample(settings: Settings, info: ServerInfo) -> Sample | None:
             if payloads is None:
                 return None
             for payload in payloads:
-                types[(payload[0], int.from_bytes(payload[-FOOTER : -FOOTER + 2], "little"))] += 1
-            sizes += (len(payload) - FOOTER for payload in payloads)
+                types[(payload[0], int.from_bytes(payload[-FOOTER_SIZE:-CHECKSUM_SIZE], "little"))] += 1
+            sizes += (len(payload) - FOOTER_SIZE for payload in payloads)
             names += sum(map(len, keys or ()))
             if sum(sizes) > SAMPLE_BYTES or time.monotonic() > until:
                 break
@@ -163,7 +163,7 @@ async def _dumps(client: Client, keys: list[bytes], large: list[int]) -> list[by
         replies = await client.pipeline([("DUMP", key) for key in small[start : start + DUMP_BATCH]])
         if any(isinstance(reply, ReplyError) for reply in replies):
             return None
-        payloads += [reply for reply in replies if isinstance(reply, bytes) and len(reply) > FOOTER]
+        payloads += [reply for reply in replies if isinstance(reply, bytes) and len(reply) > FOOTER_SIZE]
     return payloads
 
 
@@ -175,7 +175,7 @@ async def _random_keys(client: Client, database: int, count: int, until: float) 
         replies = await client.pipeline([("SELECT", database), *scans])
         if any(isinstance(reply, ReplyError) for reply in replies):
             return None
-        keys.update(*(map(blob, array(array(reply, 2)[1])) for reply in replies[1:]))
+        keys.update(*(scan_page(reply)[1] for reply in replies[1:]))
         if len(keys) >= count or time.monotonic() > until:
             break
     return random.sample(sorted(keys), min(count, len(keys)))

@@ -10,6 +10,7 @@ from shaker.checks.circles import circle_error
 from shaker.checks.preflight.facts import Facts
 from shaker.checks.preflight.finding import Verdict, failed, ok, refused, skipped, warning
 from shaker.checks.same_dataset import refuse_same_dataset
+from shaker.codec.rdb.field_expiries import VALKEY_VERSION
 from shaker.codec.rdb.value_types import REDIS, VALKEY
 from shaker.errors import counted
 from shaker.model.server_info import ServerInfo
@@ -29,7 +30,6 @@ REDIS_VERSIONS: Final = (
     ((4, 0), 8),
     ((0, 0), 6),
 )
-VALKEY_VERSION: Final = 80
 
 
 def same_dataset(facts: Facts) -> Verdict:

@@ -20,7 +20,7 @@ from shaker.model.server_info import ServerInfo, parse_info
 from shaker.net.client import Client, open_client
 from shaker.net.connection import Connection, ReplyError, connect
 from shaker.net.credentials import credentials
-from shaker.net.reply_types import array, blob
+from shaker.net.reply_types import array, blob, scan_page
 from shaker.net.sentinel import resolve
 from shaker.net.server_clock import ServerClock
 from shaker.net.tls import tls_context
@@ -182,10 +182,8 @@ async def _checkpoints(client: Client) -> tuple[str, ...] | None:
         (page,) = await client.pipeline([("SCAN", cursor, "MATCH", RESERVED + b"*", "COUNT", SCAN_KEYS)])
         if isinstance(page, ReplyError):
             return None
-        cursor, keys = blob(array(page, 2)[0]), array(page[1])
-        found |= {
-            key for key in (blob(key).decode("utf-8", "replace") for key in keys) if key.startswith(CHECKPOINTS)
-        }
+        cursor, keys = scan_page(page)
+        found |= {key for key in (key.decode("utf-8", "replace") for key in keys) if key.startswith(CHECKPOINTS)}
         if cursor == b"0":
             return tuple(sorted(found))
     return tuple(sorted(found)) or None

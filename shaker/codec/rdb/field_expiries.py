@@ -27,7 +27,7 @@ TABLE_CANDIDATE: Final = 22
 LISTPACK_CANDIDATE: Final = 23
 TABLE: Final = 24
 LISTPACK: Final = 25
-VALKEY_VERSION: Final = 80
+VALKEY_VERSION: Final = 80  # Valkey's own RDB versions begin here
 # The RDB version and the checksum follow the value of a DUMP payload.
 CHECKSUM_SIZE: Final = 8
 FOOTER_SIZE: Final = 2 + CHECKSUM_SIZE

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Final
 
 from shaker.codec.rdb.crc64 import CRC64
+from shaker.codec.rdb.field_expiries import FOOTER_SIZE
 from shaker.codec.rdb.open_record import OpenRecord
 from shaker.codec.rdb.records import KeyRecords, value_payload
 from shaker.codec.rdb.skipper import Skipper
@@ -41,7 +42,6 @@ from shaker.model.entries import Aux, Event, LargeChunk, LargeEntry, Library, Re
 
 MAX_DATABASE: Final = 2**31 - 1  # redis.conf `databases` is an int
 MAX_INT64: Final = 2**63 - 1
-FOOTER_SIZE: Final = 10  # the RDB version and the checksum of a payload
 # The default proto-max-bulk-len: a server closes the connection of who sends a longer argument.
 MAX_BULK: Final = 512 * 1024 * 1024
 

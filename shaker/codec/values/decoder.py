@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Final
 
 from shaker.codec.rdb.crc64 import CRC64
+from shaker.codec.rdb.field_expiries import CHECKSUM_SIZE, FOOTER_SIZE, VALKEY_VERSION
 from shaker.codec.values.buffer import MAX_STRING, Buffer, Incomplete
 from shaker.codec.values.elements import Element
 from shaker.codec.values.expiry_readers import ExpiringFieldsReader, ListpackExpiryReader
@@ -31,10 +32,7 @@ from shaker.codec.values.readers import (
 from shaker.codec.values.stream_reader import StreamValueReader
 from shaker.errors import CorruptError, ShakerError, UnfaithfulError
 
-VERSION_SIZE: Final = 2
-CHECKSUM_SIZE: Final = 8
-FOOTER_SIZE: Final = VERSION_SIZE + CHECKSUM_SIZE
-VALKEY_VERSION: Final = 80  # the first RDB version of Valkey's own
+VERSION_SIZE: Final = FOOTER_SIZE - CHECKSUM_SIZE
 # Types that Redis and Valkey give different meanings.
 DIVERGENT: Final = frozenset((22, 23))
 
