@@ -17,9 +17,9 @@ def check_deletions(settings: Settings, *, removed: int, of: int, because: str) 
         raise HeldError(
             f"a full resync would remove {removed} of the target's {of} keys, {because}: more than "
             f"target.max_deletions allows ({share * 100:g}%)",
-            hint="is this the right source, and complete? If so, `shaker resume` lets a worker in mode=follow "
-            "continue; or start it with a larger target.max_deletions (SHAKER_TARGET__MAX_DELETIONS=100%), or with "
-            "target.stale_keys=keep",
+            hint="is this the right source, and complete? If so, let a worker in mode=follow continue by "
+            "`shaker resume`, or start it with a larger target.max_deletions "
+            "(SHAKER_TARGET__MAX_DELETIONS=100%), or with target.stale_keys=keep",
         )
 
 

@@ -243,7 +243,7 @@ class ReplicaSession:
             raise RefusedError(
                 f"the source answers {self._psync} with a snapshot that has no replication offset, as Redis and "
                 "Valkey do where their own rename-command renamed PSYNC",
-                hint="give PSYNC its own name again; source.psync_command is for services that answer as PSYNC does",
+                hint="give PSYNC its own name again: source.psync_command is for services that answer as PSYNC does",
             )
         else:
             raise self._unexpected(line)

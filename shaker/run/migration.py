@@ -88,7 +88,7 @@ class Migration:
             elif flow.status.clock() - since > self._settings.give_up_after_seconds > 0:
                 raise GivenUpError(
                     f"the verification made no progress for {self._settings.give_up_after_seconds:g} s",
-                    hint=f"it waits because {flow_text(flow)}; migrate.verify=false ends without it",
+                    hint=f"migrate.verify=false ends without it, which waits because {flow_text(flow)}",
                 )
         if wanted.report is None:
             raise GivenUpError("the verification was aborted by an operator", hint="run the migration again")
@@ -142,7 +142,7 @@ async def _until(condition: Callable[[], bool]) -> None:
 def flow_text(flow: Flow) -> str:
     """Return what keeps the flow from being verified, for people."""
     reasons = flow.status.not_ready(max_lag_seconds=None)
-    return "; ".join(reasons) or "keys change during each comparison"
+    return ", and ".join(reasons) or "keys change during each comparison"
 
 
 async def find_complete(settings: Settings) -> Checkpoint | None:

@@ -173,7 +173,8 @@ class Worker:
             log.info(
                 "migration already complete",
                 offset=checkpoint.offset,
-                hint="nothing was done; migrate.again=true continues it with the writes that the source has had since",
+                effect="nothing was done",
+                hint="migrate.again=true continues it with the writes that the source has had since",
             )
         return checkpoint is not None
 

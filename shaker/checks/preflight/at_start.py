@@ -49,7 +49,7 @@ async def refuse_at_start(
     if failed:
         raise RefusedError(
             "; ".join(f"{finding.finding} ({finding.name})" for finding in failed),
-            hint="; ".join(dict.fromkeys(finding.remedy for finding in failed))
+            hint=", and ".join(dict.fromkeys(finding.remedy for finding in failed))
             + ". To start all the same: --skip-check "
             + " --skip-check ".join(finding.name for finding in failed),
         )

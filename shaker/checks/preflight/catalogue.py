@@ -99,7 +99,7 @@ def selected_at_start(settings: Settings) -> list[Check]:
     for name in sorted(_names("preflight.skip_checks", settings.preflight.skip_checks) & GUARDS):
         raise SettingsError(
             f"preflight.skip_checks: {name} cannot be left out of `shaker run`",
-            hint="it guards the data at every connection; `shaker preflight` can leave it out",
+            hint="only `shaker preflight` can leave it out, because it guards the data at every connection",
         )
     return [check for check in selected(settings) if check.name in AT_START]
 
