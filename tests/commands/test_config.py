@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import pty
-import re
-import subprocess
 import sys
 from pathlib import Path
 
 from shaker.settings.names import SETTINGS
 from tests.support.command_line import ROOT, URLS, shaker
+from tests.support.terminal import ESCAPES, on_a_terminal
 
 
 def test_config_shows_values_and_origins_and_no_secret(tmp_path: Path) -> None:
@@ -50,25 +48,13 @@ def test_config_check_only_validates() -> None:
 
 def test_config_fits_a_narrow_terminal() -> None:
     # A terminal of its own, because the table is drawn otherwise where nobody looks.
-    primary, secondary = pty.openpty()
-    process = subprocess.Popen(
+    code, output = on_a_terminal(
         [sys.executable, "-m", "shaker", "config"],
-        env={**os.environ, **URLS, "COLUMNS": "60", "TERM": "xterm"},
-        cwd=ROOT,
-        stdout=secondary,
-        stderr=secondary,
+        directory=ROOT,
+        environment={**os.environ, **URLS, "COLUMNS": "60", "TERM": "xterm"},
     )
-    os.close(secondary)
-    output = b""
-    try:
-        while chunk := os.read(primary, 65536):
-            output += chunk
-    except OSError:
-        pass  # how the end of a pseudo terminal is told
-    finally:
-        os.close(primary)
 
-    assert process.wait(timeout=60) == 0
-    assert b"redis://127.0.0." in output
-    assert "…".encode() not in output
-    assert max(len(re.sub(rb"\x1b\[[0-9;]*m", b"", line)) for line in output.splitlines()) <= 60
+    assert code == 0
+    assert "redis://127.0.0." in output
+    assert "…" not in output
+    assert max(len(ESCAPES.sub("", line)) for line in output.splitlines()) <= 60

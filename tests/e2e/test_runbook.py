@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +15,7 @@ import pytest
 from shaker.commands.sample import seed
 from tests.support.compare import differences
 from tests.support.servers import Server
+from tests.support.terminal import ESCAPES, on_a_terminal
 from tests.support.worker import ROOT
 
 PAGE = ROOT / "docs" / "migration.md"
@@ -42,30 +42,6 @@ def free_port() -> int:
     raise AssertionError("no free port")
 
 
-def on_a_terminal(script: str, directory: Path, environment: dict[str, str]) -> tuple[int, str]:
-    """Run a script of the shell; return its exit code and what it printed, without colours."""
-    primary, secondary = os.openpty()
-    process = subprocess.Popen(
-        ["bash", "-c", script],
-        cwd=directory,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=secondary,
-        stderr=secondary,
-    )
-    os.close(secondary)
-    output = b""
-    try:
-        while chunk := os.read(primary, 65536):
-            output += chunk
-    except OSError:
-        pass  # the end of a pseudo terminal
-    finally:
-        os.close(primary)
-    code = process.wait(timeout=30)
-    return code, re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", output.decode(errors="replace"))
-
-
 @pytest.mark.timeout(180)
 def test_the_runbook_of_a_migration(server: Callable[..., Server], tmp_path: Path) -> None:
     """As a shell runs it that stops at the first failure; each line of the shown outputs is printed."""
@@ -84,7 +60,8 @@ def test_the_runbook_of_a_migration(server: Callable[..., Server], tmp_path: Pat
         "COLUMNS": "200",
         "TERM": "xterm",
     }
-    code, printed = on_a_terminal(script, tmp_path, environment)
+    code, output = on_a_terminal(["bash", "-c", script], directory=tmp_path, environment=environment)
+    printed = ESCAPES.sub("", output).replace("\r", "")
     assert code == 0, printed
     assert printed.count("# next") == len(commands)
     shown = without_numbers(printed)

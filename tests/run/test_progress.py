@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import subprocess
 import sys
 
 import pytest
@@ -14,9 +11,8 @@ from shaker.commands.sample import seed
 from shaker.run.progress import drawn, duration, next_step, snapshot_fields, summary_fields, summary_lines
 from shaker.watch.status import State, Status
 from tests.support.servers import Server
+from tests.support.terminal import ESCAPES, on_a_terminal
 from tests.support.worker import ROOT, Worker
-
-ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @pytest.fixture
@@ -152,27 +148,19 @@ def test_a_migration_on_a_terminal(source: Server, target: Server) -> None:
     seed(source.client(), 20_000, shortest_expiry=600_000)
     source.client().config_set("rdb-key-save-delay", 50)
     worker = Worker(source, target)
-    primary, secondary = pty.openpty()
-    process = subprocess.Popen(
+    code, text = on_a_terminal(
         [sys.executable, "-m", "shaker", "run", "--mode", "migrate"],
-        env={**worker.environment, "SHAKER_LOG__FORMAT": "auto", "TERM": "xterm", "COLUMNS": "100", "LINES": "30"},
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=secondary,
-        stderr=secondary,
+        directory=ROOT,
+        environment={
+            **worker.environment,
+            "SHAKER_LOG__FORMAT": "auto",
+            "TERM": "xterm",
+            "COLUMNS": "100",
+            "LINES": "30",
+        },
     )
-    os.close(secondary)
-    output = b""
-    try:
-        while chunk := os.read(primary, 65536):
-            output += chunk
-    except OSError:
-        pass  # the end of a pseudo terminal
-    finally:
-        os.close(primary)
 
-    assert process.wait(timeout=60) == 0
-    text = output.decode()
+    assert code == 0
     drawings = [ESCAPES.sub("", each) for each in text.split("\r\x1b[K")[1:]]
     assert any(re.match(r"snapshot  ━+─+ +\d+ %  ", each) for each in drawings)
     full_sync = next(each for each in drawings if "full sync" in each)
