@@ -204,7 +204,8 @@ def test_migrate_waits_for_the_sweep(source: Server, target: Server) -> None:
         assert running.wait_ended() == 0
     remove(source)
     lose_backlog(source)
-    with Proxy(target) as proxy, Worker(source, proxy.url, SHAKER_MODE="migrate") as running:
+    again = {"SHAKER_MODE": "migrate", "SHAKER_MIGRATE__AGAIN": "true"}
+    with Proxy(target) as proxy, Worker(source, proxy.url, **again) as running:
         proxy.set("up", latency=0.02)
         assert running.wait_ended(60) == 0
 
