@@ -8,12 +8,17 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from shaker.watch.http.routes import HealthServer
 from shaker.watch.status import Status
 from tests.support.needs import Needs, Reports
 from tests.support.servers import DEFAULT, Server
 from tests.support.worker import Worker
+
+# On a busy machine a single example, or drawing one, takes long without a fault.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def pytest_configure(config: pytest.Config) -> None:
