@@ -97,17 +97,8 @@ class PageComparison:
         async with self._points.at(sides.source, requests) as held:
             began = time.perf_counter()
             theirs = await sides.target.results([*requests, ("TIME",)], DOING)
-            target_ms = milliseconds(theirs.pop())
-            mine = _checked("source", held.replies)
-            differing, suspects = [], []
-            taken = 0
-            for index, key in enumerate(keys, 1):
-                source = self._copy(mine[2 * index - 1], mine[2 * index], held.source_ms)
-                target = self._copy(theirs[2 * index - 1], theirs[2 * index], target_ms)
-                taken += len(source.payload or b"")
-                found = self._differ(source, target, self._tolerance())
-                if found is not None and not self._expired(source, target, held.source_ms):
-                    suspects.append(Difference(database, key, *found))
+            clocks = held.source_ms, milliseconds(theirs.pop())
+            suspects, taken = self._suspects(database, keys, _checked("source", held.replies), theirs, clocks)
             pending = await self.pending(database, [each.key for each in suspects])
             differing = [each for each in suspects if each.key not in pending]
             mend = [each.key for each in differing if each.key in repair]
@@ -115,6 +106,28 @@ class PageComparison:
                 held.apply(self.copy(database, mend))
             held_seconds = time.perf_counter() - began
         return Outcome(differing, sorted(pending), taken, held_seconds)
+
+    def _suspects(
+        self, database: int, keys: Sequence[bytes], mine: list[Any], theirs: list[Any], clocks: tuple[int, int]
+    ) -> tuple[list[Difference], int]:
+        """Return what differs by the replies of both sides, and the bytes of the source's values."""
+        tolerance, exact = self._tolerance(), self._sides.exact
+        suspects = []
+        taken = 0
+        for index, key in enumerate(keys, 1):
+            value, expiry = mine[2 * index - 1], mine[2 * index]
+            their_value, their_expiry = theirs[2 * index - 1], theirs[2 * index]
+            # Nearly all keys are equal to the byte. A time to live is none to compare by itself.
+            if value == their_value and expiry == their_expiry and (exact or expiry == NO_EXPIRY):
+                taken += len(value or b"")
+                continue
+            source = self._copy(value, expiry, clocks[0])
+            target = self._copy(their_value, their_expiry, clocks[1])
+            taken += len(source.payload or b"")
+            found = self._differ(source, target, tolerance)
+            if found is not None and not self._expired(source, target, clocks[0]):
+                suspects.append(Difference(database, key, *found))
+        return suspects, taken
 
     def _copy(self, value: Any, expiry: Any, now_ms: int) -> Copy:
         """Return the key as replies describe it. The name of a TYPE reply takes the place of the payload."""

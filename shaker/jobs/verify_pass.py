@@ -126,12 +126,15 @@ class VerifyPass:
             await self._barrier(database, keys, first=False)
 
     async def _barrier(self, database: int, keys: list[bytes], *, first: bool) -> None:
-        repair = frozenset(key for key in keys if self._attempts.get((database, key)))
+        known = len(self._suspects) + len(self._unsettled) + len(self._attempts) + len(self.findings.differences)
+        repair = frozenset(key for key in keys if self._attempts.get((database, key))) if known else frozenset()
         outcome = await self._pages.compare(database, keys, repair=repair)
         self._pace.adapt(outcome.held_seconds, self._round_trip())
         now = time.monotonic()
         if first:
             self.findings.counted.bytes += outcome.bytes
+        if not (outcome.pending or outcome.differing or known):
+            return  # nearly always
         for key in outcome.pending:
             self._suspects.defer((database, key), now)
             self._unsettled.setdefault((database, key), self._page)

@@ -133,17 +133,17 @@ class Connection:
         replies: list[Any] = []
         while len(replies) < len(requests):
             try:
-                reply = self._reader.read()
+                found = self._reader.read(len(requests) - len(replies))
             except CorruptError as error:
                 raise LinkError(
                     f"the {self._side} {self.address.text} does not answer as a Redis does",
                     hint=f"is {self._side}.url the address of a Redis or Valkey, with or without TLS as it says?",
                     kind="protocol",
                 ) from error
-            if reply is None:
-                self._reader.feed(await self.receive())
+            if found:
+                replies += found
             else:
-                replies += reply
+                self._reader.feed(await self.receive())
         return replies
 
     @contextmanager

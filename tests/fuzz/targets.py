@@ -111,8 +111,8 @@ def replies(data: bytes) -> None:
         def read(piece: bytes, reader: ReplyParser = reader) -> list[Any]:
             reader.feed(piece)
             found: list[Any] = []
-            while (reply := reader.read()) is not None:
-                found += reply
+            while replies := reader.read(2):
+                found += replies
             return found
 
         counts.append(_outcome(count, pieces))

@@ -17,7 +17,7 @@ MAX_DEPTH: Final = 8
 
 
 class ReplyParser:
-    """Reads replies one by one: bytes, int, None, lists of them, and what `error` makes of an error's text.
+    """Reads replies: bytes, int, None, lists of them, and what `error` makes of an error's text.
 
     A reply of more than MAX_REPLY bytes or MAX_ITEMS items, or deeper than MAX_DEPTH, and bytes that are no RESP2
     raise CorruptError. Nothing is made of a reply before it is whole: lengths alone cost no memory.
@@ -34,20 +34,31 @@ class ReplyParser:
         self._held += data
         self._scanner.feed(data)
 
-    def read(self) -> tuple[Any] | None:
-        """Return the next reply in a tuple, None while it is not whole."""
-        whole = self._scanner.skip(1)
-        self._scanner.clear_errors()
-        size = len(self._held) - self._scanner.pending
-        if size > MAX_REPLY:
-            raise CorruptError(f"a reply of more than {MAX_REPLY} bytes came")
+    def read(self, most: int = 1) -> list[Any]:
+        """Return the next replies, up to `most`, that are whole."""
+        size, end, whole = len(self._held), 0, 0
+        while whole < most:
+            found = self._scanner.skip(1)
+            self._scanner.clear_errors()
+            position = size - self._scanner.pending
+            if position - end > MAX_REPLY:
+                raise CorruptError(f"a reply of more than {MAX_REPLY} bytes came")
+            if not found:
+                break
+            whole += 1
+            end = position
         if not whole:
-            return None
-        data = bytes(self._held[:size])
-        del self._held[:size]
-        self._items = 0
-        reply, _ = self._decode(data, 0, 0)
-        return (reply,)
+            return []
+        data = bytes(self._held[:end])
+        del self._held[:end]
+        replies: list[Any] = []
+        position = 0
+        while whole:
+            self._items = 0
+            reply, position = self._decode(data, position, 0)
+            replies.append(reply)
+            whole -= 1
+        return replies
 
     def _decode(self, data: bytes, position: int, depth: int) -> tuple[Any, int]:
         """Return the reply at `position` of whole, scanned replies, and where it ends."""

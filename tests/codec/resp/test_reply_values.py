@@ -27,13 +27,13 @@ class Refused(Exception):
     __hash__ = Exception.__hash__
 
 
-def read(pieces: list[bytes]) -> list[Any]:
-    """Return all whole replies of `pieces`."""
+def read(pieces: list[bytes], most: int = 1) -> list[Any]:
+    """Return all whole replies of `pieces`, read up to `most` at a time."""
     reader, found = ReplyParser(Refused), []
     for piece in pieces:
         reader.feed(piece)
-        while (reply := reader.read()) is not None:
-            found += reply
+        while replies := reader.read(most):
+            found += replies
     return found
 
 
@@ -58,11 +58,11 @@ LEAVES = st.none() | st.integers(-(2**63), 2**63 - 1) | st.binary(max_size=20)
 VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4), max_leaves=20)
 
 
-@given(st.lists(VALUES.filter(lambda value: depth(value) <= replies.MAX_DEPTH), max_size=4))
-def test_values_come_back_wherever_they_are_cut(values: list[Any]) -> None:
+@given(st.lists(VALUES.filter(lambda value: depth(value) <= replies.MAX_DEPTH), max_size=4), st.integers(1, 5))
+def test_values_come_back_wherever_they_are_cut(values: list[Any], most: int) -> None:
     data = b"".join(map(encoded, values))
     for pieces in every_cut(data, random_cuts=2):
-        assert read(pieces) == values
+        assert read(pieces, most) == values
 
 
 def depth(value: Any) -> int:
