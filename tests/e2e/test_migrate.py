@@ -109,7 +109,7 @@ def test_a_migration_that_finds_differences(source: Server, target: Server, work
 
 def test_a_migration_that_is_stopped_while_it_verifies(source: Server, target: Server, worker: Workers) -> None:
     """75: it is not proven; the next run verifies and ends with 0."""
-    source.client().mset({f"key:{number}": number for number in range(60_000)})
+    source.client().mset({f"key:{number}": number for number in range(20_000)})
     running = worker(source, target, **MIGRATE)
     running.wait(lambda: running.events("verifying"), "the verification")
     running.terminate()
@@ -135,7 +135,7 @@ def test_an_aborted_verification_ends_the_migration(
     source: Server, target: Server, worker: Workers, tmp_path: Path
 ) -> None:
     """75: the copy is there and not proven."""
-    source.client().mset({f"key:{number}": number for number in range(60_000)})
+    source.client().mset({f"key:{number}": number for number in range(20_000)})
     running = worker(source, target, **MIGRATE, SHAKER_CONTROL__TOKEN_FILE=str(write_token(tmp_path)))
     running.wait(lambda: running.events("verifying"), "the verification")
     assert post(running, "abort")[1] == {"ok": True, "aborted": ["verification"]}

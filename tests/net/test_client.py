@@ -142,4 +142,4 @@ async def test_a_reply_without_end_is_bounded() -> None:
     async with peer(b"$4000000000\r\n" + received, repeat=200) as odd, open_client(odd) as client:
         with pytest.raises(LinkError, match="does not answer as a Redis does"):
             await client.call("GET", "k")
-        assert len(client._connection._reader._held) <= 66 << 20
+        assert len(client.connection._reader._held) <= 66 << 20
