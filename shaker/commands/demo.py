@@ -13,15 +13,18 @@ from typing import NoReturn
 
 import anyio
 import redis
-import redis.asyncio
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from shaker.commands.demo_processes import POLL, WAIT, DemoServer, DemoWorker, server_program, wait
 from shaker.commands.flags import Parser
 from shaker.commands.sample import Load, seed
-from shaker.compare.servers import Comparison, compare
 from shaker.errors import EXIT_DIFFERENT, EXIT_OK, LinkError, SettingsError
+from shaker.jobs.verify_static import compare_static
+from shaker.jobs.verify_walk import Selection
+from shaker.settings.schema import Settings
+from shaker.watch import log
+from shaker.watch.verification import Findings, Pass, by_kind, examples
 
 KEYS = 200_000
 SECONDS = 3.0  # duration of each part of the live load
@@ -61,7 +64,8 @@ def main(argv: list[str]) -> int:
 
 
 # Maximum by which expiries are later on the target: the margin of a worker on a busy machine.
-LATER_MS = 8000
+LATER_SECONDS = 8.0
+EXAMPLES = 10  # differing keys that are named
 
 
 class _Demo:
@@ -182,20 +186,20 @@ class _Demo:
             "the rest of the stream and the deferred expiries",
         )
 
-    def _compare(self, source: DemoServer, target: DemoServer) -> Comparison:
-        with self._bar("Comparing", self._keys) as move:
+    def _compare(self, source: DemoServer, target: DemoServer) -> Findings:
+        """Compare every key, as `shaker verify --static` does."""
+        settings = Settings(
+            source={"url": source.url},  # type: ignore[arg-type]
+            target={"url": target.url},  # type: ignore[arg-type]
+            expiry={"margin_seconds": LATER_SECONDS},  # type: ignore[arg-type]
+        )
+        log.configure("console", "error")  # differences are named at the end
+        with self._bar("Comparing", 2 * self._keys) as move:
 
-            async def both() -> Comparison:
-                one, other = source.aclient(), target.aclient()
-                try:
-                    return await compare(
-                        one, other, later_ms=LATER_MS, progress=lambda done: move(done, f"{done:,} keys")
-                    )
-                finally:
-                    await one.aclose()
-                    await other.aclose()
+            def show(counted: Pass) -> None:
+                move(counted.keys, f"{counted.keys:,} keys")
 
-            return anyio.run(both)
+            return anyio.run(lambda: compare_static(settings, Selection(), progress=show))
 
     def _drain(self, worker: DemoWorker) -> None:
         worker.process.terminate()
@@ -208,15 +212,14 @@ class _Demo:
         self._say("The worker drained at SIGTERM and exited with 0.")
 
 
-def verdict(outcome: Comparison, seconds: float, say: Callable[[str], None]) -> int:
+def verdict(findings: Findings, seconds: float, say: Callable[[str], None]) -> int:
     """Print the result of the comparison; return the exit code."""
-    if outcome.equal:
-        say(f"EQUAL: {outcome.compared:,} keys compared in both directions, no difference. {seconds:.0f} s.")
+    keys = findings.counted.keys
+    if findings.clean:
+        say(f"EQUAL: {keys:,} keys of both servers compared, no difference. {seconds:.0f} s.")
         return EXIT_OK
-    say(
-        f"DIFFERENT: of {outcome.compared:,} keys {outcome.missing:,} are missing on the target, "
-        f"{outcome.extra:,} only there, {outcome.different:,} different."
-    )
-    for example in outcome.examples:
-        say(f"  database {example.database} key {example.key!r}: {example.kind}")
+    counts = [f"{count:,} {kind}" for kind, count in by_kind(findings.differences.values()).items() if count]
+    say(f"DIFFERENT: {keys:,} keys of both servers compared: {', '.join(counts)}.")
+    for each in examples(findings.differences.values())[:EXAMPLES]:
+        say(f"  database {each['database']} key {each['key']}: {each['kind']}")
     return EXIT_DIFFERENT

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import redis
-import redis.asyncio
 
 from shaker.errors import LinkError, RefusedError
 
@@ -62,10 +61,6 @@ class DemoServer:
     def url(self) -> str:
         """The address for the worker's settings."""
         return f"unix://{self.socket}"
-
-    def aclient(self) -> redis.asyncio.Redis:
-        """Return a new asynchronous client."""
-        return redis.asyncio.Redis(unix_socket_path=str(self.socket), socket_timeout=WAIT)
 
     def info(self, section: str, name: str) -> int:
         """Return one number of the server's INFO."""

@@ -6,17 +6,23 @@ whether the values are the same. It does no I/O, so many keys are asked about in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, NamedTuple
-
-from shaker.compare.reading import Command, pairs
 
 CHUNK_BYTES = 1 << 20
 SMALL_BYTES = 1 << 16
 
+Argument = bytes | str | int
+Command = tuple[Argument, ...]
 Question = tuple[Sequence[Command], Sequence[Command]]
 Answer = tuple[list[Any], list[Any]]
 Check = Generator[Question, Answer, bool]
+
+
+def pairs(flat: Iterable[Any]) -> dict[Any, Any]:
+    """Return a flat reply of names and values as a dictionary."""
+    items = iter(flat)
+    return dict(zip(items, items, strict=True))
 
 
 class Subject(NamedTuple):

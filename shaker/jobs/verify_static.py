@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from shaker.jobs.verify_large import LargeComparison
 from shaker.jobs.verify_pace import VerifyPace
 from shaker.jobs.verify_page import DOING, PageComparison, fields_expire, milliseconds, sides_of, tolerance
 from shaker.jobs.verify_pass import VerifyPass
+from shaker.jobs.verify_suspects import DELAYS
 from shaker.jobs.verify_walk import Position, Selection
 from shaker.model.batch import CommandRun
 from shaker.net.client import Client, Request, open_client
@@ -50,8 +51,19 @@ def _watch(key: bytes) -> Iterator[_Untouched]:
     yield _Untouched()
 
 
-async def compare_static(settings: Settings, selection: Selection, *, keys_only: bool = False) -> Findings:
-    """Compare two servers that nobody writes to, as fast as they answer; raises LinkError."""
+async def compare_static(
+    settings: Settings,
+    selection: Selection,
+    *,
+    keys_only: bool = False,
+    progress: Callable[[Pass], None] = lambda counted: None,
+    delays: Sequence[float] = DELAYS,
+) -> Findings:
+    """Compare two servers that nobody writes to, as fast as they answer; raises LinkError.
+
+    `progress` receives the counts of the pass after each page. A key that differs is looked at again after each of
+    `delays`, in seconds: it may be about to expire.
+    """
     async with open_client(settings.source) as source, open_client(settings.target) as target:
         infos = [await source.info(), await target.info()]
         sides = sides_of(source, target, infos)
@@ -72,9 +84,10 @@ async def compare_static(settings: Settings, selection: Selection, *, keys_only:
             round_trip=lambda: 0.0,
             interrupted=lambda: False,
             heartbeat=lambda: None,
-            reached=lambda position: None,
+            reached=lambda position: progress(findings.counted),
             position=Position(),
             findings=findings,
+            delays=delays,
         )
         await one.make()
         findings.counted.ended = time.time()

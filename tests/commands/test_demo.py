@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from shaker.commands import demo
-from shaker.compare.servers import Comparison, Difference, Kind
+from shaker.model.differences import Difference, Kind
+from shaker.watch.verification import Findings, Pass
 from tests.support.servers import wait_until
 from tests.support.worker import ROOT
 
@@ -83,8 +84,11 @@ def test_without_a_server_it_says_how_to_get_one(tmp_path: Path) -> None:
 
 def test_a_difference_is_told_and_ends_with_5(capsys: pytest.CaptureFixture[str]) -> None:
     """The key is named."""
-    outcome = Comparison(compared=10, missing=1, examples=[Difference(3, b"key", Kind.MISSING)])
+    missing = Difference(3, b"key", Kind.MISSING, "not on the target")
+    outcome = Findings(Pass(keys=10), {(3, b"key"): missing})
 
     assert demo.verdict(outcome, 1.0, print) == 5
 
-    assert "1 are missing" in capsys.readouterr().out.replace("\n", " ")
+    said = capsys.readouterr().out
+    assert "1 missing" in said
+    assert "database 3 key key: missing" in said

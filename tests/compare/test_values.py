@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from shaker.compare.reading import Command
-from shaker.compare.values import CHECKS, CHUNK_BYTES, SMALL_BYTES, Check, Subject, opaque
+from shaker.compare.values import CHECKS, CHUNK_BYTES, SMALL_BYTES, Check, Command, Subject, opaque
 
 Answer = Callable[[Command], Any]
 SMALL = Subject(b"k", 10, False, 0)

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support import compare
-from tests.support.compare import differences
+from tests.support import oracle
 from tests.support.compatibility import FEATURES, PAGE, common, later, page, refused
 from tests.support.servers import NAMES, OLD, SOURCES, Server
 from tests.support.worker import Worker
@@ -22,7 +21,7 @@ LACKING = [(source, target, feature) for source, target in PAIRS for feature in 
 def tolerance(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Old servers send EXPIRE as it was given, so that each replica expires later by its lag."""
     if request.node.callspec.params.get("source_name") in OLD if hasattr(request.node, "callspec") else False:
-        monkeypatch.setattr(compare, "EXPIRY_TOLERANCE", 3000)
+        monkeypatch.setattr(oracle, "EXPIRY_TOLERANCE", 3000)
 
 
 @pytest.mark.parametrize(("source_name", "target_name"), PAIRS)
@@ -44,7 +43,7 @@ def test_snapshot_and_stream_are_equal(
     later(client)
     status = running.wait_applied(source)
 
-    assert differences(source, target) == []
+    assert oracle.differences(source, target) == []
     assert (status["full_syncs"], status["rejected_commands"], status["unsupported_skipped"]) == (1, 0, 0)
     assert [key for db in (0, 5) for key in target.client(db=db).keys("shaker:building:*")] == []
 

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from shaker.commands.sample import Load, seed
-from tests.support.compare import differences
+from tests.support.oracle import differences
 from tests.support.servers import Server, wait_until
 from tests.support.worker import Worker
 from tests.support.writes import checkpoint, syncs

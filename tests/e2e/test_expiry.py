@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import pytest
 
-from tests.support.compare import LATER, differences
+from tests.support.oracle import LATER, differences
 from tests.support.proxy import Proxy
 from tests.support.servers import Server, wait_until
 from tests.support.worker import Worker

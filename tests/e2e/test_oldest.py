@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from shaker.commands.sample import seed
-from tests.support.compare import differences
+from tests.support.oracle import differences
 from tests.support.servers import OLDEST, Server
 from tests.support.worker import Worker
 

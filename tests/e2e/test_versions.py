@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from shaker.commands.sample import Load, seed
-from tests.support.compare import EXPIRY_TOLERANCE, differences
+from tests.support.oracle import EXPIRY_TOLERANCE, differences
 from tests.support.servers import NAMES, OLD, Server, wait_until
 from tests.support.worker import Worker
 

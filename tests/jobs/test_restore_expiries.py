@@ -19,8 +19,9 @@ from shaker.jobs.barrier import BarrierError, Barriers, Held
 from shaker.jobs.restore_expiries import RestoreExpiries
 from shaker.net.client import Client, Request
 from shaker.settings.schema import Settings
-from tests.support.compare import EXPIRY_TOLERANCE, differences
+from tests.support.compare import differences
 from tests.support.following import COPYING, DOUBTFUL, EXPIRING, FAR, expire_one, expires, following, listed
+from tests.support.oracle import EXPIRY_TOLERANCE
 from tests.support.proxy import Proxy
 from tests.support.servers import NAMES, Server, wait_until
 

@@ -24,7 +24,7 @@ from shaker.model.entries import Entries
 from shaker.psync.handshake_states import ReplicaState
 from shaker.rules.restore import restore_requests
 from tests.rules.conftest import exchange
-from tests.support import compare
+from tests.support import oracle
 from tests.support.outcome import applied, keys_of, others
 from tests.support.psync_driver import Conversation, Pieces, single_bytes, whole
 from tests.support.servers import DEFAULT, NAMES, Server
@@ -344,7 +344,7 @@ def test_a_follower_becomes_equal(
     requests = b"".join(encode("SELECT", database) + encode(*arguments) for database, arguments in commands)
     replies = exchange(target, requests, 2 * len(commands))
     assert [reply for reply in replies if isinstance(reply, Exception)] == []
-    assert compare.differences(source, target) == []
+    assert oracle.differences(source, target) == []
     # The table of the source's commands tells what is a record of a worker.
     batches = [event for event in conversation.events if isinstance(event, Batch)]
     assert sum(batch.skipped for batch in batches) == 2

@@ -18,6 +18,7 @@ from tests.soak.faults import FAULTS, FULL_SYNC_FAULTS, SOURCE_LINK_FAULTS
 from tests.soak.witness import Verdict, Witness
 from tests.soak.world import Fault, World
 from tests.soak.writes import SpecialWrites
+from tests.support import oracle
 from tests.support.compare import differences
 from tests.support.load import LoadProcess
 from tests.support.servers import DEFAULT, NAMES, SOURCES
@@ -140,7 +141,9 @@ def _outcome(world: World, witness: Witness) -> tuple[list[str], Verdict]:
         world.complain(str(error))
     if world.worker is not None:
         world.check_log(world.worker)
-    found = differences(world.source, world.target, later=int(world.margin * 1000), clocks_differ=world.clock.moved)
+    later = int(world.margin * 1000)
+    found = differences(world.source, world.target, later=later)
+    found += oracle.differences(world.source, world.target, later=later, clocks_differ=world.clock.moved)
     return found[:SHOWN], witness.verdict(world.target)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import redis
 
-from tests.support.compare import every_difference
+from tests.support import compare, oracle
 from tests.support.servers import OLD, Server
 from tests.support.worker import Worker
 
@@ -120,11 +120,11 @@ class Pair:
 
     def _compare(self, where: str) -> None:
         self.compared += 1
-        found = every_difference(self.source, self.target)
+        found = _every_difference(self.source, self.target)
         lacking = {}
         if found:
             self.replica.wait_replica(self.source)
-            lacking = every_difference(self.replica, self.target)
+            lacking = _every_difference(self.replica, self.target)
         real = {f"{place}{what}" for place, what in found.items() if place in lacking}
         own = {f"{place}{what}" for place, what in found.items() if place not in lacking}
         self.own += [f"{where}: {one}" for one in sorted(own - self._known)]
@@ -157,6 +157,11 @@ class Pair:
 
     def _fault(self, text: str) -> None:
         self.faults.append(text)
+
+
+def _every_difference(source: Server, target: Server) -> dict[oracle.Place, str]:
+    """Return what the verification finds, and what the oracle does."""
+    return compare.every_difference(source, target) | oracle.every_difference(source, target)
 
 
 def _source_settings(name: str) -> dict[str, str]:
