@@ -242,7 +242,8 @@ class ReplyReader:
             sent, _, arguments = found.locator.command(number)
             if is_passing(text):
                 found.passing = text
-            if sent.part is None or (sent.item is None and not is_passing(text)):
+            labelled = sent.part is not None and sent.part.label is not None
+            if sent.part is None or (sent.item is None and not labelled and not is_passing(text)):
                 if not is_passing(text) or number != transaction.commands - 1:
                     raise UnfaithfulError(
                         f"the target refuses the worker's own request inside a transaction: {text}",

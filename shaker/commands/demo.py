@@ -24,7 +24,7 @@ from shaker.jobs.verify_static import compare_static
 from shaker.jobs.verify_walk import Selection
 from shaker.settings.schema import Settings
 from shaker.watch import log
-from shaker.watch.verification import Findings, Pass, by_kind, examples
+from shaker.watch.verification import Findings, Pass, by_kind, named
 
 KEYS = 200_000
 SECONDS = 3.0  # duration of each part of the live load
@@ -220,6 +220,6 @@ def verdict(findings: Findings, seconds: float, say: Callable[[str], None]) -> i
         return EXIT_OK
     counts = [f"{count:,} {kind}" for kind, count in by_kind(findings.differences.values()).items() if count]
     say(f"DIFFERENT: {keys:,} keys of both servers compared: {', '.join(counts)}.")
-    for each in examples(findings.differences.values())[:EXAMPLES]:
-        say(f"  database {each['database']} key {each['key']}: {each['kind']}")
+    for each in list(findings.differences.values())[:EXAMPLES]:
+        say(f"  {named(each)}")
     return EXIT_DIFFERENT

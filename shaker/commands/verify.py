@@ -21,7 +21,7 @@ from shaker.settings.schema import Settings
 from shaker.watch.report_file import write_report
 
 if TYPE_CHECKING:
-    from shaker.jobs.verify import Wanted
+    from shaker.jobs.verify_wanted import Wanted
 
 POLL_SECONDS = 0.5
 
@@ -162,7 +162,8 @@ def _print(report: dict[str, Any]) -> None:
     if report["examples"]:
         table = Table("database", "key", "difference", "detail", box=None)
         for each in report["examples"]:
-            table.add_row(str(each["database"]), each["key"], each["kind"], each["detail"])
+            database = "" if each["database"] is None else str(each["database"])
+            table.add_row(database, each["key"], each["kind"], each["detail"])
         console.print(table)
     counts = ", ".join(f"{count:,} {kind}" for kind, count in report["differences"].items() if count)
     verdict = "EQUAL" if report["equal"] else f"DIFFERENT: {counts or 'some keys changed too often to be compared'}"

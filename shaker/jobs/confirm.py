@@ -1,14 +1,14 @@
 """Compares the keys of unconfirmed work at barriers, and has differing keys copied from the source.
 
-A key stays in its set until a barrier finds it equal or it has been copied. Values are compared by DUMP first. Servers
-of different versions may dump equal values differently, so differing ones are read and compared by meaning. Very large
-values are compared by type and length alone.
+A key stays in its set until a barrier finds it equal or it has been copied. Keys are compared as the verification
+compares them: by DUMP and content at one barrier, large values in pieces between two. A large value that changes
+meanwhile, three times in a row, is compared by one DUMP after all, if it is not too large for that.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import anyio
 import structlog
@@ -16,12 +16,14 @@ import structlog
 from shaker.apply.records import copying_key, expiring_key
 from shaker.apply.rejections import MAX_KEY
 from shaker.codec.resp.replies import encode
+from shaker.compare.copies import Tolerance
 from shaker.errors import LinkError, RefusedError
 from shaker.flow.flow import Flow
 from shaker.jobs.barrier import Barriers
-from shaker.jobs.same_value import READS, ComparedKey
+from shaker.jobs.verify_large import LargeComparison
+from shaker.jobs.verify_page import PageComparison, fields_expire, sides_of, tolerance
 from shaker.model.batch import CommandRun
-from shaker.model.refusals import refusal
+from shaker.model.differences import Difference, Kind
 from shaker.net.client import Client, Request, open_client
 from shaker.net.connection import ReplyError
 from shaker.net.reply_types import array, blob, number, scan_page
@@ -31,11 +33,13 @@ from shaker.settings.schema import Settings
 log = structlog.get_logger("shaker.unconfirmed")
 
 KEYS: Final = 500  # maximum for one barrier
-# Maximum size of the values that one barrier reads on each side. A value that takes more memory on the source is not
-# read at all, because DUMP would block the source.
+# Maximum size of the values that one barrier reads on each side, by the memory that they take on the source.
 HELD_BYTES: Final = 16 * 1024 * 1024
+# Maximum size of a busy value that one barrier reads: DUMP blocks the source for about 2 ms per MiB.
+BUSY_BYTES: Final = 64 * 1024 * 1024
 POLL_SECONDS: Final = 0.1  # from one search for keys to the next
 COPYING_SECONDS: Final = 0.2  # before keys that are being copied are checked again
+BUSY_SECONDS: Final = 5.0  # before a value that changed all the time is compared again
 PAUSE_SECONDS: Final = 1.0  # after a failed barrier: the stream needs time between two of them
 HEARTBEAT_SECONDS: Final = 120.0
 # Keys that only the target has are removed up to this share of a database, or up to this number.
@@ -45,11 +49,12 @@ DOING: Final = "comparing unconfirmed work"
 
 
 class Sides(NamedTuple):
-    """Clients of both servers, and the command that asks them for an expiry."""
+    """Clients of both servers, and the comparisons between them."""
 
     source: Client
     target: Client
-    expiry: str
+    pages: PageComparison
+    large: LargeComparison
 
 
 class Confirm:
@@ -77,6 +82,7 @@ class Confirm:
         self._barriers = barriers
         self._copying = copying_key(settings.name)
         self._expiring = expiring_key(settings.name)
+        self._busy = ""  # the last value that could not be compared, empty where there is none
         self._handed_over: set[tuple[int, bytes]] = set()  # by database: differing keys, entered in `copying`
 
     async def run(self) -> None:
@@ -102,18 +108,30 @@ class Confirm:
     async def _work(self) -> None:
         settings = self._settings
         async with open_client(settings.source) as source, open_client(settings.target) as target:
-            asked = [await side.info() for side in (source, target)]
-            # Older servers have PTTL only, which gives the time left.
-            exact = all(info.release >= (7, 0) for info in asked)
-            sides = Sides(source, target, "PEXPIRETIME" if exact else "PTTL")
+            infos = [await side.info() for side in (source, target)]
+            compared = sides_of(source, target, infos)
+
+            def allowed() -> Tolerance:
+                return tolerance(compared, later_seconds=self._flow.expiry.margin_seconds)
+
+            large = LargeComparison(
+                self._barriers,
+                compared,
+                allowed,
+                self._flow.watch,
+                fields_expire=fields_expire(infos),
+                heartbeat=self._heartbeat,
+            )
+            sides = Sides(source, target, PageComparison(self._barriers, compared, allowed), large)
             while self._may_run:
+                self._busy = ""
                 waiting, settled = await self._round(sides)
-                self._unconfirmed.error = ""
+                self._unconfirmed.error = self._busy
                 self._heartbeat()
                 if not waiting:
                     await self._finish(sides)
                 elif not settled:
-                    await anyio.sleep(COPYING_SECONDS)
+                    await anyio.sleep(BUSY_SECONDS if self._busy else COPYING_SECONDS)
 
     async def _databases(self, sides: Sides) -> list[int]:
         """Return the databases of the target that hold keys."""
@@ -187,89 +205,67 @@ class Confirm:
         return len(members)
 
     async def _compare(self, sides: Sides, database: int, keys: Iterable[bytes]) -> int:
-        """Compare keys of a database; return how many are equal."""
+        """Compare keys of a database; return how many are equal. Differing ones are handed over to be copied."""
         left, equal = list(keys), 0
         while left:
-            subjects, left = await self._subjects(sides.source, database, left)
-            differing = await self._compare_once(sides, database, subjects)
-            equal += len(subjects) - len(differing)
-            if differing:
-                again = await self._read(sides.source, database, differing)
-                equal += len(again) - len(await self._compare_once(sides, database, again, final=True))
+            some, size = await self._some(sides.source, database, left)
+            left = left[len(some) :]
+            if size <= self._held_bytes:
+                equal += await self._at_once(sides, database, some)
+            else:
+                equal += await self._in_pieces(sides, database, some[0], size)
             self._heartbeat()
         return equal
 
-    async def _subjects(
-        self, source: Client, database: int, keys: list[bytes]
-    ) -> tuple[list[ComparedKey], list[bytes]]:
-        """Return how to compare as many of the keys as one barrier may read, and the remaining keys."""
-        requests: list[Request] = [("SELECT", database), *(("MEMORY", "USAGE", key) for key in keys)]
+    async def _some(self, source: Client, database: int, keys: list[bytes]) -> tuple[list[bytes], int]:
+        """Return the first keys, as many as one barrier may read, and the bytes that they take; one at least."""
+        requests: list[Request] = [("SELECT", database), *(("MEMORY", "USAGE", key) for key in keys[:KEYS])]
         _, *sizes = await source.results(requests, DOING)
-        subjects: list[ComparedKey] = []
         taken = 0
-        for key, reply in zip(keys, sizes, strict=True):
+        for index, reply in enumerate(sizes):
             size = 0 if reply is None else number(reply)
-            if size <= self._held_bytes:
-                taken += size
-                if subjects and taken > self._held_bytes:
-                    break
-                subjects.append(ComparedKey(key))
-            else:
-                _, kind = await source.results([("SELECT", database), ("TYPE", key)], DOING)
-                subjects.append(ComparedKey(key, blob(kind), large=True))
-        return subjects, keys[len(subjects) :]
+            if index and taken + size > self._held_bytes:
+                return keys[:index], taken
+            taken += size
+        return keys[:KEYS], taken
 
-    async def _read(self, source: Client, database: int, differing: list[ComparedKey]) -> list[ComparedKey]:
-        """Return how to compare differing keys by meaning: two versions may dump equal values differently."""
-        requests: list[Request] = [("SELECT", database), *(("TYPE", subject.key) for subject in differing)]
-        _, *kinds = await source.results(requests, DOING)
-        return [
-            ComparedKey(subject.key, kind) if not subject.large and kind in READS else subject
-            for subject, kind in zip(differing, kinds, strict=True)
-        ]
+    async def _at_once(self, sides: Sides, database: int, keys: list[bytes]) -> int:
+        def settle(differing: list[Difference]) -> CommandRun:
+            return self._outcome(database, keys, differing)
 
-    async def _compare_once(
-        self, sides: Sides, database: int, subjects: list[ComparedKey], *, final: bool = False
-    ) -> list[ComparedKey]:
-        """Compare at one barrier; return the differing keys. If `final`, have them copied."""
-        requests: list[Request] = [("SELECT", database)]
-        for subject in subjects:
-            requests += [*subject.requests, (sides.expiry, subject.key)]
-        async with self._barriers.at(sides.source, requests) as held:
-            theirs = _answers("target", await sides.target.pipeline(requests))
-            mine = _answers("source", held.replies)
-            equal: list[bytes] = []
-            expiring: list[bytes] = []
-            differing: list[ComparedKey] = []
-            start = 1
-            for subject in subjects:
-                end = start + len(subject.requests)
-                if not subject.same(mine[start:end], theirs[start:end]):
-                    differing.append(subject)
-                else:
-                    equal.append(subject.key)
-                    if not self._same_expiry(number(mine[end]), number(theirs[end])):
-                        expiring.append(subject.key)
-                start = end + 1
-            copying = [subject.key for subject in differing] if final else []
-            held.apply(self._outcome(database, equal, expiring, copying))
-        self._handed_over.update((database, key) for key in copying)  # only after it has taken effect
-        return differing
+        outcome = await sides.pages.compare(database, keys, settle=settle)
+        return len(keys) - self._hand_over(outcome.differing)
 
-    def _same_expiry(self, mine: int, theirs: int) -> bool:
-        """Whether a key expires on the target in time: up to the present margin later than on the source."""
-        if mine < 0 or theirs < 0:
-            return mine == theirs
-        return 0 <= theirs - mine <= self._flow.expiry.margin_seconds * 1000
+    async def _in_pieces(self, sides: Sides, database: int, key: bytes, size: int) -> int:
+        def settle(differing: list[Difference]) -> CommandRun:
+            return self._outcome(database, [key], differing)
 
-    def _outcome(
-        self, database: int, equal: list[bytes], expiring: list[bytes], copying: list[bytes]
-    ) -> CommandRun:
+        found = await sides.large.compare(database, key, settle=settle)
+        if not found.busy:
+            return 1 - self._hand_over([] if found.difference is None else [found.difference])
+        if size <= BUSY_BYTES:
+            return await self._at_once(sides, database, [key])
+        async with self._barriers.at(sides.source, []) as held:
+            held.apply(CommandRun(database, encode("SADD", self._unconfirmed.key, key), 1))
+        shown = key[:MAX_KEY].decode("utf-8", "backslashreplace")
+        self._busy = f"key {shown} {found.busy}, and is too large to be compared at once"
+        return 0
+
+    def _hand_over(self, differing: list[Difference]) -> int:
+        """Note the keys that are about to be copied, which has taken effect; return how many."""
+        copying = [(each.database, each.key) for each in differing if each.kind is not Kind.EXPIRY]
+        self._handed_over.update(copying)
+        return len(copying)
+
+    def _outcome(self, database: int, keys: list[bytes], differing: list[Difference]) -> CommandRun:
         """Return the requests that remove equal keys from the set, and hand the others on."""
         key = self._unconfirmed.key
+        expiring = [each.key for each in differing if each.kind is Kind.EXPIRY]
+        copying = [each.key for each in differing if each.kind is not Kind.EXPIRY]
+        equal = [each for each in keys if each not in set(copying)]
         lists = [("SREM", key, equal), ("SADD", self._expiring, expiring)]
         lists += [("SADD", key, copying), ("SADD", self._copying, copying)]
-        requests = [encode(name, to, *keys) for name, to, keys in lists if keys]
+        requests = [encode(name, to, *some) for name, to, some in lists if some]
         if copying:
             shown = copying[0][:MAX_KEY].decode("utf-8", "backslashreplace")
             log.warning("keys differ", database=database, keys=len(copying), first=shown)
@@ -291,11 +287,3 @@ class Confirm:
         if none and unconfirmed.remembered == remembered:
             unconfirmed.waiting = False
             log.info("unconfirmed work is compared")
-
-
-def _answers(side: str, replies: list[Any]) -> list[Any]:
-    """Return `replies`, in which the only error may be that a key has another type."""
-    for reply in replies:
-        if isinstance(reply, ReplyError) and not str(reply).startswith("WRONGTYPE"):
-            raise refusal(side, str(reply), DOING) from reply
-    return replies

@@ -9,12 +9,13 @@ import anyio
 from shaker.flow.flow import Flow
 from shaker.flow.watch import ChangedKeys
 from shaker.jobs.cutover_order import Failed, Outcome
-from shaker.jobs.verify import Verify, Wanted
+from shaker.jobs.verify import Verify
 from shaker.jobs.verify_page import Sides, fields_expire, sides_of
+from shaker.jobs.verify_wanted import Wanted
 from shaker.net.client import Client
 from shaker.settings.schema import Settings
 from shaker.watch.cutover import CutoverState
-from shaker.watch.verification import Findings, shown
+from shaker.watch.verification import Findings, named
 
 # Rounds end when few keys are left to compare, or a round leaves not fewer than the one before.
 FEW_KEYS: Final = 300
@@ -109,6 +110,5 @@ class Proof:
             count = len(findings.differences) + findings.more
             raise Failed(
                 Outcome.DIFFERENT,
-                f"{count} keys differ, the first: {shown(first.key[:128])} in database {first.database} "
-                f"({first.kind}: {first.detail})",
+                f"{count} {'key differs' if count == 1 else 'keys differ'}, the first: {named(first)}",
             )

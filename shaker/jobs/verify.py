@@ -8,9 +8,7 @@ gentle rate. A request (`shaker verify`) gets a pass of its own, at its own rate
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import anyio
 import structlog
@@ -22,17 +20,19 @@ from shaker.errors import LinkError
 from shaker.flow.flow import Flow
 from shaker.jobs.barrier import BarrierError, Barriers
 from shaker.jobs.verify_large import LargeComparison
+from shaker.jobs.verify_libraries import LibraryComparison
 from shaker.jobs.verify_pace import VerifyPace
 from shaker.jobs.verify_page import PageComparison, Sides, fields_expire, sides_of, tolerance
 from shaker.jobs.verify_pass import VerifyPass
 from shaker.jobs.verify_walk import Position, Selection
+from shaker.jobs.verify_wanted import Wanted
 from shaker.model.batch import CommandRun
 from shaker.model.position import Phase
 from shaker.net.client import open_client
 from shaker.net.connection import ReplyError
 from shaker.settings.schema import Settings
 from shaker.watch.status import State
-from shaker.watch.verification import Findings, Pass, Verification, shown
+from shaker.watch.verification import Findings, Pass, Verification, named
 
 log = structlog.get_logger("shaker.verify")
 
@@ -43,23 +43,6 @@ REST_SECONDS: Final = 1.0  # between two passes, at least
 # While nobody writes to the source, nothing is lost by long comparisons.
 FENCED_SECONDS: Final = 0.5
 FENCED_KEYS: Final = 2000
-
-
-@dataclass(slots=True)
-class Wanted:
-    """A pass that somebody asked for, such as by `shaker verify`."""
-
-    selection: Selection = field(default_factory=Selection)
-    keys_only: bool = False
-    repair: bool = False
-    keys_per_second: float = 0.0  # 0: without a limit
-    only: Mapping[int, Iterable[bytes]] | None = None  # these keys by database, None for those of the selection
-    fenced: bool = False  # nobody writes to the source: the stream may be held for long
-    number: int = 0
-    aborted: bool = False
-    report: dict[str, Any] | None = None
-    findings: Findings | None = None
-    ended: anyio.Event = field(default_factory=anyio.Event)
 
 
 class Verify:
@@ -115,7 +98,10 @@ class Verify:
     async def compare(self, sides: Sides, wanted: Wanted, *, fields: bool) -> Findings | None:
         """Compare the `wanted` keys at once, beside the passes; None where the stream's state does not allow it."""
         one = self._pass_of(sides, wanted, fields=fields)
-        return one.findings if await one.make() else None
+        if not await one.make():
+            return None
+        await self._compare_libraries(sides, wanted, one.findings)
+        return one.findings
 
     async def run(self) -> None:
         """Verify until cancelled. After a failure the next run resumes the pass where it was."""
@@ -212,6 +198,8 @@ class Verify:
         repaired, keys, size = findings.repaired, findings.counted.keys, findings.counted.bytes
         try:
             whole = await one.make()
+            if whole:
+                await self._compare_libraries(sides, wanted, findings)
         finally:
             if wanted is None:
                 self._position, self._findings = one.position, findings
@@ -246,9 +234,30 @@ class Verify:
             differences=len(findings.differences) + findings.more,
         )
 
+    async def _compare_libraries(self, sides: Sides, wanted: Wanted | None, findings: Findings) -> None:
+        """Compare the function libraries, unless only a part of the keys was asked for."""
+        if wanted is not None and not wanted.libraries:
+            return
+        libraries = LibraryComparison(
+            self._barriers,
+            sides,
+            extra_too=self._extra_too,
+            repair=self._repairs(wanted),
+            heartbeat=self._heartbeat,
+        )
+        findings.add_libraries(*await libraries.compare())
+
+    @property
+    def _extra_too(self) -> bool:
+        """Whether data that only the target has is a difference."""
+        target = self._settings.target
+        return target.on_existing != "merge" and target.stale_keys != "keep"
+
+    def _repairs(self, wanted: Wanted | None) -> bool:
+        return self._settings.verify.repair if wanted is None else wanted.repair
+
     def _pass_of(self, sides: Sides, wanted: Wanted | None, *, fields: bool) -> VerifyPass:
         settings = self._settings
-        target = settings.target
         keys_per_second = settings.verify.keys_per_second if wanted is None else wanted.keys_per_second
         keys_only = wanted is not None and wanted.keys_only
         findings = self._findings if wanted is None else Findings(Pass(began=time.time()))
@@ -263,7 +272,6 @@ class Verify:
                 waiting=tuple(
                     key(settings.name) for key in (expiring_key, copying_key, doubtful_key, unconfirmed_key)
                 ),
-                copy=self._copy,
             ),
             LargeComparison(
                 self._barriers,
@@ -274,8 +282,8 @@ class Verify:
                 heartbeat=self._heartbeat,
             ),
             self._pace(keys_per_second, fenced=wanted is not None and wanted.fenced),
-            extra_too=target.on_existing != "merge" and target.stale_keys != "keep",
-            repair=settings.verify.repair if wanted is None else wanted.repair,
+            extra_too=self._extra_too,
+            copy=self._copy if self._repairs(wanted) else None,
             round_trip=lambda: self._flow.status.clocks.round_trips.get("target", 0.0),
             interrupted=lambda: self._interrupted(wanted),
             heartbeat=self._heartbeat,
@@ -320,6 +328,5 @@ class Verify:
         first = next(iter(known.values()))
         keys = "key differs" if len(known) == 1 else "keys differ"
         reasons["verification"] = (
-            f"{len(known)} {keys}, the first: {shown(first.key[:128])} in database {first.database} "
-            f"({first.kind}: {first.detail}); `shaker verify --repair` copies them from the source"
+            f"{len(known)} {keys}, the first: {named(first)}; `shaker verify --repair` copies them from the source"
         )

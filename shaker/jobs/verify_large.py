@@ -16,8 +16,7 @@ import anyio
 from shaker.compare.copies import Tolerance, compare_expiries
 from shaker.compare.values import CHECKS, Subject, opaque
 from shaker.errors import ServerBusyError
-from shaker.jobs.verify_page import DOING, Points, Sides, milliseconds
-from shaker.model.batch import CommandRun
+from shaker.jobs.verify_page import DOING, Points, Settle, Sides, milliseconds
 from shaker.model.differences import Difference, Kind
 from shaker.net.client import Client, Request
 from shaker.net.reply_types import blob, number
@@ -66,10 +65,11 @@ class LargeComparison:
         self._heartbeat = heartbeat
         self._try_again_seconds = try_again_seconds
 
-    async def compare(
-        self, database: int, key: bytes, *, copy: Callable[[int, list[bytes]], CommandRun] | None = None
-    ) -> LargeOutcome:
-        """Compare a key; where it differs, apply the commands of `copy` at the second barrier. Raises LinkError."""
+    async def compare(self, database: int, key: bytes, *, settle: Settle = lambda differing: None) -> LargeOutcome:
+        """Compare a key; at the second barrier, apply the commands of `settle` for its difference, if it has one.
+
+        Raises LinkError.
+        """
         size = 0
         for attempt in range(TRIES):
             with self._watch(key) as watch:
@@ -82,8 +82,10 @@ class LargeComparison:
                     refused = error
                 # Commands that the source ran meanwhile are seen at the latest before this.
                 async with self._points.at(self._sides.source, []) as held:
-                    if found is not None and copy is not None and not watch.touched:
-                        held.apply(copy(database, [key]))
+                    if refused is None and not watch.touched:
+                        part = settle([] if found is None else [found])
+                        if part is not None:
+                            held.apply(part)
                 if not watch.touched:
                     if refused is not None:
                         raise refused

@@ -55,8 +55,11 @@ class Points(Protocol):
         """Read `requests` on the source and hold the target at the same offset for the block's time."""
 
 
+Settle = Callable[[list[Difference]], CommandRun | None]
+
+
 class PageComparison:
-    """Compares keys of one database at one point; with `repair`, has differing ones copied from the source there."""
+    """Compares keys of one database at one point."""
 
     def __init__(
         self,
@@ -66,25 +69,22 @@ class PageComparison:
         *,
         keys_only: bool = False,
         waiting: tuple[str, ...] = (),
-        copy: Callable[[int, list[bytes]], CommandRun] | None = None,
     ) -> None:
         """Compare through `sides`; `points` make the moments at which both servers are at one offset.
 
-        `waiting` are sets of keys, in each database of the target, that another job is about to correct. `copy`
-        returns the commands by which keys of a database are handed over to be copied.
+        `waiting` are sets of keys, in each database of the target, that another job is about to correct.
         """
         self._points = points
         self._sides = sides
         self._tolerance = tolerance
         self.keys_only = keys_only
-        self.copy = copy
         self._waiting = waiting
         self._differ = compare_types if keys_only else compare
 
     async def compare(
-        self, database: int, keys: Sequence[bytes], *, repair: frozenset[bytes] = frozenset()
+        self, database: int, keys: Sequence[bytes], *, settle: Settle = lambda differing: None
     ) -> Outcome:
-        """Compare `keys` at one barrier. Keys of `repair` that differ there are copied from the source.
+        """Compare `keys` at one barrier; the commands that `settle` returns for the differences are applied there.
 
         Raises BarrierError and LinkError: nothing is known of the keys then.
         """
@@ -98,12 +98,11 @@ class PageComparison:
             began = time.perf_counter()
             theirs = await sides.target.results([*requests, ("TIME",)], DOING)
             clocks = held.source_ms, milliseconds(theirs.pop())
-            suspects, taken = self._suspects(database, keys, _checked("source", held.replies), theirs, clocks)
+            suspects, taken = self._suspects(database, keys, checked("source", held.replies), theirs, clocks)
             pending = await self.pending(database, [each.key for each in suspects])
             differing = [each for each in suspects if each.key not in pending]
-            mend = [each.key for each in differing if each.key in repair]
-            if mend and self.copy is not None:
-                held.apply(self.copy(database, mend))
+            if (part := settle(differing)) is not None:
+                held.apply(part)
             held_seconds = time.perf_counter() - began
         return Outcome(differing, sorted(pending), taken, held_seconds)
 
@@ -159,7 +158,8 @@ def milliseconds(reply: Any) -> int:
     return seconds * 1000 + microseconds // 1000
 
 
-def _checked(side: str, replies: list[Any]) -> list[Any]:
+def checked(side: str, replies: list[Any]) -> list[Any]:
+    """Return `replies`; raises what an error reply among them means."""
     for reply in replies:
         if isinstance(reply, ReplyError):
             raise refusal(side, str(reply), DOING) from reply

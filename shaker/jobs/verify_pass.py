@@ -11,9 +11,10 @@ import structlog
 
 from shaker.jobs.verify_large import LargeComparison
 from shaker.jobs.verify_pace import VerifyPace
-from shaker.jobs.verify_page import PageComparison, Sides
+from shaker.jobs.verify_page import PageComparison, Settle, Sides
 from shaker.jobs.verify_suspects import DELAYS, Suspects
 from shaker.jobs.verify_walk import Page, Position, Selection, Walk
+from shaker.model.batch import CommandRun
 from shaker.model.differences import Difference
 from shaker.watch.verification import Findings, shown
 
@@ -26,6 +27,7 @@ REPAIRS: Final = 3  # attempts for one key
 WAITING: Final = "another job is about to correct it"
 
 Place = tuple[int, bytes]
+Copy = Callable[[int, list[bytes]], CommandRun]
 
 
 class VerifyPass:
@@ -33,7 +35,8 @@ class VerifyPass:
 
     `make` is called once; the pass ends early once `interrupted` is true. `findings` collects what it finds. No key
     before `position` waits for another look: a pass that resumes there misses none. With `only`, the pass compares
-    these keys by database and walks over no others.
+    these keys by database and walks over no others. `copy` returns the commands that hand over keys to be copied from
+    the source; None leaves differing keys as they are.
     """
 
     def __init__(
@@ -45,7 +48,7 @@ class VerifyPass:
         pace: VerifyPace,
         *,
         extra_too: bool,
-        repair: bool,
+        copy: Copy | None,
         round_trip: Callable[[], float],
         interrupted: Callable[[], bool],
         heartbeat: Callable[[], None],
@@ -61,7 +64,7 @@ class VerifyPass:
         self._pages = pages
         self._large = large
         self._pace = pace
-        self._repair = repair
+        self._copy = copy
         self._round_trip = round_trip
         self._interrupted = interrupted
         self._heartbeat = heartbeat
@@ -128,7 +131,7 @@ class VerifyPass:
     async def _barrier(self, database: int, keys: list[bytes], *, first: bool) -> None:
         known = len(self._suspects) + len(self._unsettled) + len(self._attempts) + len(self.findings.differences)
         repair = frozenset(key for key in keys if self._attempts.get((database, key))) if known else frozenset()
-        outcome = await self._pages.compare(database, keys, repair=repair)
+        outcome = await self._pages.compare(database, keys, settle=self._repairing(database, repair))
         self._pace.adapt(outcome.held_seconds, self._round_trip())
         now = time.monotonic()
         if first:
@@ -146,13 +149,22 @@ class VerifyPass:
             elif key not in outcome.pending:
                 self._equal(place)
 
+    def _repairing(self, database: int, repair: frozenset[bytes]) -> Settle:
+        """Return the function that has those keys of `repair` that differ copied."""
+
+        def settle(differing: list[Difference]) -> CommandRun | None:
+            keys = [each.key for each in differing if each.key in repair]
+            return self._copy(database, keys) if keys and self._copy is not None else None
+
+        return settle
+
     def _differs(self, difference: Difference, now: float) -> None:
         place = (difference.database, difference.key)
         if not self._suspects.differs(difference, now):
             self._unsettled.setdefault(place, self._page)
             return
         attempts = self._attempts.get(place, 0)
-        if self._repair and attempts < REPAIRS:
+        if self._copy is not None and attempts < REPAIRS:
             if not attempts:
                 self._report(difference)
             self._attempts[place] = attempts + 1
@@ -190,8 +202,8 @@ class VerifyPass:
     async def _compare_large(self, database: int, key: bytes) -> None:
         place = (database, key)
         for attempt in range(REPAIRS + 2):
-            copy = self._pages.copy if self._repair and 0 < attempt <= REPAIRS else None
-            found = await self._large.compare(database, key, copy=copy)
+            repair = frozenset((key,) if 0 < attempt <= REPAIRS else ())
+            found = await self._large.compare(database, key, settle=self._repairing(database, repair))
             if not attempt:
                 self.findings.counted.bytes += found.bytes
             if found.busy:
@@ -203,7 +215,7 @@ class VerifyPass:
             pending = await self._pages.pending(database, [key])
             if not pending:
                 self._report(found.difference)
-                if not self._repair:
+                if self._copy is None:
                     return
                 self._attempts[place] = attempt + 1
             if attempt <= REPAIRS:

@@ -11,6 +11,7 @@ from typing import Any
 from shaker.compare.copies import Tolerance
 from shaker.errors import LinkError
 from shaker.jobs.verify_large import LargeComparison
+from shaker.jobs.verify_libraries import LibraryComparison
 from shaker.jobs.verify_pace import VerifyPace
 from shaker.jobs.verify_page import DOING, PageComparison, fields_expire, milliseconds, sides_of, tolerance
 from shaker.jobs.verify_pass import VerifyPass
@@ -80,7 +81,7 @@ async def compare_static(
             LargeComparison(points, sides, allowed, _watch, fields_expire=fields_expire(infos)),
             VerifyPace(0.0, 1.0),
             extra_too=True,
-            repair=False,
+            copy=None,
             round_trip=lambda: 0.0,
             interrupted=lambda: False,
             heartbeat=lambda: None,
@@ -90,5 +91,8 @@ async def compare_static(
             delays=delays,
         )
         await one.make()
+        if selection == Selection():
+            libraries = LibraryComparison(points, sides, extra_too=True, repair=False, delays=delays)
+            findings.add_libraries(*await libraries.compare())
         findings.counted.ended = time.time()
         return findings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Kind(StrEnum):
@@ -14,10 +14,14 @@ class Kind(StrEnum):
     TYPE = "type"
     VALUE = "value"  # includes the expiries of hash fields
     EXPIRY = "expiry"
+    FUNCTION = "function"  # a function library, which belongs to no database
+
+
+NO_DATABASE: Final = -1
 
 
 class Difference(NamedTuple):
-    """One key that differs. `detail` describes how, without any value."""
+    """One key that differs, or one function library, of NO_DATABASE. `detail` describes how, without any value."""
 
     database: int
     key: bytes

@@ -30,7 +30,9 @@ READ_COMMANDS: Final = frozenset(
         *("STRLEN", "TIME", "TYPE", "XINFO", "XLEN", "XPENDING", "XRANGE", "ZCARD", "ZRANGE"),
     }
 )
-READ_SUBCOMMANDS: Final = frozenset({("ACL", "DRYRUN"), ("ACL", "WHOAMI"), ("CLIENT", "LIST"), ("CONFIG", "GET")})
+READ_SUBCOMMANDS: Final = frozenset(
+    {("ACL", "DRYRUN"), ("ACL", "WHOAMI"), ("CLIENT", "LIST"), ("CONFIG", "GET"), ("FUNCTION", "LIST")}
+)
 FENCE_SUBCOMMANDS: Final = frozenset({("CLIENT", "PAUSE"), ("CLIENT", "UNPAUSE"), ("CONFIG", "SET")})
 
 Request = tuple[bytes | str | int, ...]

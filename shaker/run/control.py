@@ -11,8 +11,9 @@ from anyio.from_thread import BlockingPortal
 from shaker.flow.flow import Flow
 from shaker.flow.lifecycle import RunState
 from shaker.flow.rates import RATES
-from shaker.jobs.verify import Verify, Wanted
+from shaker.jobs.verify import Verify
 from shaker.jobs.verify_walk import Selection
+from shaker.jobs.verify_wanted import Wanted
 from shaker.watch.http.control import ControlError
 
 Verb = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]

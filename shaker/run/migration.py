@@ -13,7 +13,8 @@ from shaker.errors import EXIT_DIFFERENT, EXIT_OK, EXIT_UNFAITHFUL, GivenUpError
 from shaker.flow.flow import Flow
 from shaker.flow.lifecycle import WorkState
 from shaker.jobs.source_monitor import SourceMonitor
-from shaker.jobs.verify import Verify, Wanted
+from shaker.jobs.verify import Verify
+from shaker.jobs.verify_wanted import Wanted
 from shaker.net.client import open_client
 from shaker.net.connection import ReplyError
 from shaker.net.reply_types import record

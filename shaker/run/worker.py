@@ -27,7 +27,8 @@ from shaker.jobs.remove_stale_keys import RemoveStaleKeys
 from shaker.jobs.restore_expiries import RestoreExpiries
 from shaker.jobs.source_monitor import SourceMonitor
 from shaker.jobs.target_monitor import TargetMonitor
-from shaker.jobs.verify import Verify, Wanted
+from shaker.jobs.verify import Verify
+from shaker.jobs.verify_wanted import Wanted
 from shaker.model.position import Phase
 from shaker.readers.psync import SourceLink
 from shaker.run.control import Control

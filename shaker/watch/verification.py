@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from shaker.model.differences import Difference, Kind
+from shaker.model.differences import NO_DATABASE, Difference, Kind
 from shaker.text import printable
 
 EXAMPLES: Final = 100  # differing keys that are named
@@ -42,6 +42,7 @@ class Findings:
     )  # keys that differed, and then were found equal
     repaired: int = 0
     too_busy: dict[tuple[int, bytes], str] = field(default_factory=dict)  # keys that changed during each comparison
+    libraries: int | None = None  # function libraries that were compared, None where they were not
     rejected_before: int = -1  # rejected commands when the pass began, -1 where another process began it
 
     @property
@@ -49,12 +50,19 @@ class Findings:
         """Whether every key was found equal."""
         return not self.differences and not self.more and not self.too_busy
 
+    def add_libraries(self, differing: list[Difference], repaired: int, compared: int | None) -> None:
+        """Take over the outcome of a comparison of the function libraries."""
+        self.differences |= {(each.database, each.key): each for each in differing}
+        self.repaired += repaired
+        self.libraries = compared
+
     def report(self, now: float) -> dict[str, Any]:
         """Return the report of the pass, as `shaker verify --json` prints it."""
         return {
             "equal": self.clean,
             "keys_compared": self.counted.keys,
             "bytes_compared": self.counted.bytes,
+            "libraries_compared": self.libraries,
             "offset": self.counted.offset,
             "seconds": round(self.counted.seconds(now), 3),
             "differences": by_kind(self.differences.values()),
@@ -131,6 +139,7 @@ class Verification:
             "last_pass_offset": last.offset if last else None,
             "last_pass_keys": last.keys if last else None,
             "last_pass_bytes": last.bytes if last else None,
+            "last_pass_libraries": self.last.libraries if self.last else None,
             "keys_compared": current.keys,
             "keys_total": current.total,
             "bytes_compared": current.bytes,
@@ -154,11 +163,19 @@ def shown(key: bytes) -> str:
     return printable(key.decode("utf-8", "backslashreplace"))
 
 
+def named(difference: Difference) -> str:
+    """Return a difference as a sentence names it."""
+    name = shown(difference.key[:128])
+    library = difference.kind is Kind.FUNCTION
+    place = f"function library {name}" if library else f"{name} in database {difference.database}"
+    return f"{place} ({difference.kind}: {difference.detail})"
+
+
 def examples(differences: Iterable[Difference]) -> list[dict[str, Any]]:
     """Return the first differing keys, as JSON has them."""
     return [
         {
-            "database": each.database,
+            "database": None if each.database == NO_DATABASE else each.database,
             "key": shown(each.key),
             "kind": str(each.kind),
             "detail": each.detail,

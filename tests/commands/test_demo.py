@@ -91,4 +91,4 @@ def test_a_difference_is_told_and_ends_with_5(capsys: pytest.CaptureFixture[str]
 
     said = capsys.readouterr().out
     assert "1 missing" in said
-    assert "database 3 key key: missing" in said
+    assert "key in database 3 (missing: not on the target)" in said

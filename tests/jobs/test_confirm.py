@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import pytest
@@ -24,6 +26,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 Servers = Callable[..., Server]
 UNCONFIRMED = "shaker:unconfirmed:default"
 COPYING = "shaker:copying:default"
+EXPIRING = "shaker:expiring:default"
 WHOLE = UNCONFIRMED
 EVERYTHING = "shaker:checkpoint:default"
 
@@ -35,6 +38,7 @@ async def comparing(
     *,
     copying: bool = True,
     limits: dict[str, int] | None = None,
+    job: type[Confirm] = Confirm,
     **settings: str,
 ) -> AsyncIterator[Links]:
     """Replicate, and within the block compare waiting keys, and with `copying` also copy."""
@@ -43,9 +47,7 @@ async def comparing(
         made = Settings(source={"url": source.url}, target={"url": target.url} | settings)  # type: ignore[arg-type]
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(supervise, SourceMonitor(made, links.flow), links.status, made)
-            tasks.start_soon(
-                supervise, Confirm(made, links.flow, links.barriers, **(limits or {})), links.status, made
-            )
+            tasks.start_soon(supervise, job(made, links.flow, links.barriers, **(limits or {})), links.status, made)
             if copying:
                 tasks.start_soon(supervise, RestoreExpiries(made, links.flow, links.barriers), links.status, made)
             yield links
@@ -157,16 +159,43 @@ async def test_it_waits_for_the_copy(source: Server, target: Server) -> None:
 
 
 async def test_large_values(source: Server, target: Server) -> None:
-    """They are not read: type and length decide, for all types."""
+    """They are read in pieces: one element decides, whatever the lengths."""
     fill(source.client())
     async with comparing(source, target, copying=False, limits={"held_bytes": 10}) as links:
         remember(links, target, *KEYS)
         await settled(links)
-        target.client().rpush("list", 1)
+        target.client().lset("list", 7, "x")
         target.client().delete("zset")
         target.client().set("zset", 1)
+        target.client().hset("hash", "field 7", "x")
+        target.client().persist("expires")
         remember(links, target, *KEYS)
-        await links.wait(lambda: target.client().smembers(COPYING) == {b"list", b"zset"}, "what differs")
+        client = target.client()
+        await links.wait(lambda: client.smembers(COPYING) == {b"list", b"zset", b"hash"}, "what differs")
+        await links.wait(lambda: client.smembers(EXPIRING) == {b"expires"}, "the expiry")
+
+
+async def test_large_values_that_change_all_the_time(source: Server, target: Server, monkeypatch: Any) -> None:
+    """They are compared by one DUMP; those that are too large for that wait, by name."""
+    client = source.client()
+    client.hset("hash", mapping={f"field {number}": number for number in range(300)})
+
+    class Touched(Confirm):
+        """Each piece that is read finds the source writing to the key."""
+
+        def _heartbeat(self) -> None:
+            super()._heartbeat()
+            client.hset("hash", "field 3", time.time())
+
+    limits = {"held_bytes": 10}
+    async with comparing(source, target, copying=False, limits=limits, job=Touched) as links:
+        remember(links, target, "hash")
+        await settled(links)
+        monkeypatch.setattr(module, "BUSY_BYTES", 10)
+        remember(links, target, "hash", WHOLE)
+        await links.wait(lambda: "hash changed while" in links.flow.unconfirmed.error, "the reason", 60)
+        assert b"hash" in target.client().smembers(UNCONFIRMED)
+        assert links.status.expiries.copied == 0
 
 
 @pytest.mark.parametrize("settings", [{}, {"on_existing": "merge"}])

@@ -52,6 +52,17 @@ async def test_a_changed_key_that_differs_is_named(source: Server, target: Serve
     assert proof.document()["examples"][0]["key"] == "extra"
 
 
+async def test_a_function_library_that_differs_is_named(source: Server, target: Server, tmp_path: Path) -> None:
+    """Also one that changed since the whole pass: the last look, within the fence, compares them again."""
+    async with cutting_over(source, target, tmp_path) as cutting:
+        proof, changed = await begun(cutting), ChangedKeys(cutting.flow.target.table)
+        with cutting.flow.watching(changed):
+            await proof.every_key(changed)
+            target.client().function_load("#!lua name=lib\nredis.register_function('f', function() return 1 end)")
+            with pytest.raises(Failed, match="function library lib"):
+                await proof.changed_keys(changed)
+
+
 async def test_every_key_is_compared_where_the_changed_ones_are_unknown(
     source: Server, target: Server, tmp_path: Path
 ) -> None:

@@ -13,8 +13,9 @@ import pytest
 from shaker.apply.records import copying_key
 from shaker.flow.flow import Flow
 from shaker.jobs.barrier import Barriers
-from shaker.jobs.verify import Verify, Wanted
+from shaker.jobs.verify import Verify
 from shaker.jobs.verify_walk import Position, Selection
+from shaker.jobs.verify_wanted import Wanted
 from shaker.model.differences import Difference, Kind
 from shaker.run.supervise import supervise
 from shaker.settings.schema import Settings

@@ -11,7 +11,7 @@ from shaker.codec.resp.replies import encode
 from shaker.errors import ServerBusyError
 from shaker.jobs.verify_large import BUSY, TRIES
 from shaker.model.batch import CommandRun
-from shaker.model.differences import Kind
+from shaker.model.differences import Difference, Kind
 from tests.support.proxy import Proxy
 from tests.support.servers import DEFAULT, Server
 from tests.support.verifying import Points, pair
@@ -195,16 +195,18 @@ async def test_a_key_that_becomes_another_type_meanwhile_begins_again(source: Se
 async def test_a_difference_is_repaired_at_the_second_barrier(source: Server, target: Server) -> None:
     """Where it was proven; an equal key is left."""
 
-    def copy(database: int, keys: list[bytes]) -> CommandRun:
-        return CommandRun(database, encode("SADD", "copying", *keys), 1)
+    copied = CommandRun(3, encode("SADD", "copying", "k"), 1)
+
+    def settle(differing: list[Difference]) -> CommandRun | None:
+        return copied if differing else None
 
     source.client(db=3).set("k", "v")
     async with pair(source, target) as made:
-        await made.large.compare(3, b"k", copy=copy)
-        assert made.points.applied == [copy(3, [b"k"])]
+        await made.large.compare(3, b"k", settle=settle)
+        assert made.points.applied == [copied]
         target.client(db=3).set("k", "v")
-        await made.large.compare(3, b"k", copy=copy)
-        assert made.points.applied == [copy(3, [b"k"])]
+        await made.large.compare(3, b"k", settle=settle)
+        assert made.points.applied == [copied]
 
 
 async def test_a_long_round_trip_costs_no_more_than_time(source: Server, target: Server) -> None:

@@ -10,9 +10,17 @@ import pytest
 from shaker.codec.resp.replies import encode
 from shaker.compare.copies import Tolerance
 from shaker.errors import LinkError
-from shaker.jobs.verify_page import INEXACT_MS, Outcome, PageComparison, fields_expire, milliseconds, tolerance
+from shaker.jobs.verify_page import (
+    INEXACT_MS,
+    Outcome,
+    PageComparison,
+    Settle,
+    fields_expire,
+    milliseconds,
+    tolerance,
+)
 from shaker.model.batch import CommandRun
-from shaker.model.differences import Kind
+from shaker.model.differences import Difference, Kind
 from shaker.model.server_info import parse_info
 from tests.support.links import replicating
 from tests.support.proxy import Proxy
@@ -23,17 +31,12 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 FAR = 4102444800000
 
 
-def copy(database: int, keys: list[bytes]) -> CommandRun:
-    """The commands by which keys are handed over."""
-    return CommandRun(database, encode("SADD", "copying", *keys), 1)
-
-
 async def compared(
     source: Server,
     target: Server | str,
     *keys: str,
     database: int = 4,
-    repair: frozenset[bytes] = frozenset(),
+    settle: Settle = lambda differing: None,
     points: Points | None = None,
     later: int = 1000,
     **options: Any,
@@ -41,8 +44,8 @@ async def compared(
     """Compare keys of a database."""
     async with pair(source, target, points=points) as made:
         allowed = Tolerance(later, 0 if made.sides.exact else INEXACT_MS)
-        page = PageComparison(made.points, made.sides, lambda: allowed, copy=copy, **options)
-        return await page.compare(database, [key.encode() for key in keys], repair=repair)
+        page = PageComparison(made.points, made.sides, lambda: allowed, **options)
+        return await page.compare(database, [key.encode() for key in keys], settle=settle)
 
 
 def kinds(outcome: Outcome) -> dict[str, Kind]:
@@ -125,12 +128,18 @@ async def test_keys_of_another_job_wait(source: Server, target: Server) -> None:
     assert set(kinds(outcome)) == {"missing", "extra", "type"}
 
 
-async def test_differing_keys_are_handed_over_where_asked_for(source: Server, target: Server) -> None:
-    """At this very point; keys that are equal there are not."""
+async def test_differences_are_settled_where_asked_for(source: Server, target: Server) -> None:
+    """At this very point, by the commands for the keys that differ there."""
     planted(source, target)
     points = Points()
-    await compared(source, target, *ALL, points=points, repair=frozenset({b"value", b"equal"}))
-    assert points.applied == [copy(4, [b"value"])]
+
+    def settle(differing: list[Difference]) -> CommandRun:
+        return CommandRun(
+            4, encode("SADD", "copying", *[each.key for each in differing if each.key == b"value"]), 1
+        )
+
+    await compared(source, target, *ALL, points=points, settle=settle)
+    assert points.applied == [CommandRun(4, encode("SADD", "copying", "value"), 1)]
     points = Points()
     await compared(source, target, *ALL, points=points)
     assert points.applied == []

@@ -12,8 +12,9 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from shaker.flow.flow import Flow
 from shaker.flow.lifecycle import FlowEvent
 from shaker.jobs.barrier import Barriers
-from shaker.jobs.verify import Verify, Wanted
+from shaker.jobs.verify import Verify
 from shaker.jobs.verify_walk import Selection
+from shaker.jobs.verify_wanted import Wanted
 from shaker.run.control import Control, wanted_of
 from shaker.watch.http.control import ControlError
 from shaker.watch.status import Status

@@ -19,6 +19,7 @@ from typing import Any
 from rich.console import Console
 
 from shaker.commands.sample import seed
+from shaker.model.differences import Kind
 from tests.support.load import LoadProcess
 from tests.support.proxy import Proxy
 from tests.support.servers import DEFAULT, NAMES, Server, wait_until
@@ -134,7 +135,7 @@ def main() -> int:
                 console.print(
                     f"planted {len(planted):,}, found {report['differences']} in {report['seconds']} s, exit {code}"
                 )
-                expected = {kind: sum(1 for each in planted.values() if each == kind) for kind in KINDS}
+                expected = {kind: sum(1 for each in planted.values() if each == kind) for kind in Kind}
                 faults += report["differences"] != expected
                 named = {(each["database"], each["key"]): each["kind"] for each in report["examples"]}
                 faults += sum(planted.get(place) != kind for place, kind in named.items())

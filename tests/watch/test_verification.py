@@ -42,7 +42,7 @@ def test_a_report_names_kinds_and_examples() -> None:
     found = findings(difference(b"a"), difference(b"\xff\n", Kind.MISSING))
     found.counted.keys, found.counted.offset, found.too_busy = 7, 900, {(0, b"busy"): "why"}
     report = json.loads(json.dumps(found.report(101.5)))
-    assert report["differences"] == {"missing": 1, "extra": 0, "type": 0, "value": 1, "expiry": 0}
+    assert report["differences"] == {"missing": 1, "extra": 0, "type": 0, "value": 1, "expiry": 0, "function": 0}
     assert report["examples"][0] == {"database": 3, "key": "a", "kind": "value", "detail": "the values differ"}
     assert report["too_busy"] == ["busy"]
     assert (report["equal"], report["keys_compared"], report["offset"], report["seconds"]) == (False, 7, 900, 1.5)

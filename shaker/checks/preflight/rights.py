@@ -13,7 +13,18 @@ from shaker.settings.schema import Settings
 
 KEY: Final = "shaker:preflight"  # no request here is executed: rights are asked for, or tried in an aborted MULTI
 NEVER: Final = (9999, 0)
-COMPARING: Final = ("TYPE", "GET", "STRLEN", "LLEN", "SMEMBERS", "ZCARD", "HLEN", "XLEN", "HGETALL")
+# Requests of both sides for values that are compared in pieces.
+COMPARING: Final[tuple[tuple[str | int, ...], ...]] = (
+    *((name, KEY) for name in ("TYPE", "STRLEN", "LLEN", "SCARD", "ZCARD", "HLEN")),
+    *((name, KEY, 0, -1) for name in ("GETRANGE", "LRANGE", "ZRANGE")),
+    ("XINFO", "STREAM", KEY),
+    ("XRANGE", KEY, "-", "+"),
+    ("XPENDING", KEY, "g"),
+    ("SCAN", 0),
+)
+
+
+PARENTS: Final = ("acl", "client", "config", "function", "memory")  # rules name these with their subcommand
 
 
 class Need(NamedTuple):
@@ -29,11 +40,12 @@ class Need(NamedTuple):
     def command(self) -> str:
         """The command as an ACL rule names it, such as client|list."""
         name = str(self.request[0]).lower()
-        return f"{name}|{self.request[1]}".lower() if name in ("acl", "client", "config", "memory") else name
+        return f"{name}|{self.request[1]}".lower() if name in PARENTS else name
 
 
 EXPIRIES: Final = "restoring deferred expiries"
 UNCONFIRMED: Final = "comparing unconfirmed keys after a crash"
+VERIFYING: Final = "comparing function libraries"
 SWEEP: Final = "removing stale keys after a full resync"
 STREAM: Final = "applying the stream"
 CUTOVER: Final = "fencing writes in a cutover"
@@ -52,6 +64,7 @@ def source_needs(settings: Settings, info: ServerInfo) -> list[Need]:
         Need(("DUMP", KEY), EXPIRIES),
         Need(("MEMORY", "USAGE", KEY), EXPIRIES),
         *_comparing(),
+        *(Need((name, KEY, 0), UNCONFIRMED) for name in ("SSCAN", "HSCAN")),
         Need(("EXISTS", KEY), UNCONFIRMED),
         Need(("CLIENT", "LIST"), "finding circles of workers before the first write"),
         Need(("CONFIG", "GET", "maxmemory"), "reading limits"),
@@ -101,6 +114,10 @@ def target_needs(settings: Settings, info: ServerInfo) -> list[Need]:
         Need(("PTTL", KEY), UNCONFIRMED),
         Need(("DBSIZE",), UNCONFIRMED),
         Need(("SISMEMBER", KEY, "v"), UNCONFIRMED),
+        Need(("SMISMEMBER", KEY, "v"), UNCONFIRMED),
+        Need(("HMGET", KEY, "f"), UNCONFIRMED),
+        Need(("TIME",), UNCONFIRMED),
+        Need(("MEMORY", "USAGE", KEY), UNCONFIRMED),
         *_comparing(),
         Need(("CONFIG", "GET", "maxmemory"), "reading limits"),
     ]
@@ -117,9 +134,9 @@ def write_requests(settings: Settings, *, flushes: bool) -> list[tuple[str | int
 
 
 def _comparing() -> list[Need]:
-    needs = [Need((name, KEY), UNCONFIRMED) for name in (*COMPARING, "SCARD")]
-    ranges = [Need((name, KEY, 0, -1), UNCONFIRMED) for name in ("LRANGE", "ZRANGE")]
-    return [*needs, *ranges, Need(("SCAN", 0), UNCONFIRMED)]
+    fields = Need(("HPEXPIRETIME", KEY, "FIELDS", 1, "f"), UNCONFIRMED, since=(7, 4))
+    libraries = Need(("FUNCTION", "LIST"), VERIFYING, since=(7, 0))
+    return [*(Need(request, UNCONFIRMED) for request in COMPARING), fields, libraries]
 
 
 def _known(needs: list[Need], info: ServerInfo) -> list[Need]:

@@ -19,12 +19,13 @@ Servers = Callable[..., Server]
 ASKING = ["+acl|whoami", "+acl|dryrun"]  # Redis 7.0
 # Rules of docs/access.md in its text: for circles of workers, and for limits.
 MORE = ["+client|list", "+config|get"]
-NOT_IN_62 = {"+pexpiretime", "+spublish"}
+NOT_IN_70 = {"+hpexpiretime"}
+UNKNOWN = {"redis-6.2": {"+pexpiretime", "+spublish", "+function|list"} | NOT_IN_70, "redis-7.0": NOT_IN_70}
 
 
 def allow(server: Server, rules: list[str]) -> str:
     """Give the user `worker` exactly these rules; return the URL with it."""
-    known = [rule for rule in rules if server.name != "redis-6.2" or rule not in NOT_IN_62]
+    known = [rule for rule in rules if rule not in UNKNOWN.get(server.name, ())]
     known = [rule for rule in known if not rule.startswith(">")]
     server.client().execute_command("ACL", "SETUSER", "worker", "reset", "on", ">pass", *known)
     return f"redis://worker:pass@127.0.0.1:{server.port}"
