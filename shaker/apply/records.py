@@ -57,6 +57,11 @@ def building_key(name: str) -> str:
     return f"shaker:building:{name}"
 
 
+def rebuilding_key(name: str) -> str:
+    """Return the key, in each database, under which a large value is copied again in pieces while the stream runs."""
+    return f"shaker:rebuilding:{name}"
+
+
 def writer_name(name: str, token: str) -> str:
     """Return the connection name of a writer, by which registrations find every one that is left."""
     return f"{writer_prefix(name)}{token}"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
 
-from shaker.apply.records import copying_key, expiring_key
+from shaker.apply.records import copying_key, expiring_key, rebuilding_key
 from shaker.codec.rdb.field_expiries import deferred
 from shaker.codec.resp.replies import encode
 from shaker.flow.flow import Flow
 from shaker.flow.lifecycle import WorkState
 from shaker.jobs.barrier import Barriers, Held
+from shaker.jobs.copy_large import Copied, LargeCopier
 from shaker.model.batch import CommandRun
 from shaker.net.client import Client, Request
 from shaker.net.reply_types import blob, number
@@ -21,7 +22,8 @@ from shaker.rules.restore import portable
 
 log = structlog.get_logger("shaker.expiry")
 
-# A value that takes more memory on the source is not copied: reading it would block the source.
+# A value that takes more memory on the source is copied in pieces: one DUMP of it would block the source, and one
+# RESTORE the target.
 COPY_BYTES: Final = 16 * 1024 * 1024
 # Answers of PTTL and PEXPIRETIME.
 NO_EXPIRY: Final = -1
@@ -42,7 +44,9 @@ class KeyCopier:
         *,
         name: str,
         asking: str,
+        fields_expire: bool = False,
         copy_bytes: int = COPY_BYTES,
+        heartbeat: Callable[[], None] = lambda: None,
     ) -> None:
         self._copy_bytes = copy_bytes
         self._flow = flow
@@ -53,6 +57,18 @@ class KeyCopier:
         self._expiring = expiring_key(name)
         self._copying = copying_key(name)
         self._asking = asking
+        self._busy: set[tuple[int, bytes]] = set()  # large keys that have been named as busy
+        self._large = LargeCopier(
+            barriers,
+            source,
+            flow.watch,
+            form=flow.target.form,
+            temporary=rebuilding_key(name),
+            asking=asking,
+            fields_expire=fields_expire,
+            margin=lambda: self._margin,
+            heartbeat=heartbeat,
+        )
 
     async def settle(self, keys: Keys) -> int:
         """Give keys the expiry that they have on the source; return how many are settled."""
@@ -134,7 +150,14 @@ class KeyCopier:
 
     async def copy(self, keys: Keys) -> int:
         """Copy keys from the source; return how many are settled."""
-        batch, too_large = await self._fitting(keys)
+        batch, large = await self._fitting(keys)
+        settled = await self._copy_batch(batch) if batch else 0
+        for database, key, size in large:
+            settled += await self._copy_large(database, key, size)
+        self._status.expiries.copied += settled
+        return settled
+
+    async def _copy_batch(self, batch: Keys) -> int:
         requests = [r for some in batch.values() for key in some for r in (("DUMP", key), (self._asking, key))]
         async with self._barriers.at(self._source, list(_by_database(batch, requests, each=2))) as held:
             replies = iter(held.replies)
@@ -150,13 +173,24 @@ class KeyCopier:
                         del copied[database][key]  # the stream brings its fate
             parts = []
             for database, each in copied.items():
-                parts.append(self._copies(database, each, too_large.get(database, [])))
+                parts.append(self._copies(database, each))
             held.apply(*parts)
-        settled = sum(map(len, copied.values())) + sum(map(len, too_large.values()))
-        self._status.expiries.copied += settled
-        return settled
+        return sum(map(len, copied.values()))
 
-    def _copies(self, database: int, copied: Mapping[bytes, tuple[Any, int]], too_large: list[bytes]) -> CommandRun:
+    async def _copy_large(self, database: int, key: bytes, size: int) -> int:
+        """Copy a key in pieces; return whether it is settled. One that commands cannot make is named, and left."""
+        done = CommandRun(database, encode("SREM", self._copying, key), 1)
+        outcome = await self._large.copy(database, key, size, done)
+        if outcome is Copied.OPAQUE:
+            self._refuse(key, size)
+            async with self._barriers.at(self._source, []) as held:
+                held.apply(done)
+        if outcome is Copied.BUSY and (database, key) not in self._busy:
+            self._busy.add((database, key))
+            log.warning("large key changes while it is copied", key=_shown(key), bytes=size)
+        return int(outcome is not Copied.BUSY)
+
+    def _copies(self, database: int, copied: Mapping[bytes, tuple[Any, int]]) -> CommandRun:
         writes: list[bytes] = []
         for key, (dump, at) in copied.items():
             if dump is None or at == NO_KEY:
@@ -170,40 +204,41 @@ class KeyCopier:
                 writes.append(encode("RESTORE", key, expiry, payload, "REPLACE", "ABSTTL"))
             else:  # all in one transaction, which readers see as one
                 writes += replaced(key, payload, expiry, self._flow.target.form)
-        settled = [*copied, *too_large]
-        if settled:
-            writes.append(encode("SREM", self._copying, *settled))
+        if copied:
+            writes.append(encode("SREM", self._copying, *copied))
         return CommandRun(database, b"".join(writes), len(writes))
 
-    async def _fitting(self, keys: Keys) -> tuple[dict[int, list[bytes]], dict[int, list[bytes]]]:
-        """Return the keys that fit into one barrier, and those too large for any."""
+    async def _fitting(self, keys: Keys) -> tuple[dict[int, list[bytes]], list[tuple[int, bytes, int]]]:
+        """Return the keys that fit into one barrier, and those too large for any, with their sizes."""
         asked = [("MEMORY", "USAGE", key) for some in keys.values() for key in some]
         sizes = await self._source.results(list(_by_database(keys, asked)), "asking for the size of values")
         replies = iter(sizes)
         taken = 0
         batch: dict[int, list[bytes]] = {}
-        too_large: dict[int, list[bytes]] = {}
+        large: list[tuple[int, bytes, int]] = []
         for database, some in keys.items():
             next(replies)
             for key in some:
                 reply = next(replies)
                 size = 0 if reply is None else number(reply)
                 if size > min(self._copy_bytes, self._flow.target.max_bulk):  # it would be one argument of RESTORE
-                    self._refuse(key, size)
-                    too_large.setdefault(database, []).append(key)
-                    batch.setdefault(database, [])
+                    large.append((database, key, size))
                 elif taken == 0 or taken + size <= self._copy_bytes:
                     taken += size
                     batch.setdefault(database, []).append(key)
-        return batch, too_large
+        return batch, large
 
     def _refuse(self, key: bytes, size: int) -> None:
-        shown = key[:128].decode("utf-8", "backslashreplace")
-        log.error("key too large to copy", key=shown, bytes=size)
+        shown = _shown(key)
+        log.error("large key cannot be copied", key=shown, bytes=size)
         self._status.count_error("worker", "expiry")
         self._status.reasons["expired"] = (
-            f"a key may differ since it expired before its renewal, and is too large to be copied: {shown}"
+            f"a key may differ since it expired before its renewal, and cannot be copied in pieces: {shown}"
         )
+
+
+def _shown(key: bytes) -> str:
+    return key[:128].decode("utf-8", "backslashreplace")
 
 
 def _by_database(keys: Keys, requests: Sequence[Request], *, each: int = 1) -> Iterable[Request]:

@@ -18,6 +18,7 @@ from shaker.errors import AccessError
 from shaker.flow.flow import Flow
 from shaker.jobs.barrier import Barriers
 from shaker.jobs.copy_keys import COPY_BYTES, KeyCopier
+from shaker.jobs.verify_page import fields_expire
 from shaker.model.batch import CommandRun
 from shaker.net.client import Client, Request, open_client
 from shaker.net.reply_types import array, blob, number
@@ -85,7 +86,7 @@ class RestoreExpiries:
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
-            self._status.heartbeat(self.name, within=HEARTBEAT_SECONDS)
+            self._heartbeat()
             if self._may_run:
                 try:
                     await self._work()
@@ -93,6 +94,9 @@ class RestoreExpiries:
                     self._status.reasons["expiries"] = f"keys wait for the source's expiry: {error}"
                     raise
             await anyio.sleep(self._poll_seconds)
+
+    def _heartbeat(self) -> None:
+        self._status.heartbeat(self.name, within=HEARTBEAT_SECONDS)
 
     @property
     def _may_run(self) -> bool:
@@ -117,7 +121,9 @@ class RestoreExpiries:
                 target,
                 name=settings.name,
                 asking=asking,
+                fields_expire=fields_expire([asked]),
                 copy_bytes=self._copy_bytes,
+                heartbeat=self._heartbeat,
             )
             while self._may_run:
                 info = await target.info_of(flow.target.run_id)
@@ -129,7 +135,7 @@ class RestoreExpiries:
                 self._status.reasons.pop("expiries", None)
                 if not left:
                     await self._finish(source, target, databases)
-                self._status.heartbeat(self.name, within=HEARTBEAT_SECONDS)
+                self._heartbeat()
                 await anyio.sleep(0 if settled else self._poll_seconds)
 
     async def _look(self, target: Client, databases: list[int]) -> list[Waiting]:

@@ -11,7 +11,7 @@ from shaker.model.entries import Entries
 RESERVED: Final = b"shaker:"
 # The records' keys, each with a worker's name as the settings allow it. All other keys are data.
 _RECORD: Final = re.compile(
-    rb"shaker:(?:fence|checkpoint|stale|expiring|copying|doubtful|unconfirmed|building):[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+    rb"shaker:(?:fence|checkpoint|stale|expiring|copying|doubtful|unconfirmed|building|rebuilding):[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 )
 
 

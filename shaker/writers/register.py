@@ -9,7 +9,15 @@ import structlog
 
 from shaker.apply.expired import ExpiredKeys
 from shaker.apply.fence import Identity, connections_to_kill, next_epoch
-from shaker.apply.records import Checkpoint, Fence, building_key, checkpoint_key, fence_key, writer_name
+from shaker.apply.records import (
+    Checkpoint,
+    Fence,
+    building_key,
+    checkpoint_key,
+    fence_key,
+    rebuilding_key,
+    writer_name,
+)
 from shaker.apply.rejections import DEFAULT_MAX_BULK, is_out_of_memory, is_passing, passing_error, script_error
 from shaker.checks.abilities import check_abilities
 from shaker.checks.circles import refuse_loop
@@ -104,7 +112,7 @@ async def register(connection: Connection, settings: Settings, flow: Flow, ident
                 connection, settings.name, identity, own, info.run_id, tight=flow.window.scripted
             )
             if registered is not None:
-                await _remove_unfinished(connection, info, building)
+                await _remove_unfinished(connection, info, building, rebuilding_key(settings.name))
                 return replace(
                     registered,
                     max_transaction=int(
@@ -143,19 +151,19 @@ async def _ask(connection: Connection, *request: str) -> Any:
         raise (connection.no_replication(request[0]) if error.kind == "lost" else error) from error
 
 
-async def _remove_unfinished(connection: Connection, info: ServerInfo, building: str) -> None:
+async def _remove_unfinished(connection: Connection, info: ServerInfo, *unfinished: str) -> None:
     """Remove values that an earlier connection of this replication has not finished, in all databases.
 
     This connection is the one that writes by now, and what another one began is sent again from its beginning.
     """
     requests: list[tuple[bytes | str | int, ...]] = []
     for database in sorted(info.keyspace):
-        requests += [("SELECT", database), ("EXISTS", building)]
+        requests += [("SELECT", database), ("EXISTS", *unfinished)]
     replies = await connection.pipeline([*requests, ("SELECT", 0)])
     requests = []
     for database, exists in zip(sorted(info.keyspace), replies[1::2], strict=False):
-        if exists == 1:
-            requests += [("SELECT", database), ("UNLINK", building)]
+        if isinstance(exists, int) and exists:
+            requests += [("SELECT", database), ("UNLINK", *unfinished)]
     if requests:
         _raise_refused(await connection.pipeline([*requests, ("SELECT", 0)]))
 

@@ -70,6 +70,7 @@ def test_each_planted_difference_is_found_under_load_and_repaired(
     """One pass finds all of them and nothing else; the repair leaves none, and the worker is ready again."""
     seed(source.client(db=database), 2000)
     source.client().function_load("#!lua name=library\nredis.register_function('f', function() return 1 end)")
+    source.client(db=database).rpush("large", *[b"x" * 60_000] * 300)  # above what is copied at one barrier
     running = worker(source, target, SHAKER_CONTROL__TOKEN_FILE=str(token))
     running.wait_state("streaming", seconds=60)
     running.wait_applied(source)
@@ -79,17 +80,19 @@ def test_each_planted_difference_is_found_under_load_and_repaired(
         planted = plant(source, target, database, 10)
         target.client().function_delete("library")
         planted["library"] = "function"
+        target.client(db=database).lset("large", 150, "other")
+        planted["large"] = "value"
         code, report = verify(source, target, *here, **asked)
         assert {each["key"]: each["kind"] for each in report["examples"]} == planted
         assert {each["database"] for each in report["examples"]} == {database, None}
-        assert report["differences"] == dict.fromkeys(FIRST_OF_EACH, 10) | {"function": 1}
+        assert report["differences"] == dict.fromkeys(FIRST_OF_EACH, 10) | {"value": 11, "function": 1}
         assert 'shaker_verification_differences{kind="function",name="default"} 1.0' in running.get("/metrics")[1]
         assert running.status()["verification"]["differences"]["function"] == 1
         assert (code, report["equal"]) == (5, False)
         assert "verify --repair" in running.get("/readyz")[1]
 
         code, report = verify(source, target, "--repair", *here, **asked)
-        assert (code, report["equal"], report["repaired"]) == (0, True, 51)
+        assert (code, report["equal"], report["repaired"]) == (0, True, 52)
         assert report["libraries_compared"] == 1
     running.wait_applied(source)
     assert verify(source, target, *here, **asked)[0] == 0

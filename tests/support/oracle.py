@@ -18,7 +18,7 @@ from tests.support.servers import Server
 
 # The records of workers.
 RECORD = re.compile(
-    rb"shaker:(fence|checkpoint|stale|expiring|copying|doubtful|unconfirmed):[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+    rb"shaker:(fence|checkpoint|stale|expiring|copying|doubtful|unconfirmed|building|rebuilding):[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 )
 CHUNK = 1000
 # Seconds: a key that expires so soon is looked at again. In follow mode an expiry lies up to LATER milliseconds later
