@@ -116,8 +116,7 @@ class Planner:
         ):
             return False
         if self.keys.busy and not self._halted:
-            self.keys.go_on(out)
-            return False
+            return self.keys.go_on(out)
         item = None if self._halted else self._window.peek()
         if self._sweeps_first and not isinstance(item, SnapshotStart):
             item = None

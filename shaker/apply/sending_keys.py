@@ -84,10 +84,6 @@ class KeySender:
         """Whether there are more commands to send of the chunk taken last."""
         return self._building is not None and not self._building.hungry
 
-    def go_on(self, out: list[bytes]) -> None:
-        """Send some of these commands."""
-        self._go_on(out)
-
     def _build(self, item: SnapshotChunk, out: list[bytes]) -> bool:
         """Take a chunk of a value that is built by commands."""
         step, building = self._cut, self._building
@@ -105,10 +101,13 @@ class KeySender:
         step.items.append(item)
         building.receive(item.data, last=not item.more)
         self._window.release([item])
-        return self._go_on(out)
+        return self.go_on(out)
 
-    def _go_on(self, out: list[bytes]) -> bool:
-        """Send some commands of the value that is being built; False where they go out before others are made."""
+    def go_on(self, out: list[bytes]) -> bool:
+        """Send some of these commands; False where they go out before others are made.
+
+        The rest of a chunk may make no command: then the next chunk is due at once. Nothing else asks for it.
+        """
         step, building = self._cut, self._building
         assert step is not None
         assert building is not None

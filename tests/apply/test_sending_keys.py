@@ -109,6 +109,26 @@ def test_a_huge_request_is_expected_from_its_first_byte(fresh: Writer, target: S
     assert checkpoint_of(target).phase == Phase.STREAM  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("size", [30_000, 88_500, 90_000, 93_000, 250_000])
+def test_no_chunk_of_a_built_value_waits_for_nothing(fresh: Writer, target: Server, size: int) -> None:
+    """Whatever a chunk ends with, also elements that do not fill a command, the next one is taken at once."""
+    target.client().rpush("list", *(f"element:{number * 7919 % 1000003}" for number in range(60_000)))
+    payload = target.client().execute_command("DUMP", "list")
+    target.client().delete("list")
+    fresh.put(SnapshotStart("s", REPLID, 500, flush=False))
+    fresh.run()
+    entry = LargeEntry(0, b"list", -1, -1, -1, -1, payload[0], payload[-10])
+    *pieces, last = [payload[start : start + size] for start in range(0, len(payload), size)]
+    for index, piece in enumerate(pieces):
+        fresh.put(SnapshotChunk("s", 1, entry, piece, first=not index, more=True))
+    while fresh.send() or fresh.session.busy:
+        pass
+    assert fresh.flow.window.peek() is None
+    fresh.put(SnapshotChunk("s", 1, entry, last, first=False, more=False))
+    fresh.run()
+    assert target.client().llen("list") == 60_000
+
+
 def test_a_huge_request_that_is_refused_before_its_end(fresh: Writer, target: Server) -> None:
     """The error names the key, not a reply that nothing asked for."""
     payload = dump_of(target, "value")
