@@ -27,6 +27,7 @@ from tests.support.proxy import Proxy
 from tests.support.servers import Server
 from tests.support.verifying import Points, pair
 
+OF_KEYS = [kind for kind in Kind if kind is not Kind.FUNCTION]
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 FAR = 4102444800000
 
@@ -68,10 +69,10 @@ def planted(source: Server, target: Server) -> dict[str, Kind]:
     theirs.delete("type")
     theirs.rpush("type", "v")
     theirs.pexpireat("expiry", FAR)
-    return {kind.value: kind for kind in Kind}
+    return {kind.value: kind for kind in OF_KEYS}
 
 
-ALL = ("equal", "list", *(kind.value for kind in Kind), "nowhere")
+ALL = ("equal", "list", *(kind.value for kind in OF_KEYS), "nowhere")
 
 
 async def test_each_kind_of_difference_is_found(source: Server, target: Server) -> None:
