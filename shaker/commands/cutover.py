@@ -18,13 +18,22 @@ from shaker.commands.abort import left_behind, reopen
 from shaker.commands.control import ask
 from shaker.commands.flags import EPILOG, Parser, add_settings, load_given
 from shaker.commands.status import local_url
-from shaker.errors import EXIT_DIFFERENT, EXIT_INCOMPLETE, EXIT_OK, LinkError, RefusedError, SettingsError
-from shaker.model.cutover import FENCES
+from shaker.errors import (
+    EXIT_DIFFERENT,
+    EXIT_INCOMPLETE,
+    EXIT_OK,
+    EXIT_REFUSED,
+    LinkError,
+    RefusedError,
+    SettingsError,
+)
+from shaker.model.cutover import FENCES, rule_fault
 from shaker.settings.schema import Settings
 from shaker.watch.cutover_document import MAX_LAG_SECONDS
 from shaker.watch.cutover_report import verdict
 from shaker.watch.report_file import write_report
 
+EXIT_CODES = {"done": EXIT_OK, "different": EXIT_DIFFERENT, "refused": EXIT_REFUSED}
 POLL_SECONDS = 0.1
 RESTART_SECONDS = 10.0  # for a supervisor to start the next worker
 
@@ -40,9 +49,16 @@ def main(arguments: Sequence[str]) -> int:
     options.add_argument(
         "--fence",
         choices=FENCES,
-        default=FENCES[0],
         help="replicas (default): pause writers, then refuse writes by min-replicas-to-write; pause: only pause them; "
         "none: the applications are stopped already",
+    )
+    options.add_argument(
+        "--fence-acl",
+        metavar="USER=RULES",
+        action="append",
+        default=[],
+        help="instead: pause writers, then take from a user of the applications the right to write, by ACL rules such "
+        "as app=-@write; once for each user",
     )
     options.add_argument(
         "--timeout",
@@ -81,11 +97,15 @@ def main(arguments: Sequence[str]) -> int:
     if given["report"]:
         write_report(Path(given["report"]), report)
     sys.stdout.write(json.dumps(report, indent=2) + "\n" if given["json"] else text_of(report))
-    return {"done": EXIT_OK, "different": EXIT_DIFFERENT}.get(report["outcome"], EXIT_INCOMPLETE)
+    return EXIT_CODES.get(report["outcome"], EXIT_INCOMPLETE)
 
 
 def _fields(given: dict[str, Any]) -> dict[str, Any]:
-    fields: dict[str, Any] = {"fence": given["fence"], "verify": not given["no_verify"]}
+    fields: dict[str, Any] = {"verify": not given["no_verify"]}
+    users = dict(_user_rules(text) for text in given["fence_acl"])
+    if users and given["fence"] is not None:
+        raise SettingsError("--fence-acl: takes the place of --fence: give one of them")
+    fields |= {"fence_acl": users} if users else {"fence": given["fence"] or FENCES[0]}
     for name in ("timeout", "max_lag", "fence_seconds"):
         if given[name] is not None:
             try:
@@ -93,6 +113,16 @@ def _fields(given: dict[str, Any]) -> dict[str, Any]:
             except ValueError:
                 raise SettingsError(f"--{name.replace('_', '-')}: must be a number of seconds") from None
     return fields
+
+
+def _user_rules(text: str) -> tuple[str, str]:
+    user, equals, rules = text.partition("=")
+    why = rule_fault(rules)
+    if not user or not equals:
+        why = "must be a user and ACL rules, such as app=-@write"
+    if why:
+        raise SettingsError(f"--fence-acl: {why}")
+    return user, rules
 
 
 class _Interrupted(Exception):
@@ -178,7 +208,7 @@ class Follower:
             "kind": "cutover",
             "outcome": "failed",
             "reason": f"the worker is gone: {error}",
-            "fence": self._fields["fence"],
+            "fence": self._fields.get("fence", "acl"),
         }
         try:
             note = left_behind(self._settings)
@@ -208,6 +238,8 @@ def text_of(report: dict[str, Any]) -> str:
     lines = [verdict(report)]
     if report["outcome"] == "done" and report["fence"] == "replicas":
         lines.append("The source refuses writes (min-replicas-to-write) until it restarts or `shaker abort`.")
+    if report["outcome"] == "done" and report["fence"] == "acl":
+        lines.append("The source refuses writes of the users named by --fence-acl until `shaker abort`.")
     if report.get("fenced_seconds"):
         lines.append(f"Writes were fenced for {report['fenced_seconds']:.3f} s.")
     if verification := report.get("verification"):

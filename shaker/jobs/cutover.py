@@ -17,6 +17,7 @@ from shaker.flow.flow import Flow
 from shaker.jobs.cutover_attempt import NAME, POLL_SECONDS, Attempt
 from shaker.jobs.cutover_order import Order, Outcome
 from shaker.jobs.source_fence import SourceFence, refused_fences
+from shaker.jobs.user_fence import refused_users
 from shaker.jobs.verify import Verify
 from shaker.model.cutover import FENCES, CutoverEvent, CutoverNote, CutoverPhase
 from shaker.net.client import open_client, open_fence_client
@@ -69,6 +70,14 @@ class Cutover:
         async with open_client(source) as client:
             self.state.refused = await refused_fences(client, source.acl_user, await client.info("server"))
 
+    async def refused(self, order: Order) -> list[str]:
+        """Return what about an order the source does not allow, one sentence each; raises LinkError."""
+        if not order.users:
+            return []
+        source = self._settings.source
+        async with open_client(source) as client:
+            return await refused_users(client, source.acl_user, order.users)
+
     async def run(self) -> None:
         """Carry out orders until cancelled; first undo what a worker left behind that was killed meanwhile."""
         await self._flow.source.identified.wait()
@@ -100,6 +109,8 @@ class Cutover:
         finally:
             with anyio.CancelScope(shield=True):
                 lifted = self.state.phase is CutoverPhase.DONE or await self._lift()
+                if self.state.phase is not CutoverPhase.DONE:
+                    self._flow.intake.release()
             self._verify.held = False
             self.state.report = {
                 "kind": "cutover",
@@ -107,6 +118,7 @@ class Cutover:
                 "reason": reason,
                 "source_open": outcome is not Outcome.DONE and lifted,
                 "fence": order.fence,
+                "fence_acl": dict(order.users) or None,
                 "began": round(began, 3),
                 "seconds": round(time.time() - began, 3),
                 **attempt.report(),

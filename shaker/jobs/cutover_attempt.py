@@ -34,6 +34,7 @@ NAME: Final = "cutover"  # of the job's heartbeat
 POLL_SECONDS: Final = 0.005
 LOOK_SECONDS: Final = 0.05
 RENEWALS: Final = 4  # of the pause within its seconds
+LASTING: Final = ("replicas", "acl")  # fences after which held writers can continue, and fail
 WATCHED: Final = (CutoverPhase.FENCING, CutoverPhase.CATCHING_UP, CutoverPhase.COMPARING, CutoverPhase.HOOK)
 
 
@@ -85,7 +86,7 @@ class Attempt:
                 self._done_at = time.monotonic()
         if self._given_up is not None and self._state.phase is not CutoverPhase.DONE:
             return self._given_up.outcome, str(self._given_up)
-        if outcome is Outcome.DONE and self._order.fence == "replicas":
+        if outcome is Outcome.DONE and self._order.fence in LASTING:
             await self._let_writers_fail()
         return outcome, reason
 
@@ -111,8 +112,7 @@ class Attempt:
         ):
             fence = SourceFence(client, identity.run_id, seconds=order.fence_seconds)
             await proof.begin(source, target)
-            before = await fence.configuration() if order.fence == "replicas" else {}
-            await self._note(CutoverNote(False, before))
+            before = await self._prepare(fence)
             self._happen(CutoverEvent.PREPARED)
             with flow.watching(changed):
                 if order.verify:
@@ -135,6 +135,19 @@ class Attempt:
                     await order.hook_succeeded.wait()
                 self._happen(CutoverEvent.HOOK_SUCCEEDED)
                 await self._close(fence, before, late)
+
+    async def _prepare(self, fence: SourceFence) -> dict[str, str]:
+        """Have the checkpoint note what the lasting fence changes on the source; return that."""
+        order = self._order
+        before: dict[str, str] = {}
+        if order.fence == "replicas":
+            before = await fence.configuration()
+        elif order.fence == "acl":
+            before = await fence.users.rules(order.users)
+        await self._note(CutoverNote(False, before))
+        if order.fence == "replicas":
+            await fence.prove(before)
+        return before
 
     async def _fence(self, fence: SourceFence, tasks: TaskGroup) -> None:
         order = self._order
@@ -183,8 +196,12 @@ class Attempt:
                 await self._proof.changed_keys(late)
         elif len(late) or not late.complete:
             raise Failed(Outcome.FAILED, "the source was written to behind the fence: has somebody lifted it?")
+        # A key that expires on the source behind the fence may have got a new value on the target.
+        self._flow.intake.hold()
         if order.fence == "replicas":
             await fence.shut(before)
+        elif order.fence == "acl":
+            await fence.users.shut(order.users, before)
         elif order.fence == "pause":
             await fence.pause()
         await self._note(CutoverNote(True, before, self._end, time.time()))

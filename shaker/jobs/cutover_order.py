@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -16,6 +17,7 @@ class Outcome(StrEnum):
     DIFFERENT = "different"
     ABORTED = "aborted"
     TIMED_OUT = "timed_out"
+    REFUSED = "refused"  # the source does not do what it answers
     FAILED = "failed"
     INTERRUPTED = "interrupted"
 
@@ -33,10 +35,12 @@ class Order:
     """A cutover that was asked for.
 
     `timeout_seconds` bounds the time for which writes are fenced. The pause of writers lasts `fence_seconds` from each
-    renewal on. `attended`: the command asks for the progress all the time, and the cutover is given up without it.
+    renewal on. `users` has, for the fence `acl`, the ACL rules that keep each user from writing. `attended`: the
+    command asks for the progress all the time, and the cutover is given up without it.
     """
 
     fence: str = "replicas"
+    users: Mapping[str, str] = field(default_factory=dict)
     timeout_seconds: float = 30.0
     fence_seconds: float = 10.0
     verify: bool = True

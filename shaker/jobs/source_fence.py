@@ -2,7 +2,8 @@
 
 `CLIENT PAUSE … WRITE` (Redis 6.2) holds writers until its time is over, so that the source opens by itself when nobody
 renews it. `min-replicas-to-write` above any number of replicas refuses writes for good, until it is set back or the
-source restarts.
+source restarts. `user_fence.py` has the other lasting fence. Some services answer OK to CONFIG SET and change nothing,
+so each setting is read back.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any, Final
 import anyio
 
 from shaker.errors import LinkError
+from shaker.jobs.cutover_order import Failed, Outcome
+from shaker.jobs.user_fence import UserFence, refused_right
 from shaker.model.refusals import refusal
 from shaker.model.server_info import ServerInfo, parse_info
 from shaker.net.client import Client, FenceClient, Request
@@ -22,6 +25,7 @@ from shaker.net.reply_types import array, blob
 MOST_REPLICAS: Final = "1000000"  # nobody has so many
 MAX_LAG_SECONDS: Final = "10"  # where min-replicas-max-lag is 0, which disables the check
 NAMES: Final = ("min-replicas-to-write", "min-replicas-max-lag")
+PAUSING: Final = ("pause", "replicas", "acl")  # fences that begin with a pause
 PAUSE_SINCE: Final = (6, 2)
 DOING: Final = "fencing writes"
 
@@ -32,16 +36,16 @@ async def refused_fences(source: Client, user: str, info: ServerInfo) -> dict[st
     if info.release < PAUSE_SINCE:
         old = f"the source is {info.name}: CLIENT PAUSE WRITE needs Redis 6.2"
         why = f"{old}; stop the applications that write and use --fence none"
-        return {"pause": why, "replicas": why}
+        return dict.fromkeys(PAUSING, why)
     pause: Request = ("ACL", "DRYRUN", user, "CLIENT", "PAUSE", 1, "WRITE")
     change: Request = ("ACL", "DRYRUN", user, "CONFIG", "SET", NAMES[0], 1)
     reply, *others = await source.pipeline([pause, change, *(("CONFIG", "GET", name) for name in NAMES)])
     if _missing(reply):
         why = "the source has no CLIENT PAUSE: stop the applications that write and use --fence none"
-        return {"pause": why, "replicas": why}
+        return dict.fromkeys(PAUSING, why)
     if _forbidden(reply):
         why = f"the worker's user may not use CLIENT PAUSE on the source: ACL SETUSER {user} +client|pause there"
-        return {"pause": why, "replicas": why}
+        return dict.fromkeys(PAUSING, why)
     if _missing(others[0]):
         refused["replicas"] = "the source has no CONFIG SET: use --fence pause"
     elif _forbidden(others[0]):
@@ -51,6 +55,8 @@ async def refused_fences(source: Client, user: str, info: ServerInfo) -> dict[st
         )
     elif any(isinstance(each, ReplyError) or len(array(each)) < 2 for each in others[1:]):
         refused["replicas"] = f"the source does not let {NAMES[0]} be read by CONFIG GET: use --fence pause"
+    if why := await refused_right(source, user):
+        refused["acl"] = why
     return refused
 
 
@@ -65,10 +71,11 @@ def _forbidden(reply: object) -> bool:
 
 
 class SourceFence:
-    """The requests of a fence, on a connection of its own."""
+    """The requests of a fence, on a connection of its own. `users` is the lasting fence of `--fence-acl`."""
 
     def __init__(self, client: FenceClient, run_id: str, *, seconds: float) -> None:
         self._client = client
+        self.users = UserFence(self._results)
         self._run_id = run_id
         self._milliseconds = int(seconds * 1000)
         self._lock = anyio.Lock()  # the pause is renewed while other requests are made
@@ -97,13 +104,34 @@ class SourceFence:
         replies = await self._results([("CONFIG", "GET", name) for name in NAMES])
         return {name: blob(array(reply)[1]).decode() for name, reply in zip(NAMES, replies, strict=True)}
 
+    async def prove(self, before: Mapping[str, str]) -> None:
+        """Raise Failed where CONFIG SET changes nothing; `before` is the present configuration, and stays.
+
+        The lag that is set for a moment only ever lets more replicas count.
+        """
+        lag = before.get(NAMES[1], "")
+        if not lag.isdigit() or (lag == "0" and before.get(NAMES[0]) != "0"):
+            return
+        for value in (str(int(lag) + 1), lag):
+            with anyio.CancelScope(shield=True):
+                await self._set({NAMES[1]: value})
+
     async def shut(self, before: Mapping[str, str]) -> None:
-        """Refuse writes for good; `before` is the present configuration."""
+        """Refuse writes for good; `before` is the present configuration. Raises Failed where it did not take."""
         lag = before.get(NAMES[1], "0")
-        values = {NAMES[0]: MOST_REPLICAS, NAMES[1]: MAX_LAG_SECONDS if lag == "0" else lag}
         # To its end: an interrupted request could take effect after the one that undoes it.
         with anyio.CancelScope(shield=True):
-            await self._results([("CONFIG", "SET", *pair) for pair in values.items()])
+            await self._set({NAMES[0]: MOST_REPLICAS, NAMES[1]: MAX_LAG_SECONDS if lag == "0" else lag})
+
+    async def _set(self, values: Mapping[str, str]) -> None:
+        await self._results([("CONFIG", "SET", *pair) for pair in values.items()])
+        found = await self.configuration()
+        for name, value in values.items():
+            if found[name] != value:
+                raise Failed(
+                    Outcome.REFUSED,
+                    f"the source answers OK to CONFIG SET {name} {value} and keeps {found[name]}: use --fence pause",
+                )
 
     async def unpause(self) -> None:
         """Let held writers continue; after `shut` they are refused."""
@@ -114,9 +142,23 @@ class SourceFence:
             return await self._client.results(requests, DOING)
 
     async def open(self, before: Mapping[str, str]) -> None:
-        """Restore the configuration `before` the fence, and let writers continue."""
-        requests: list[Request] = [("CONFIG", "SET", *pair) for pair in before.items()]
-        replies = await self._client.pipeline([*requests, ("CLIENT", "UNPAUSE")])
-        for reply in replies[: len(before)]:
+        """Restore configuration and rules from `before` the fence, and let writers continue.
+
+        Raises LinkError where the source does not have them afterwards.
+        """
+        values, rules = UserFence.divided(before)
+        replies = await self._client.pipeline(
+            [*(("CONFIG", "SET", *pair) for pair in values.items()), ("CLIENT", "UNPAUSE")]
+        )
+        for reply in replies[: len(values)]:
             if isinstance(reply, ReplyError):
                 raise refusal("source", str(reply), "lifting the fence") from reply
+        await self.users.restore(rules)
+        found = await self.configuration() if values else {}
+        for name, value in values.items():
+            if name in found and found[name] != value:
+                raise LinkError(
+                    f"the source answers OK to CONFIG SET {name} {value} and keeps {found[name]}",
+                    hint=f"set {name} there by the service's own means",
+                    kind="refused",
+                )

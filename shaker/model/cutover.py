@@ -11,7 +11,12 @@ from collections.abc import Mapping
 from enum import Enum, StrEnum
 from typing import Final, NamedTuple
 
+from shaker.errors import quoted
+
 FENCES: Final = ("replicas", "pause", "none")
+# The words of an ACL rule that a fence may change, because it can restore them.
+RULE_BEGINNINGS: Final = ("+", "-", "~", "%")
+RULE_WORDS: Final = frozenset(("allcommands", "nocommands", "allkeys", "resetkeys"))
 
 
 class CutoverPhase(StrEnum):
@@ -95,3 +100,12 @@ class CutoverNote(NamedTuple):
 
     def __str__(self) -> str:
         return json.dumps([int(self.done), dict(self.before), self.offset, round(self.at)])
+
+
+def rule_fault(rules: str) -> str:
+    """Return why an ACL rule is none that a fence can restore; empty where it is one."""
+    words = rules.split()
+    wrong = next((word for word in words if not word.startswith(RULE_BEGINNINGS) and word not in RULE_WORDS), None)
+    if wrong is not None:
+        return f"{quoted(wrong)} is no rule about commands or keys, such as -@write or 'resetkeys %R~*'"
+    return "" if words else "a rule is missing, such as -@write"

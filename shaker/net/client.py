@@ -31,9 +31,18 @@ READ_COMMANDS: Final = frozenset(
     }
 )
 READ_SUBCOMMANDS: Final = frozenset(
-    {("ACL", "DRYRUN"), ("ACL", "WHOAMI"), ("CLIENT", "LIST"), ("CONFIG", "GET"), ("FUNCTION", "LIST")}
+    {
+        ("ACL", "DRYRUN"),
+        ("ACL", "GETUSER"),
+        ("ACL", "WHOAMI"),
+        ("CLIENT", "LIST"),
+        ("CONFIG", "GET"),
+        ("FUNCTION", "LIST"),
+    }
 )
-FENCE_SUBCOMMANDS: Final = frozenset({("CLIENT", "PAUSE"), ("CLIENT", "UNPAUSE"), ("CONFIG", "SET")})
+FENCE_SUBCOMMANDS: Final = frozenset(
+    {("ACL", "SETUSER"), ("CLIENT", "PAUSE"), ("CLIENT", "UNPAUSE"), ("CONFIG", "SET")}
+)
 
 Request = tuple[bytes | str | int, ...]
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from shaker.errors import LinkError
 from shaker.jobs.cutover import Cutover
 from shaker.jobs.cutover_order import Order
-from shaker.model.cutover import FENCES, CutoverPhase
+from shaker.model.cutover import FENCES, CutoverPhase, rule_fault
 from shaker.run.control import Control
 from shaker.watch.cutover_document import MAX_LAG_SECONDS, impossible
 from shaker.watch.http.control import ControlError
@@ -47,6 +47,7 @@ class CutoverControl:
             except LinkError as error:
                 raise ControlError(f"the source does not answer: {error}") from error
         reasons = impossible(self._status, fence=order.fence, max_lag_seconds=max_lag)
+        reasons += await self._refused(order)
         if not self._cutover.undone.is_set():
             reasons.append("an earlier cutover is not undone yet")
         if reasons:
@@ -55,6 +56,12 @@ class CutoverControl:
             return {"possible": True, "verification": self._status.verification.document(time.time())}
         self._cutover.order(order)
         return {"id": self._cutover.state.number}
+
+    async def _refused(self, order: Order) -> list[str]:
+        try:
+            return await self._cutover.refused(order)
+        except LinkError as error:
+            raise ControlError(f"the source does not answer: {error}") from error
 
     def _progress(self, fields: dict[str, Any]) -> dict[str, Any]:
         if set(fields) - PROGRESS:
@@ -83,11 +90,19 @@ class CutoverControl:
 
 def order_of(fields: dict[str, Any]) -> tuple[Order, float, bool]:
     """Return the order of a body, its maximum lag in seconds, and whether it is only a question."""
-    if unknown := sorted(set(fields) - {"fence", *FLAGS, *SECONDS}):
+    if unknown := sorted(set(fields) - {"fence", "fence_acl", *FLAGS, *SECONDS}):
         raise ControlError(f"{unknown[0]} is not a field of this control", status=400)
     fence = fields.get("fence", FENCES[0])
     if fence not in FENCES:
         raise ControlError(f"fence must be one of {', '.join(FENCES)}", status=400)
+    users = fields.get("fence_acl") or {}
+    if not isinstance(users, dict) or not all(isinstance(each, str) for pair in users.items() for each in pair):
+        raise ControlError("fence_acl must have an ACL rule for each user", status=400)
+    for rules in users.values():
+        if why := rule_fault(rules):
+            raise ControlError(f"fence_acl: {why}", status=400)
+    if users and "fence" in fields:
+        raise ControlError("fence and fence_acl exclude each other", status=400)
     for name in FLAGS:
         if not isinstance(fields.get(name, False), bool):
             raise ControlError(f"{name} must be true or false", status=400)
@@ -100,7 +115,8 @@ def order_of(fields: dict[str, Any]) -> tuple[Order, float, bool]:
     if seconds["fence_seconds"] < 1:
         raise ControlError("fence_seconds must be at least 1", status=400)
     order = Order(
-        fence=fence,
+        fence="acl" if users else fence,
+        users=users,
         timeout_seconds=seconds["timeout"],
         fence_seconds=seconds["fence_seconds"],
         verify=fields.get("verify", True),

@@ -17,6 +17,21 @@ def test_seconds_have_to_be_numbers(flag: str) -> None:
         main([flag, "soon"])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--fence-acl", "app"], "must be a user and ACL rules"),
+        (["--fence-acl", "app="], "a rule is missing"),
+        (["--fence-acl", "app=on >word"], "'on' is no rule about commands or keys"),
+        (["--fence-acl", "app=-@write", "--fence", "none"], "takes the place of --fence"),
+    ],
+)
+def test_rules_for_users_are_checked(arguments: list[str], text: str) -> None:
+    """Passwords and switches are none that a fence may change."""
+    with pytest.raises(SettingsError, match=f"--fence-acl: {text}"):
+        main(arguments)
+
+
 def test_a_token_is_needed() -> None:
     """The setting is named."""
     with pytest.raises(SettingsError, match=r"control\.token_file"):

@@ -37,18 +37,18 @@ def token(tmp_path: Path) -> Path:
 class Counter:
     """Writers that count, each on a key of its own; `acknowledged` has the last number that the source confirmed."""
 
-    def __init__(self, source: Server, writers: int = 4) -> None:
+    def __init__(self, source: Server, writers: int = 4, **options: Any) -> None:
         self.acknowledged = {f"counter:{number}": 0 for number in range(writers)}
         self.last_write = 0.0
         self.refused = ""
-        self._source = source
+        self._options = {"port": source.port, **options}
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._count, args=(key,), daemon=True) for key in self.acknowledged
         ]
 
     def _count(self, key: str) -> None:
-        client = redis.Redis(port=self._source.port, socket_timeout=60, retry=Retry(NoBackoff(), 0))
+        client = redis.Redis(**self._options, socket_timeout=60, retry=Retry(NoBackoff(), 0))
         while not self._stop.is_set():
             try:
                 number = int(client.incr(key))  # type: ignore[arg-type]
@@ -323,7 +323,8 @@ KILLS: dict[str, tuple[Mark, Moment]] = {
     "behind the fence": (Mark(("CLIENT", "PAUSE")), "answer withheld"),
     "at a renewal within the hook": (Mark(("CLIENT", "PAUSE"), 2), "answer withheld"),
     "before the lasting fence": (Mark(("CONFIG", "SET", NAMES[0])), "withheld"),
-    "behind the lasting fence": (Mark(("CONFIG", "SET", NAMES[1])), "answer withheld"),
+    "at the proof of CONFIG SET": (Mark(("CONFIG", "SET", NAMES[1])), "answer withheld"),
+    "behind the lasting fence": (Mark(("CONFIG", "SET", NAMES[1]), 3), "answer withheld"),
     "once it is done": (Mark(("CLIENT", "UNPAUSE")), "withheld"),
 }
 
@@ -370,7 +371,7 @@ def test_the_command_undoes_what_a_killed_worker_left(
 ) -> None:
     """No supervisor starts another worker: the command itself takes the replication over for as long."""
     source.client().set("key", 1)
-    with StoppingProxy(source, Mark(("CONFIG", "SET", NAMES[1])), "answer withheld") as proxy:
+    with StoppingProxy(source, Mark(("CONFIG", "SET", NAMES[1]), 3), "answer withheld") as proxy:
         running = worker(proxy.url, target, SHAKER_CONTROL__TOKEN_FILE=str(token))
         running.wait_status(lambda found: found["cutover"]["possible"], "a possible cutover", 60)
         command = Command(running, token, "--fence-seconds", "3")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anyio
 import pytest
 
 from shaker.apply.records import checkpoint_key
@@ -34,6 +35,24 @@ async def test_an_order_is_carried_out(source: Server, target: Server, tmp_path:
     assert note is not None
     assert (note.done, note.offset, note.before[NAMES[0]]) == (True, report["offset"], "0")
     assert source.client().config_get(NAMES[0])[NAMES[0]] == MOST_REPLICAS
+
+
+async def test_what_expires_behind_the_fence_stays_on_the_target(
+    source: Server, target: Server, tmp_path: Path
+) -> None:
+    """An application has given the key a new value there."""
+    async with cutting_over(source, target, tmp_path) as cutting:
+        order = Order(hook=True)
+        source.client().set("k", "old", px=3000)
+        await cutting.links.wait_applied(source)
+        cutting.cutover.order(order)
+        await cutting.links.wait(lambda: cutting.state.phase is CutoverPhase.HOOK, "the hook")
+        target.client().set("k", "new")
+        order.hook_succeeded.set()
+        assert (await cutting.ended())["outcome"] == "done"
+        await cutting.links.wait(lambda: not source.client().exists("k"), "the expiry", 10)
+        await anyio.sleep(0.3)
+        assert target.client().get("k") == b"new"
 
 
 async def test_a_failure_lifts_the_fence_and_clears_the_note(

@@ -12,9 +12,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from shaker.errors import AccessError, LinkError
+from shaker.jobs.cutover_order import Failed, Outcome
 from shaker.jobs.source_fence import NAMES, SourceFence, refused_fences
 from shaker.net.client import open_client, open_fence_client
 from shaker.settings.endpoints import Source
+from tests.support.relay import Relay
 from tests.support.servers import OLDEST, Server
 
 pytestmark = pytest.mark.anyio
@@ -79,7 +81,11 @@ async def test_rights_that_are_missing_are_named(source: Server) -> None:
             await fence.shut({})
     source.client().execute_command("ACL", "SETUSER", "default", "-client|pause")  # type: ignore[no-untyped-call]
     async with open_client(Source(url=source.url)) as client:  # type: ignore[arg-type]
-        assert set(await refused_fences(client, "default", await client.info("server"))) == {"pause", "replicas"}
+        assert set(await refused_fences(client, "default", await client.info("server"))) == {
+            "pause",
+            "replicas",
+            "acl",
+        }
 
 
 async def test_a_source_with_all_rights_refuses_no_fence(source: Server) -> None:
@@ -103,3 +109,34 @@ async def test_an_old_source_has_no_pause_of_writers(shared) -> None:  # type: i
         refused = await refused_fences(client, "default", await client.info("server"))
     assert "needs Redis 6.2" in refused["replicas"]
     assert "--fence none" in refused["pause"]
+
+
+def swallowing(arguments: list[bytes], _: bool) -> bytes | None:
+    """Answer OK to CONFIG SET and change nothing, as some managed services do."""
+    return b"+OK\r\n" if arguments[0] == b"CONFIG" and arguments[1].upper() == b"SET" else None
+
+
+async def test_a_setting_that_does_not_take_is_refused(source: Server) -> None:
+    """It is read back: before the fence, when it shuts, and when it opens."""
+    with Relay(source, swallowing) as relay:
+        async with open_fence_client(Source(url=f"redis://127.0.0.1:{relay.port}")) as client:  # type: ignore[arg-type]
+            fence = SourceFence(client, "", seconds=1)
+            before = await fence.configuration()
+            for refused in (fence.prove(before), fence.shut(before)):
+                with pytest.raises(Failed, match="answers OK") as caught:
+                    await refused
+                assert caught.value.outcome is Outcome.REFUSED
+            with pytest.raises(LinkError, match="answers OK"):
+                await fence.open({NAMES[0]: "3"})
+            await fence.open(before)
+
+
+@pytest.mark.parametrize("lag", [0, 7])
+async def test_a_proof_changes_nothing(source: Server, lag: int) -> None:
+    """Writes go on, and the settings are those from before."""
+    source.client().config_set(NAMES[1], lag)
+    async with fencing(source) as fence:
+        before = await fence.configuration()
+        await fence.prove(before)
+        assert await fence.configuration() == before
+    assert source.client().incr("k") == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shaker.model.cutover import FENCED, TRANSITIONS, CutoverEvent, CutoverNote, CutoverPhase, following
+from shaker.model.cutover import FENCED, TRANSITIONS, CutoverEvent, CutoverNote, CutoverPhase, following, rule_fault
 
 
 @pytest.mark.parametrize("phase", sorted(FENCED - {CutoverPhase.LIFTING}))
@@ -42,3 +42,15 @@ def test_a_note_survives_as_text() -> None:
 def test_no_note_is_found_in_other_text(text: str) -> None:
     """Of another version, or damaged."""
     assert CutoverNote.parse(text) is None
+
+
+@pytest.mark.parametrize("rules", ["-@write", "resetkeys %R~* +get", "nocommands +@read"])
+def test_rules_about_commands_and_keys_are_taken(rules: str) -> None:
+    """A fence can restore them."""
+    assert rule_fault(rules) == ""
+
+
+@pytest.mark.parametrize("rules", ["", "off", "-@write >word", "reset", "(+get)", "resetchannels"])
+def test_other_rules_are_not(rules: str) -> None:
+    """Nothing else of a user is changed."""
+    assert rule_fault(rules)

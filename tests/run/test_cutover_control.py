@@ -25,6 +25,9 @@ from tests.support.servers import Server
         ({"max_lag": 0}, "max_lag must be a number of seconds"),
         ({"fence_seconds": 0.5}, "fence_seconds must be at least 1"),
         ({"unknown": 1}, "unknown is not a field"),
+        ({"fence_acl": ["app"]}, "fence_acl must have an ACL rule for each user"),
+        ({"fence_acl": {"app": ">secret"}}, "is no rule about commands or keys"),
+        ({"fence_acl": {"app": "-@write"}, "fence": "none"}, "exclude each other"),
     ],
 )
 def test_a_body_that_is_wrong_names_the_field(fields: dict[str, Any], text: str) -> None:
@@ -60,6 +63,16 @@ async def test_a_cutover_is_followed_by_its_number(source: Server, target: Serve
         assert verbs.abort() == ""
         with pytest.raises(ControlError, match="cut over already"):
             await verbs.cutover({})
+
+
+@pytest.mark.anyio
+async def test_a_user_that_cannot_be_fenced_is_a_reason(source: Server, target: Server, tmp_path: Path) -> None:
+    """Before anything begins."""
+    async with cutting_over(source, target, tmp_path) as cutting:
+        verbs = control(cutting)
+        with pytest.raises(ControlError, match="own user"):
+            await verbs.cutover({"fence_acl": {"default": "-@write"}, "dry_run": True})
+        assert cutting.state.phase is CutoverPhase.IDLE
 
 
 @pytest.mark.anyio

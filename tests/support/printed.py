@@ -34,6 +34,7 @@ CARRIERS: Final = {
     "faults.append": 0,
     "out.append": 0,
     "reasons.append": 0,
+    "refused.append": 0,
     "stderr.write": 0,
 }
 # Functions whose texts are reasons, whether they return or assign them.
@@ -43,12 +44,15 @@ SPEAKING: Final = {
     "_startupz",
     "_unfit",
     "_unknown",
+    "_user_rules",
     "_why_not",
     "fault_text",
     "find_reader",
     "next_step",
     "reasons",
     "refused_fences",
+    "refused_right",
+    "rule_fault",
     "verdict",
 }
 # Tables of texts.
