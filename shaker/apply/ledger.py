@@ -18,8 +18,9 @@ class Ledger:
     """The state of one connection. `checkpoint` is the newest one that the target answered for.
 
     `applied` is the offset up to which the stream has taken effect, and may be after the checkpoint's. `source` is
-    how the next checkpoint names the source, `verified` its text about the verification, `cutover` that about a
-    cutover, `complete` whether it records that a migration is complete. `progress` are items answered and not reported.
+    how the next checkpoint names the source, `verified` its text about the verification, `cutover` and `turned` those
+    about cutovers, `complete` whether it records that a migration is complete. `progress` are items answered and not
+    reported.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Ledger:
         self.verified = checkpoint.verified
         self.complete = False
         self.cutover = checkpoint.cutover
+        self.turned = checkpoint.turned
         self.progress: list[Progress] = []
         self.tally = Tally(*window.rejections_at(checkpoint), on_rejected)
         base = window.applied_position
@@ -71,6 +73,6 @@ class Ledger:
             or self.tally.count != checkpoint.rejected
             or self.unconfirmed.lacks(checkpoint, min(self.applied, checkpoint.offset))
             or (self.complete and not checkpoint.is_complete)
-            or checkpoint.cutover != self.cutover
+            or (checkpoint.cutover, checkpoint.turned) != (self.cutover, self.turned)
             or bool(self.expiries.lacking)
         )

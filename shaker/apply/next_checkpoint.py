@@ -44,6 +44,7 @@ def concluding(transaction: Transaction, ledger: Ledger) -> Checkpoint:
         unconfirmed=unconfirmed.recorded,
         verified=ledger.verified,
         cutover=ledger.cutover,
+        turned=ledger.turned,
     )
     if checkpoint.phase == Phase.STREAM:
         place = unconfirmed.place

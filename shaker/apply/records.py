@@ -114,7 +114,8 @@ class Checkpoint(NamedTuple):
     source (`ExpiredKeys` as text), empty where nobody knows. `confirmed_at` is `confirmed` and the database selected
     there, in one text: a worker of an older version writes `confirmed` alone. `unconfirmed` is how many bytes of the
     stream have keys that wait to be compared. `verified` is the progress of the verification, in a text of its own,
-    `cutover` the note of a cutover that is under way or done (`CutoverNote`).
+    `cutover` the note of a cutover that is under way or done (`CutoverNote`), `turned` how often the replication was
+    turned round before (`Turn`).
     `complete` is the offset at which a migration was complete, -1 for none; it holds while `offset` is the same.
     """
 
@@ -136,6 +137,7 @@ class Checkpoint(NamedTuple):
     verified: str = ""
     complete: int = -1
     cutover: str = ""
+    turned: str = ""
     source: str = ""
     source_run_id: str = ""
     origins: str = ""
@@ -205,6 +207,10 @@ class Checkpoint(NamedTuple):
         """Return the checkpoint with replies read up to `offset`, where `database` is selected."""
         at = "" if database is None else f"{offset} {database}"
         return self._replace(confirmed=offset, confirmed_at=at)
+
+    def pairs(self) -> list[str | int]:
+        """Return the whole record as fields, each with its value behind it."""
+        return _fields_and_values(self)
 
     def command(self, name: str) -> bytes:
         """Return the HSET that writes the whole record: every transaction has one."""

@@ -92,6 +92,10 @@ class TargetSession:
         """Have the next checkpoint keep the note of a cutover."""
         self._ledger.cutover = text
 
+    def note_turned(self, text: str) -> None:
+        """Have the next checkpoint keep how often the replication was turned round."""
+        self._ledger.turned = text
+
     @property
     def rejected(self) -> int:
         """The number of commands that the target is known to have rejected since the last full sync."""

@@ -32,12 +32,8 @@ def refuse_loop(settings: Settings, flow: Flow, *, streams: bool) -> None:
 
     `streams`: whether this worker's own checkpoint is in the stream.
     """
-    key = flow.source.upstream.circle_through(
-        flow.target.ids,
-        streams=streams,
-        own=checkpoint_key(settings.name),
-        address=settings.target.address.text,
-    )
+    upstream, address = flow.source.upstream, settings.target.address.text
+    key = upstream.circle_through(flow.target.ids, streams=streams, address=address)
     if key is not None:
         raise circle_error(key)
 

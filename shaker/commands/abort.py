@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from shaker.apply.records import Checkpoint, checkpoint_key
 from shaker.commands.control import ask
 from shaker.commands.flags import EPILOG, Parser, add_settings, load_given
 from shaker.commands.status import local_url
@@ -47,19 +46,21 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def left_behind(settings: Settings) -> CutoverNote | None:
-    """Return the note of a cutover in the target's checkpoint, None where there is none; raises LinkError."""
+    """Return the note of a cutover in the checkpoint that counts, None where there is none; raises LinkError."""
+    return where(settings)[1]
+
+
+def where(settings: Settings) -> tuple[bool, CutoverNote | None]:
+    """Return whether the replication was turned round, and the note in the checkpoint that counts.
+
+    Raises LinkError, RefusedError.
+    """
     import anyio
 
-    from shaker.net.client import open_client
-    from shaker.net.reply_types import record
+    from shaker.checks.cut_over import present_direction
 
-    async def read() -> Checkpoint | None:
-        async with open_client(settings.target) as target:
-            (reply,) = await target.results([("HGETALL", checkpoint_key(settings.name))], "reading the checkpoint")
-            return Checkpoint.parse(record(reply))
-
-    checkpoint = anyio.run(read)
-    return None if checkpoint is None else CutoverNote.parse(checkpoint.cutover)
+    direction, checkpoint = anyio.run(lambda: present_direction(settings))
+    return direction is not settings, None if checkpoint is None else CutoverNote.parse(checkpoint.cutover)
 
 
 def reopen(settings: Settings) -> bool:

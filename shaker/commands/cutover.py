@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from shaker.commands.abort import left_behind, reopen
+from shaker.commands.abort import left_behind, reopen, where
 from shaker.commands.control import ask
 from shaker.commands.flags import EPILOG, Parser, add_settings, load_given
 from shaker.commands.status import local_url
@@ -43,6 +43,23 @@ def main(arguments: Sequence[str]) -> int:
 
     In all cases but 0, the source takes writes again. Raises RefusedError with every reason against a cutover.
     """
+    given = _parser().parse(arguments)
+    fields = _fields(given)
+    settings = load_given(given).settings
+    here = {"health.host": settings.health.host, "health.port": str(settings.health.port)}
+    url = given["url"] or local_url(here)
+    if given["dry_run"]:
+        ask(url, settings.control.token_file, "cutover", fields | {"dry_run": True})
+        sys.stdout.write("A cutover is possible.\n")
+        return EXIT_OK
+    report = Follower(url, settings, fields, given["run_when_fenced"]).follow()
+    if given["report"]:
+        write_report(Path(given["report"]), report)
+    sys.stdout.write(json.dumps(report, indent=2) + "\n" if given["json"] else text_of(report))
+    return EXIT_CODES.get(report["outcome"], EXIT_INCOMPLETE)
+
+
+def _parser() -> Parser:
     parser = Parser("cutover", "Moves the writes from the source to the target.", epilog=EPILOG)
     options = parser.add_argument_group("cutover")
     options.add_argument("--dry-run", action="store_true", help="only say whether it is possible, and why not")
@@ -80,24 +97,17 @@ def main(arguments: Sequence[str]) -> int:
         help="shell command to run while writes are fenced and all keys are equal, such as one that switches a "
         "service; its failure aborts",
     )
+    options.add_argument(
+        "--reverse",
+        action="store_true",
+        help="continue in the other direction: the worker applies the target's new writes to the source; with "
+        "--fence-acl or --fence none",
+    )
     options.add_argument("--report", metavar="FILE", help="write the report as JSON to a file")
     options.add_argument("--json", action="store_true", help="print the report as JSON")
     options.add_argument("--url", metavar="URL", help="the worker's health server, such as http://worker-1:8080")
     add_settings(parser)
-    given = parser.parse(arguments)
-    fields = _fields(given)
-    settings = load_given(given).settings
-    here = {"health.host": settings.health.host, "health.port": str(settings.health.port)}
-    url = given["url"] or local_url(here)
-    if given["dry_run"]:
-        ask(url, settings.control.token_file, "cutover", fields | {"dry_run": True})
-        sys.stdout.write("A cutover is possible.\n")
-        return EXIT_OK
-    report = Follower(url, settings, fields, given["run_when_fenced"]).follow()
-    if given["report"]:
-        write_report(Path(given["report"]), report)
-    sys.stdout.write(json.dumps(report, indent=2) + "\n" if given["json"] else text_of(report))
-    return EXIT_CODES.get(report["outcome"], EXIT_INCOMPLETE)
+    return parser
 
 
 def _fields(given: dict[str, Any]) -> dict[str, Any]:
@@ -105,6 +115,8 @@ def _fields(given: dict[str, Any]) -> dict[str, Any]:
     users = dict(_user_rules(text) for text in given["fence_acl"])
     if users and given["fence"] is not None:
         raise SettingsError("--fence-acl: takes the place of --fence: give one of them")
+    if given["reverse"]:
+        fields["reverse"] = True
     fields |= {"fence_acl": users} if users else {"fence": given["fence"] or FENCES[0]}
     for name in ("timeout", "max_lag", "fence_seconds"):
         if given[name] is not None:
@@ -139,12 +151,14 @@ class Follower:
         self._hook = hook
         self._phase = ""
         self._number = 0
+        self._reversed = False  # before the cutover
 
     def follow(self) -> dict[str, Any]:
         """Order the cutover and return its report; raises RefusedError where it is not possible."""
         signal.signal(signal.SIGTERM, _interrupt)
         signal.signal(signal.SIGINT, _interrupt)
-        self._number = self._ask("cutover", self._fields)["id"]
+        answer = self._ask("cutover", self._fields)
+        self._number, self._reversed = answer["id"], answer["reversed"]
         try:
             return self._until_ended()
         except _Interrupted:
@@ -178,6 +192,8 @@ class Follower:
     def _run_hook(self, command: str) -> int:
         """Run the hook, and keep asking for the progress meanwhile: the worker gives up without it."""
         source, target = self._settings.source.address.text, self._settings.target.address.text
+        if self._reversed:
+            source, target = target, source
         environment = os.environ | {"CUTOVER_SOURCE": source, "CUTOVER_TARGET": target}
         with subprocess.Popen(command, shell=True, env=environment, stdout=sys.stderr) as process:  # noqa: S602 - the operator's own command
             try:
@@ -211,7 +227,9 @@ class Follower:
             "fence": self._fields.get("fence", "acl"),
         }
         try:
-            note = left_behind(self._settings)
+            turned, note = where(self._settings)
+            if turned is not self._reversed:
+                return report | {"outcome": "done", "reason": "", "source_open": False, "reverse": True}
             if note is not None and note.done:
                 return report | {"outcome": "done", "reason": "", "offset": note.offset, "source_open": False}
             if note is None or not note.before:
@@ -238,7 +256,9 @@ def text_of(report: dict[str, Any]) -> str:
     lines = [verdict(report)]
     if report["outcome"] == "done" and report["fence"] == "replicas":
         lines.append("The source refuses writes (min-replicas-to-write) until it restarts or `shaker abort`.")
-    if report["outcome"] == "done" and report["fence"] == "acl":
+    if report["outcome"] == "done" and report.get("reverse"):
+        lines.append("The worker applies the new writes to the old source from here on.")
+    elif report["outcome"] == "done" and report["fence"] == "acl":
         lines.append("The source refuses writes of the users named by --fence-acl until `shaker abort`.")
     if report.get("fenced_seconds"):
         lines.append(f"Writes were fenced for {report['fenced_seconds']:.3f} s.")

@@ -108,10 +108,16 @@ def line(document: dict[str, Any]) -> str:
     parts.append(f"lag {format_size(stream['lag_bytes'])}, {stream['lag_seconds']:.1f} s")
     parts.append(f"offset {stream['applied_offset']} applied of {stream['source_offset']}")
     parts.append(f"{stream['commands_per_second']:,.0f} commands/s")
-    parts.append(f"{document['source']['address'] or '?'} to {document['target']['address'] or '?'}")
+    ends = " to ".join(document[side]["address"] or "?" for side in ("source", "target"))
+    parts.append(ends + _reversed(document))
     if document["reasons"]:
         parts.append("not ready because " + ", ".join(document["reasons"]))
     return printable("; ".join(parts))
+
+
+def _reversed(document: dict[str, Any]) -> str:
+    """Return a word about a replication that a cutover has turned round."""
+    return " (reverse)" if document.get("cutover", {}).get("direction") == "reverse" else ""
 
 
 def snapshot_text(snapshot: dict[str, Any]) -> str:
@@ -146,7 +152,7 @@ def draw(document: dict[str, Any]) -> RenderableType:
     title.append(f"{document['state']}, {'ready' if document['ready'] else 'not ready'}", _colour(document))
     rows = Table.grid(padding=(0, 2))
     for label, text in (
-        ("source", _side(document["source"])),
+        ("source", _side(document["source"]) + _reversed(document)),
         ("target", _side(document["target"])),
         ("snapshot", snapshot_text(snapshot)),
         ("lag", f"{format_size(stream['lag_bytes'])}, {stream['lag_seconds']:.1f} s"),

@@ -16,8 +16,9 @@ import structlog
 
 from shaker.apply.deferred_expiries import Expiries
 from shaker.apply.expired import ExpiredKeys
-from shaker.apply.records import Checkpoint
+from shaker.apply.records import Checkpoint, checkpoint_key
 from shaker.apply.unconfirmed import Unconfirmed
+from shaker.apply.upstream import Upstream
 from shaker.apply.window import Window, position_of
 from shaker.flow.expiry_view import ExpiryView
 from shaker.flow.intake import Intake
@@ -48,7 +49,7 @@ class Flow:
         self.window = Window(window_limit)
         self.resume: Resume | None = None  # where the source is asked to continue, None for a full sync
         self.restarts = 0  # how often the window was emptied, so that the source had to be asked again
-        self.source = KnownSource()
+        self.source = KnownSource(upstream=Upstream(checkpoint_key(settings.name)))
         self.target = KnownTarget()
         self.wakeups = Wakeups()
         self.registrations = Registrations()

@@ -39,6 +39,21 @@ class KnownSource:
 
 
 @dataclass(slots=True)
+class Notes:
+    """Texts that the next checkpoint has to keep, None for those of the last one.
+
+    `cutover` is the note of a cutover, `turned` how often the replication was turned round.
+    """
+
+    cutover: str | None = None
+    turned: str | None = None
+
+    def lacking(self, checkpoint: Checkpoint) -> bool:
+        """Whether the checkpoint does not have them."""
+        return self.cutover not in (None, checkpoint.cutover) or self.turned not in (None, checkpoint.turned)
+
+
+@dataclass(slots=True)
 class KnownTarget:
     """The target. Registrations learn who it is and what it takes, replies how far it has come.
 
@@ -47,8 +62,8 @@ class KnownTarget:
     `checkpoint` is the newest that it is known to hold, `fence` the last that this worker wrote. `ready` is set while
     a connection is registered and the flow's resume position is that of the target. `rejections_judged` lets the writer
     clear the count of rejected commands: verification or an operator has judged them. `verified` is the progress of the
-    verification that the next checkpoint keeps, `complete` has it record that a migration is complete, `cutover` is the
-    note of a cutover, None for that of the last checkpoint. `deletions_allowed`: an operator has let held deletions
+    verification that the next checkpoint keeps, `complete` has it record that a migration is complete, `notes` are
+    further texts for it. `deletions_allowed`: an operator has let held deletions
     continue. `reopening`: the worker may register at the checkpoint of a cutover that is done.
     """
 
@@ -64,7 +79,7 @@ class KnownTarget:
     verified: str = ""
     complete: bool = False
     deletions_allowed: bool = False
-    cutover: str | None = None
+    notes: Notes = field(default_factory=Notes)
     reopening: bool = False
     ready: anyio.Event = field(default_factory=anyio.Event)
 

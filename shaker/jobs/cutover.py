@@ -7,6 +7,8 @@ source's configuration is touched, so that a later worker can undo it.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from typing import Final
 
 import anyio
@@ -19,9 +21,11 @@ from shaker.jobs.cutover_order import Order, Outcome
 from shaker.jobs.source_fence import SourceFence, refused_fences
 from shaker.jobs.user_fence import refused_users
 from shaker.jobs.verify import Verify
-from shaker.model.cutover import FENCES, CutoverEvent, CutoverNote, CutoverPhase
+from shaker.jobs.way_back import WayBack, WriteTurned, refused_way_back
+from shaker.model.cutover import FENCES, CutoverEvent, CutoverNote, CutoverPhase, Turn
 from shaker.net.client import open_client, open_fence_client
 from shaker.net.connection import ReplyError
+from shaker.settings.endpoints import Endpoint
 from shaker.settings.schema import Settings
 from shaker.watch.cutover import CutoverState
 
@@ -39,13 +43,21 @@ class Cutover:
     quiet = True
     pause_seconds = 1.0
 
-    def __init__(self, settings: Settings, flow: Flow, verify: Verify, state: CutoverState) -> None:
+    def __init__(
+        self, settings: Settings, flow: Flow, verify: Verify, state: CutoverState, *, write_turned: WriteTurned
+    ) -> None:
         self._settings = settings
         self._flow = flow
         self._verify = verify
         self.state = state
         self.completed = anyio.Event()
         self.undone = anyio.Event()  # what an earlier worker left behind is undone
+        self.turned = False  # the completed cutover has turned the replication round
+        self.attached = AsyncExitStack()  # what keeps the target's stream for the way back
+        self.shut: Mapping[
+            str, str
+        ] = {}  # rules of users to restore on the source: it takes writes of applications
+        self._write_turned = write_turned
         self._owed = False  # the fence could not be lifted
         self._order: Order | None = None
         self._ordered = anyio.Event()
@@ -72,11 +84,15 @@ class Cutover:
 
     async def refused(self, order: Order) -> list[str]:
         """Return what about an order the source does not allow, one sentence each; raises LinkError."""
-        if not order.users:
-            return []
-        source = self._settings.source
-        async with open_client(source) as client:
-            return await refused_users(client, source.acl_user, order.users)
+        source, refused = self._settings.source, []
+        if order.users:
+            async with open_client(source) as client:
+                refused = await refused_users(client, source.acl_user, order.users)
+        if order.reverse:
+            refused += await refused_way_back(self._settings, order)
+            if order.fence == "none" and (why := self.state.refused.get("pause")):
+                refused.append(why)  # its writers are paused for the turn
+        return refused
 
     async def run(self) -> None:
         """Carry out orders until cancelled; first undo what a worker left behind that was killed meanwhile."""
@@ -102,15 +118,21 @@ class Cutover:
         began = time.time()
         self._verify.held = True
         self._happen(CutoverEvent.STARTED)
-        attempt = Attempt(self._settings, self._flow, self._verify, self.state, order, self._note, self._happen)
+        way_back = WayBack(self._settings, self._flow, self._write_turned, self.attached)
+        attempt = Attempt(
+            self._settings, self._flow, self._verify, self.state, order, self._note, self._happen, way_back
+        )
         outcome, reason = Outcome.INTERRUPTED, "the worker was stopped"
         try:
             outcome, reason = await attempt.make()
         finally:
             with anyio.CancelScope(shield=True):
                 lifted = self.state.phase is CutoverPhase.DONE or await self._lift()
-                if self.state.phase is not CutoverPhase.DONE:
+                if self.state.phase is CutoverPhase.DONE:
+                    await self._open_target()
+                else:
                     self._flow.intake.release()
+                    await self.attached.aclose()
             self._verify.held = False
             self.state.report = {
                 "kind": "cutover",
@@ -119,6 +141,7 @@ class Cutover:
                 "source_open": outcome is not Outcome.DONE and lifted,
                 "fence": order.fence,
                 "fence_acl": dict(order.users) or None,
+                "reverse": order.reverse,
                 "began": round(began, 3),
                 "seconds": round(time.time() - began, 3),
                 **attempt.report(),
@@ -128,10 +151,31 @@ class Cutover:
             }
             log.info("cutover ended", outcome=str(outcome), reason=reason or None, **attempt.report())
         if outcome is Outcome.DONE:
+            self.turned = order.reverse
             if order.attended:
                 with anyio.move_on_after(order.fence_seconds):
                     await order.fetched.wait()
             self.completed.set()
+
+    async def _open_target(self) -> None:
+        """Give the users of the target back the rules that the fence of an earlier cutover has replaced there."""
+        notes = self._flow.target.notes
+        turn = Turn.parse(notes.turned or "")
+        if not turn.shut:
+            return
+        try:
+            with anyio.fail_after(LIFT_SECONDS):
+                await self._give_back(self._settings.target, turn.shut)
+        except (LinkError, ReplyError, TimeoutError) as error:
+            log.warning("users of the target have no rights yet", rules=dict(turn.shut), error=str(error))
+        else:
+            notes.turned = str(turn._replace(shut={}))
+            self._flow.wakeups.note.set()
+
+    async def _give_back(self, endpoint: Endpoint, shut: Mapping[str, str]) -> None:
+        async with open_fence_client(endpoint) as client:
+            await SourceFence(client, "", seconds=0).open(shut)
+        log.info("users may write again", side=endpoint.side, rules=dict(shut))
 
     def _happen(self, event: CutoverEvent) -> None:
         self.state.happen(event)
@@ -141,7 +185,7 @@ class Cutover:
         """Return once the checkpoint has the note, None for none."""
         flow = self._flow
         text = "" if note is None else str(note)
-        flow.target.cutover = text
+        flow.target.notes.cutover = text
         while flow.target.checkpoint is None or flow.target.checkpoint.cutover != text:
             flow.wakeups.note.set()
             await anyio.sleep(POLL_SECONDS)
@@ -171,8 +215,11 @@ class Cutover:
 
     async def _undo(self) -> None:
         """Undo what the note says that an interrupted cutover did to the source; raises LinkError."""
+        if self.shut:
+            await self._give_back(self._settings.source, self.shut)
+            self.shut = {}
         target = self._flow.target
-        text = target.cutover
+        text = target.notes.cutover
         if text is None:
             text = target.checkpoint.cutover if target.checkpoint is not None else ""
         note = CutoverNote.parse(text)
@@ -187,5 +234,5 @@ class Cutover:
             await SourceFence(client, "", seconds=0).open(note.before)
         log.info("the source takes writes", configuration=dict(note.before) or None)
         self._owed = False
-        target.cutover = ""
+        target.notes.cutover = ""
         self._flow.wakeups.note.set()

@@ -13,7 +13,7 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
-from shaker.errors import LinkError
+from shaker.errors import LinkError, RefusedError
 from shaker.flow.flow import Flow
 from shaker.flow.lifecycle import RunState
 from shaker.flow.watch import ChangedKeys
@@ -21,6 +21,7 @@ from shaker.jobs.cutover_order import Failed, Order, Outcome
 from shaker.jobs.cutover_proof import Proof
 from shaker.jobs.source_fence import SourceFence
 from shaker.jobs.verify import Verify
+from shaker.jobs.way_back import WayBack
 from shaker.model.cutover import CutoverEvent, CutoverNote, CutoverPhase
 from shaker.net.client import open_client, open_fence_client
 from shaker.net.connection import ReplyError
@@ -50,6 +51,7 @@ class Attempt:
         order: Order,
         note: Callable[[CutoverNote | None], Awaitable[None]],
         happen: Callable[[CutoverEvent], None],
+        way_back: WayBack,
     ) -> None:
         self._settings = settings
         self._flow = flow
@@ -57,6 +59,7 @@ class Attempt:
         self._order = order
         self._note = note
         self._happen = happen
+        self._way_back = way_back
         self._proof = Proof(settings, flow, verify, state)
         self._fenced_at = 0.0
         self._done_at = 0.0
@@ -86,7 +89,7 @@ class Attempt:
                 self._done_at = time.monotonic()
         if self._given_up is not None and self._state.phase is not CutoverPhase.DONE:
             return self._given_up.outcome, str(self._given_up)
-        if outcome is Outcome.DONE and self._order.fence in LASTING:
+        if outcome is Outcome.DONE and self._order.fence in LASTING and not self._order.reverse:
             await self._let_writers_fail()
         return outcome, reason
 
@@ -96,7 +99,7 @@ class Attempt:
             await self._steps(tasks)
         except Failed as failed:
             return failed.outcome, str(failed)
-        except (LinkError, ReplyError) as error:
+        except (LinkError, RefusedError, ReplyError) as error:
             return Outcome.FAILED, str(error)
         return Outcome.DONE, ""
 
@@ -126,6 +129,9 @@ class Attempt:
                 await self._fence(fence, tasks)
                 self._happen(CutoverEvent.FENCED)
                 await self._applied()
+                if order.reverse:
+                    # The note changes, so that the checkpoint is written.
+                    await self._way_back.find(lambda: self._note(CutoverNote(False, before, self._end)))
             with flow.watching(ChangedKeys(flow.target.table)) as late:
                 self._happen(CutoverEvent.APPLIED)
                 if order.verify:
@@ -151,7 +157,7 @@ class Attempt:
 
     async def _fence(self, fence: SourceFence, tasks: TaskGroup) -> None:
         order = self._order
-        if order.fence == "none":
+        if order.fence == "none" and not order.reverse:
             info = await fence.info()
         else:
             info = await fence.pause()
@@ -163,9 +169,10 @@ class Attempt:
     async def _renew(self, fence: SourceFence) -> None:
         """Pause writers again and again, so that the source opens by itself once nobody does."""
         try:
-            while True:
+            held = True
+            while held:
                 await anyio.sleep(self._order.fence_seconds / RENEWALS)
-                await fence.pause()
+                held = await fence.renew()
         except (LinkError, ReplyError) as error:
             self._given_up = Failed(Outcome.FAILED, f"the fence could not be renewed: {error}")
 
@@ -188,25 +195,30 @@ class Attempt:
     async def _close(self, fence: SourceFence, before: dict[str, str], late: ChangedKeys) -> None:
         """Make the fence last, and have the checkpoint say that the cutover is done."""
         order = self._order
-        if order.fence == "none":
+        if order.fence == "none" and not order.reverse:
             # Without a fence keys still expire on the source, and an application that was stopped late still writes.
             self._end = (await fence.info()).replication.offset or self._end
             await self._applied()
             if order.verify:
                 await self._proof.changed_keys(late)
-        elif len(late) or not late.complete:
-            raise Failed(Outcome.FAILED, "the source was written to behind the fence: has somebody lifted it?")
         # A key that expires on the source behind the fence may have got a new value on the target.
         self._flow.intake.hold()
+        if (order.fence != "none" or order.reverse) and (len(late) or not late.complete):
+            raise Failed(Outcome.FAILED, "the source was written to behind the fence: has somebody lifted it?")
         if order.fence == "replicas":
             await fence.shut(before)
         elif order.fence == "acl":
             await fence.users.shut(order.users, before)
         elif order.fence == "pause":
             await fence.pause()
-        await self._note(CutoverNote(True, before, self._end, time.time()))
+        if order.reverse:
+            # A pause would hold the worker's own write. Until the note below, this checkpoint counts for nothing.
+            await fence.unpause()
+            await self._way_back.record(before)
+        await self._note(CutoverNote(True, before, self._end, time.time(), order.reverse))
         self._happen(CutoverEvent.CONFIRMED)
-        self._flow.target.complete = self._settings.mode == "migrate"  # with the last checkpoint, at the drain
+        # With the last checkpoint, at the drain. A replication that is turned round is not complete.
+        self._flow.target.complete = self._settings.mode == "migrate" and not order.reverse
 
     async def _let_writers_fail(self) -> None:
         """Let the held writers continue: the source refuses them now. Without this they wait for the pause's end."""

@@ -36,7 +36,8 @@ class Order:
 
     `timeout_seconds` bounds the time for which writes are fenced. The pause of writers lasts `fence_seconds` from each
     renewal on. `users` has, for the fence `acl`, the ACL rules that keep each user from writing. `attended`: the
-    command asks for the progress all the time, and the cutover is given up without it.
+    command asks for the progress all the time, and the cutover is given up without it. `reverse`: the replication is
+    turned round.
     """
 
     fence: str = "replicas"
@@ -45,6 +46,7 @@ class Order:
     fence_seconds: float = 10.0
     verify: bool = True
     hook: bool = False
+    reverse: bool = False
     attended: bool = False
     attended_at: float = field(default_factory=time.monotonic)
     aborted: str = ""  # why somebody wants it to end

@@ -75,10 +75,11 @@ class SourceFence:
 
     def __init__(self, client: FenceClient, run_id: str, *, seconds: float) -> None:
         self._client = client
-        self.users = UserFence(self._results)
+        self.users = UserFence(self._results, client.side)
         self._run_id = run_id
         self._milliseconds = int(seconds * 1000)
         self._lock = anyio.Lock()  # the pause is renewed while other requests are made
+        self._unpaused = False
 
     async def pause(self) -> ServerInfo:
         """Hold writers for the fence's seconds from now on; return INFO from behind the last write.
@@ -88,6 +89,13 @@ class SourceFence:
         pause: Request = ("CLIENT", "PAUSE", self._milliseconds, "WRITE")
         _, server, replication = await self._results([pause, ("INFO", "server"), ("INFO", "replication")])
         return self._checked(server, replication)
+
+    async def renew(self) -> bool:
+        """Hold writers for the fence's seconds from now on; False once `unpause` has ended that. Raises LinkError."""
+        async with self._lock:
+            if not self._unpaused:
+                await self._client.results([("CLIENT", "PAUSE", self._milliseconds, "WRITE")], DOING)
+            return not self._unpaused
 
     async def info(self) -> ServerInfo:
         """Return INFO; raises as `pause`."""
@@ -135,6 +143,7 @@ class SourceFence:
 
     async def unpause(self) -> None:
         """Let held writers continue; after `shut` they are refused."""
+        self._unpaused = True
         await self._results([("CLIENT", "UNPAUSE")])
 
     async def _results(self, requests: Sequence[Request]) -> list[Any]:
@@ -152,13 +161,13 @@ class SourceFence:
         )
         for reply in replies[: len(values)]:
             if isinstance(reply, ReplyError):
-                raise refusal("source", str(reply), "lifting the fence") from reply
+                raise refusal(self._client.side, str(reply), "lifting the fence") from reply
         await self.users.restore(rules)
         found = await self.configuration() if values else {}
         for name, value in values.items():
             if name in found and found[name] != value:
                 raise LinkError(
-                    f"the source answers OK to CONFIG SET {name} {value} and keeps {found[name]}",
+                    f"the {self._client.side} answers OK to CONFIG SET {name} {value} and keeps {found[name]}",
                     hint=f"set {name} there by the service's own means",
                     kind="refused",
                 )

@@ -53,10 +53,11 @@ async def refused_users(source: Client, own: str, users: Mapping[str, str]) -> l
 
 
 class UserFence:
-    """The requests of this fence; `ask` makes them on the fence's connection."""
+    """The requests of this fence; `ask` makes them on the fence's connection, to the server of `side`."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, side: str) -> None:
         self._ask = ask
+        self._side = side
 
     @staticmethod
     def divided(before: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -72,7 +73,7 @@ class UserFence:
     async def _rules(self, user: str) -> str:
         (reply,) = await self._ask([("ACL", "GETUSER", user)])
         if reply is None:
-            raise LinkError(f"the source has no user {quoted(user)}", kind="refused")
+            raise LinkError(f"the {self._side} has no user {quoted(user)}", kind="refused")
         parts = array(reply)
         found = {blob(name): value for name, value in zip(parts[::2], parts[1::2], strict=True)}
         keys = found.get(b"keys", b"")
@@ -118,7 +119,7 @@ class UserFence:
             await self._ask([("ACL", "SETUSER", user, "resetkeys", "nocommands", *_words(given))])
             if await self._rules(user) != given:
                 raise LinkError(
-                    f"the source does not give user {quoted(user)} the rules from before the fence: {given}",
+                    f"the {self._side} does not give user {quoted(user)} the rules from before the fence: {given}",
                     hint="give them to the user by ACL SETUSER there",
                     kind="refused",
                 )

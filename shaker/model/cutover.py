@@ -80,26 +80,55 @@ class CutoverNote(NamedTuple):
 
     `before` has the values of the source's configuration that the fence replaces. `offset` is the end offset and
     `at` the Unix time of a cutover that is done; with a note that is not done, the next worker restores `before`.
+    `turned`: the replication runs in the other direction since.
     """
 
     done: bool
     before: Mapping[str, str] = {}
     offset: int = 0
     at: float = 0.0
+    turned: bool = False
 
     @classmethod
     def parse(cls, text: str) -> CutoverNote | None:
         """Return the note in a checkpoint's text, None where there is none."""
         try:
-            done, before, offset, at = json.loads(text)
-            return cls(
-                bool(done), {str(name): str(value) for name, value in before.items()}, int(offset), float(at)
-            )
+            done, before, offset, at, *turned = json.loads(text)
+            return cls(bool(done), _texts(before), int(offset), float(at), any(turned))
         except (ValueError, TypeError, AttributeError):
             return None
 
     def __str__(self) -> str:
-        return json.dumps([int(self.done), dict(self.before), self.offset, round(self.at)])
+        parts = [int(self.done), dict(self.before), self.offset, round(self.at)]
+        return json.dumps([*parts, 1] if self.turned else parts)
+
+
+class Turn(NamedTuple):
+    """The number of turns that the replication has made up to this checkpoint, 0 for none.
+
+    Of two checkpoints, one on each server, the later one counts once the note in the other says that it is `turned`.
+    `shut` are rules of users on the checkpoint's own server that a fence has taken away, and that have to be restored
+    when applications write there again.
+    """
+
+    number: int = 0
+    shut: Mapping[str, str] = {}
+
+    @classmethod
+    def parse(cls, text: str) -> Turn:
+        """Return the turn in a checkpoint's text; that of a first direction where there is none."""
+        try:
+            number, shut = json.loads(text)
+            return cls(int(number), _texts(shut))
+        except (ValueError, TypeError, AttributeError):
+            return cls()
+
+    def __str__(self) -> str:
+        return json.dumps([self.number, dict(self.shut)]) if self.number else ""
+
+
+def _texts(values: Mapping[object, object]) -> dict[str, str]:
+    return {str(name): str(value) for name, value in values.items()}
 
 
 def rule_fault(rules: str) -> str:

@@ -61,7 +61,7 @@ class Client:
 
     def __init__(self, connection: Connection, side: str) -> None:
         self.connection = connection
-        self._side = side
+        self.side = side
         self._unanswered = False
 
     async def info(self, *sections: str) -> ServerInfo:
@@ -75,7 +75,7 @@ class Client:
         The address of a balancer, or one after a failover, may lead to another server on each connection.
         """
         info = await self.info()
-        check_same_server(info, run_id, self._side)
+        check_same_server(info, run_id, self.side)
         return info
 
     async def call(self, *arguments: bytes | str | int) -> Any:
@@ -90,7 +90,7 @@ class Client:
         replies = await self.pipeline(requests)
         for reply in replies:
             if isinstance(reply, ReplyError):
-                raise refusal(self._side, str(reply), doing) from reply
+                raise refusal(self.side, str(reply), doing) from reply
         return replies
 
     async def pipeline(self, requests: Sequence[Request]) -> list[Any]:
@@ -102,7 +102,7 @@ class Client:
             if request[0] not in READ_COMMANDS and request[:2] not in self.subcommands:
                 raise ValueError(f"{request[0]!r} is not a command that only reads")
         if self._unanswered:
-            raise LinkError(f"the {self._side} has not answered an earlier request on this connection")
+            raise LinkError(f"the {self.side} has not answered an earlier request on this connection")
         self._unanswered = True
         replies = await self.connection.pipeline(list(requests))
         self._unanswered = False

@@ -8,7 +8,7 @@ from shaker.model.batch import RecordWritten
 
 CHECKPOINT: Final = b"shaker:checkpoint:"
 # Fields of a checkpoint that identify the worker; each of its transactions writes all fields, with another offset.
-WHO: Final = frozenset((b"source", b"source_run_id", b"replid", b"origins", b"phase"))
+WHO: Final = frozenset((b"source", b"source_run_id", b"replid", b"origins", b"phase", b"turned"))
 MAX_RECORDS: Final = 256  # more workers than write to any one server
 
 

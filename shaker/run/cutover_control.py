@@ -14,7 +14,7 @@ from shaker.watch.cutover_document import MAX_LAG_SECONDS, impossible
 from shaker.watch.http.control import ControlError
 from shaker.watch.status import Status
 
-FLAGS: Final = ("verify", "hook", "attended", "dry_run")
+FLAGS: Final = ("verify", "hook", "attended", "dry_run", "reverse")
 SECONDS: Final = {"timeout": 30.0, "fence_seconds": 10.0, "max_lag": MAX_LAG_SECONDS}
 PROGRESS: Final = frozenset(("id", "proceed", "abort"))
 
@@ -55,7 +55,7 @@ class CutoverControl:
         if dry_run:
             return {"possible": True, "verification": self._status.verification.document(time.time())}
         self._cutover.order(order)
-        return {"id": self._cutover.state.number}
+        return {"id": self._cutover.state.number, "reversed": self._cutover.state.reversed}
 
     async def _refused(self, order: Order) -> list[str]:
         try:
@@ -122,5 +122,6 @@ def order_of(fields: dict[str, Any]) -> tuple[Order, float, bool]:
         verify=fields.get("verify", True),
         hook=fields.get("hook", False),
         attended=fields.get("attended", False),
+        reverse=fields.get("reverse", False),
     )
     return order, seconds["max_lag"], fields.get("dry_run", False)

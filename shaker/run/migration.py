@@ -15,6 +15,7 @@ from shaker.flow.lifecycle import WorkState
 from shaker.jobs.source_monitor import SourceMonitor
 from shaker.jobs.verify import Verify
 from shaker.jobs.verify_wanted import Wanted
+from shaker.model.cutover import CutoverNote
 from shaker.net.client import open_client
 from shaker.net.connection import ReplyError
 from shaker.net.reply_types import record
@@ -159,4 +160,6 @@ async def find_complete(settings: Settings) -> Checkpoint | None:
         return None  # so does the registration
     if checkpoint is None or checkpoint.source != settings.source.address.text:
         return None
-    return checkpoint if checkpoint.is_complete else None
+    note = CutoverNote.parse(checkpoint.cutover)
+    turned = note is not None and note.turned
+    return checkpoint if checkpoint.is_complete and not turned else None

@@ -13,11 +13,13 @@ from shaker.model.cutover import CutoverEvent, CutoverPhase, following
 class CutoverState:
     """The cutover that is under way, or the last one.
 
-    `refused` maps a kind of fence to why the source does not allow it. `timeline` has (phase, Unix time) of each
-    phase of the present or last cutover, `report` the report of the last one that has ended.
+    `reversed`: the replication runs from the target of the settings to their source. `refused` maps a kind of fence to
+    why the source does not allow it. `timeline` has (phase, Unix time) of each phase of the present or last cutover,
+    `report` the report of the last one that has ended.
     """
 
     phase: CutoverPhase = CutoverPhase.IDLE
+    reversed: bool = False
     number: int = 0
     refused: dict[str, str] = field(default_factory=dict)
     timeline: list[tuple[str, float]] = field(default_factory=list)

@@ -31,6 +31,7 @@ def cutover_document(status: Status) -> dict[str, Any]:
         "possible": not reasons,
         "reasons": reasons,
         "phase": str(state.phase),
+        "direction": "reverse" if state.reversed else "forward",
         "id": state.number,
         "keys_left": state.keys_left,
         "report": state.report,

@@ -12,6 +12,7 @@ FIELDS: Final = {
     "source": "source",
     "target": "target",
     "fence": "fence",
+    "reverse": "turned round",
     "offset": "end offset",
     "replid": "replication id",
     "fenced_seconds": "seconds of fenced writes",
@@ -22,7 +23,8 @@ FIELDS: Final = {
 def verdict(report: dict[str, Any]) -> str:
     """Return the outcome in a sentence, and whether the source takes writes."""
     if report["outcome"] == "done":
-        return f"Cut over at offset {report['offset']}: the target has everything that the source has taken."
+        at = f" at offset {report['offset']}" if "offset" in report else ""
+        return f"Cut over{at}: the target has everything that the source has taken."
     opened = report.get("source_open")
     now = "The source takes writes." if opened else "The source may still refuse writes: `shaker abort`."
     return f"Not cut over ({report['outcome']}): {report['reason']}. {now}"

@@ -112,6 +112,8 @@ class TargetLink:
         if self._first and checkpoint is not None and not flow.target.reopening:
             refuse_after_cutover(checkpoint)
         kept = flow.registered(checkpoint, same_server_run=registered.run_id == self._run_id, first=self._first)
+        if self._first:
+            flow.target.notes.turned = checkpoint.turned if checkpoint is not None else ""
         self._first = False
         if registered.run_id != self._run_id:
             await self._load_scripts(connection)
@@ -143,7 +145,9 @@ class TargetLink:
         )
 
     def _session(self, registered: Registered) -> TargetSession:
-        flow, checkpoint = self._flow, registered.checkpoint or Checkpoint()
+        flow = self._flow
+        # Records that somebody has removed do not make the replication one that was never turned round.
+        checkpoint = registered.checkpoint or Checkpoint(turned=flow.target.notes.turned or "")
         source = flow.source.identity
         assert source is not None  # the first registration waits for it
         return TargetSession(

@@ -132,7 +132,7 @@ class RedisConnection:
                 self._flow.wakeups.work.set()
             idle_since = now if idle_since is None else idle_since
             wait = PERSIST_SECONDS if session.unpersisted else CONFIRM_SECONDS
-            urgent = self._flow.target.cutover not in (None, session.checkpoint.cutover)
+            urgent = self._flow.target.notes.lacking(session.checkpoint)
             if session.behind and (now - idle_since >= wait or urgent or self._draining):
                 session.persist()
                 self._flow.wakeups.work.set()
@@ -144,8 +144,11 @@ class RedisConnection:
             self._session.note_verified(self._flow.target.verified)
         if self._flow.target.complete:
             self._session.note_complete()
-        if self._flow.target.cutover is not None:
-            self._session.note_cutover(self._flow.target.cutover)
+        notes = self._flow.target.notes
+        if notes.cutover is not None:
+            self._session.note_cutover(notes.cutover)
+        if notes.turned is not None:
+            self._session.note_turned(notes.turned)
 
     @property
     def _draining(self) -> bool:

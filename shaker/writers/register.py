@@ -21,6 +21,7 @@ from shaker.apply.records import (
 from shaker.apply.rejections import DEFAULT_MAX_BULK, is_out_of_memory, is_passing, passing_error, script_error
 from shaker.checks.abilities import check_abilities
 from shaker.checks.circles import refuse_loop
+from shaker.checks.cut_over import check_direction
 from shaker.checks.fitness import (
     refuse_cluster_target,
     refuse_contents,
@@ -33,6 +34,7 @@ from shaker.checks.same_dataset import refuse_same_dataset
 from shaker.errors import LinkError
 from shaker.flow.flow import Flow
 from shaker.flow.lifecycle import RecordsState
+from shaker.model.cutover import Turn
 from shaker.model.position import Phase
 from shaker.model.refusals import refusal
 from shaker.model.server_info import ServerInfo, SourceIdentity, parse_info
@@ -95,7 +97,7 @@ async def register(connection: Connection, settings: Settings, flow: Flow, ident
         flow.target.form = _form(settings, info, table, building)
         await _ask(connection, "CLIENT", "SETNAME", writer_name(settings.name, identity.token))
         own = number(await _ask(connection, "CLIENT", "ID"))
-        checkpoint = Checkpoint.parse(record(await connection.call("HGETALL", checkpoint_key(settings.name))))
+        checkpoint = await _read_checkpoint(connection, settings, flow, identity)
         ids = (info.run_id, info.replication.replid)
         flow.target.ids = frozenset(each for each in ids if each.strip("0"))
         refuse_loop(settings, flow, streams=checkpoint is not None and checkpoint.phase == Phase.STREAM)
@@ -108,7 +110,7 @@ async def register(connection: Connection, settings: Settings, flow: Flow, ident
         if checkpoint is None and not identity.epoch:
             await refuse_at_start(connection, settings, source, info)
         for _ in range(ATTEMPTS):
-            registered = await _attempt(
+            registered = await take_over(
                 connection, settings.name, identity, own, info.run_id, tight=flow.window.scripted
             )
             if registered is not None:
@@ -151,6 +153,18 @@ async def _ask(connection: Connection, *request: str) -> Any:
         raise (connection.no_replication(request[0]) if error.kind == "lost" else error) from error
 
 
+async def _read_checkpoint(
+    connection: Connection, settings: Settings, flow: Flow, identity: Identity
+) -> Checkpoint | None:
+    """Return the checkpoint; raises OtherDirection where that of the source counts instead."""
+    checkpoint = Checkpoint.parse(record(await connection.call("HGETALL", checkpoint_key(settings.name))))
+    if checkpoint is not None:
+        flow.source.upstream.turn = Turn.parse(checkpoint.turned).number
+        if not identity.epoch:
+            await check_direction(settings, checkpoint)
+    return checkpoint
+
+
 async def _remove_unfinished(connection: Connection, info: ServerInfo, *unfinished: str) -> None:
     """Remove values that an earlier connection of this replication has not finished, in all databases.
 
@@ -168,7 +182,7 @@ async def _remove_unfinished(connection: Connection, info: ServerInfo, *unfinish
         _raise_refused(await connection.pipeline([*requests, ("SELECT", 0)]))
 
 
-async def _attempt(
+async def take_over(
     connection: Connection, name: str, identity: Identity, own: int, run_id: str, *, tight: bool
 ) -> Registered | None:
     """Try once; None when another registration came between. `tight`: the target is out of memory."""

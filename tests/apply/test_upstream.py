@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from shaker.apply.upstream import MAX_ORIGINS, MAX_RECORDS, Upstream
+from shaker.model.cutover import Turn
 
 A, B, C, D = (letter * 40 for letter in "abcd")
 KEY = "shaker:checkpoint:{}".format
@@ -42,11 +45,36 @@ def test_of_two_the_newer_one_gives_way() -> None:
 
 def test_an_address_counts_in_the_record_of_the_own_name_only() -> None:
     """The same address can be two servers, seen from two places; one of the same name is this replication's."""
-    upstream = Upstream()
-    upstream.put(KEY("mine"), record(B, source="redis:6379"))
-    assert upstream.circle_through({A}, streams=True, own=KEY("mine"), address="redis:6379") == KEY("mine")
-    assert upstream.circle_through({A}, streams=True, own=KEY("other"), address="redis:6379") is None
-    assert upstream.circle_through({A}, streams=True, own=KEY("mine"), address="redis:6380") is None
+    for own, address, found in (
+        ("mine", "redis:6379", KEY("mine")),
+        ("other", "redis:6379", None),
+        ("mine", "", None),
+    ):
+        upstream = Upstream(KEY(own))
+        upstream.put(KEY("mine"), record(B, source="redis:6379"))
+        assert upstream.circle_through({A}, streams=True, address=address) == found
+
+
+@pytest.mark.parametrize(
+    ("key", "turned", "turn", "circle"),
+    [
+        ("mine", 0, 1, False),  # the direction before this one
+        ("mine", 2, 1, False),  # one that was not taken
+        ("mine", 1, 1, True),
+        ("mine", 0, 0, True),
+        ("mine", 0, 2, True),
+        ("other", 0, 1, True),
+    ],
+)
+def test_the_other_direction_of_the_own_replication_is_no_circle(
+    key: str, turned: int, turn: int, circle: bool
+) -> None:
+    """Nor an origin: only the record of the own name, and only one turn away."""
+    upstream = Upstream(KEY("mine"))
+    upstream.put(KEY(key), record(A, source="redis:6379", turned=str(Turn(turned))))
+    upstream.turn = turn
+    assert (upstream.circle_through({A}, streams=True, address="redis:6379") is not None) is circle
+    assert (upstream.origins == A) is circle
 
 
 def test_origins_grow_along_a_chain() -> None:

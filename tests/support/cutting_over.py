@@ -14,6 +14,7 @@ from shaker.run.supervise import supervise
 from shaker.settings.schema import Settings
 from shaker.watch.cutover import CutoverState
 from shaker.watch.status import State, Status
+from shaker.writers.turn import write_turned
 from tests.support.links import Links, replicating
 from tests.support.servers import Server
 
@@ -55,7 +56,7 @@ async def cutting_over(source: Server, target: Server, tmp_path: Path) -> AsyncI
         status = links.status
         assert isinstance(status, Status)
         verify = Verify(settings, links.flow, links.barriers, status.verification)
-        cutover = Cutover(settings, links.flow, verify, status.cutover)
+        cutover = Cutover(settings, links.flow, verify, status.cutover, write_turned=write_turned)
         for job in (verify, cutover):
             tasks.start_soon(supervise, job, status, settings)
         tasks.start_soon(_observe, links, source)

@@ -19,6 +19,7 @@ from shaker.checks.preflight.facts import Facts, Sample, ServerFacts, WriteRate
 from shaker.checks.preflight.read_server import read_server
 from shaker.codec.rdb.field_expiries import CHECKSUM_SIZE, FOOTER_SIZE
 from shaker.errors import LinkError
+from shaker.model.cutover import Turn
 from shaker.model.server_info import ServerInfo, parse_info
 from shaker.net.client import Client, open_client
 from shaker.net.connection import ReplyError
@@ -116,7 +117,8 @@ async def _find_loop(facts: Facts) -> str | None:
     settings, target = facts.settings, facts.info("target")
     names = {settings.name} | (facts.source.writers or set())
     keys = sorted({checkpoint_key(name) for name in names} | set(facts.source.checkpoints or ()))
-    upstream = Upstream()
+    upstream = Upstream(checkpoint_key(settings.name))
+    upstream.turn = 0 if facts.checkpoint is None else Turn.parse(facts.checkpoint.turned).number
     async with open_client(settings.source) as client:
         replies = await client.pipeline([("HGETALL", key) for key in keys])
     for key, reply in zip(keys, replies, strict=True):
@@ -124,9 +126,7 @@ async def _find_loop(facts: Facts) -> str | None:
             upstream.put(key, fields)
     streams = facts.checkpoint is not None and facts.checkpoint.phase == "stream"
     ids = [each for each in (target.run_id, target.replication.replid) if each.strip("0")]
-    return upstream.circle_through(
-        ids, streams=streams, own=checkpoint_key(settings.name), address=settings.target.address.text
-    )
+    return upstream.circle_through(ids, streams=streams, address=settings.target.address.text)
 
 
 async def _sample(settings: Settings, info: ServerInfo) -> Sample | None:

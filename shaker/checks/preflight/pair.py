@@ -15,7 +15,7 @@ from shaker.codec.rdb.value_types import REDIS, VALKEY
 from shaker.errors import counted
 from shaker.model.server_info import ServerInfo
 
-# A share of memory_limit that one round trip carries at most (shaker.run.worker, WINDOW_SHARE).
+# A share of memory_limit that one round trip carries at most (shaker.run.direction, WINDOW_SHARE).
 WINDOW_SHARE: Final = 4
 SLOW_ROUND_TRIP: Final = 0.05
 MODULE_TYPE: Final = 7

@@ -96,6 +96,12 @@ class HealthServer:
             **{path: _static(name, media) for path, (name, media) in PAGE.items()},
         }
 
+    def show(self, status: Status, control: ControlEndpoint | None) -> None:
+        """Answer about another direction of the replication from now on."""
+        self._metrics = Metrics(status, ready_max_lag_seconds=self._max_lag)
+        self._status = status
+        self._control = control
+
     def start(self) -> None:
         """Bind and serve. Raises SettingsError, naming `health.port`, if the address cannot be bound."""
         listener = self._bind()
@@ -103,7 +109,7 @@ class HealthServer:
         # Starlette adds HEAD to GET and answers 405 to other methods.
         routes = [Route(path, handler, methods=["GET"]) for path, handler in self.handlers.items()]
         if self._control is not None:
-            routes.append(Route("/control/{verb}", self._control.answer, methods=["POST"]))
+            routes.append(Route("/control/{verb}", self._steer, methods=["POST"]))
         application = Starlette(routes=routes)
         application.router.redirect_slashes = False
         server = HttpServer(application, HEADERS, self._limits)
@@ -158,6 +164,10 @@ class HealthServer:
         reasons = self._status.not_ready(max_lag_seconds=seconds, max_lag_bytes=size)
         document |= {"ready": not reasons, "reasons": reasons}
         return JSONResponse(document, 503 if reasons else 200)
+
+    async def _steer(self, request: Request) -> Response:
+        assert self._control is not None  # there is no such path without it
+        return await self._control.answer(request)
 
     async def _exposition(self, request: Request) -> Response:
         accept = request.headers.get("accept", "")

@@ -1,0 +1,43 @@
+"""Signals reach the worker that runs now, and none afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import anyio
+import pytest
+
+from shaker.run.signals import STOPPING, Signals
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    """The process of the tests gets its handlers back."""
+    before = {number: signal.getsignal(number) for number in (*STOPPING, signal.SIGUSR1)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+async def test_one_receiver_follows_another() -> None:
+    """Without a moment in which a signal would end the process; a SIGHUP that is ignored stays so."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    first: list[int] = []
+    second: list[int] = []
+    signals = Signals()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(signals.run)
+        for received in (first, second):
+            signals.receiver = received.append
+            os.kill(os.getpid(), signal.SIGUSR1)
+            os.kill(os.getpid(), signal.SIGHUP)
+            with anyio.fail_after(5):
+                while not received:  # noqa: ASYNC110 - a receiver is no event
+                    await anyio.sleep(0.01)
+        tasks.cancel_scope.cancel()
+    assert (first, second) == ([signal.SIGUSR1], [signal.SIGUSR1])
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
