@@ -51,6 +51,7 @@ CHECKS: Final = (
     Check("target-query-buffer", "target", target_limits.query_buffer, TARGET),
     Check("target-timeout", "target", target_limits.timeout, TARGET),
     Check("target-replicas", "target", target_server.replicas, TARGET),
+    Check("target-backlog", "target", target_server.backlog, TARGET),
     Check("target-persistence", "target", target_server.persistence, TARGET),
     Check("target-import-mode", "target", target_server.import_mode, TARGET),
     Check("same-dataset", "both", pair.same_dataset, BOTH),

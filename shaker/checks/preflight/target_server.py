@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shaker.bytesize import format_size
 from shaker.checks.fitness import (
     refuse_cluster_target,
     refuse_cluster_url,
@@ -110,6 +111,22 @@ def replicas(facts: Facts) -> Verdict:
     return ok(
         f"the target has {counted(len(replication.replicas), 'replica')} in step; its acknowledgement does not "
         "wait for them"
+    )
+
+
+def backlog(facts: Facts) -> Verdict:
+    """Judge whether the target's own stream can be followed, which a cutover with --reverse needs."""
+    replication = facts.info("target").replication
+    if replication.backlog_active is None:
+        return skipped("the target does not say whether it keeps a replication backlog")
+    if not replication.backlog_active:
+        return warning(
+            "the target keeps no replication backlog: a cutover with --reverse is not possible",
+            "for the way back: CONFIG SET repl-backlog-ttl 0 on the target, and let a replica attach once",
+        )
+    size = replication.backlog_size or 0
+    return ok(
+        f"the target keeps a replication backlog of {format_size(size)}, which a cutover with --reverse needs"
     )
 
 

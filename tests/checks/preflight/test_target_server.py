@@ -144,6 +144,14 @@ def test_replicas_of_the_target(server: Servers, source: Server, target: Server)
         assert preflight(source, target)["target-replicas"].status == "warning"
 
 
+def test_the_backlog_of_the_target(server: Servers, source: Server, target: Server) -> None:
+    """It begins with the first replica; without one there is no way back."""
+    found = preflight(source, target)["target-backlog"]
+    assert (found.status, "--reverse" in found.finding) == ("warning", True)
+    server().replicate(target)
+    assert preflight(source, target)["target-backlog"].status == "ok"
+
+
 @pytest.mark.parametrize(
     ("settings", "status"),
     [
