@@ -28,6 +28,8 @@ COPY_BYTES: Final = 16 * 1024 * 1024
 # Answers of PTTL and PEXPIRETIME.
 NO_EXPIRY: Final = -1
 NO_KEY: Final = -2
+# A key that has less time left may be gone before its new expiry arrives: it is copied whole.
+SOON_MS: Final = 10_000
 
 Keys = Mapping[int, Sequence[bytes]]  # by database
 
@@ -75,7 +77,10 @@ class KeyCopier:
         requests = [(self._asking, key) for some in keys.values() for key in some]
         async with self._barriers.at(self._source, list(_by_database(keys, requests))) as held:
             found = self._expiries(keys, held)
-            missing = await self._missing({d: [k for k in found[d] if found[d][k] != NO_KEY] for d in found})
+            there = {d: [k for k in found[d] if found[d][k] != NO_KEY] for d in found}
+            # Only a turn leaves keys whose expiry on the target is the earlier one.
+            turned = self._flow.source.upstream.turn > 0
+            missing = await (self._soon_missing(there) if turned else self._missing(there))
             if held.replica:
                 # A replica hides an expired key before its primary deletes or renews it: only the stream shows which.
                 hidden = {d: [k for k in found[d] if found[d][k] == NO_KEY] for d in found}
@@ -121,6 +126,18 @@ class KeyCopier:
             for database, some in short.items():
                 next(replies)
                 missing[database] = [key for key in some if next(replies) == 0]
+        return missing
+
+    async def _soon_missing(self, keys: Keys) -> dict[int, list[bytes]]:
+        """Return the keys that the target lacks or may expire before a request about them arrives."""
+        requests: list[Request] = [("PTTL", key) for some in keys.values() for key in some]
+        doing = "asking for expiries at a barrier"
+        replies = iter(await self._target.results(list(_by_database(keys, requests)), doing))
+        missing: dict[int, list[bytes]] = {}
+        for database, some in keys.items():
+            next(replies)  # of SELECT
+            left = {key: number(next(replies)) for key in some}
+            missing[database] = [key for key in some if left[key] == NO_KEY or 0 <= left[key] < SOON_MS]
         return missing
 
     def _true(self, database: int, found: dict[bytes, int], missing: list[bytes]) -> CommandRun:

@@ -399,11 +399,11 @@ def test_keys_that_are_renewed_after_the_turn_live(
         home.counted()
         command = Command(running, token, *REVERSE, "--run-when-fenced", "sleep 3")
         for number in range(SESSIONS):
-            old.client().set(f"session:{number}", 0, px=8000 + 20 * number)
+            old.client().set(f"session:{number}", 0, px=15_000 + 50 * number)
         running.wait_status(lambda found: found["cutover"]["phase"] == "hook", "the hook", 60)
         home.home = new
         waiting = set(range(SESSIONS))
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while waiting and time.monotonic() < until:
             for number in sorted(waiting):
                 key = f"session:{number}"
@@ -418,7 +418,7 @@ def test_keys_that_are_renewed_after_the_turn_live(
         streams(running, "reverse")
         equal(running, home, old)
         kept = [number for number in range(SESSIONS) if old.client().ttl(f"session:{number}") > 100]
-        assert len(kept) > SESSIONS // 2, kept
+        assert len(kept) > 20, kept
 
 
 @pytest.mark.timeout(180)

@@ -34,6 +34,21 @@ async def test_a_key_that_the_target_lacks_is_copied(source: Server, target: Ser
     assert made.status.expiries.copied == 3
 
 
+@pytest.mark.parametrize("turn", [0, 1])
+async def test_a_key_that_the_target_would_expire_first_is_copied(
+    source: Server, target: Server, turn: int
+) -> None:
+    """After a turn: a new expiry could arrive too late. In a first direction no key has an earlier expiry there."""
+    async with following(source, target) as made:
+        made.flow.source.upstream.turn = turn
+        await made.write("SET soon 1 PX 300000", "SET late 1 PX 300000")
+        target.client().pexpire("soon", 5000)
+        target.client().pexpire("late", 200000)
+        await made.settle()
+    assert differences(source, target) == []
+    assert made.status.expiries.copied == turn
+
+
 async def test_a_value_that_was_begun_anew_is_copied(source: Server, target: Server) -> None:
     """A renewal that came too late: the counter had expired on the target and began at 1."""
     async with following(source, target) as made:

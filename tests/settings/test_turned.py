@@ -12,7 +12,7 @@ from tests.support.settings import settings
 def test_servers_change_places_and_rules_stay(tmp_path: Path) -> None:
     """Address, credentials and timeouts go with the server; it is followed."""
     password = tmp_path / "password"
-    password.write_text("word")
+    password.write_text("of-the-old-server")
     made = Settings(
         source={  # type: ignore[arg-type]
             "url": "rediss://old:1",
@@ -27,7 +27,7 @@ def test_servers_change_places_and_rules_stay(tmp_path: Path) -> None:
     )
     turned = turned_round(made)
     assert (turned.source.address.text, turned.target.address.text) == ("new:2", "old:1")
-    assert turned.target.credentials() == ("a", "word")
+    assert turned.target.credentials() == ("a", "of-the-old-server")
     assert (turned.target.timeout_seconds, turned.target.tls.verify) == (7, False)
     assert (turned.source.psync_command, turned.mode) == ("PSYNC", "follow")
     assert (turned.target.max_deletions, turned.target.on_error) == (0.5, "stop")
