@@ -57,7 +57,7 @@ class Ledger:
 
     @property
     def unpersisted(self) -> bool:
-        """Whether all that the checkpoint lacks is an offset that commands without effect have led to."""
+        """Whether the checkpoint lacks only an offset without effect, or also where the verification stands."""
         return self.checkpoint.phase == Phase.STREAM and self._moved and not self._lacks
 
     @property
