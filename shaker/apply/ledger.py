@@ -57,7 +57,7 @@ class Ledger:
 
     @property
     def unpersisted(self) -> bool:
-        """Whether the checkpoint lacks only an offset without effect, or also where the verification stands."""
+        """Whether the checkpoint lacks only an offset without effect, or also the position of the verification."""
         return self.checkpoint.phase == Phase.STREAM and self._moved and not self._lacks
 
     @property

@@ -65,6 +65,7 @@ class KeyCopier:
             source,
             flow.watch,
             form=flow.target.form,
+            max_bulk=flow.target.max_bulk,
             temporary=rebuilding_key(name),
             asking=asking,
             fields_expire=fields_expire,
@@ -195,7 +196,7 @@ class KeyCopier:
         return sum(map(len, copied.values()))
 
     async def _copy_large(self, database: int, key: bytes, size: int) -> int:
-        """Copy a key in pieces; return whether it is settled. One that commands cannot make is named, and left."""
+        """Copy a key in pieces; return whether it is settled. One that the target does not take is named."""
         done = CommandRun(database, encode("SREM", self._copying, key), 1)
         outcome = await self._large.copy(database, key, size, done)
         if outcome is Copied.OPAQUE:

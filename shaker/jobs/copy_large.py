@@ -14,7 +14,7 @@ import anyio
 
 from shaker.codec.resp.replies import encode
 from shaker.codec.values.commands import Survey, ValueCommands
-from shaker.codec.values.elements import NEVER, Element, ExpiringFields
+from shaker.codec.values.elements import NEVER, Element, ExpiringFields, StringStart
 from shaker.errors import UnfaithfulError, UnsupportedError
 from shaker.jobs.barrier import Barriers
 from shaker.jobs.value_pieces import READS, Replies, Value
@@ -31,13 +31,14 @@ class Copied(StrEnum):
 
     WHOLE = "whole"
     BUSY = "busy"  # it changed during each attempt
-    OPAQUE = "opaque"  # a type, or a stream, that commands cannot make
+    OPAQUE = "opaque"  # commands that the target takes cannot make it
 
 
 class LargeCopier:
     """Copies one key after the other. `asking` is the command that asks the source for an expiry.
 
-    `margin` returns the milliseconds by which expiries lie later on the target.
+    `max_bulk` is the target's limit for a string and for an argument, in bytes. `margin` returns the milliseconds by
+    which expiries lie later on the target.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class LargeCopier:
         watch: Callable[[bytes], AbstractContextManager[Watch]],
         *,
         form: TargetForm,
+        max_bulk: int,
         temporary: str,
         asking: str,
         fields_expire: bool,
@@ -57,6 +59,7 @@ class LargeCopier:
         self._source = source
         self._watch = watch
         self._form = form
+        self._max_bulk = max_bulk
         self._temporary = temporary.encode()
         self._asking = asking
         self._fields_expire = fields_expire
@@ -110,8 +113,10 @@ class LargeCopier:
                     except StopIteration:
                         ended = True
                     made = [each for element in elements for each in maker.add(self._later(element))]
-                    elements.clear()
                     made += maker.finish() if ended else []
+                    if self._too_large(elements, made):
+                        return Copied.OPAQUE
+                    elements.clear()
                     held.apply(CommandRun(database, b"".join(made), len(made)))
                 self._heartbeat()
                 if ended:
@@ -120,6 +125,11 @@ class LargeCopier:
             raise
         except UnfaithfulError:  # a stream whose pending entries are deleted
             return Copied.OPAQUE
+
+    def _too_large(self, elements: list[Element], made: list[bytes]) -> bool:
+        """Whether the target does not take the string that begins here, or one of the requests."""
+        begins = any(isinstance(each, StringStart) and each.size > self._max_bulk for each in elements)
+        return begins or any(len(each) > self._max_bulk for each in made)
 
     def _later(self, element: Element) -> Element:
         """Give expiries of fields their margin."""

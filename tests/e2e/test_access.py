@@ -333,6 +333,8 @@ def test_no_printed_rule_is_untested() -> None:
 
     expiries = {(side, rule) for side, rule, _ in EXPIRIES} | {("source", "+pttl")}  # of 6.2, above
     comparing = {*COMPARING, *LARGE} | OLD_TARGET
-    assert tested | stream | expiries | comparing | SWEEP == {
+    # Without it libraries are not compared: tests/jobs/test_verify_libraries.py
+    libraries = {(side, "+function|list") for side in ("source", "target")}
+    assert tested | stream | expiries | comparing | libraries | SWEEP == {
         (side, rule) for side, rule in granted if rule not in NOT_GRANTS
     }

@@ -138,6 +138,33 @@ async def test_a_value_that_commands_cannot_make_is_named(source: Server, target
         assert "stream" in made.status.reasons["expired"]
 
 
+@pytest.mark.parametrize("database", [0, 4])
+@pytest.mark.parametrize("kind", ["string", "list", "set"])
+async def test_a_value_beyond_the_targets_longest_argument_is_named(
+    source: Server, target: Server, kind: str, database: int
+) -> None:
+    """A string, and an element, that the target does not take: the others are copied, and no link is lost."""
+    client = source.client(db=database)
+    fill(client, fields=False)
+    if kind != "string":
+        client.set("string", "small")
+    if kind == "list":
+        client.rpush("list", "x" * 120_000)
+    if kind == "set":
+        client.sadd("set", "x" * 120_000)
+    async with following(source, target, limits=LIMITS) as made:
+        await made.links.wait_applied(source)
+        made.flow.target.max_bulk = 110_000
+        theirs = target.client(db=database)
+        theirs.delete(kind, "zset")
+        theirs.sadd(COPYING, kind, "zset")
+        made.expiries.waiting = True
+        await made.settle(60)
+        assert theirs.exists(kind, REBUILDING, COPYING) == 0
+        assert theirs.zcard("zset") == client.zcard("zset")
+        assert f"in pieces: {kind}" in made.status.reasons["expired"]
+
+
 async def test_a_worker_removes_what_another_one_left(source: Server, target: Server) -> None:
     """An unfinished copy of a worker that was killed."""
     async with following(source, target) as made:
