@@ -165,6 +165,7 @@ def _table(
         ("partial syncs", f"{world.total('partial_syncs'):,}"),
         ("operations of the load", f"{operations:,}"),
         ("commands applied", f"{world.total('stream', 'commands_applied'):,}"),
+        ("passes of the verification", f"{world.passes:,}"),
         ("witnessed writes", f"{verdict.written:,}"),
         ("lost", f"{verdict.lost:,}"),
         ("doubled", f"{verdict.doubled:,}"),

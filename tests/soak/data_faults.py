@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import signal
 import time
@@ -63,8 +64,12 @@ def killed_behind_writes(world: World, draw: random.Random) -> None:
 
 def flushed_by_somebody(world: World, draw: random.Random) -> None:
     """Flush the target behind the worker's back: it has to notice, and to synchronise again."""
+    begin = time.time()
+    world.emptied.append((begin, math.inf))
     world.target.client().flushall()
     hold(draw, 3)
+    world.settle()
+    world.emptied[-1] = (begin, time.time())
 
 
 def _written(write: Write) -> Fault:

@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -70,6 +71,7 @@ class World:
         self.complaints: list[str] = []
         self.resident: list[int] = []
         self.paused = False
+        self.emptied: list[tuple[float, float]] = []  # Unix times in which the target lacks keys
         self._rejected = False
         self._last: dict[int, dict[str, Any]] = {}
         self._ended = threading.Event()
@@ -124,9 +126,13 @@ class World:
         self.check_log(worker)
 
     def check_log(self, worker: Worker) -> None:
-        """Complain about what no log may hold."""
+        """Complain about what no log may hold: a traceback, and a key that the verification found different."""
         if any("Traceback" in line or '"exception"' in line for line in worker.output):
             self.complain("a traceback in the log:\n" + "\n".join(worker.output[-30:]))
+        for event in worker.events("key differs"):
+            at = datetime.fromisoformat(event["timestamp"]).timestamp()
+            if not any(begin <= at <= end for begin, end in self.emptied):
+                self.complain(f"the verification found a difference: {event}")
 
     def complain(self, what: str) -> None:
         """Note what must never happen."""
@@ -182,6 +188,11 @@ class World:
         margins = (document["expiries"]["margin_seconds"] for document in list(self._last.values()))
         return max(margins, default=0.0) + UNSEEN_MARGIN
 
+    @property
+    def passes(self) -> int:
+        """The number of whole passes of the verification; a worker continues the count of the one before it."""
+        return max((document["verification"]["passes"] for document in list(self._last.values())), default=0)
+
     def total(self, *path: str) -> int:
         """Return the sum of a number of the status over all workers of the run, as last seen of each."""
         found = 0
@@ -224,6 +235,15 @@ class World:
         self._check_rejected(status)
         if not self._rejected:
             worker.wait(lambda: self._is_ready(worker), "readiness", seconds)
+            self._prove_equal(worker)
+
+    def _prove_equal(self, worker: Worker) -> None:
+        """Wait for a whole pass of the continuous verification that begins from now on; its differences are logged."""
+        found = worker.status()["verification"]
+        passes = found["passes"] + (2 if found["running"] else 1)
+        worker.wait_status(
+            lambda document: document["verification"]["passes"] >= passes, "a whole pass of the verification", 600
+        )
 
     @staticmethod
     def _is_ready(worker: Worker) -> bool:
