@@ -65,6 +65,7 @@ class World:
             "SHAKER_RETRY__ACCESS_SECONDS": "1",
             "SHAKER_DRAIN_TIMEOUT_SECONDS": "5",
             "SHAKER_TARGET__STALE_KEYS": stale_keys,
+            "SHAKER_VERIFY__CONTINUOUS": "true",
         }
         self.worker: Worker | None = None
         self._workers: list[Worker] = []  # all of the run
