@@ -26,7 +26,8 @@ class Expiries:
 
     `waiting`: there may be keys to be settled; `unsettled`: also some from before the stream caught up. `by_target`:
     the target itself keeps what expires until the source deletes it, so that nothing has to be done. `expired` is what
-    the target had expired when it was last known to agree with the source, None where nobody knows.
+    the target had expired when it was last known to agree with the source, None where nobody knows. `margin` is the
+    most by which an expiry on the target may lie later than the source's, in milliseconds.
     """
 
     def __init__(self, name: str, times: Callable[[StreamItem | None], Times]) -> None:
@@ -36,6 +37,7 @@ class Expiries:
         self.doubts = False  # doubtful keys may be among them
         self.by_target = False
         self.expired: ExpiredKeys | None = None
+        self.margin = 0
         self.missed = False  # keys waiting may be those of commands that failed, not only of expiries
         self._exact = 0  # the stream's offset before the first of them
         # Keys to be copied, by database, of which nothing is written yet.
@@ -53,6 +55,7 @@ class Expiries:
     def begin_snapshot(self, expired: ExpiredKeys | None) -> None:
         """Forget the target's keys: a snapshot replaces all. `expired` is from before its first."""
         self.expired = expired
+        self.margin = 0
         self.unsettled = True
         self.missed = False
         self.lacking.clear()

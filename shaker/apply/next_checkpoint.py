@@ -41,6 +41,7 @@ def concluding(transaction: Transaction, ledger: Ledger) -> Checkpoint:
     checkpoint = ledger.tally.counted_in(ledger.checkpoint.naming(ledger.source))._replace(
         expiring=int(expiries.waiting),
         expired=expiries.expired_text,
+        margin=expiries.margin,
         unconfirmed=unconfirmed.recorded,
         verified=ledger.verified,
         cutover=ledger.cutover,

@@ -219,8 +219,11 @@ class Planner:
 
     def _restored_up_to(self, number: int) -> bytes:
         # The whole record: one that was deleted meanwhile must not come back as a stump.
-        expiring = int(self._ledger.expiries.waiting)
-        return self._ledger.checkpoint._replace(snapshot_batch=number, expiring=expiring).command(self._name)
+        checkpoint, expiries = self._ledger.checkpoint, self._ledger.expiries
+        checkpoint = checkpoint._replace(
+            snapshot_batch=number, expiring=int(expiries.waiting), margin=expiries.margin
+        )
+        return checkpoint.command(self._name)
 
     def _begin(self, out: list[bytes]) -> Transaction:
         transaction = Transaction()

@@ -115,7 +115,7 @@ class Checkpoint(NamedTuple):
     there, in one text: a worker of an older version writes `confirmed` alone. `unconfirmed` is how many bytes of the
     stream have keys that wait to be compared. `verified` is the progress of the verification, in a text of its own,
     `cutover` the note of a cutover that is under way or done (`CutoverNote`), `turned` how often the replication was
-    turned round before (`Turn`).
+    turned round before (`Turn`). `margin` is the most by which an expiry lies later than the source's, in milliseconds.
     `complete` is the offset at which a migration was complete, -1 for none; it holds while `offset` is the same.
     """
 
@@ -132,6 +132,7 @@ class Checkpoint(NamedTuple):
     listed: int = 0
     expiring: int = 0
     expired: str = ""
+    margin: int = 0
     confirmed_at: str = ""
     unconfirmed: int = 0
     verified: str = ""

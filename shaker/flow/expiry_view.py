@@ -61,9 +61,21 @@ class ExpiryView:
         return self._margin(self._reading())
 
     @property
-    def earlier_margin_seconds(self) -> float:
-        """The margin that a worker in mode=follow gives expiries now: one before this worker may have given it."""
-        return replace(self._policy, follows=True).margin(self._reading())
+    def widest_margin_seconds(self) -> float:
+        """The most by which expiries may lie later on the target, also those that earlier workers gave a margin.
+
+        An older version did not record its margin: it was that of mode=follow.
+        """
+        now = self.margin_seconds
+        if not (self._policy.follows or self.deferred.by_target):
+            now = replace(self._policy, follows=True).margin(self._reading())
+        return max(now, self.deferred.margin / 1000)
+
+    def widen(self, margin: int) -> None:
+        """Record that expiries may lie later on the target by a margin in milliseconds."""
+        if margin > self.deferred.margin:
+            self.deferred.margin = margin
+            self._status.expiries.margin_seconds = margin / 1000
 
     def times(self, item: StreamItem | None) -> Times:
         """Return how expiries are treated now: of an item of the stream, or without one of a snapshot."""
@@ -93,7 +105,7 @@ class ExpiryView:
         if self.deferred.by_target:
             return 0.0
         seconds = self._policy.margin(reading)
-        self._status.expiries.margin_seconds = max(self._status.expiries.margin_seconds, seconds)
+        self.widen(int(seconds * 1000))
         return seconds
 
     def _reading(self, *, snapshot: bool = False) -> Reading:

@@ -270,6 +270,8 @@ class Flow:
     def registered(self, checkpoint: Checkpoint | None, *, same_server_run: bool, first: bool) -> bool:
         """Align the window with the checkpoint read at a registration; False when the source had to be restarted."""
         # Items already in the window may defer more expiries.
+        if checkpoint is not None:
+            self.expiry.widen(checkpoint.margin)
         if checkpoint is not None and checkpoint.expiring:
             self.expiries.waiting = self.expiries.unsettled = self.expiries.doubts = True
         if first and checkpoint is not None:

@@ -112,7 +112,7 @@ class Confirm:
             compared = sides_of(source, target, infos)
 
             def allowed() -> Tolerance:
-                return tolerance(compared, later_seconds=self._flow.expiry.margin_seconds)
+                return tolerance(compared, later_seconds=self._flow.expiry.widest_margin_seconds)
 
             large = LargeComparison(
                 self._barriers,

@@ -307,11 +307,7 @@ class Verify:
         return bool(self._unfit()) or wanted.aborted
 
     def _tolerance(self, sides: Sides) -> Tolerance:
-        flow = self._flow
-        later = max(flow.expiry.margin_seconds, flow.status.expiries.margin_seconds)
-        if self._settings.mode != "follow":
-            later = max(later, flow.expiry.earlier_margin_seconds)
-        return tolerance(sides, later_seconds=later)
+        return tolerance(sides, later_seconds=self._flow.expiry.widest_margin_seconds)
 
     def _copy(self, database: int, keys: list[bytes]) -> CommandRun:
         """Hand keys over to the job that copies from the source, which removes those that the source lacks."""

@@ -167,7 +167,7 @@ def test_a_connection_lost_while_it_is_held(writer: Writer, stream: Stream, targ
 def test_a_connection_lost_at_any_byte_of_the_parts(make_writer: MakeWriter, target: Server) -> None:
     """All of the parts take effect or none of them, in both databases, and the stream's own exactly once."""
     outcomes = set()
-    sent = len(encode("RPUSH", "order", "held")) * 2 + 800  # beyond the whole transaction with its checkpoint
+    sent = len(encode("RPUSH", "order", "held")) * 2 + 1200  # beyond the whole transaction with its checkpoint
     for cut in range(0, sent, 23):
         target.client().flushall()
         stream = Stream()

@@ -63,6 +63,31 @@ def plant(source: Server, target: Server, database: int, count: int) -> dict[str
 
 
 @pytest.mark.parametrize("database", [0, 5])
+@pytest.mark.parametrize("mode", ["follow", "migrate"])
+def test_expiries_with_the_margin_of_an_earlier_worker_are_equal(
+    source: Server, target: Server, worker: Workers, mode: str, database: int
+) -> None:
+    """A margin that was wider, by its setting, by lag or by a difference of the clocks, is known to the next one."""
+    source.client(db=database).set("key", 1, ex=5000)
+    running = worker(source, target, SHAKER_EXPIRY__MARGIN_SECONDS="60")
+    running.wait_state("streaming")
+    source.client(db=database).set("streamed", 1, ex=5000)
+    running.wait_applied(source)
+    ends = [int(each.client(db=database).pexpiretime("streamed")) for each in (source, target)]
+    assert ends[1] - ends[0] == 60_000
+    running.terminate()
+    running.wait_ended()
+
+    running = worker(
+        source, target, SHAKER_MODE=mode, SHAKER_VERIFY__CONTINUOUS="true", SHAKER_MIGRATE__HOLD="true"
+    )
+    document = running.wait_status(lambda found: found["verification"]["passes"] > 0, "a whole pass")
+
+    assert document["verification"]["last_pass_keys"] >= 2
+    assert running.events("key differs") == []
+
+
+@pytest.mark.parametrize("database", [0, 5])
 @pytest.mark.timeout(240)
 def test_each_planted_difference_is_found_under_load_and_repaired(
     source: Server, target: Server, worker: Workers, token: Path, database: int
