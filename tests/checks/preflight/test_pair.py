@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from shaker.checks.preflight.facts import LinkSpeed, Sample, WriteRate
+from tests.soak.clock import SkewedClock
 from tests.support.preflight import judge, made_up, preflight
 from tests.support.proxy import Proxy
 from tests.support.servers import NAMES, Server
@@ -80,6 +81,18 @@ def test_the_difference_of_the_clocks(source: float | None, target: float | None
 def test_the_clocks_of_two_servers_here_agree(source: Server, target: Server) -> None:
     """They have the same one."""
     assert preflight(source, target)["clocks"].status == "ok"
+
+
+def test_a_target_whose_clock_differs(source: Server) -> None:
+    """A warning with the difference; it passes once both clocks agree."""
+    target = Server()
+    with SkewedClock(-30.0) as clock:
+        target.environment = clock.environment
+        with target:
+            found = preflight(source, target)["clocks"]
+            assert (found.status, "later than on the source" in found.finding) == ("warning", True), found
+            clock.set(0.0)
+            assert preflight(source, target)["clocks"].status == "ok"
 
 
 def test_a_target_far_away(source: Server, target: Server) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
 
 from tests.support.preflight import judge, made_up, preflight
+from tests.support.relay import Relay
 from tests.support.servers import OLDEST, SOURCES, Server, free_port, wait_until
 
 Servers = Callable[..., Server]
@@ -87,6 +89,22 @@ def test_psync_is_known_to_a_user_who_may_ask_nothing(
 def test_the_version_of_the_source(fields: dict[str, object], status: str) -> None:
     """Too old to follow a failover, older or newer than the tests, or fine."""
     assert judge("source-version", made_up(fields, {})).status == status
+
+
+@pytest.mark.parametrize(("version", "status"), [("3.2.13", "failed"), ("8.9.0", "warning"), ("7.0.15", "ok")])
+def test_a_source_that_says_its_version(source: Server, target: Server, version: str, status: str) -> None:
+    """Of a release that is not here: a server whose INFO names it, by a relay."""
+    info = re.sub(rb"redis_version:[\d.]+", b"redis_version:" + version.encode(), _info(source))
+    answer = b"$%d\r\n%b\r\n" % (len(info), info)
+    with Relay(source, lambda asked, data: answer if asked[0] == b"INFO" else None) as relay:
+        found = preflight(relay.url, target)["source-version"]
+    assert (found.status, version in found.finding) == (status, True)
+
+
+def _info(server: Server) -> bytes:
+    connection = server.client(protocol=2).connection_pool.get_connection()
+    connection.send_command("INFO")  # type: ignore[no-untyped-call]
+    return bytes(connection.read_response())
 
 
 def test_a_replica_as_the_source(server: Servers, target: Server) -> None:

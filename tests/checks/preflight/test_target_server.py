@@ -85,9 +85,16 @@ def test_a_target_that_cannot_save(server: Servers, source: Server) -> None:
     assert preflight(source, target)["target-writable"].status == "ok"
 
 
-def test_a_target_that_is_loading() -> None:
-    """Failed; no server loads for long enough to ask it."""
-    assert judge("target-writable", made_up({}, {"loading": 1})).status == "failed"
+def test_a_target_that_is_loading(server: Servers, source: Server) -> None:
+    """Failed while it reads its file, here a millisecond for each key; then it passes."""
+    target = server(save="3600 1", key_load_delay=1000, loading_process_events_interval_bytes=1024)
+    target.client().mset({f"key:{number}": "x" * 50 for number in range(3000)})
+    target.restart()
+    found = preflight(source, target, target={"on_existing": "merge"})["target-writable"]
+    assert (found.status, "is loading" in found.finding) == ("failed", True)
+    target.client().config_set("key-load-delay", 0)
+    target.wait_loaded()
+    assert preflight(source, target, target={"on_existing": "merge"})["target-writable"].status == "ok"
 
 
 def test_what_the_target_holds(source: Server, target: Server) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
 
 from shaker.watch.http.control import ControlEndpoint, ControlError
 from shaker.watch.http.routes import HealthServer
@@ -96,3 +98,25 @@ def test_without_a_token_file_there_is_no_control(tmp_path: Path) -> None:
         assert httpx.post(f"http://127.0.0.1:{server.port}/control/verify", headers=bearer()).status_code == 404
     finally:
         server.stop()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("host", "allow_plain", "status"),
+    [("127.0.0.1", False, 200), ("::1", False, 200), ("192.0.2.7", False, 403), ("192.0.2.7", True, 200)],
+)
+async def test_plain_http_from_another_host_is_403(
+    token_file: Path, host: str, allow_plain: bool, status: int
+) -> None:
+    """Before the token is looked at; control.allow_plain lets it in, where TLS ends before the worker."""
+    endpoint = ControlEndpoint(controls, token_file, allow_plain=allow_plain)
+    transport = httpx.ASGITransport(
+        Starlette(routes=[Route("/control/{verb}", endpoint.answer, methods=["POST"])]), client=(host, 1234)
+    )
+    async with httpx.AsyncClient(transport=transport, base_url="http://worker") as client:
+        answer = await client.post("/control/echo", headers=bearer())
+        assert answer.status_code == status
+        assert ("control.allow_plain" in answer.text) is (status == 403)
+        assert (await client.post("/control/echo", headers=bearer("x"))).status_code == (
+            403 if status == 403 else 401
+        )
