@@ -26,6 +26,7 @@ CARRIERS: Final = {
     "_abort": 0,
     "_cannot_read": 0,
     "_corrupt": 0,
+    "_lacked": 1,
     "_lost": 0,
     "_refused": 1,
     "_unknown": 0,

@@ -40,6 +40,7 @@ class Sample:
     value_bytes: int
     largest_bytes: int
     types: Mapping[tuple[int, int], int]  # number of keys by RDB type and RDB version of the payload
+    lacking: Mapping[str, int] | None = None  # number of keys by what the target lacks for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class Facts:
     loop: str | None = None  # key of the record by which the source's data come from the target
     highest_database: bool | None = None  # whether the target has the highest database that the source uses
     sample: Sample | None = None
+    libraries: int | None = None  # function libraries of the source, where the target has no functions
     write_rate: WriteRate | None = None
     overcommit: int | None = None  # vm.overcommit_memory, where the source runs on this machine
 

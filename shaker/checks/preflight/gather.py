@@ -23,7 +23,9 @@ from shaker.model.cutover import Turn
 from shaker.model.server_info import ServerInfo, parse_info
 from shaker.net.client import Client, open_client
 from shaker.net.connection import ReplyError
-from shaker.net.reply_types import blob, number, record, scan_page
+from shaker.net.reply_types import array, blob, number, record, scan_page
+from shaker.rules.command_table import CommandTable
+from shaker.rules.target_form import TargetForm, form_of
 from shaker.settings.schema import Settings
 from shaker.settings.url import Address
 
@@ -54,8 +56,12 @@ async def gather(settings: Settings, *, rate_seconds: float) -> Facts:
         tasks.start_soon(read, "target")
     facts = Facts(settings, found["source"], found["target"], write_rate=found.get("write_rate"))
     facts = replace(facts, overcommit=_overcommit(settings.source.address, facts.source))
-    if facts.source.info is not None and facts.source.info.keys:
-        facts = replace(facts, sample=await _quietly(lambda: _sample(settings, facts.info("source"))))
+    form = None if facts.target.info is None else await _quietly(lambda: _target_form(facts))
+    if facts.source.info is not None:
+        if facts.source.info.keys:
+            facts = replace(facts, sample=await _quietly(lambda: _sample(settings, facts.info("source"), form)))
+        if form is not None and not form.able.functions:
+            facts = replace(facts, libraries=await _quietly(lambda: _libraries(settings)))
     if facts.target.info is not None:
         facts = await _quietly(lambda: _read_records(facts)) or facts
     if facts.target.info is not None and facts.source.info is not None:
@@ -129,11 +135,33 @@ async def _find_loop(facts: Facts) -> str | None:
     return upstream.circle_through(ids, streams=streams, address=settings.target.address.text)
 
 
-async def _sample(settings: Settings, info: ServerInfo) -> Sample | None:
-    """Return the sizes and types of random keys; None where the worker's user may not read them."""
+async def _target_form(facts: Facts) -> TargetForm | None:
+    """Return the values that the target takes; None where it does not answer COMMAND."""
+    target = facts.settings.target
+    async with open_client(target) as client:
+        (reply,) = await client.pipeline([("COMMAND",)])
+    if isinstance(reply, ReplyError):
+        return None
+    table = CommandTable.from_reply(array(reply))
+    return form_of(facts.info("target"), table, restore_limit=target.restore_limit, building="", skip=False)
+
+
+async def _libraries(settings: Settings) -> int | None:
+    """Return the number of function libraries on the source; None where it does not say."""
+    async with open_client(settings.source) as client:
+        (reply,) = await client.pipeline([("FUNCTION", "LIST")])
+    return len(reply) if isinstance(reply, list) else None
+
+
+async def _sample(settings: Settings, info: ServerInfo, form: TargetForm | None) -> Sample | None:
+    """Return sizes and types of random keys, and what a target of `form` lacks for them.
+
+    None where the worker's user may not read them.
+    """
     sizes: list[int] = []
     names = 0
     types: Counter[tuple[int, int]] = Counter()
+    lacking: Counter[str] = Counter()
     until = time.monotonic() + SAMPLE_SECONDS
     async with open_client(settings.source) as client:
         for database, count in sorted(info.keyspace.items(), key=lambda each: -each[1]):
@@ -143,11 +171,13 @@ async def _sample(settings: Settings, info: ServerInfo) -> Sample | None:
                 return None
             for payload in payloads:
                 types[(payload[0], int.from_bytes(payload[-FOOTER_SIZE:-CHECKSUM_SIZE], "little"))] += 1
+                if form is not None and (what := form.lacking(payload)):
+                    lacking[what] += 1
             sizes += (len(payload) - FOOTER_SIZE for payload in payloads)
             names += sum(map(len, keys or ()))
             if sum(sizes) > SAMPLE_BYTES or time.monotonic() > until:
                 break
-    return Sample(len(sizes), names, sum(sizes), max(sizes, default=0), types)
+    return Sample(len(sizes), names, sum(sizes), max(sizes, default=0), types, lacking if form else None)
 
 
 async def _dumps(client: Client, keys: list[bytes], large: list[int]) -> list[bytes] | None:

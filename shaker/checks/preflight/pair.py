@@ -10,26 +10,16 @@ from shaker.checks.circles import circle_error
 from shaker.checks.preflight.facts import Facts
 from shaker.checks.preflight.finding import Verdict, failed, ok, refused, skipped, warning
 from shaker.checks.same_dataset import refuse_same_dataset
-from shaker.codec.rdb.field_expiries import VALKEY_VERSION
-from shaker.codec.rdb.value_types import REDIS, VALKEY
+from shaker.codec.values.target import Target, target_of
 from shaker.errors import counted
 from shaker.model.server_info import ServerInfo
+from shaker.rules.target_form import FIELDS
 
 # A share of memory_limit that one round trip carries at most (shaker.run.direction, WINDOW_SHARE).
 WINDOW_SHARE: Final = 4
 SLOW_ROUND_TRIP: Final = 0.05
 MODULE_TYPE: Final = 7
 DATALESS: Final = frozenset({"lua"})  # modules that come with a server and have no type: the Lua engine of Valkey 9
-# The newest RDB version that a release of Redis writes and reads, by the first release with it (server file src/rdb.h).
-REDIS_VERSIONS: Final = (
-    ((8, 0), 12),
-    ((7, 4), 12),
-    ((7, 2), 11),
-    ((7, 0), 10),
-    ((5, 0), 9),
-    ((4, 0), 8),
-    ((0, 0), 6),
-)
 
 
 def same_dataset(facts: Facts) -> Verdict:
@@ -140,61 +130,59 @@ def modules(facts: Facts) -> Verdict:
     text = f"the target lacks modules of the source: {', '.join(lacking)}"
     remedy = "load them on the target (MODULE LOAD), or remove the keys that need them from the source"
     if used and sample is not None:
-        return failed(f"{text}; {used} of {sample.keys} sampled keys are values of modules", remedy)
-    return warning(f"{text}; a key that needs one ends the snapshot with exit code 4", remedy)
+        return _lacked(facts, f"{text}; {used} of {sample.keys} sampled keys are values of modules", remedy)
+    return warning(f"{text}; a key that needs one {_effect(facts)}", remedy)
 
 
 def types(facts: Facts) -> Verdict:
-    """Judge whether the target can restore the types of the source's values."""
+    """Judge whether the target can hold the source's values and function libraries."""
     source, target, sample = facts.info("source"), facts.info("target"), facts.sample
-    mine, theirs = rdb_version(source), rdb_version(target)
-    remedy = "take a target that is at least as new as the source, and of the same product"
-    if not mine or not theirs:
+    if (0, 0) in (source.release, target.release):
         return skipped("a server does not give its version: whether the target knows all types is not known")
-    unreadable = sum(
-        count
-        for (kind, written), count in (sample.types.items() if sample else ())
-        if not _reads(theirs, kind, written)
+    remedy = "take a target that has them, or set target.on_unsupported=skip (docs/compatibility.md)"
+    found = []
+    if sample is not None and sample.lacking and (count := sample.lacking.get(FIELDS)):
+        found.append(f"{count} of {sample.keys} sampled keys are {FIELDS}")
+    if facts.libraries:
+        found.append(f"function libraries: {facts.libraries}")
+    if found:
+        return _lacked(facts, f"{target.name} cannot hold data of {source.name}: {'; '.join(found)}", remedy)
+    able, lacking = _abilities(source), _abilities(target)
+    lacks = [
+        title
+        for title, has, lacked in (
+            (FIELDS, able.field_expiry, not lacking.field_expiry),
+            ("functions", able.functions, not lacking.functions),
+        )
+        if has and lacked
+    ]
+    if not lacks:
+        return ok(f"{target.name} can hold every value of {source.name}")
+    looked = (
+        f"none of {counted(sample.keys, 'sampled key')} needs them"
+        if sample and sample.keys
+        else "none was sampled"
     )
-    if unreadable and sample is not None:
-        return failed(
-            f"{target.name} cannot restore {unreadable} of {sample.keys} sampled keys of {source.name}: their "
-            "types are "
-            "newer than it, or of the other product",
-            remedy,
-        )
-    if mine > theirs or source.product != target.product:
-        looked = (
-            f"the {counted(sample.keys, 'sampled key')} do not need them"
-            if sample and sample.keys
-            else "none was sampled"
-        )
-        if mine > theirs or (mine > 11 and source.product != target.product):
-            return warning(
-                f"{source.name} has types or encodings that {target.name} lacks; {looked}, and a key with one "
-                "of them ends "
-                "the snapshot with exit code 4",
-                remedy,
-            )
-    return ok(f"{target.name} knows every type of {source.name}")
+    return warning(
+        f"{target.name} lacks {' and '.join(lacks)}, which {source.name} has; {looked}, and what does "
+        f"{_effect(facts)}",
+        remedy,
+    )
 
 
-def rdb_version(info: ServerInfo) -> int:
-    """Return the RDB version that a server writes; 0 where it does not give its release."""
-    if info.release == (0, 0):
-        return 0
-    if info.is_valkey:
-        return (
-            VALKEY_VERSION
-            if info.version.partition(".")[0].isdigit() and int(info.version.partition(".")[0]) >= 9
-            else 11
-        )
-    return next(version for release, version in REDIS_VERSIONS if info.release >= release)
+def _abilities(info: ServerInfo) -> Target:
+    numbers = [int(part) for part in info.version.split(".")[:2] if part.isdigit()]
+    return target_of((numbers[0], numbers[1]) if len(numbers) == 2 else info.release, valkey=info.is_valkey)
 
 
-def _reads(version: int, kind: int, written: int) -> bool:
-    """Whether a server of the RDB `version` restores the type `kind` of a payload with the version `written`."""
-    dialect = VALKEY if written >= VALKEY_VERSION else REDIS
-    lowest = int.from_bytes(dialect.footers[kind] or b"\xff\xff", "little")
-    # Valkey takes no type that Redis added behind its version 11, and Redis none of Valkey's own.
-    return lowest <= (11 if version == VALKEY_VERSION and written < VALKEY_VERSION else version)
+def _lacked(facts: Facts, text: str, remedy: str) -> Verdict:
+    """Judge data that the target cannot hold: they end the copy, or are left out."""
+    if facts.settings.target.on_unsupported == "skip":
+        return warning(f"{text}, which target.on_unsupported=skip leaves out", remedy)
+    return failed(text, remedy)
+
+
+def _effect(facts: Facts) -> str:
+    if facts.settings.target.on_unsupported == "skip":
+        return "is left out (target.on_unsupported=skip)"
+    return "ends the snapshot with exit code 4"

@@ -8,6 +8,7 @@ import pytest
 
 from shaker.checks.preflight.facts import LinkSpeed, Sample, WriteRate
 from tests.soak.clock import SkewedClock
+from tests.support.compatibility import FEATURES, common
 from tests.support.preflight import judge, made_up, preflight
 from tests.support.proxy import Proxy
 from tests.support.servers import NAMES, Server
@@ -132,37 +133,29 @@ def test_modules_that_the_target_lacks(server: Servers, target: Server) -> None:
 
 @pytest.mark.parametrize("target_name", NAMES)
 @pytest.mark.parametrize("source_name", NAMES)
-def test_types_against_a_real_restore(server: Servers, source_name: str, target_name: str) -> None:
-    """A sampled hash is judged as RESTORE of its payload would."""
+def test_types_as_the_worker_copies_them(server: Servers, source_name: str, target_name: str) -> None:
+    """Values of all servers never fail; each feature fails exactly where docs/compatibility.md has the pair without."""
     source, target = server(source_name), server(target_name)
-    source.client().hset("hash", mapping={"field": "value"})
-    payload = source.client().dump("hash")
-    body, version = payload[:-10], int.from_bytes(payload[-10:-8], "little")
-    found = preflight(source, target)["types"]
-
-    assert (body[0], version) != (0, 0)
-    lowest = {4: 6, 13: 6, 16: 10}[body[0]]
-    restores = lowest <= {"redis-6.2": 9, "redis-7.0": 10, "redis-8.0": 12}.get(target_name, 11)
-    assert (found.status != "failed") is restores, found
-
-
-@pytest.mark.parametrize(
-    ("source_name", "target_name", "status"),
-    [
-        ("redis-8.0", "redis-8.0", "ok"),
-        ("redis-8.0", "valkey-9.1", "failed"),
-        ("valkey-9.1", "redis-8.0", "failed"),
-        ("valkey-9.1", "valkey-9.1", "ok"),
-        ("valkey-9.1", "valkey-8.1", "failed"),
-        ("redis-8.0", "redis-7.0", "failed"),
-    ],
-)
-def test_hashes_with_expiries_of_fields(server: Servers, source_name: str, target_name: str, status: str) -> None:
-    """Neither product reads the other's."""
-    source, target = server(source_name), server(target_name)
-    source.client().hset("hash", mapping={"field": "value"})
-    source.client().execute_command("HEXPIRE", "hash", 1000, "FIELDS", 1, "field")
-    assert preflight(source, target)["types"].status == status
+    common(source.client(), "common")
+    found = preflight(source, target)
+    lacks = [
+        name for name, each in FEATURES.items() if source_name in each.servers and target_name not in each.servers
+    ]
+    expected = "warning" if set(lacks) - {"vector sets"} else "ok"
+    assert found["types"].status == expected, found["types"]
+    assert found["modules"].status == ("warning" if "vector sets" in lacks else "ok")
+    for name, each in FEATURES.items():
+        if source_name in each.servers:
+            each.write(source.client())
+            check = "modules" if name == "vector sets" else "types"
+            found = preflight(source, target)[check]
+            assert (found.status == "failed") is (name in lacks), found
+            skipping = preflight(source, target, target={"on_unsupported": "skip"})[check]
+            assert (skipping.status, "skip leaves out" in skipping.finding) == (
+                ("warning", True) if name in lacks else (found.status, False)
+            )
+            source.client().flushall()
+            source.client().execute_command("FUNCTION", "FLUSH") if "functions" in name else None
 
 
 def test_types_of_servers_that_hide_their_version() -> None:
