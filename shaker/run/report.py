@@ -106,6 +106,7 @@ class RunReport:
                 if end.last_error
             },
             "verification": verification,
+            "cutover": status.cutover.report,
             "left_out": {
                 "reserved_keys": status.keys.reserved_skipped,
                 "empty_keys": status.keys.empty_skipped,

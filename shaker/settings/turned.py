@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from shaker.settings.endpoints import Endpoint, Source, Target
 from shaker.settings.schema import Settings
+
+REVERSE: Final = "-reverse"
 
 
 def turned_round(settings: Settings) -> Settings:
@@ -24,8 +27,17 @@ def turned_round(settings: Settings) -> Settings:
             "source": Source(**_server(settings.target)),
             "target": Target(**_server(settings.source), **rules),
             "mode": "follow",
+            "report": settings.report.model_copy(update={"file": _beside(settings.report.file)}),
         }
     )
+
+
+def _beside(report: Path | None) -> Path | None:
+    """Return the file of the other direction's report: `report-reverse.html` for `report.html`, and back."""
+    if report is None:
+        return None
+    stem = report.stem.removesuffix(REVERSE)
+    return report.with_stem(stem if stem != report.stem else f"{stem}{REVERSE}")
 
 
 def _server(side: Endpoint) -> dict[str, Any]:

@@ -131,6 +131,8 @@ def sections(document: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, st
     )
     if document["verification"] is not None:
         yield "Verification", list(_verification(document["verification"]))
+    if document["cutover"] is not None:
+        yield from _cutover(document["cutover"])
     yield (
         "Timeline",
         [(_moment(each["at"]), f"{each['state']} for {each['seconds']:,.1f} s") for each in document["timeline"]],
@@ -159,6 +161,13 @@ def _verification(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "repaired", f"{report['repaired']:,}"
     for each in report["examples"]:
         yield f"differs: {each['key']}", f"database {each['database']}, {each['kind']}: {each['detail']}"
+
+
+def _cutover(report: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    parts = dict(cutover_report.sections(report))
+    yield "Cutover", [("outcome", cutover_report.verdict(report)), *parts.pop("Cutover")]
+    for heading, rows in parts.items():
+        yield f"{heading} of the cutover", rows
 
 
 def _pictures(document: dict[str, Any]) -> Iterator[tuple[str, str]]:

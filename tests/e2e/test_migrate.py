@@ -156,10 +156,11 @@ def test_a_held_migration_streams_until_it_is_stopped(source: Server, target: Se
 
 
 def test_a_cutover_ends_a_held_migration(source: Server, target: Server, worker: Workers, tmp_path: Path) -> None:
-    """0; the migration is complete, and another run does nothing."""
+    """0; the migration is complete, its report has the proof, and another run does nothing."""
     seed(source.client(), 1000, shortest_expiry=FAR)
-    token = write_token(tmp_path)
+    token, file = write_token(tmp_path), tmp_path / "report.json"
     settings = {"SHAKER_MIGRATE__HOLD": "true", "SHAKER_CONTROL__TOKEN_FILE": str(token)}
+    settings["SHAKER_REPORT__FILE"] = str(file)
     running = worker(source, target, **MIGRATE, **settings)
     running.wait_status(lambda found: found["cutover"]["possible"], "a possible cutover", 60)
     code, text = shaker(
@@ -173,6 +174,10 @@ def test_a_cutover_ends_a_held_migration(source: Server, target: Server, worker:
     )
     assert code == 0, text
     assert running.wait_ended() == 0
+    report = json.loads(file.read_text())
+    assert (report["complete"], report["cutover"]["outcome"], report["cutover"]["fence"]) == (True, "done", "pause")
+    assert report["cutover"]["verification"]["keys_compared"] >= 1000
+    assert report["stream"]["applied_offset"] >= report["cutover"]["offset"]
     assert differences(source, target) == []
     running.start()
     assert running.wait_ended() == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from shaker.errors import RefusedError
 from shaker.flow.flow import Flow
 from shaker.run.report import RunReport, timeline
@@ -37,6 +39,30 @@ def test_a_report_has_the_figures_of_the_run(tmp_path: Path) -> None:
     assert document["settings"]["source.password"] == "***"
     assert "secret" not in path.read_text()
     assert len(document["curves"]["at"]) == 1
+
+
+@pytest.mark.parametrize("name", ["report.json", "report.md", "report.html"])
+def test_a_report_has_the_cutover_that_ended_the_run(tmp_path: Path, name: str) -> None:
+    """With its proof and its phases, in each form."""
+    made, status, path = report(tmp_path, name)
+    status.cutover.report = {
+        "kind": "cutover",
+        "outcome": "done",
+        "reason": "",
+        "offset": 99,
+        "fenced_seconds": 0.25,
+        "verification": {"keys_compared": 1234, "examples": []},
+        "timeline": [{"phase": "catching_up", "at": 1.5}],
+    }
+    made.end(0, None)
+    text = path.read_text()
+    if name.endswith("json"):
+        assert json.loads(text)["cutover"] == status.cutover.report
+        return
+    assert "Cut over at offset 99" in text
+    for heading in ("Cutover", "Verification of the cutover", "Timeline of the cutover"):
+        assert f"## {heading}\n" in text or f"<h2>{heading}</h2>" in text
+    assert "1234" in text
 
 
 def test_a_report_that_cannot_be_written_is_logged(tmp_path: Path, capsys: object) -> None:

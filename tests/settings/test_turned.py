@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from shaker.settings.schema import Settings
 from shaker.settings.turned import turned_round
 from tests.support.settings import settings
@@ -40,3 +42,14 @@ def test_twice_is_the_same_again() -> None:
     made = settings(source__url="redis://a:1", target__url="redis://b:2")
     again = turned_round(turned_round(made))
     assert (again.source, again.target.address) == (made.source, made.target.address)
+
+
+@pytest.mark.parametrize(
+    ("file", "other"), [("a/report.html", "a/report-reverse.html"), ("report", "report-reverse"), (None, None)]
+)
+def test_each_direction_has_a_report_of_its_own(file: str | None, other: str | None) -> None:
+    """The report of the migration is not replaced by that of the way back."""
+    made = settings(**({} if file is None else {"report__file": file}))
+    turned = turned_round(made)
+    assert turned.report.file == (None if other is None else Path(other))
+    assert turned_round(turned).report.file == made.report.file
