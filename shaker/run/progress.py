@@ -74,7 +74,7 @@ def snapshot_fields(status: Status) -> dict[str, Any]:
     return {
         "per_cent": None if share is None else round(100 * share, 1),
         "keys_done": progress.keys_done,
-        "keys_total": progress.keys_total,
+        "keys_total": status.snapshot_keys,
         "bytes_done": progress.bytes_done,
         "bytes_total": progress.bytes_total,
         "keys_per_second": round(keys),
@@ -218,7 +218,7 @@ def _snapshot_parts(status: Status) -> list[Text]:
         parts += [bar, Text(f"{100 * share:3.0f} %", "bold")]
     if eta is not None:
         parts.append(Text(f"{duration(round(eta))} left", "cyan"))
-    of = f" of {snapshot.keys_total:,}" if snapshot.keys_total else ""
+    of = f" of {status.snapshot_keys:,}" if status.snapshot_keys else ""
     parts.append(Text(f"{snapshot.keys_done:,}{of} keys"))
     parts.append(Text(f"{keys:,.0f} keys/s, {size / 1e6:.1f} MB/s"))
     parts.append(Text(f"lag {format_size(status.lag_bytes)}", "dim"))

@@ -152,13 +152,19 @@ class FlowStatus:
         """Whether the target is known to differ from the source at the applied offset."""
         return not DIVERGING.isdisjoint(reason.rpartition("/")[2] for reason in tuple(self.reasons))
 
+    @property
+    def snapshot_keys(self) -> int:
+        """Keys of the snapshot, 0 while unknown. A snapshot announces the keys of a database only at its start."""
+        progress = self.snapshot
+        running = progress.started is not None and progress.finished is None
+        return max(progress.keys_total, self.keys.present.get("source", 0) if running else 0)
+
     def snapshot_share(self) -> float | None:
         """Return the done share of the snapshot, from 0 to 1; None while its size is unknown."""
         progress = self.snapshot
         if progress.bytes_total:
             return min(1.0, progress.bytes_done / progress.bytes_total)
-        # The snapshot announces the keys of a database only at its start.
-        keys = max(progress.keys_total, self.keys.present.get("source", 0))
+        keys = self.snapshot_keys
         return min(1.0, progress.keys_done / keys) if keys else None
 
     def eta_seconds(self) -> float | None:

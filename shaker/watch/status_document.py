@@ -32,7 +32,7 @@ def status_document(status: Status, *, max_lag_seconds: float | None) -> dict[st
         "snapshot": {
             "bytes_total": snapshot.bytes_total,
             "bytes_done": snapshot.bytes_done,
-            "keys_total": snapshot.keys_total,
+            "keys_total": status.snapshot_keys,
             "keys_done": snapshot.keys_done,
             "eta_seconds": status.eta_seconds(),
         },

@@ -10,6 +10,7 @@ import pytest
 from shaker.commands.sample import seed
 from shaker.run.progress import drawn, duration, next_step, snapshot_fields, summary_fields, summary_lines
 from shaker.watch.status import State, Status
+from shaker.watch.status_document import status_document
 from tests.support.servers import Server
 from tests.support.terminal import ESCAPES, on_a_terminal
 from tests.support.worker import ROOT, Worker
@@ -56,12 +57,20 @@ def test_the_line_fits_the_terminal(status: Status, width: int, monkeypatch: pyt
     assert "\n" not in line
 
 
-def test_keys_that_the_source_counts_are_the_whole(status: Status) -> None:
+def test_keys_that_the_source_counts_are_the_whole(status: Status, monkeypatch: pytest.MonkeyPatch) -> None:
     """A snapshot announces the keys of a database when it comes to it: the first of two would look like all."""
     status.keys.present["source"] = 4000
 
     assert snapshot_fields(status)["per_cent"] == 25.0
     assert snapshot_fields(status)["eta_seconds"] == 30.0
+    assert (
+        snapshot_fields(status)["keys_total"]
+        == status_document(status, max_lag_seconds=30.0)["snapshot"]["keys_total"]
+        == 4000
+    )
+    assert "1,000 of 4,000 keys" in plain(status, 120, monkeypatch)
+    status.snapshot.finished = status.clock()
+    assert status.snapshot_keys == 2000
 
 
 def test_the_stream_is_drawn_with_its_lag(status: Status, monkeypatch: pytest.MonkeyPatch) -> None:
