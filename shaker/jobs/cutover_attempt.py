@@ -85,12 +85,10 @@ class Attempt:
                 outcome, reason = await self._guarded(tasks)
                 tasks.cancel_scope.cancel()
         finally:
-            if self._state.phase is CutoverPhase.DONE:
+            if self._state.phase is CutoverPhase.DONE and not self._done_at:
                 self._done_at = time.monotonic()
         if self._given_up is not None and self._state.phase is not CutoverPhase.DONE:
             return self._given_up.outcome, str(self._given_up)
-        if outcome is Outcome.DONE and self._order.fence in LASTING and not self._order.reverse:
-            await self._let_writers_fail()
         return outcome, reason
 
     async def _guarded(self, tasks: TaskGroup) -> tuple[Outcome, str]:
@@ -215,16 +213,29 @@ class Attempt:
             # A pause would hold the worker's own write. Until the note below, this checkpoint counts for nothing.
             await fence.unpause()
             await self._way_back.record(before)
+        self._check_aborted()
         await self._note(CutoverNote(True, before, self._end, time.time(), order.reverse))
+        self._check_aborted()
         self._happen(CutoverEvent.CONFIRMED)
         # With the last checkpoint, at the drain. A replication that is turned round is not complete.
         self._flow.target.complete = self._settings.mode == "migrate" and not order.reverse
+        if order.fence in LASTING and not order.reverse:
+            await self._let_writers_fail(fence)
+        self._done_at = time.monotonic()
 
-    async def _let_writers_fail(self) -> None:
+    def _check_aborted(self) -> None:
+        """Raise Failed once an abort was answered: up to the last moment it takes effect."""
+        if self._order.aborted:
+            raise Failed(Outcome.ABORTED, self._order.aborted)
+
+    async def _let_writers_fail(self, fence: SourceFence) -> None:
         """Let the held writers continue: the source refuses them now. Without this they wait for the pause's end."""
         try:
-            async with open_fence_client(self._settings.source) as client:
-                await SourceFence(client, "", seconds=0).unpause()
+            try:
+                await fence.unpause()
+            except LinkError:
+                async with open_fence_client(self._settings.source) as client:
+                    await SourceFence(client, "", seconds=0).unpause()
         except (LinkError, ReplyError) as error:
             log.warning("the held writers wait for the pause to end", error=str(error))
 

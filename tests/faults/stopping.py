@@ -56,6 +56,19 @@ class StoppingProxy(Proxy):
         """Let what was withheld arrive, late, and everything behind it."""
         self._call(self._free.set)
 
+    def aim(self, mark: Mark, moment: Moment) -> None:
+        """Let what was withheld arrive, and stop at another mark, counted from here on."""
+
+        def change() -> None:
+            free, self._free = self._free, asyncio.Event()
+            self._mark, self._moment = mark, moment
+            self._seen, self._counts, self._after = 0, not mark.since, None
+            self._stopped.clear()
+            self._answered.clear()
+            free.set()
+
+        self._call(change)
+
     def cut(self) -> None:
         """Close the connections that were stopped behind the last byte that was forwarded; new ones are made."""
         self._ended = True

@@ -34,6 +34,21 @@ async def test_the_command_has_to_ask(source: Server, target: Server, tmp_path: 
         assert source.client().incr("k") == 1
 
 
+async def test_an_abort_takes_effect_up_to_the_last_moment(source: Server, target: Server, tmp_path: Path) -> None:
+    """`shaker abort` is answered at once: what it says is so, also just before the lasting fence."""
+    async with cutting_over(source, target, tmp_path) as cutting:
+        for number in range(1, 6):
+            order = Order(hook=True)
+            cutting.cutover.order(order)
+            await cutting.links.wait(lambda: cutting.state.phase is CutoverPhase.HOOK, "the hook")
+            order.hook_succeeded.set()
+            order.aborted = "enough"
+            report = await cutting.ended()
+            assert (report["outcome"], report["source_open"]) == ("aborted", True)
+            assert source.client().incr("k") == number
+            await cutting.links.wait(lambda: cutting.cutover.busy is None, "the next order")
+
+
 async def test_a_fence_that_somebody_lifts_is_noticed(source: Server, target: Server, tmp_path: Path) -> None:
     """A write behind the end offset would be missing from the proof."""
     async with cutting_over(source, target, tmp_path) as cutting:
