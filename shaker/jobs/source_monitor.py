@@ -67,7 +67,7 @@ class SourceMonitor:
         # After a failover, or through a balancer, this may be another server than the one that streams.
         if source is None or info.run_id != source.run_id or offset is None:
             return
-        status.keys.present["source"] = info.keys
+        status.observe_source_keys(info.keys)
         self._buffer.observe(info, offset)
         if failover in ("", "no-failover"):
             status.reasons.pop("failover", None)

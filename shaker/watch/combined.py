@@ -136,6 +136,7 @@ def _snapshot(parts: Sequence[SnapshotProgress], offset: int) -> SnapshotProgres
         bytes_total=added("bytes_total", whole=True),
         bytes_done=added("bytes_done"),
         keys_total=added("keys_total", whole=True),
+        keys_expected=added("keys_expected", whole=True),
         keys_done=added("keys_done"),
         started=min(started, default=None),
         finished=max(finished) if len(finished) == len(parts) else None,

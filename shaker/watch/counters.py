@@ -32,12 +32,15 @@ class SideStatus:
 class SnapshotProgress:
     """Progress of the snapshot. `bytes_total` and `keys_total` are 0 while the source has not reported them.
 
-    `offset` is the start of the stream after it; `keys_before` and `bytes_before` are the totals of earlier ones.
+    `keys_expected` are the keys that the source had at its beginning: the snapshot announces those of a database only
+    when it comes to it. `offset` is the start of the stream after it; `keys_before` and `bytes_before` are the totals
+    of earlier ones.
     """
 
     bytes_total: int = 0
     bytes_done: int = 0
     keys_total: int = 0
+    keys_expected: int = 0
     keys_done: int = 0
     started: float | None = None
     finished: float | None = None

@@ -96,6 +96,7 @@ class FlowStatus:
         self.snapshot = SnapshotProgress(
             started=self.clock(),
             offset=offset,
+            keys_expected=self.keys.present.get("source", 0),
             keys_before=before.keys_before + before.keys_done,
             bytes_before=before.bytes_before + before.bytes_done,
         )
@@ -106,6 +107,12 @@ class FlowStatus:
         if text and side in ("source", "target"):
             endpoint = self.source if side == "source" else self.target
             endpoint.last_error, endpoint.last_error_kind = text, kind
+
+    def observe_source_keys(self, keys: int) -> None:
+        """Record how many keys the source has."""
+        self.keys.present["source"] = keys
+        if self.snapshot.started is not None and not self.snapshot.keys_expected:
+            self.snapshot.keys_expected = keys
 
     def observe_source_offset(self, offset: int, asked: float | None = None) -> None:
         """Record the source's own replication offset, from the stream or from its report when asked at `asked`."""
@@ -154,10 +161,9 @@ class FlowStatus:
 
     @property
     def snapshot_keys(self) -> int:
-        """Keys of the snapshot, 0 while unknown. A snapshot announces the keys of a database only at its start."""
+        """Keys of the snapshot, 0 while unknown."""
         progress = self.snapshot
-        running = progress.started is not None and progress.finished is None
-        return max(progress.keys_total, self.keys.present.get("source", 0) if running else 0)
+        return max(progress.keys_total, 0 if progress.finished is not None else progress.keys_expected)
 
     def snapshot_share(self) -> float | None:
         """Return the done share of the snapshot, from 0 to 1; None while its size is unknown."""

@@ -59,7 +59,8 @@ def test_the_line_fits_the_terminal(status: Status, width: int, monkeypatch: pyt
 
 def test_keys_that_the_source_counts_are_the_whole(status: Status, monkeypatch: pytest.MonkeyPatch) -> None:
     """A snapshot announces the keys of a database when it comes to it: the first of two would look like all."""
-    status.keys.present["source"] = 4000
+    status.observe_source_keys(4000)
+    status.observe_source_keys(5000)  # written since: not in the snapshot
 
     assert snapshot_fields(status)["per_cent"] == 25.0
     assert snapshot_fields(status)["eta_seconds"] == 30.0
