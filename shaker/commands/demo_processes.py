@@ -89,6 +89,7 @@ class DemoWorker:
             "SHAKER_HEALTH__HOST": "127.0.0.1",
             "SHAKER_HEALTH__PORT": "0",
             "SHAKER_LOG__FORMAT": "json",
+            "SHAKER_PREFLIGHT__MEASURE_SECONDS": "0",
         }
         self.start()
 

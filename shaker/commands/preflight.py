@@ -25,7 +25,6 @@ from shaker.settings.secrets import hide
 from shaker.text import printable
 
 STYLES: Final = {Status.OK: "green", Status.WARNING: "yellow", Status.FAILED: "bold red", Status.SKIPPED: "dim"}
-MEASURE_SECONDS: Final = 3.0
 # Columns of a table that no terminal bounds: a program that reads it searches whole lines.
 UNBOUNDED: Final = 10_000
 
@@ -41,9 +40,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--measure-seconds",
         type=_seconds,
-        default=MEASURE_SECONDS,
+        default=None,
         metavar="SECONDS",
-        help="how long to measure the source's write rate (default: 3); 0: not at all",
+        help="how long to measure the source's write rate (default: preflight.measure_seconds); 0: not at all",
     )
     add_checks(parser)
     add_settings(parser)
@@ -55,7 +54,10 @@ def main(arguments: Sequence[str]) -> int:
         hide(secret)
 
     async def run() -> dict[str, Any]:
-        facts = await gather(loaded.settings, rate_seconds=given["measure_seconds"])
+        seconds = given["measure_seconds"]
+        if seconds is None:
+            seconds = loaded.settings.preflight.measure_seconds
+        facts = await gather(loaded.settings, rate_seconds=seconds)
         return {"findings": findings(facts, checks), "estimate": estimate(facts)}
 
     found = anyio.run(run)

@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 from anyio.from_thread import BlockingPortal
 
 from shaker.checks.cut_over import OtherDirection
+from shaker.checks.preflight.before_new import refuse_new
 from shaker.errors import EXIT_INCOMPLETE, EXIT_OK, FencedError, ShakerError
 from shaker.flow.flow import Flow
 from shaker.flow.lifecycle import FlowEvent, RunState, SourceState
@@ -166,6 +167,9 @@ class Direction:
     async def _replicate(self) -> None:
         """Run the links until they have drained or failed."""
         try:
+            await self._check()
+            if self._error is not None:
+                return
             async with anyio.create_task_group() as links:
                 links.start_soon(self._guard, self._source.run, links.cancel_scope)
                 links.start_soon(self._guard, self._target.run, links.cancel_scope)
@@ -180,6 +184,20 @@ class Direction:
             for task in ("source", "target"):
                 self._status.forget(task)
             self._flow.happen(self._ending())
+
+    async def _check(self) -> None:
+        """Make the checks of a new replication; a signal ends them."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._cancel_at_stop, tasks.cancel_scope)
+            try:
+                await refuse_new(self._settings)
+            except ShakerError as error:
+                self._fail(error)
+            tasks.cancel_scope.cancel()
+
+    async def _cancel_at_stop(self, scope: anyio.CancelScope) -> None:
+        await self._stop.wait()
+        scope.cancel()
 
     def _ending(self) -> FlowEvent:
         if self._error is None:

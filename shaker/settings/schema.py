@@ -72,6 +72,13 @@ class Preflight(Section):
     only_checks: str | None = Field(
         default=None, description="names of the only checks to make, separated by commas; none: all"
     )
+    measure_seconds: Seconds = Field(
+        default=3.0,
+        ge=0,
+        le=600,
+        description="seconds for which the source's write rate is measured; 0: no check that needs a measurement "
+        "before a new replication",
+    )
 
 
 class Retry(Section):

@@ -54,6 +54,7 @@ class Worker:
             # Tests count commands and keys of both servers: what verification reads would be among them.
             "SHAKER_VERIFY__CONTINUOUS": "false",
             "SHAKER_MIGRATE__VERIFY": "false",
+            "SHAKER_PREFLIGHT__MEASURE_SECONDS": "0",
             **settings,
         }
         self.arguments = arguments

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import structlog
 
 from shaker.checks.preflight.catalogue import findings, selected_at_start
 from shaker.checks.preflight.facts import Facts, ServerFacts
-from shaker.checks.preflight.finding import Status
+from shaker.checks.preflight.finding import Finding, Status
 from shaker.checks.preflight.read_server import configuration
 from shaker.errors import RefusedError
 from shaker.model.server_info import ServerInfo, SourceIdentity
@@ -41,9 +42,13 @@ async def refuse_at_start(
         ServerFacts(settings.target.address.text, target, config=config, config_refused=refused),
         highest_database=has_database(selected),
     )
-    found = findings(facts, checks)
+    refuse_failed(findings(facts, checks))
+
+
+def refuse_failed(found: Sequence[Finding], *, quiet: Collection[str] = ()) -> None:
+    """Log each warning, but for checks in `quiet`. Raises RefusedError with all that failed."""
     for finding in found:
-        if finding.status is Status.WARNING:
+        if finding.status is Status.WARNING and finding.name not in quiet:
             log.warning("preflight", check=finding.name, finding=finding.finding, remedy=finding.remedy)
     failed = [finding for finding in found if finding.status is Status.FAILED]
     if failed:
