@@ -316,6 +316,25 @@ def test_a_cutover_that_is_not_possible_names_each_reason(
     assert "+client|pause" in text
 
 
+@pytest.mark.timeout(120)
+def test_a_lag_is_bounded_and_the_proof_can_be_left_out(
+    source: Server, target: Server, worker: Workers, token: Path
+) -> None:
+    """--max-lag refuses with 3 or accepts; with --no-verify no key is compared, and all is applied nevertheless."""
+    running = worker(source, target, SHAKER_CONTROL__TOKEN_FILE=str(token), SHAKER_RATE__STREAM_COMMANDS="200")
+    running.wait_status(lambda found: found["cutover"]["possible"], "a possible cutover", 60)
+    pipeline = source.client().pipeline(transaction=False)
+    for _ in range(2000):
+        pipeline.incr("counter")
+    pipeline.execute()
+    running.wait_status(lambda found: found["stream"]["lag_seconds"] > 1, "a lag")
+    code, text = Command(running, token, "--dry-run", "--max-lag", "0.5").ended()
+    assert (code, "is above 0.5 s" in text) == (3, True), text
+    code, report = Command(running, token, "--max-lag", "60", "--no-verify", "--timeout", "60").ended()
+    assert (code, report["outcome"], report["verification"]) == (0, "done", None), report
+    assert target.client().get("counter") == b"2000"
+
+
 # Where the worker is killed: at a request to the source that a proxy withholds, or whose answer it withholds.
 KILLS: dict[str, tuple[Mark, Moment]] = {
     "before the note": (Mark(("CONFIG", "GET", NAMES[0]), 3), "withheld"),
