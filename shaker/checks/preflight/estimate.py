@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 from shaker.checks.preflight.facts import Facts
@@ -31,11 +32,26 @@ def link_bytes_per_second(facts: Facts) -> float | None:
 
 
 def snapshot_seconds(facts: Facts) -> float | None:
-    """Return the expected duration of the snapshot: bytes over the slower link, or keys over the target."""
-    size, speed = snapshot_bytes(facts), link_bytes_per_second(facts)
+    """Return the expected duration of the snapshot: bytes over the slower link, or keys over the target.
+
+    Limits that an operator has set count, too (`rate.snapshot_bytes`, `rate.snapshot_keys`).
+    """
+    size, speed, rate = snapshot_bytes(facts), link_bytes_per_second(facts), facts.settings.rate
     if size is None or speed is None or facts.source.info is None:
         return None
-    return max(size / max(speed, 1.0), facts.source.info.keys / KEYS_PER_SECOND)
+    by_bytes, by_keys = (
+        min(speed, rate.snapshot_bytes or speed),
+        min(KEYS_PER_SECOND, rate.snapshot_keys or math.inf),
+    )
+    return max(size / max(by_bytes, 1.0), facts.source.info.keys / by_keys)
+
+
+def receiving_seconds(facts: Facts) -> float | None:
+    """Return how long the source sends the snapshot: with a spool, it does not wait for the target."""
+    seconds, size, link = snapshot_seconds(facts), snapshot_bytes(facts), facts.source.link
+    if facts.settings.spool.dir is None or seconds is None or size is None or link is None:
+        return seconds
+    return min(seconds, size / max(link.bytes_per_second, 1.0))
 
 
 def estimate(facts: Facts) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from shaker.bytesize import format_size
 from shaker.checks.buffer_limits import DEFAULT_LIMITS, longest_pause, parse_limits
-from shaker.checks.preflight.estimate import snapshot_seconds
+from shaker.checks.preflight.estimate import receiving_seconds
 from shaker.checks.preflight.facts import Facts
 from shaker.checks.preflight.finding import Verdict, failed, ok, skipped, warning
 
@@ -51,7 +51,7 @@ def backlog(facts: Facts) -> Verdict:
 
 def output_buffer(facts: Facts) -> Verdict:
     """Judge whether the stream that waits during the snapshot fits into the source's output buffer."""
-    seconds, rate = snapshot_seconds(facts), facts.write_rate
+    seconds, rate = receiving_seconds(facts), facts.write_rate
     if rate is None or seconds is None:
         return skipped("the write rate or the duration of the snapshot is not known")
     needed = rate.bytes_per_second * seconds

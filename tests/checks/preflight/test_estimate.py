@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import pytest
+
 from shaker.checks.preflight.estimate import estimate
 from shaker.checks.preflight.facts import LinkSpeed, Sample, WriteRate
 from tests.support.preflight import facts_of, made_up
@@ -49,6 +51,23 @@ def test_without_a_sample_the_memory_of_the_data_is_the_bound() -> None:
     )
     assert estimate(facts)["snapshot_bytes"] == 30 * MIB
     assert estimate(facts)["snapshot_seconds"] == 5.0
+
+
+@pytest.mark.parametrize(
+    ("rate", "seconds"),
+    [({"snapshot_keys": 20_000}, 50.0), ({"snapshot_bytes": MIB}, 30.0), ({"stream_bytes": MIB}, 5.0)],
+)
+def test_limits_that_an_operator_has_set_count(rate: dict[str, int], seconds: float) -> None:
+    """They make the snapshot longer, and with it the time for which the source holds its writes."""
+    link = {"link": LinkSpeed(1000 * MIB, MIB, 0.1)}
+    facts = made_up(
+        {"used_memory": 30 * MIB, "db0": "keys=1000000,expires=0"},
+        {},
+        source_facts=link,
+        target_facts=link,
+        sections={"rate": rate},
+    )
+    assert estimate(facts)["snapshot_seconds"] == seconds
 
 
 def test_what_is_not_known_is_null() -> None:

@@ -82,6 +82,21 @@ def test_the_output_buffer_against_the_duration_of_the_snapshot(
     assert bool(found.remedy) is (status != "ok")
 
 
+@pytest.mark.parametrize(("spool", "status"), [(None, "failed"), ("/tmp", "ok")])
+def test_a_spool_takes_the_snapshot_as_fast_as_the_source_sends_it(spool: str | None, status: str) -> None:
+    """The target needs 500 s for so many keys; the source sends them in 10 s."""
+    link = LinkSpeed(10 * MIB, MIB, 0.1)
+    facts = made_up(
+        {"used_memory": 100 * MIB, "db0": "keys=100000000,expires=0"},
+        {},
+        source_facts={"config": {"client-output-buffer-limit": "replica 268435456 67108864 60"}, "link": link},
+        target_facts={"link": link},
+        write_rate=WriteRate(MIB, 3.0, by_offset=True),
+        sections={"spool": {"dir": spool}},
+    )
+    assert judge("source-output-buffer", facts).status == status
+
+
 def test_a_source_that_writes_the_snapshot_to_its_disk_first(source: Server, target: Server) -> None:
     """A warning, and the CONFIG SET that ends it."""
     source.client().config_set("repl-diskless-sync", "no")
