@@ -68,6 +68,7 @@ class Cutover:
         """Have `order` carried out; the caller has checked that it is possible."""
         self.state.number += 1
         self.state.report = None
+        order.attended_at = time.monotonic()  # the checks before it may have taken long
         self._order = order
         self._ordered.set()
 

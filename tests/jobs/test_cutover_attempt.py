@@ -34,6 +34,16 @@ async def test_the_command_has_to_ask(source: Server, target: Server, tmp_path: 
         assert source.client().incr("k") == 1
 
 
+async def test_the_command_has_time_from_the_beginning_on(source: Server, target: Server, tmp_path: Path) -> None:
+    """Checks of a slow source come before: while they last, the command waits for its first answer."""
+    async with cutting_over(source, target, tmp_path) as cutting:
+        order = Order(attended=True, fence_seconds=10.0)
+        order.attended_at -= 60
+        order.fetched.set()
+        cutting.cutover.order(order)
+        assert (await cutting.ended())["outcome"] == "done"
+
+
 async def test_an_abort_takes_effect_up_to_the_last_moment(source: Server, target: Server, tmp_path: Path) -> None:
     """`shaker abort` is answered at once: what it says is so, also just before the lasting fence."""
     async with cutting_over(source, target, tmp_path) as cutting:
