@@ -35,6 +35,7 @@ from shaker.watch.report_file import write_report
 
 EXIT_CODES = {"done": EXIT_OK, "different": EXIT_DIFFERENT, "refused": EXIT_REFUSED}
 POLL_SECONDS = 0.1
+HOOK_END_SECONDS = 2.0  # for a hook to obey SIGTERM
 RESTART_SECONDS = 10.0  # for a supervisor to start the next worker
 
 
@@ -195,7 +196,14 @@ class Follower:
         if self._reversed:
             source, target = target, source
         environment = os.environ | {"CUTOVER_SOURCE": source, "CUTOVER_TARGET": target}
-        with subprocess.Popen(command, shell=True, env=environment, stdout=sys.stderr) as process:  # noqa: S602 - the operator's own command
+        with subprocess.Popen(  # noqa: S602 - the operator's own command
+            command,
+            shell=True,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr,
+            process_group=0,
+        ) as process:
             try:
                 while process.poll() is None:
                     answer = self._ask("cutover", {"id": self._number})
@@ -203,8 +211,7 @@ class Follower:
                         break
                     time.sleep(POLL_SECONDS)
             finally:
-                if process.poll() is None:
-                    process.terminate()
+                _end_group(process)
         return process.returncode
 
     def _abort(self, reason: str) -> dict[str, Any]:
@@ -243,6 +250,20 @@ class Follower:
         except LinkError as second:
             reason = f"{report['reason']}; {second}; use `shaker abort` once both servers answer"
             return report | {"reason": reason, "source_open": None}
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """End the hook, if it still runs, with everything that it has started: it must not switch a cutover that failed."""
+    if process.poll() is not None:
+        return
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        ended = time.monotonic() + HOOK_END_SECONDS
+        while time.monotonic() < ended:
+            time.sleep(POLL_SECONDS)
+            process.poll()
+            os.killpg(process.pid, 0)  # raises once nobody is left
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -265,6 +265,30 @@ def test_what_ends_a_cutover_opens_the_source(source: Server, target: Server, ru
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.parametrize("ending", ["abort", "SIGINT"])
+def test_a_hook_ends_with_its_cutover(
+    source: Server, target: Server, running: Worker, token: Path, tmp_path: Path, ending: str
+) -> None:
+    """With everything that it has started, also where that ignores SIGTERM: it would switch to the wrong server."""
+    begun, switched = tmp_path / "begun", tmp_path / "switched"
+    script = f"trap '' TERM; touch {begun}; sleep 8; touch {switched}"
+    command = Command(running, token, "--run-when-fenced", f'sh -c "{script}"; true')
+    wait_until(begun.exists, "the hook", 60)
+    began = time.monotonic()
+    if ending == "abort":
+        code, text = Command(running, token, name="abort").ended()
+        assert code == 0, text
+    else:
+        command.process.send_signal(signal.SIGINT)
+    code, report = command.ended()
+    assert (code, report["outcome"]) == (75, "aborted"), report
+    takes_writes(source, 1)
+    time.sleep(max(0.0, began + 9 - time.monotonic()))
+    assert not switched.exists()
+    follows(running, source, target)
+
+
+@pytest.mark.timeout(120)
 def test_a_stopped_worker_opens_the_source(source: Server, target: Server, running: Worker, token: Path) -> None:
     """SIGTERM within the fence: writers continue at once, and the worker ends as usual."""
     with Counter(source, writers=2) as counter:
