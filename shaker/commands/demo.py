@@ -197,7 +197,7 @@ class _Demo:
         with self._bar("Comparing", 2 * self._keys) as move:
 
             def show(counted: Pass) -> None:
-                move(counted.keys, f"{counted.keys:,} keys")
+                move(counted.passed, f"{counted.keys:,} keys")
 
             return anyio.run(lambda: compare_static(settings, Selection(), progress=show))
 
@@ -216,10 +216,10 @@ def verdict(findings: Findings, seconds: float, say: Callable[[str], None]) -> i
     """Print the result of the comparison; return the exit code."""
     keys = findings.counted.keys
     if findings.clean:
-        say(f"EQUAL: {keys:,} keys of both servers compared, no difference. {seconds:.0f} s.")
+        say(f"EQUAL: {keys:,} keys compared on both servers, no difference. {seconds:.0f} s.")
         return EXIT_OK
     counts = [f"{count:,} {kind}" for kind, count in by_kind(findings.differences.values()).items() if count]
-    say(f"DIFFERENT: {keys:,} keys of both servers compared: {', '.join(counts)}.")
+    say(f"DIFFERENT: {keys:,} keys compared on both servers: {', '.join(counts)}.")
     for each in list(findings.differences.values())[:EXAMPLES]:
         say(f"  {named(each)}")
     return EXIT_DIFFERENT

@@ -109,8 +109,8 @@ def _verify(url: str, settings: Settings, fields: dict[str, Any], *, quiet: bool
             requested = verification["requested"] or {}
             bar.update(
                 task,
-                total=verification["keys_total"] or None,
-                completed=verification["keys_compared"],
+                total=None if verification["share"] is None else 1.0,
+                completed=verification["share"] or 0.0,
                 keys=verification["keys_compared"],
             )
             if requested.get("id") != number:

@@ -8,6 +8,7 @@ gentle rate. A request (`shaker verify`) gets a pass of its own, at its own rate
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Final
 
 import anyio
@@ -28,6 +29,7 @@ from shaker.jobs.verify_walk import Position, Selection
 from shaker.jobs.verify_wanted import Wanted
 from shaker.model.batch import CommandRun
 from shaker.model.position import Phase
+from shaker.model.server_info import ServerInfo
 from shaker.net.client import open_client
 from shaker.net.connection import ReplyError
 from shaker.settings.schema import Settings
@@ -76,9 +78,10 @@ class Verify:
         return wanted.ended
 
     @property
-    def compared(self) -> int:
-        """The number of keys compared by this process, the present pass included."""
-        return self._verification.keys_compared + self._verification.current.counted.keys
+    def progress(self) -> int:
+        """A number that changes while a pass gets further."""
+        counted = self._verification.current.counted
+        return self._verification.keys_compared + counted.keys + counted.passed
 
     def abort(self) -> bool:
         """End the passes that were asked for, without reports; False where there are none."""
@@ -178,19 +181,22 @@ class Verify:
             infos = [await source.info(), await target.info_of(self._flow.target.run_id)]
             sides = sides_of(source, target, infos)
             fields = fields_expire(infos)
-            total = sum(info.keys for info in infos)
             while not self._why_not():
                 wanted = self._wanted[0] if self._wanted else None
-                await self._make(sides, wanted, fields=fields, total=total)
+                await self._make(sides, wanted, infos, fields=fields)
                 if wanted is None:
                     await anyio.sleep(REST_SECONDS)
 
-    async def _make(self, sides: Sides, wanted: Wanted | None, *, fields: bool, total: int) -> None:
+    async def _make(
+        self, sides: Sides, wanted: Wanted | None, infos: Sequence[ServerInfo], *, fields: bool
+    ) -> None:
         """Make a pass, or as much of it as can be made now."""
         verification = self._verification
         one = self._pass_of(sides, wanted, fields=fields)
         findings = one.findings
-        findings.counted.total = total
+        selection = Selection() if wanted is None else wanted.selection
+        findings.counted.total = selection.count(infos[0])
+        findings.counted.to_pass = sum(map(selection.count, infos if self._extra_too else infos[:1]))
         stream = self._flow.status.stream
         if one.position == Position():
             findings.rejected_before = stream.commands_rejected

@@ -115,7 +115,8 @@ class VerifyPass:
 
     async def _compare(self, page: Page) -> None:
         keys, large = (page.keys + page.large, []) if self._pages.keys_only else (page.keys, page.large)
-        self.findings.counted.keys += page.seen
+        self.findings.counted.keys += len(page.keys) + len(page.large)
+        self.findings.counted.passed += page.seen
         while keys:
             count = self._pace.keys  # each barrier adapts it
             await self._barrier(page.database, keys[:count], first=True)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Final, Literal, NamedTuple
 
 from shaker.jobs.verify_page import DOING, Sides
+from shaker.model.server_info import ServerInfo
 from shaker.net.client import Client, Request
 from shaker.net.reply_types import number, scan_page
 from shaker.rules.record_keys import is_record
@@ -31,6 +32,13 @@ class Selection(NamedTuple):
         if is_record(key):
             return False
         return self.sample >= 100 or zlib.crc32(key) % SAMPLE_STEPS < self.sample / 100 * SAMPLE_STEPS
+
+    def count(self, info: ServerInfo) -> int:
+        """Return about how many keys of a server it takes, 0 where only the server knows which match."""
+        if self.pattern:
+            return 0
+        keys = info.keys if self.database is None else info.keyspace.get(self.database, 0)
+        return round(keys * self.sample / 100)
 
 
 class Position(NamedTuple):

@@ -107,7 +107,7 @@ class Migration:
         """Return what changes while the verification gets further, or catches up to continue."""
         status = self._flow.status
         applied = 0 if status.state is State.STREAMING else status.stream.applied_offset
-        return self._verify.compared, applied
+        return self._verify.progress, applied
 
     async def _settle(self) -> None:
         """Return once nothing of the copy is open: during the verification a link may have been lost."""

@@ -186,7 +186,8 @@ def _line(status: Status, width: int) -> Text:
     elif (status.verification.requested or {}).get("running"):
         compared = status.verification.current.counted
         parts[0] = Text("verifying", "bold")
-        parts.append(Text(f"{min(compared.keys, compared.total):,} of {compared.total:,} keys of both servers"))
+        of = f" of {compared.total:,}" if compared.total else ""
+        parts.append(Text(f"{compared.keys:,}{of} keys compared"))
     elif status.state in CATCHING_UP:
         stream = status.stream
         parts.append(Text(f"lag {format_size(status.lag_bytes)}, {status.lag_seconds:.1f} s", "yellow"))

@@ -176,7 +176,7 @@ class StatusCollector(Collector):
         yield differences
         for name, text, value in (
             ("passes", "Whole passes over all keys.", verification.passes),
-            ("keys_compared", "Keys compared.", verification.keys_compared),
+            ("keys_compared", "Keys compared, each once a pass.", verification.keys_compared),
             ("compared_bytes", "Bytes of DUMP payloads compared, on the source.", verification.bytes_compared),
             (
                 "repaired_keys",

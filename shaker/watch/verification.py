@@ -21,9 +21,16 @@ class Pass:
     began: float = 0.0
     ended: float = 0.0
     offset: int = 0  # the stream's offset at the end
-    keys: int = 0  # compared
+    keys: int = 0  # compared, each once
     bytes: int = 0  # of DUMP payloads, on the source
-    total: int = 0  # keys that both servers hold, as far as known
+    total: int = 0  # keys to compare: those of the source, 0 where unknown
+    passed: int = 0  # keys that the walk has passed, on the source and then on the target
+    to_pass: int = 0  # keys of both, 0 where unknown
+
+    @property
+    def share(self) -> float | None:
+        """The part of the walk that is done, 0 to 1; None where its length is unknown."""
+        return min(1.0, self.passed / self.to_pass) if self.to_pass else None
 
     def seconds(self, now: float) -> float:
         """Return the seconds that the pass has taken so far."""
@@ -96,14 +103,17 @@ class Verification:
             [
                 *(position, round(current.began), current.keys, current.bytes),
                 *(self.passes, round(last.began), round(last.ended), last.offset, last.keys, last.bytes),
+                current.passed,
             ]
         )
 
     def restore(self, text: str) -> str:
         """Take over saved progress; return the position of the pass, empty where there is none to resume."""
         try:
-            position, began, keys, size, passes, last_began, ended, offset, last_keys, last_size = json.loads(text)
-            current = Pass(began=float(began), keys=int(keys), bytes=int(size))
+            position, began, keys, size, passes, last_began, ended, offset, last_keys, last_size, passed = (
+                json.loads(text)
+            )
+            current = Pass(began=float(began), keys=int(keys), bytes=int(size), passed=int(passed))
             last = Pass(float(last_began), float(ended), int(offset), int(last_keys), int(last_size))
             self.passes = int(passes)
         except (ValueError, TypeError):
@@ -126,7 +136,7 @@ class Verification:
     def document(self, now: float) -> dict[str, Any]:
         """Return the `verification` part of `/status`."""
         last, current = self.last.counted if self.last else None, self.current.counted
-        share = min(1.0, current.keys / current.total) if current.total else None
+        share = current.share
         seconds = current.seconds(now)
         left = seconds / share * (1 - share) if self.running and share else None
         return {
@@ -142,6 +152,7 @@ class Verification:
             "last_pass_libraries": self.last.libraries if self.last else None,
             "keys_compared": current.keys,
             "keys_total": current.total,
+            "share": None if share is None else round(share, 4),
             "bytes_compared": current.bytes,
             "eta_seconds": None if left is None else round(left, 1),
             "differences": by_kind(self.known.values()),

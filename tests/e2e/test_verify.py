@@ -176,7 +176,7 @@ def test_without_a_worker_verify_takes_the_replication_over_for_as_long(source: 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = {"SHAKER_HEALTH__PORT": str(free.getsockname()[1])}
     code, report = verify(source, target, **port)
-    assert (code, report["equal"], report["keys_compared"]) == (0, True, 200)
+    assert (code, report["equal"], report["keys_compared"]) == (0, True, 100)
     target.client().delete("key:7")
     code, report = verify(source, target, **port)
     assert (code, report["differences"]["missing"], report["examples"][0]["key"]) == (5, 1, "key:7")

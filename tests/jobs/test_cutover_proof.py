@@ -34,7 +34,7 @@ async def test_keys_that_changed_are_compared_alone(source: Server, target: Serv
             await cutting.links.wait_applied(source)
             await proof.changed_keys(changed)
     found = proof.document()
-    assert (found["keys_compared"], found["keys_compared_fenced"]) == (200, 3)
+    assert (found["keys_compared"], found["keys_compared_fenced"]) == (100, 3)
 
 
 async def test_a_changed_key_that_differs_is_named(source: Server, target: Server, tmp_path: Path) -> None:
@@ -75,4 +75,4 @@ async def test_every_key_is_compared_where_the_changed_ones_are_unknown(
             await cutting.links.wait_applied(source)
             assert not changed.complete
             await proof.changed_keys(changed)
-    assert proof.document()["keys_compared"] == 2
+    assert proof.document()["keys_compared"] == 1

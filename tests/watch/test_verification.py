@@ -61,10 +61,10 @@ def test_progress_is_saved_and_restored() -> None:
     saved, restored = Verification(), Verification()
     last = Findings(Pass(began=50.0, ended=60.0, offset=9, keys=8, bytes=7))
     saved.take(last, whole=True)
-    saved.current = Findings(Pass(began=100.0, keys=5, bytes=6))
+    saved.current = Findings(Pass(began=100.0, keys=5, bytes=6, passed=7))
     assert restored.restore(saved.saved("source:2:17")) == "source:2:17"
     assert (restored.passes, restored.last) == (1, last)
-    assert restored.current.counted == Pass(began=100.0, keys=5, bytes=6)
+    assert restored.current.counted == Pass(began=100.0, keys=5, bytes=6, passed=7)
 
 
 def test_before_the_first_whole_pass_there_is_no_last_one() -> None:
@@ -74,7 +74,7 @@ def test_before_the_first_whole_pass_there_is_no_last_one() -> None:
     assert (restored.passes, restored.last) == (0, None)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "7", "null", '["p"]', '["p",1,2,3,4,5,6,7,8,"x"]', '{"a": 1}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "null", '["p"]', '["p",1,2,3,4,5,6,7,8,9,"x"]', '{"a": 1}'])
 def test_damaged_progress_begins_again(text: str) -> None:
     """From the first key, with nothing taken over."""
     restored = Verification()
@@ -100,16 +100,18 @@ def test_differences_are_known_until_their_keys_are_found_equal() -> None:
 
 
 def test_the_document_says_how_far_the_pass_is() -> None:
-    """The time left is that of a pass at work whose size is known."""
+    """The walk gives its share and the time left: the target's keys are passed, and not compared again."""
     verification = Verification(enabled=True, running=True)
-    verification.current = Findings(Pass(began=100.0, keys=25, total=100))
-    assert verification.document(110.0)["eta_seconds"] == 30
+    verification.current = Findings(Pass(began=100.0, keys=20, total=50, passed=25, to_pass=100))
+    document = verification.document(110.0)
+    assert (document["eta_seconds"], document["share"]) == (30, 0.25)
+    assert (document["keys_compared"], document["keys_total"]) == (20, 50)
     verification.running = False
     assert verification.document(110.0)["eta_seconds"] is None
     verification.current = Findings(Pass(began=100.0, keys=25))
     verification.running = True
     assert verification.document(110.0)["eta_seconds"] is None
-    verification.current = Findings(Pass(began=100.0, keys=130, total=100))
+    verification.current = Findings(Pass(began=100.0, keys=60, total=50, passed=130, to_pass=100))
     assert verification.document(110.0)["eta_seconds"] == 0
 
 
