@@ -63,4 +63,4 @@ def concluding(transaction: Transaction, ledger: Ledger) -> Checkpoint:
 
 def snapshot_requests(item: SnapshotStart | SnapshotFinish, fence: bytes) -> list[bytes]:
     """Return what begins or ends a snapshot on the target besides the checkpoint; `fence` writes the fence."""
-    return [encode("FLUSHALL"), fence] if isinstance(item, SnapshotStart) and item.flush else []
+    return [encode("FLUSHALL", "ASYNC"), fence] if isinstance(item, SnapshotStart) and item.flush else []

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 import redis
 
+from shaker.jobs import copy_keys, value_pieces
 from shaker.jobs import copy_large as module
-from shaker.jobs import value_pieces
 from shaker.jobs.copy_keys import KeyCopier
 from tests.support import compare, oracle
 from tests.support.following import COPYING, expires, following, listed
@@ -123,8 +123,13 @@ async def test_a_value_that_changes_meanwhile(source: Server, target: Server) ->
         assert listed(target, COPYING) == set()
 
 
-async def test_a_value_that_commands_cannot_make_is_named(source: Server, target: Server) -> None:
-    """A stream with deleted entries that are still pending: it is left as it is, and the worker is not ready."""
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_value_that_commands_cannot_make_is_copied_whole_or_named(
+    source: Server, target: Server, whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream with deleted entries that are still pending. A huge one is left; the worker is not ready."""
+    if not whole:
+        monkeypatch.setattr(copy_keys, "WHOLE_BYTES", 10_000)
     fill(source.client(), fields=False)
     async with following(source, target, limits=LIMITS) as made:
         await made.links.wait_applied(source)
@@ -134,8 +139,13 @@ async def test_a_value_that_commands_cannot_make_is_named(source: Server, target
         target.client().sadd(COPYING, "stream")
         made.expiries.waiting = True
         await made.settle(60)
-        assert target.client().exists("stream", REBUILDING, COPYING) == 0
-        assert "stream" in made.status.reasons["expired"]
+        assert target.client().exists(REBUILDING, COPYING) == 0
+        assert target.client().exists("stream") == whole
+        assert ("expired" in made.status.reasons) is not whole
+        if whole:
+            assert compare.differences(source, target) == []
+        else:
+            assert "stream" in made.status.reasons["expired"]
 
 
 @pytest.mark.parametrize("database", [0, 4])
