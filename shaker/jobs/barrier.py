@@ -22,7 +22,7 @@ from shaker.model.batch import CommandRun
 from shaker.model.items import Barrier
 from shaker.model.refusals import refusal
 from shaker.model.server_info import ServerInfo, parse_info
-from shaker.net.client import Client, Request, check_same_server
+from shaker.net.client import Asked, Client, Request, check_same_server, count
 from shaker.net.connection import ReplyError
 from shaker.net.reply_types import array, blob, number
 
@@ -69,7 +69,7 @@ class Barriers:
         self._lock = anyio.Lock()
 
     @asynccontextmanager
-    async def at(self, source: Client, requests: Sequence[Request]) -> AsyncIterator[Held]:
+    async def at(self, source: Client, requests: Sequence[Asked]) -> AsyncIterator[Held]:
         """Read `requests` on the source, and hold the target at their offset for the duration of the block.
 
         Requests given to `Held.apply` have taken effect when this returns. Raises BarrierError when the source does
@@ -116,7 +116,7 @@ class Barriers:
     def _limit(self, seconds: float) -> float:
         return seconds + ROUND_TRIPS * sum(self._flow.status.clocks.round_trips.values())
 
-    async def _read(self, source: Client, requests: Sequence[Request]) -> tuple[list[Any], ServerInfo, int]:
+    async def _read(self, source: Client, requests: Sequence[Asked]) -> tuple[list[Any], ServerInfo, int]:
         own: list[Request] = [("TIME",), ("INFO", "server"), ("INFO", "replication")]
         limit = self._limit(self._read_seconds)
         try:
@@ -132,7 +132,7 @@ class Barriers:
                 raise refusal("source", text[text.index("NOPERM") :], "making a barrier") from refused
             raise BarrierError(f"the source refuses the barrier's transaction: {text}")
         results = replies[-1]
-        array(results, len(requests) + len(own))
+        array(results, count(requests) + len(own))
         seconds, microseconds = map(number, array(results[-3], 2))
         info = parse_info(blob(results[-2]) + b"\r\n" + blob(results[-1]))
         return results[: -len(own)], info, seconds * 1000 + microseconds // 1000

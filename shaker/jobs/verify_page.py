@@ -12,7 +12,7 @@ from shaker.model.batch import CommandRun
 from shaker.model.differences import Difference
 from shaker.model.refusals import refusal
 from shaker.model.server_info import ServerInfo
-from shaker.net.client import Client, Request
+from shaker.net.client import Asked, Client, Request, each
 from shaker.net.connection import ReplyError
 from shaker.net.reply_types import blob, number
 
@@ -51,7 +51,7 @@ class Point(Protocol):
 class Points(Protocol):
     """Makes such points, as `Barriers` does."""
 
-    def at(self, source: Client, requests: Sequence[Request]) -> AbstractAsyncContextManager[Point]:
+    def at(self, source: Client, requests: Sequence[Asked]) -> AbstractAsyncContextManager[Point]:
         """Read `requests` on the source and hold the target at the same offset for the block's time."""
 
 
@@ -91,8 +91,7 @@ class PageComparison:
         sides = self._sides
         asked = "TYPE" if self.keys_only else "DUMP"
         expiry = "PEXPIRETIME" if sides.exact else "PTTL"
-        requests: list[Request] = [("SELECT", database)]
-        requests += [request for key in keys for request in ((asked, key), (expiry, key))]
+        requests: list[Asked] = [("SELECT", database), each([(asked,), (expiry,)], keys)]
         began = 0.0
         async with self._points.at(sides.source, requests) as held:
             began = time.perf_counter()
@@ -148,8 +147,8 @@ class PageComparison:
         requests: list[Request] = [("SELECT", database)]
         requests += [("SISMEMBER", waiting, key) for key in keys for waiting in self._waiting]
         _, *found = await self._sides.target.results(requests, DOING)
-        each = len(self._waiting)
-        return {key for index, key in enumerate(keys) if any(found[index * each : (index + 1) * each])}
+        step = len(self._waiting)
+        return {key for index, key in enumerate(keys) if any(found[index * step : (index + 1) * step])}
 
 
 def milliseconds(reply: Any) -> int:

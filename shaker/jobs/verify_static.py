@@ -18,7 +18,7 @@ from shaker.jobs.verify_pass import VerifyPass
 from shaker.jobs.verify_suspects import DELAYS
 from shaker.jobs.verify_walk import Position, Selection
 from shaker.model.batch import CommandRun
-from shaker.net.client import Client, Request, open_client
+from shaker.net.client import Asked, Client, open_client
 from shaker.settings.schema import Settings
 from shaker.watch.verification import Findings, Pass
 
@@ -37,7 +37,7 @@ class _Still:
 
 class _Points:
     @asynccontextmanager
-    async def at(self, source: Client, requests: Sequence[Request]) -> AsyncIterator[_Still]:
+    async def at(self, source: Client, requests: Sequence[Asked]) -> AsyncIterator[_Still]:
         replies = await source.results([*requests, ("TIME",)], DOING)
         yield _Still(replies[:-1], milliseconds(replies[-1]))
 

@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple
 
 from shaker.jobs.verify_page import DOING, Sides
 from shaker.model.server_info import ServerInfo
-from shaker.net.client import Client, Request
+from shaker.net.client import Client, Request, each
 from shaker.net.reply_types import number, scan_page
 from shaker.rules.record_keys import is_record
 
@@ -166,8 +166,7 @@ class Walk:
     ) -> AsyncIterator[Page]:
         """Divide the keys of one SCAN by the size of their values; only behind the last page the walk is at `after`."""
         side, database = before.side, before.database
-        requests: list[Request] = [("SELECT", database), *(("MEMORY", "USAGE", key) for key in keys)]
-        _, *sizes = await client.results(requests, DOING)
+        _, *sizes = await client.results([("SELECT", database), each([("MEMORY", "USAGE")], keys)], DOING)
         small: list[bytes] = []
         large: list[bytes] = []
         taken = 0

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
+from shaker.codec.resp.replies import encode, encode_each
 from shaker.errors import LinkError
 from shaker.model.refusals import refusal
 from shaker.model.server_info import ServerInfo, parse_info
@@ -45,6 +46,27 @@ FENCE_SUBCOMMANDS: Final = frozenset(
 )
 
 Request = tuple[bytes | str | int, ...]
+
+
+class Each(NamedTuple):
+    """Each of `commands` for each of many keys, encoded once: as one tuple for each request it takes five times."""
+
+    commands: tuple[Request, ...]
+    encoded: bytes
+    requests: int
+
+
+Asked = Request | Each
+
+
+def each(commands: Sequence[Request], keys: Sequence[bytes]) -> Each:
+    """Return requests of `commands`, each with a key as its last argument, key by key."""
+    return Each(tuple(commands), encode_each(commands, keys), len(commands) * len(keys))
+
+
+def count(requests: Sequence[Asked]) -> int:
+    """Return the number of requests."""
+    return sum(request.requests if isinstance(request, Each) else 1 for request in requests)
 
 
 class OtherServerError(LinkError):
@@ -85,7 +107,7 @@ class Client:
             raise replies[0]
         return replies[0]
 
-    async def results(self, requests: Sequence[Request], doing: str) -> list[Any]:
+    async def results(self, requests: Sequence[Asked], doing: str) -> list[Any]:
         """Send requests at once and return their replies; raises what an error reply means while `doing` that."""
         replies = await self.pipeline(requests)
         for reply in replies:
@@ -93,18 +115,21 @@ class Client:
                 raise refusal(self.side, str(reply), doing) from reply
         return replies
 
-    async def pipeline(self, requests: Sequence[Request]) -> list[Any]:
+    async def pipeline(self, requests: Sequence[Asked]) -> list[Any]:
         """Send requests at once and return their replies; an error reply is a ReplyError in its place.
 
         Raises LinkError, also after a call that was cancelled: its replies would be read as those of this one.
         """
-        for request in requests:
-            if request[0] not in READ_COMMANDS and request[:2] not in self.subcommands:
-                raise ValueError(f"{request[0]!r} is not a command that only reads")
+        encoded = []
+        for asked in requests:
+            for request in asked.commands if isinstance(asked, Each) else (asked,):
+                if request[0] not in READ_COMMANDS and request[:2] not in self.subcommands:
+                    raise ValueError(f"{request[0]!r} is not a command that only reads")
+            encoded.append(asked.encoded if isinstance(asked, Each) else encode(*asked))
         if self._unanswered:
             raise LinkError(f"the {self.side} has not answered an earlier request on this connection")
         self._unanswered = True
-        replies = await self.connection.pipeline(list(requests))
+        replies = await self.connection.exchange(b"".join(encoded), count(requests))
         self._unanswered = False
         return replies
 

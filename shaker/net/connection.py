@@ -129,11 +129,15 @@ class Connection:
 
     async def pipeline(self, requests: Sequence[tuple[bytes | str | int, ...]]) -> list[Any]:
         """Send requests at once and return their replies; an error reply is a ReplyError in its place."""
-        await self.send(b"".join(encode(*arguments) for arguments in requests))
+        return await self.exchange(b"".join(encode(*arguments) for arguments in requests), len(requests))
+
+    async def exchange(self, requests: bytes, count: int) -> list[Any]:
+        """Do the same with `count` requests that are encoded."""
+        await self.send(requests)
         replies: list[Any] = []
-        while len(replies) < len(requests):
+        while len(replies) < count:
             try:
-                found = self._reader.read(len(requests) - len(replies))
+                found = self._reader.read(count - len(replies))
             except CorruptError as error:
                 raise LinkError(
                     f"the {self._side} {self.address.text} does not answer as a Redis does",

@@ -11,7 +11,7 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
 from shaker.errors import AccessError, LinkError, ServerBusyError
-from shaker.net.client import OtherServerError, open_client
+from shaker.net.client import Asked, OtherServerError, count, each, open_client
 from shaker.net.connection import ReplyError
 from shaker.settings.endpoints import Endpoint
 from shaker.settings.schema import Settings
@@ -73,8 +73,19 @@ async def test_commands_that_write_are_a_mistake_of_the_caller(target: Server) -
         ):
             with pytest.raises(ValueError, match="only reads"):
                 await client.pipeline([("INFO",), request])
+        with pytest.raises(ValueError, match="only reads"):
+            await client.pipeline([("INFO",), each([("TYPE",), ("DEL",)], [b"k"])])
         assert await client.call("EXISTS", "k") == 0
         assert await client.call("CONFIG", "GET", "maxmemory") == [b"maxmemory", b"0"]
+
+
+async def test_many_keys_are_asked_for_at_once(target: Server) -> None:
+    """Their replies come key by key, among those of other requests."""
+    target.client(db=2).set("a", 1)
+    asked: list[Asked] = [("SELECT", 2), each([("TYPE",), ("EXISTS",)], [b"a", b"b"]), ("DBSIZE",)]
+    async with open_client(endpoint(target.url)) as client:
+        assert await client.results(asked, "asking") == [b"OK", b"string", 1, b"none", 0, 1]
+    assert count(asked) == 6
 
 
 async def test_error_replies_become_the_product_s_errors(target: Server) -> None:

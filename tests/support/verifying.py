@@ -11,7 +11,7 @@ from shaker.compare.copies import Tolerance
 from shaker.jobs.verify_large import LargeComparison
 from shaker.jobs.verify_page import DOING, Sides, fields_expire, milliseconds, sides_of
 from shaker.model.batch import CommandRun
-from shaker.net.client import Client, Request, open_client
+from shaker.net.client import Asked, Client, open_client
 from shaker.settings.schema import Settings
 from tests.support.servers import Server
 
@@ -39,7 +39,7 @@ class Points:
     keys: list[int] = field(default_factory=list)  # keys of each page that was read: DUMP or TYPE, and an expiry
 
     @asynccontextmanager
-    async def at(self, source: Client, requests: Sequence[Request]) -> AsyncIterator[Point]:
+    async def at(self, source: Client, requests: Sequence[Asked]) -> AsyncIterator[Point]:
         """Read on the source, as a barrier does."""
         replies = await source.results([*requests, ("TIME",)], DOING)
         self.made += 1

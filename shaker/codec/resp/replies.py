@@ -5,6 +5,7 @@ Replies are counted and skipped, never held: a reply may be larger than memory. 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from shaker.errors import CorruptError, quoted
@@ -22,6 +23,21 @@ def encode(*arguments: bytes | str | int) -> bytes:
     for argument in arguments:
         data = argument if isinstance(argument, bytes) else str(argument).encode()
         parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    return b"".join(parts)
+
+
+def encode_each(commands: Sequence[Sequence[bytes | str | int]], keys: Sequence[bytes]) -> bytes:
+    """Return requests as `encode` does: each of `commands` with each of `keys` as its last argument, key by key."""
+    heads = []
+    for command in commands:
+        # An empty last argument takes 6 bytes: its length and two ends of lines.
+        heads.append(encode(*command, b"")[:-6])
+    parts = []
+    for key in keys:
+        tail = b"$%d\r\n%b\r\n" % (len(key), key)
+        for head in heads:
+            parts.append(head)
+            parts.append(tail)
     return b"".join(parts)
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shaker.codec.resp.replies import MAX_ERROR_TEXT, MAX_ERRORS, MAX_LINE, ReplyScanner, encode
+from shaker.codec.resp.replies import MAX_ERROR_TEXT, MAX_ERRORS, MAX_LINE, ReplyScanner, encode, encode_each
 from shaker.errors import CorruptError, ShakerError
 from tests.support.resp_strategies import replies
 from tests.support.servers import NAMES, Server
@@ -256,6 +256,14 @@ def test_array_header_refuses_another_reply(data: bytes) -> None:
     scanner.feed(data)
     with pytest.raises(CorruptError, match="not an array"):
         scanner.array_header()
+
+
+def test_each_of_some_commands_goes_with_each_key() -> None:
+    """Key by key, as if each request was encoded alone; any bytes are a key."""
+    keys = [b"a", b"", b"\r\n\xff", b"k" * 300]
+    expected = b"".join(encode("MEMORY", "USAGE", key) + encode("PTTL", key) for key in keys)
+    assert encode_each([("MEMORY", "USAGE"), ("PTTL",)], keys) == expected
+    assert encode_each([("DUMP",)], []) == b""
 
 
 @given(st.lists(st.one_of(st.binary(max_size=80), st.integers(-(2**63), 2**63), st.text(max_size=20)), min_size=1))
