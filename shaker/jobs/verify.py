@@ -301,7 +301,8 @@ class Verify:
 
     def _pace(self, keys_per_second: float | None, *, fenced: bool) -> VerifyPace:
         if not fenced:
-            return VerifyPace(keys_per_second, self._settings.verify.max_pause_ms / 1000)
+            verify = self._settings.verify
+            return VerifyPace(keys_per_second, verify.max_pause_ms / 1000, verify.bytes_per_second)
         pace = VerifyPace(0, FENCED_SECONDS)
         pace.keys = FENCED_KEYS
         return pace

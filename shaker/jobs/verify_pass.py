@@ -80,14 +80,15 @@ class VerifyPass:
             if self._interrupted():
                 return False
             self._walk.count = self._pace.keys
-            began = time.perf_counter()
+            began, size = time.perf_counter(), self.findings.counted.bytes
             await self._compare(page)
             await self._look_again()
             while self._suspects.full and not self._interrupted():
                 await self._wait_and_look_again()
             self._page = page.after
             self._settle()
-            await self._pause(self._pace.pause(time.perf_counter() - began, len(page.keys)))
+            size = self.findings.counted.bytes - size
+            await self._pause(self._pace.pause(time.perf_counter() - began, page.seen, size))
         while len(self._suspects):
             if self._interrupted():
                 return False

@@ -128,6 +128,9 @@ class Verify(Section):
         default="gentle",
         description="gentle: at most a twentieth of the time; or keys per second; 0 for as fast as possible",
     )
+    bytes_per_second: Bytes | None = Field(
+        default=None, ge=1, description="maximum bytes of values that are compared per second; none: no limit"
+    )
     repair: bool = Field(default=False, description="copy keys that differ from the source, and remove extra ones")
     max_pause_ms: Annotated[float, Number] = Field(
         default=5.0,

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import shlex
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from tests.bench.loads import write_load
 from tests.bench.measures import Figures, start_worker, worker_latency, worker_stream
 from tests.support import compiled
 from tests.support.servers import Server
-from tests.support.worker import Worker
+from tests.support.worker import Worker, processor_seconds
 
 LIMIT = 900.0  # seconds for one pass
 STEP = 10_000
@@ -51,26 +53,40 @@ def verify(worker: Worker, *arguments: str) -> dict[str, Any]:
     return report
 
 
-def rates(keys: int, tree: Path, token: Path, beside: list[str]) -> Figures:
-    """Return the keys per second of each way to compare two servers with the same keys."""
-    figures: Figures = {}
+def spent(*pids: int) -> float:
+    """Return the processor seconds of processes, and of the ended children of this one."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ended.ru_utime + ended.ru_stime + sum(map(processor_seconds, pids))
+
+
+def rates(keys: int, tree: Path, token: Path, beside: list[str]) -> dict[str, Figures]:
+    """Measure each way to compare two servers with the same keys."""
+    found: dict[str, Figures] = {}
     with Server() as source, Server() as target:
+
+        def measure(way: str, act: Callable[[], object], *pids: int) -> None:
+            pids = (*pids, source.pid, target.pid)
+            before, began = spent(*pids), time.monotonic()
+            act()
+            seconds = time.monotonic() - began
+            found[way] = {"keys/s": keys / seconds, "processor us/key": (spent(*pids) - before) / keys * 1e6}
+
         fill(source, keys)
         with start_worker(source, target, tree, SHAKER_CONTROL__TOKEN_FILE=str(token)) as worker:
             worker.wait_state("streaming", seconds=LIMIT)
             worker.wait_applied(source)
-            report = verify(worker, "--url", f"http://127.0.0.1:{worker.port}")
-        figures["running worker"] = report["keys_compared"] / report["seconds"]
-        report = verify(worker, "--static")
-        figures["--static"] = report["keys_compared"] / report["seconds"]
+            url = f"http://127.0.0.1:{worker.port}"
+            measure("shaker verify", lambda: verify(worker, "--url", url), worker.pid)
+        measure("shaker verify --static", lambda: verify(worker, "--static"))
         for command in beside:
             given = shlex.split(
                 command.format(source=f"127.0.0.1:{source.port}", target=f"127.0.0.1:{target.port}")
             )
-            began = time.monotonic()
-            subprocess.run(given, capture_output=True, timeout=LIMIT, check=True)
-            figures[Path(given[0]).name] = keys / (time.monotonic() - began)
-    return figures
+            measure(
+                Path(given[0]).name,
+                lambda given=given: subprocess.run(given, capture_output=True, timeout=LIMIT, check=True),  # type: ignore[misc]
+            )
+    return found
 
 
 def costs(keys: int, sets: Path, rate: float, tree: Path, *, continuous: bool) -> Figures:
@@ -107,15 +123,16 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=20_000, help="writes per second beside the measured ones")
     parser.add_argument("--beside", action="append", default=[], metavar="COMMAND")
     parser.add_argument("--only", choices=("rates", "costs"))
+    parser.add_argument("--tree", type=Path, help="a copy of the project with the compiled codec; else one is made")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="shaker-bench-") as name:
         directory = Path(name)
         token, sets = directory / "token", directory / "sets"
         token.write_text("a long random token")
-        tree = compiled.build(directory)
+        tree = given.tree or compiled.build(directory)
         if given.only != "costs":
             found = [rates(given.keys, tree, token, given.beside) for _ in range(given.rounds)]
-            printed({"compiled": found}, f"keys/s, {given.keys:,} keys")
+            printed({way: [one[way] for one in found] for way in found[0]}, f"{given.keys:,} keys")
         if given.only != "rates":
             write_load(sets, "SET 100 B", given.sets)
             turns: dict[str, list[Figures]] = {"without": [], "with": []}

@@ -307,7 +307,7 @@ SAMPLES = (
     | {"spool.dir", "control.token_file", "preflight.skip_checks", "preflight.only_checks"}
     | {
         *("rate.snapshot_bytes", "rate.snapshot_keys", "rate.stream_bytes", "rate.stream_commands"),
-        *("migrate.deadline_seconds", "report.file"),
+        *("migrate.deadline_seconds", "report.file", "verify.bytes_per_second"),
     }
 )
 

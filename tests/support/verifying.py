@@ -11,7 +11,7 @@ from shaker.compare.copies import Tolerance
 from shaker.jobs.verify_large import LargeComparison
 from shaker.jobs.verify_page import DOING, Sides, fields_expire, milliseconds, sides_of
 from shaker.model.batch import CommandRun
-from shaker.net.client import Asked, Client, open_client
+from shaker.net.client import Asked, Client, count, open_client
 from shaker.settings.schema import Settings
 from tests.support.servers import Server
 
@@ -43,7 +43,7 @@ class Points:
         """Read on the source, as a barrier does."""
         replies = await source.results([*requests, ("TIME",)], DOING)
         self.made += 1
-        self.keys.append(len(requests) // 2)
+        self.keys.append(count(requests) // 2)
         self.before(self.made)
         yield Point(replies[:-1], milliseconds(replies[-1]), self.applied)
 

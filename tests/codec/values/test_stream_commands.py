@@ -8,8 +8,16 @@ from shaker.codec.resp.requests import commands
 from shaker.codec.values import elements as of
 from shaker.codec.values.elements import UNKNOWN, Element, StreamId
 from shaker.codec.values.pending_table import MAX_TABLE
-from shaker.codec.values.stream_commands import ABOVE_ALL, ID_SIZE, EntryIds, StreamCommands, refuse, written
-from shaker.codec.values.target import Limits, Target, target_of
+from shaker.codec.values.stream_commands import (
+    ABOVE_ALL,
+    ID_SIZE,
+    MOST_IDS,
+    EntryIds,
+    StreamCommands,
+    refuse,
+    written,
+)
+from shaker.codec.values.target import DEFAULT_LIMITS, Limits, Target, target_of
 from shaker.errors import CorruptError, UnfaithfulError, UnsupportedError
 from tests.support.servers import DEFAULT, Server
 
@@ -72,6 +80,19 @@ def test_counters_that_an_old_type_lacks_are_counted() -> None:
 def test_an_empty_stream_is_made_by_a_group() -> None:
     """Which is destroyed at once."""
     assert made([info(7)])[:2] == ["XGROUP CREATE k shaker 0 MKSTREAM", "XGROUP DESTROY k shaker"]
+
+
+def test_a_command_names_few_ids() -> None:
+    """A server looks up each of them: 500 blocked it for 40 ms."""
+    missing = tuple((ms, 0) for ms in range(3, 3 + 2 * 250, 2))
+    ids = [ms for ms, _ in missing]
+    group = [of.Group(b"g", (900, 0), -1), of.Consumer(b"alice", 1, 1), pending(*ids)]
+    found = made([entries(2, 900), info(900, 2), *group], missing, limits=DEFAULT_LIMITS)
+    claims = [len(each.split()) for each in found if each.startswith("XCLAIM")]
+    removals = [len(each.split()) for each in found if each.startswith("XDEL")]
+    assert (len(claims), len(removals)) == (3, 3)
+    assert max(claims) < MOST_IDS + 20
+    assert max(removals) == MOST_IDS + 2
 
 
 def test_pending_and_deleted_entries_come_and_go_again() -> None:
