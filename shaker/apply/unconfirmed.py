@@ -18,11 +18,13 @@ from shaker.codec.resp.requests import whole
 from shaker.model.batch import Batch, CommandRun, held_bytes
 from shaker.model.items import Item, ReviewItem, SnapshotStart, StreamItem
 from shaker.rules.command_table import CommandTable
-from shaker.rules.expiring_commands import NEEDS, NOTED
+from shaker.rules.expiring_commands import NEEDS, NOTED, SWAPS
 from shaker.rules.touched_keys import Touched
 
 # Keys in one request: the target does nothing else while it carries it out.
 REQUEST_KEYS: Final = 1000
+# Keys that are known by name, at most: a set that has more is read only once it has shrunk.
+KNOWN_KEYS: Final = 10_000
 # Commands that make one key of another.
 DERIVING: Final = frozenset(name for name, note in NOTED.items() if note.bits & NEEDS)
 
@@ -39,7 +41,8 @@ class Unconfirmed:
 
     `place` is where the checkpoint's `confirmed` has to stay, None where all replies were read; `unread`: what lies
     behind it has to be read from the source again, unless that is `unreadable` there. `waiting`: there may be keys
-    to be compared. `bytes` is how much of the stream that concerns.
+    to be compared; `known` has all of them by database, and maybe others, or is None where nobody knows them. `bytes`
+    is how much of the stream that concerns.
     """
 
     def __init__(self, name: str) -> None:
@@ -47,6 +50,7 @@ class Unconfirmed:
         self.unread = False
         self.unreadable = False
         self.waiting = False
+        self.known: dict[int, set[bytes]] | None = {}
         self.remembered = 0  # how often keys were
         self.bytes = 0
         self.error = ""  # the last interruption of the comparison, empty once it continues
@@ -72,6 +76,8 @@ class Unconfirmed:
         if checkpoint is None:
             return
         self.waiting = self.waiting or checkpoint.unconfirmed > 0
+        if self.waiting:
+            self.known = None
         self.bytes = checkpoint.unconfirmed
         if checkpoint.resumable and checkpoint.offset > checkpoint.confirmed:
             self._begin(checkpoint)
@@ -133,14 +139,42 @@ class Unconfirmed:
         if requests:
             self.waiting = True
             self.remembered += 1
+            self._know(None if touched.whole or touched.everything else touched.keys)
         return requests
 
+    def _know(self, keys: dict[int, set[bytes]] | None) -> None:
+        if keys is None or self.known is None:
+            self.known = None
+            return
+        for database, found in keys.items():
+            self.known.setdefault(database, set()).update(found)
+        if sum(map(len, self.known.values())) > KNOWN_KEYS:
+            self.known = None
+
+    def found_equal(self, database: int, keys: Iterable[bytes]) -> None:
+        """Note at a barrier that keys are equal there: what is made of them from there on is, too."""
+        if self.known is not None and database in self.known:
+            self.known[database].difference_update(keys)
+
+    def compared(self) -> None:
+        """Note that no key waits any longer."""
+        self.waiting = False
+        self.known = {}
+
     def derived(self, part: CommandRun, table: CommandTable) -> list[tuple[int, bytes]]:
-        """Return requests that remember the keys that a part makes of others, while any may differ."""
-        if not self.waiting or not part.expiries & NEEDS:
+        """Return requests that remember the keys that a part makes of keys that may differ.
+
+        Otherwise a stream that makes keys of others all the time would add some to each comparison, for ever.
+        """
+        if not self.waiting:
             return []
+        if part.expiries & SWAPS:
+            self.known = None
+        if not part.expiries & NEEDS:
+            return []
+        spreading = None if self.known is None else self.known.get(part.database, set())
         touched = Touched(table)
-        touched.add(part.database, whole(part.data, part.prefix), DERIVING)
+        touched.add(part.database, whole(part.data, part.prefix), DERIVING, spreading)
         return self._remember(touched)
 
     def ends(self, items: Iterable[object]) -> bool:

@@ -15,6 +15,7 @@ import structlog
 
 from shaker.apply.records import copying_key, expiring_key
 from shaker.apply.rejections import MAX_KEY
+from shaker.apply.unconfirmed import KNOWN_KEYS
 from shaker.codec.resp.replies import encode
 from shaker.compare.copies import Tolerance
 from shaker.errors import LinkError, RefusedError
@@ -124,6 +125,8 @@ class Confirm:
             )
             sides = Sides(source, target, PageComparison(self._barriers, compared, allowed), large)
             while self._may_run:
+                if self._unconfirmed.known is None:
+                    await self._know(sides)
                 self._busy = ""
                 waiting, settled = await self._round(sides)
                 self._unconfirmed.error = self._busy
@@ -136,6 +139,29 @@ class Confirm:
     async def _databases(self, sides: Sides) -> list[int]:
         """Return the databases of the target that hold keys."""
         return sorted((await sides.target.info_of(self._flow.target.run_id)).keyspace)
+
+    async def _know(self, sides: Sides) -> None:
+        """Read which keys wait, at a point where nothing is in flight, unless they are many, or whole databases."""
+        unconfirmed = self._unconfirmed
+        async with self._barriers.at(sides.source, []):
+            databases = await self._databases(sides)
+            requests: list[Request] = [
+                request for database in databases for request in (("SELECT", database), ("SCARD", unconfirmed.key))
+            ]
+            counts = await sides.target.results(requests, DOING)
+            if sum(map(number, counts[1::2])) > KNOWN_KEYS:
+                return
+            requests = [
+                request
+                for database in databases
+                for request in (("SELECT", database), ("SRANDMEMBER", unconfirmed.key, KNOWN_KEYS))
+            ]
+            found = (await sides.target.results(requests, DOING))[1::2]
+            keys = {
+                database: set(map(blob, array(reply))) for database, reply in zip(databases, found, strict=True)
+            }
+            if not any(unconfirmed.whole in each or unconfirmed.everything in each for each in keys.values()):
+                unconfirmed.known = keys
 
     async def _round(self, sides: Sides) -> tuple[int, int]:
         """Compare some keys of each database; return how many waited, and how many of these are settled."""
@@ -201,6 +227,7 @@ class Confirm:
     async def _forget(self, sides: Sides, database: int, members: list[bytes]) -> int:
         """Remove members from the set; return how many."""
         async with self._barriers.at(sides.source, []) as held:
+            self._unconfirmed.found_equal(database, members)
             held.apply(CommandRun(database, encode("SREM", self._unconfirmed.key, *members), 1))
         return len(members)
 
@@ -272,6 +299,7 @@ class Confirm:
         if expiring or copying:
             self._flow.expiries.waiting = True
             self._flow.expiries.remembered += 1
+        self._unconfirmed.found_equal(database, equal)
         return CommandRun(database, b"".join(requests), len(requests))
 
     async def _finish(self, sides: Sides) -> None:
@@ -285,5 +313,5 @@ class Confirm:
             none, remembered = not any(count for count in counts if isinstance(count, int)), unconfirmed.remembered
         # Only now is it certain that the target waited; after that point keys may have been remembered again.
         if none and unconfirmed.remembered == remembered:
-            unconfirmed.waiting = False
+            unconfirmed.compared()
             log.info("unconfirmed work is compared")

@@ -40,14 +40,26 @@ class Touched:
         self.again: list[tuple[int, bytes]] = []
         self._table = table
 
-    def add(self, database: int, data: bytes, names: Container[bytes] | None = None) -> None:
-        """Add what whole commands in a database may have changed; with `names`, upper case, only those."""
+    def add(
+        self,
+        database: int,
+        data: bytes,
+        names: Container[bytes] | None = None,
+        spreading: set[bytes] | None = None,
+    ) -> None:
+        """Add what whole commands in a database may have changed; with `names`, upper case, only those.
+
+        With `spreading` only commands that have one of these keys as an argument; it gets the keys that they change.
+        """
         start = 0
         while start < len(data):
             end = command_end(data, start)
             arguments = split(data[start:end])
-            if names is None or arguments[0].upper() in names:
+            counts = names is None or arguments[0].upper() in names
+            if counts and (spreading is None or not spreading.isdisjoint(arguments[1:])):
                 self._add(database, arguments)
+                if spreading is not None:
+                    spreading.update(self.keys.get(database, ()))
             start = end
 
     def add_huge(self, database: int, name: bytes, key: bytes | None) -> None:

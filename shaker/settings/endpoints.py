@@ -228,11 +228,11 @@ class Target(Endpoint):
         "operator's consent; 100%: no maximum",
     )
     restore_limit: Bytes = Field(
-        default=2 * MIB,  # RESTORE of 2 MiB blocks a target for 50 ms, and of 32 MiB for 700
+        default=32 * MIB,
         ge=MIB,
         le=1024 * GIB,
-        description="maximum size of a value that the target gets in one RESTORE; a larger one is built by small "
-        "commands under a temporary key",
+        description="maximum size of a value that the target gets in one RESTORE, 2 MiB at most for one that is "
+        "neither a string nor a list; a larger one is built by small commands under a temporary key",
     )
     on_unsupported: Literal["refuse", "skip"] = Field(
         default="refuse",

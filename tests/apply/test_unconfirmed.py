@@ -6,11 +6,12 @@ import pytest
 
 from shaker.apply.planner import EXEC
 from shaker.apply.records import Checkpoint, copying_key
-from shaker.apply.unconfirmed import Unconfirmed
+from shaker.apply.unconfirmed import KNOWN_KEYS, Unconfirmed
 from shaker.codec.resp.replies import encode
 from shaker.model.batch import Batch
-from shaker.model.items import ReviewItem
+from shaker.model.items import ReviewItem, StreamItem
 from shaker.rules.command_table import CommandTable
+from shaker.rules.expiring_commands import NEEDS, SWAPS
 from shaker.rules.touched_keys import Touched
 from tests.support.servers import Server, wait_until
 from tests.support.target_driver import REPLID, Stream, Writer, checkpoint_of
@@ -31,6 +32,13 @@ def lose(writer: Writer, target: Server) -> None:
         writer.receive()  # that a database is there
     wait_until(lambda: checkpoint_of(target) != before, "the transaction")
     writer.cut()
+
+
+def made(stream: Stream, *commands: tuple[bytes | str | int, ...], bits: int = NEEDS) -> StreamItem:
+    """Return a batch of commands of a kind, as a reader notes it."""
+    item = stream.batch(*commands)
+    item.batch = item.batch._replace(parts=(item.batch.parts[0]._replace(expiries=bits),))
+    return item
 
 
 def record(target: Server) -> Checkpoint:
@@ -185,16 +193,11 @@ def test_keys_made_of_others_meanwhile(writer: Writer, stream: Stream, target: S
     writer.put(stream.batch(("RPUSH", "l", 1)))
     lose(writer, target)
     writer.register()
-    item = stream.batch(("COPY", "l", "m"), ("SET", "other", 1))
-    part = item.batch.parts[0]._replace(expiries=2)
-    item.batch = item.batch._replace(parts=(part,))
-    writer.put(item)
+    writer.put(made(stream, ("COPY", "l", "m"), ("SET", "other", 1)))
     writer.run()
     assert remembered(target) == {b"l", b"m"}
     writer.flow.unconfirmed.waiting = False
-    item = stream.batch(("COPY", "l", "o"))
-    item.batch = item.batch._replace(parts=(item.batch.parts[0]._replace(expiries=2),))
-    writer.put(item)
+    writer.put(made(stream, ("COPY", "l", "o")))
     writer.run()
     assert remembered(target) == {b"l", b"m"}
     assert record(target).unconfirmed == 0
@@ -225,3 +228,48 @@ def test_many_keys() -> None:
     touched.everything = True
     batch = unconfirmed.batch(touched, REPLID, 10, 0)
     assert [part.data for part in batch.parts] == [encode("SADD", "shaker:unconfirmed:n", "shaker:checkpoint:n")]
+
+
+def test_only_what_is_made_of_a_key_that_waits_is_remembered(
+    sliced: Writer, stream: Stream, target: Server
+) -> None:
+    """Through each step; a swap of databases makes them unknown, so that everything made of others is remembered."""
+    unconfirmed = sliced.flow.unconfirmed
+    target.client().mset({"a": 1, "other": 2, "third": 3})
+    sliced.put(stream.batch(("INCR", "a")))
+    lose(sliced, target)
+    assert sliced.register()
+    sliced.put(made(stream, ("RENAME", "other", "elsewhere")))
+    sliced.run()
+    assert remembered(target) == {b"a"}
+
+    sliced.put(made(stream, ("COPY", "a", "b")), made(stream, ("RENAME", "b", "c"), ("RENAME", "third", "d")))
+    sliced.run()
+    assert remembered(target) == {b"a", b"b", b"c"}
+    unconfirmed.found_equal(0, [b"a", b"b", b"c"])
+    sliced.put(made(stream, ("COPY", "c", "e")))
+    sliced.run()
+    assert b"e" not in remembered(target)
+
+    sliced.put(
+        made(stream, ("SWAPDB", 0, 1), bits=SWAPS),
+        made(stream, ("SWAPDB", 0, 1), bits=SWAPS),
+        made(stream, ("COPY", "d", "f")),
+    )
+    sliced.run()
+    assert remembered(target) == {b"a", b"b", b"c", b"d", b"f"}
+
+
+def test_too_many_keys_are_not_known(stream: Stream) -> None:
+    """Their names take no memory, and whatever is made of others is remembered."""
+    unconfirmed = Unconfirmed("default")
+    assert unconfirmed.known == {}
+    touched = Touched(CommandTable({}))
+    touched.keys[0] = {b"%d" % number for number in range(KNOWN_KEYS)}
+    unconfirmed.batch(touched, REPLID, 100, 0)
+    assert len((unconfirmed.known or {})[0]) == KNOWN_KEYS
+    touched.keys = {3: {b"one more"}}
+    unconfirmed.batch(touched, REPLID, 100, 0)
+    assert unconfirmed.known is None
+    unconfirmed.compared()
+    assert unconfirmed.known == {}

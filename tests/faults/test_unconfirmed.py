@@ -9,6 +9,8 @@ import pytest
 
 from tests.faults.stopping import Mark, StoppingProxy
 from tests.support.compare import differences
+from tests.support.load import LoadProcess
+from tests.support.proxy import Proxy
 from tests.support.servers import Server, wait_until
 from tests.support.worker import Worker
 
@@ -266,3 +268,19 @@ def test_migrate_waits_for_it(source: Server, target: Server, worker: Workers) -
     kill(source, target, [("RPUSH", "list", "x")])
     assert worker(source, target, SHAKER_MODE="migrate").wait_ended() == 0
     assert differences(source, target) == []
+
+
+def test_the_comparison_ends_under_load(source: Server, target: Server, worker: Workers) -> None:
+    """A stream that makes keys of others all the time, over a distance: what it makes of equal ones need not wait."""
+    with Proxy(source) as near, Proxy(target) as far, LoadProcess(source, seed=1, rate=500, keys=300):
+        for proxy in (near, far):
+            proxy.set(latency=0.025)
+        running = worker(near.url, far.url, **FAST)
+        for _ in range(3):
+            running.wait_state("streaming")
+            running.kill()
+            running.start()
+        found = running.wait_status(lambda document: document["unconfirmed_bytes"] > 0, "unconfirmed work")
+        assert not found["ready"]
+        running.wait_status(lambda document: document["ready"], "the worker to be ready", 60)
+        assert running.events("unconfirmed work is compared")

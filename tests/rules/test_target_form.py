@@ -53,6 +53,20 @@ def test_values_in_chunks() -> None:
     assert not found.builds(LargeEntry(0, b"k", 5000, -1, -1, -1, 16, 10))
 
 
+@pytest.mark.parametrize(
+    ("kind", "limit"), [(0, 32 << 20), (1, 32 << 20), (2, 2 << 20), (4, 2 << 20), (15, 2 << 20)]
+)
+def test_a_payload_that_would_block_the_target_goes_as_commands(kind: int, limit: int) -> None:
+    """Strings and lists have the limit of the setting, all others a lower one."""
+    found = form("7.0.15")._replace(restore_limit=32 << 20)
+    smallest = payload(kind, b"", 9)
+    assert found.takes(payload(kind, bytes(limit - len(smallest)), 9))
+    assert not found.takes(payload(kind, bytes(limit - len(smallest) + 1), 9))
+    if kind in (0, 15):
+        assert found.builds(LargeEntry(0, b"k", limit + 1, -1, -1, -1, kind, 9))
+        assert not found.builds(LargeEntry(0, b"k", limit, -1, -1, -1, kind, 9))
+
+
 def test_what_the_target_lacks() -> None:
     """Fields that expire, where there are any, and modules whose commands are missing."""
     expiring = payload(22, b"\x01\x01f\x01v" + (4102444800123).to_bytes(8, "little"), 80)

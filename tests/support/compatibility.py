@@ -42,8 +42,8 @@ END: Final = """\
 - A value goes by `RESTORE` where the target takes its payload. The payload has the lowest RDB version of its type.
 - Otherwise the value is decoded and built by commands of at most 64 KiB under the key `shaker:building:<name>`. That
   key is renamed when the value is complete, so readers see the old value or the new one.
-- A collection above `target.restore_limit` (2 MiB) is built the same way, while it arrives. A string above it goes
-  by one `SET`.
+- A collection above `target.restore_limit` (32 MiB) is built the same way, while it arrives; one that is no list also
+  above 2 MiB. A string above the limit goes by one `SET`.
 - Streams keep ids, groups, consumers, pending entries and counters. Two things are lost: the times at which consumers
   were last seen, and counters that targets before Redis 7.0 do not have.
 - To memory policies, a value that was built is new: only `RESTORE` carries `IDLETIME` and `FREQ`.

@@ -31,6 +31,7 @@ ENCODED_LZF: Final = 0xC3
 PLAIN_STRING: Final = 0
 MODULE_VALUE: Final = 7
 STREAMS: Final = frozenset((15, 19, 21))
+LISTS: Final = frozenset((1, 10, 14, 18))
 FIELDS_EXPIRE: Final = 22
 # Numbers from here on are opcodes, never types: no key follows an unknown one.
 FIRST_OPCODE: Final = 128
