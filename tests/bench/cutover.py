@@ -111,9 +111,10 @@ def cut_over(keys: int, rate: float, token: Path) -> Round:
             worker.wait_status(lambda found: found["cutover"]["possible"], "a possible cutover", 120)
             before, began = writer.writes, time.monotonic()
             report = _ordered(worker, token)
-            reached = (writer.writes - before) / (time.monotonic() - began)
             writer.stop()
-            worker.wait_ended()
+            if report["outcome"] == "done":
+                worker.wait_ended()
+            reached = (writer.writes - before) / (writer.last_write - began)
             there = [
                 int(value or 0) for value in target.client().mget([f"counter:{index}" for index in range(KEYS)])
             ]

@@ -38,10 +38,12 @@ class Home:
     """Applications that count in database 3, each on a key of its own, on whichever server is their home.
 
     `history` has every number that a server has confirmed. An application repeats a write only if it was refused.
+    Between two of its writes are `pause` seconds.
     """
 
-    def __init__(self, home: Server, writers: int = 3) -> None:
+    def __init__(self, home: Server, writers: int = 3, pause: float = 0.0) -> None:
         self.home = home
+        self._pause = pause
         self.acknowledged = {f"app:{number}": 0 for number in range(writers)}
         self.doubled: list[str] = []
         self._stop = threading.Event()
@@ -75,6 +77,8 @@ class Home:
             if number != self.acknowledged[key] + 1:
                 self.doubled.append(f"{key}: {number} after {self.acknowledged[key]}")
             self.acknowledged[key] = number
+            if self._pause:
+                time.sleep(self._pause)
 
     @contextmanager
     def resting(self) -> Iterator[None]:

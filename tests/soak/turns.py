@@ -20,6 +20,10 @@ from tests.support.control import write_token
 from tests.support.servers import DEFAULT, NAMES, Server
 from tests.support.worker import Worker
 
+PAUSE = (
+    0.002  # seconds between two transactions of an application: beyond its rate the worker would only fall behind
+)
+
 
 def turn(times: int, seconds: float, name: str) -> list[float]:
     """Turn so often, with `seconds` of load on each home; return the seconds of fenced writes.
@@ -37,7 +41,7 @@ def turn(times: int, seconds: float, name: str) -> list[float]:
         token = write_token(Path(enter(tempfile.TemporaryDirectory())))
         worker = enter(Worker(old, new, SHAKER_CONTROL__TOKEN_FILE=str(token)))
         streams(worker, "forward")
-        home = enter(Home(old))
+        home = enter(Home(old, pause=PAUSE))
         for number in range(1, times + 1):
             to, other, way = (new, old, "reverse") if number % 2 else (old, new, "forward")
             time.sleep(seconds)
