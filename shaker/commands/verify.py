@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     if given["static"] and given["repair"]:
         raise SettingsError("--repair: needs a worker, as --static writes nothing")
     if given["static"]:
-        report: dict[str, Any] | None = _compare_static(settings, fields)
+        report: dict[str, Any] | None = _compare_static(settings, fields, quiet=given["json"])
     else:
         here = {"health.host": settings.health.host, "health.port": str(settings.health.port)}
         report = _verify(given["url"] or local_url(here), settings, fields, quiet=given["json"])
@@ -98,27 +99,33 @@ def _verify(url: str, settings: Settings, fields: dict[str, Any], *, quiet: bool
     if document is None or document["name"] != settings.name:
         return _in_place(settings, fields)
     number = ask(url, settings.control.token_file, "verify", fields)["id"]
-    console = Console(stderr=True)
-    columns = (TextColumn("verifying"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[keys]:,} keys"))
-    with Progress(
-        *columns, TimeRemainingColumn(), console=console, disable=quiet or not console.is_terminal
-    ) as bar:
-        task = bar.add_task("verifying", total=None, keys=0)
+    with _bar(quiet=quiet) as show:
         while True:
             verification = fetch(url)["verification"]
             requested = verification["requested"] or {}
-            bar.update(
-                task,
-                total=None if verification["share"] is None else 1.0,
-                completed=verification["share"] or 0.0,
-                keys=verification["keys_compared"],
-            )
+            show(verification["share"], verification["keys_compared"])
             if requested.get("id") != number:
                 return None  # the worker was restarted, or somebody asked for another pass
             if not requested["running"]:
                 report: dict[str, Any] | None = requested["report"]
                 return report
             time.sleep(POLL_SECONDS)
+
+
+@contextmanager
+def _bar(*, quiet: bool) -> Iterator[Callable[[float | None, int], None]]:
+    """Show a bar on a terminal; yield the function that takes the share of the walk and the keys compared."""
+    console = Console(stderr=True)
+    columns = (TextColumn("verifying"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[keys]:,} keys"))
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, disable=quiet or not console.is_terminal
+    ) as bar:
+        task = bar.add_task("verifying", total=None, keys=0)
+
+        def show(share: float | None, keys: int) -> None:
+            bar.update(task, total=None if share is None else 1.0, completed=share or 0.0, keys=keys)
+
+        yield show
 
 
 def _wanted(fields: dict[str, Any]) -> Wanted:
@@ -145,7 +152,7 @@ def _in_place(settings: Settings, fields: dict[str, Any]) -> dict[str, Any] | No
     return wanted.report
 
 
-def _compare_static(settings: Settings, fields: dict[str, Any]) -> dict[str, Any]:
+def _compare_static(settings: Settings, fields: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     import anyio
 
     from shaker.jobs.verify_static import compare_static
@@ -153,7 +160,16 @@ def _compare_static(settings: Settings, fields: dict[str, Any]) -> dict[str, Any
 
     log.configure("console", "error")
     wanted = _wanted(fields)
-    findings = anyio.run(lambda: compare_static(settings, wanted.selection, keys_only=wanted.keys_only))
+    with _bar(quiet=quiet) as show:
+        findings = anyio.run(
+            lambda: compare_static(
+                settings,
+                wanted.selection,
+                keys_only=wanted.keys_only,
+                keys_per_second=wanted.keys_per_second,
+                progress=lambda counted: show(counted.share, counted.keys),
+            )
+        )
     return findings.report(time.time())
 
 

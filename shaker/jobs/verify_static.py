@@ -57,10 +57,11 @@ async def compare_static(
     selection: Selection,
     *,
     keys_only: bool = False,
+    keys_per_second: float = 0.0,
     progress: Callable[[Pass], None] = lambda counted: None,
     delays: Sequence[float] = DELAYS,
 ) -> Findings:
-    """Compare two servers that nobody writes to, as fast as they answer; raises LinkError.
+    """Compare two servers that nobody writes to; raises LinkError. `keys_per_second` 0 is as fast as they answer.
 
     `progress` receives the counts of the pass after each page. A key that differs is looked at again after each of
     `delays`, in seconds: it may be about to expire.
@@ -80,7 +81,7 @@ async def compare_static(
             selection,
             PageComparison(points, sides, allowed, keys_only=keys_only),
             LargeComparison(points, sides, allowed, _watch, fields_expire=fields_expire(infos)),
-            VerifyPace(0.0, 1.0),
+            VerifyPace(keys_per_second, 1.0, settings.verify.bytes_per_second),
             extra_too=True,
             copy=None,
             round_trip=lambda: 0.0,

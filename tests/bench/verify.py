@@ -101,6 +101,7 @@ def costs(keys: int, sets: Path, rate: float, tree: Path, *, continuous: bool) -
             fill(source, keys)
             worker = start_worker(source, target, tree, **settings)
             found = measure(source, target, worker)
+            found["keys compared"] = source.info("commandstats").get("cmdstat_dump", {}).get("calls", 0)
         figures |= {f"{name}, {figure}": value for figure, value in found.items()}
     return figures
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import pytest
 
 from shaker.errors import LinkError
@@ -18,13 +21,11 @@ ALL = Selection()
 BIG = b"x" * 6_000_000
 
 
-async def compared(
-    source: Server, target: Server | str, selection: Selection = ALL, *, keys_only: bool = False
-) -> Findings:
+async def compared(source: Server, target: Server | str, selection: Selection = ALL, **options: Any) -> Findings:
     """Compare both servers."""
     url = target if isinstance(target, str) else target.url
     made = Settings(source={"url": source.url}, target={"url": url})  # type: ignore[arg-type]
-    return await compare_static(made, selection, keys_only=keys_only)
+    return await compare_static(made, selection, **options)
 
 
 def kinds(findings: Findings) -> dict[tuple[int, bytes], Kind]:
@@ -73,6 +74,16 @@ async def test_differences_in_any_database_are_found(source: Server, target: Ser
         (9, b"key:6"),
         (9, b"expires"),
     }
+
+
+async def test_a_rate_holds(source: Server, target: Server) -> None:
+    """For the walk over each of both servers."""
+    for server in (source, target):
+        server.client().mset({f"key:{number}": number for number in range(200)})
+    began = time.monotonic()
+    findings = await compared(source, target, keys_per_second=400.0)
+    assert time.monotonic() - began >= 0.9
+    assert findings.clean
 
 
 async def test_nothing_is_written(source: Server, target: Server) -> None:
