@@ -45,5 +45,5 @@ def _knows(server: Server, command: str) -> bool:
 
 
 def test_default_limits_hold_a_command_small() -> None:
-    """64 KiB and 512 elements: a server is not held up by one of them."""
-    assert DEFAULT_LIMITS == (65536, 512)
+    """64 KiB and 128 elements: a server is not held up by one of them."""
+    assert DEFAULT_LIMITS == (65536, 128)
