@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import anyio
 import structlog
@@ -27,6 +27,17 @@ REPAIRS: Final = 3  # attempts for one key
 WAITING: Final = "another job is about to correct it"
 
 Place = tuple[int, bytes]
+
+
+class Reached(NamedTuple):
+    """Where a pass is, and what it has counted up to there."""
+
+    position: Position
+    keys: int
+    bytes: int
+    passed: int
+
+
 Copy = Callable[[int, list[bytes]], CommandRun]
 
 
@@ -70,12 +81,26 @@ class VerifyPass:
         self._heartbeat = heartbeat
         self._reached = reached
         self._suspects = Suspects(delays=delays)
-        self._unsettled: dict[Place, Position] = {}  # by suspect, in the order of the walk: where its page begins
+        self._unsettled: dict[Place, Reached] = {}  # by suspect, in the order of the walk: where its page begins
         self._attempts: dict[Place, int] = {}
-        self._page = position  # where the next page begins
+        self._page = Reached(position, *self._counts())  # where the next page begins
+        self._settled = self._page
 
     async def make(self) -> bool:
-        """Continue to the end; False where it was interrupted. After a LinkError, a pass can resume at `position`."""
+        """Continue to the end; False where it was interrupted. After a LinkError, a pass can resume at `position`.
+
+        Keys behind `position` are not counted then: they are compared again.
+        """
+        whole = False
+        try:
+            whole = await self._make()
+        finally:
+            if not whole:
+                counted = self.findings.counted
+                _, counted.keys, counted.bytes, counted.passed = self._settled
+        return whole
+
+    async def _make(self) -> bool:
         async for page in self._walk.pages():
             if self._interrupted():
                 return False
@@ -85,7 +110,7 @@ class VerifyPass:
             await self._look_again()
             while self._suspects.full and not self._interrupted():
                 await self._wait_and_look_again()
-            self._page = page.after
+            self._page = Reached(page.after, *self._counts())
             self._settle()
             size = self.findings.counted.bytes - size
             await self._pause(self._pace.pause(time.perf_counter() - began, page.seen, size))
@@ -103,8 +128,13 @@ class VerifyPass:
 
     def _settle(self) -> None:
         """Move the position up to the first key that waits for another look."""
-        self.position = next(iter(self._unsettled.values()), self._page)
+        self._settled = next(iter(self._unsettled.values()), self._page)
+        self.position = self._settled.position
         self._reached(self.position)
+
+    def _counts(self) -> tuple[int, int, int]:
+        counted = self.findings.counted
+        return counted.keys, counted.bytes, counted.passed
 
     async def _pause(self, seconds: float) -> None:
         steps, rest = divmod(seconds, STEP_SECONDS)

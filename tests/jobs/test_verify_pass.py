@@ -144,6 +144,23 @@ async def test_an_interrupted_pass_resumes_at_its_position(source: Server, targe
         assert one.position.side == "target"
 
 
+async def test_an_interrupted_pass_counts_each_key_once(source: Server, target: Server) -> None:
+    """It is left behind keys that wait for another look, and compares those after them again."""
+    fill(source, target)
+    async with passes(source, target) as one:
+        one.pace.keys = 50
+        victim = source.client().scan(0, count=10)[1][0]
+        target.client().set(victim, "other")
+        pages = iter(range(4))
+        assert not await one.make(lambda: next(pages, None) is None)
+        assert one.position == START
+        assert one.findings.counted.keys == 0
+        target.client().set(victim, source.client().get(victim))
+        assert await one.make()
+        assert (one.findings.counted.keys, one.findings.counted.passed) == (2000, 4000)
+        assert one.findings.clean
+
+
 async def test_a_suspect_is_not_lost_by_an_interruption(source: Server, target: Server) -> None:
     """The position stays before the page of the first key that waits for another look."""
     fill(source, target, count=3000)
