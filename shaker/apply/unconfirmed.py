@@ -152,7 +152,7 @@ class Unconfirmed:
             self.known = None
 
     def found_equal(self, database: int, keys: Iterable[bytes]) -> None:
-        """Note at a barrier that keys are equal there: what is made of them from there on is, too."""
+        """Note at a barrier that keys are equal there, and so are all keys that later commands make of them."""
         if self.known is not None and database in self.known:
             self.known[database].difference_update(keys)
 
@@ -164,7 +164,7 @@ class Unconfirmed:
     def derived(self, part: CommandRun, table: CommandTable) -> list[tuple[int, bytes]]:
         """Return requests that remember the keys that a part makes of keys that may differ.
 
-        Otherwise a stream that makes keys of others all the time would add some to each comparison, for ever.
+        Otherwise a stream that makes keys of others all the time would add some to each comparison, which never ended.
         """
         if not self.waiting:
             return []

@@ -69,7 +69,6 @@ class VerifyPass:
         only: Mapping[int, Iterable[bytes]] | None = None,
         delays: Sequence[float] = DELAYS,
     ) -> None:
-        self.position = position
         self.findings = findings
         self._walk = Walk(sides, selection, position, extra_too=extra_too, only=only)
         self._pages = pages
@@ -85,6 +84,11 @@ class VerifyPass:
         self._attempts: dict[Place, int] = {}
         self._page = Reached(position, *self._counts())  # where the next page begins
         self._settled = self._page
+
+    @property
+    def position(self) -> Position:
+        """The position at which another pass can resume this one."""
+        return self._settled.position
 
     async def make(self) -> bool:
         """Continue to the end; False where it was interrupted. After a LinkError, a pass can resume at `position`.
@@ -129,7 +133,6 @@ class VerifyPass:
     def _settle(self) -> None:
         """Move the position up to the first key that waits for another look."""
         self._settled = next(iter(self._unsettled.values()), self._page)
-        self.position = self._settled.position
         self._reached(self.position)
 
     def _counts(self) -> tuple[int, int, int]:
