@@ -24,6 +24,7 @@ FIRST_CHANGES: Final = frozenset(
 STORES: Final = frozenset((b"STORE", b"STOREDIST"))
 # Without an effect on data.
 SILENT: Final = frozenset((b"PUBLISH", b"SPUBLISH", b"SCRIPT"))
+TO_DELETE: Final = b"#!lua name=%s\nredis.register_function('to_delete_%s', function() end)"
 MAX_NUMBER: Final = 9  # digits of a database or a number of keys
 
 
@@ -102,7 +103,10 @@ class Touched:
             self._add_elsewhere(name, arguments)
 
     def _add_function(self, database: int, arguments: list[bytes]) -> None:
-        """Add a change of function libraries: one that fails to delete a library has nothing to delete."""
+        """Add a change of function libraries, in a form that has its effect with any libraries on the target.
+
+        A deletion fails without the library, so that it comes behind one of the same name.
+        """
         kind = arguments[1].upper() if len(arguments) > 1 else b""
         if kind == b"LOAD":
             self.again.append((database, encode(b"FUNCTION", b"LOAD", b"REPLACE", arguments[-1])))
@@ -111,6 +115,11 @@ class Touched:
             self.again.append((database, encode(b"FUNCTION", b"RESTORE", arguments[2], policy)))
         elif kind == b"FLUSH":
             self.again.append((database, encode(b"FUNCTION", b"FLUSH")))
+        elif kind == b"DELETE":
+            self.again.append(
+                (database, encode(b"FUNCTION", b"LOAD", b"REPLACE", TO_DELETE % (arguments[2], arguments[2])))
+            )
+            self.again.append((database, encode(b"FUNCTION", b"DELETE", arguments[2])))
 
     def _keys(self, name: bytes, arguments: list[bytes]) -> list[bytes] | None:
         """Return the keys that a command may change, None where they are not known."""

@@ -236,6 +236,19 @@ def test_libraries_of_functions(source: Server, target: Server, worker: Workers)
     assert target.client().fcall("one", 0) == 2
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_library_that_is_deleted_again(source: Server, target: Server, worker: Workers, there: bool) -> None:
+    """It does not come back with the load before, and its absence on the target is no fault."""
+    prepare(source, target, [])
+    load = ("FUNCTION", "LOAD", "REPLACE", LIBRARY.format(2))
+    delete = ("FUNCTION", "DELETE", "one")
+    kill(source, target, [load, delete, ("SET", "a", 1)] if there else [load, delete, load, delete])
+    running = worker(source, target)
+    check_ready(running, source, target)
+    assert target.client().function_list() == source.client().function_list() == []
+    assert running.status()["rejected_commands"] == 0
+
+
 def test_a_large_value(source: Server, target: Server, worker: Workers) -> None:
     """A value that is too large to be read is compared by its type and length, and held against nobody."""
     client = source.client(db=2)

@@ -6,7 +6,7 @@ import pytest
 
 from shaker.codec.resp.replies import encode
 from shaker.rules.command_table import CommandTable
-from shaker.rules.touched_keys import Touched
+from shaker.rules.touched_keys import TO_DELETE, Touched
 from tests.support.servers import Server
 
 Arguments = tuple[str | bytes | int, ...]
@@ -94,6 +94,8 @@ def test_libraries_of_functions_come_again(table: CommandTable) -> None:
         (0, encode("FUNCTION", "RESTORE", "payload", "REPLACE")),
         (0, encode("FUNCTION", "RESTORE", "payload", "FLUSH")),
         (0, encode("FUNCTION", "FLUSH")),
+        (0, encode("FUNCTION", "LOAD", "REPLACE", TO_DELETE % (b"name", b"name"))),
+        (0, encode("FUNCTION", "DELETE", "name")),
     ]
 
 
