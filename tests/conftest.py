@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from shaker.run.signals import STOPPING
 from shaker.watch.http.routes import HealthServer
 from shaker.watch.status import Status
 from tests.support.needs import Needs, Reports
@@ -32,6 +34,16 @@ def pytest_collection_finish() -> None:
     """Keep the thousands of collected tests out of every garbage collection."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    """The process of the tests gets its signal handlers back: a worker that has run in it leaves signals ignored."""
+    before = {number: signal.getsignal(number) for number in (*STOPPING, signal.SIGUSR1)}
+    yield
+    for number, handler in before.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -222,7 +222,9 @@ class KeyCopier:
             if self._margin:
                 payload = deferred(payload, 0, 0, self._margin).payload
             expiry = at + self._margin if at >= 0 else 0
-            if self._flow.target.form.taken[payload[-10]]:
+            if len(payload) > self._flow.target.max_bulk:  # MEMORY USAGE is an estimate
+                self._refuse(key, len(payload))
+            elif self._flow.target.form.taken[payload[-10]]:
                 writes.append(encode("RESTORE", key, expiry, payload, "REPLACE", "ABSTTL"))
             else:  # all in one transaction, which readers see as one
                 writes += replaced(key, payload, expiry, self._flow.target.form)

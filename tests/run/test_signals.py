@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 
 import anyio
 import pytest
 
-from shaker.run.signals import STOPPING, Signals
+from shaker.run.signals import Signals
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(autouse=True)
-def _handlers() -> Iterator[None]:
-    """The process of the tests gets its handlers back."""
-    before = {number: signal.getsignal(number) for number in (*STOPPING, signal.SIGUSR1)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 async def test_one_receiver_follows_another() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.preflight import load
-from tests.support.servers import Server
+from tests.support.servers import Server, wait_until
 from tests.support.worker import Worker
 
 Servers = Callable[..., Server]
@@ -37,6 +37,7 @@ def test_a_source_that_would_drop_the_worker_is_refused(
         assert running.events("checking both servers")
         if mode == "follow":
             running.wait_state("streaming")
+    wait_until(lambda: target.client().exists("shaker:checkpoint:default"), "the checkpoint")
     running.kill()
     source.client().config_set("client-output-buffer-limit", "replica 16kb 8kb 60")
     running.start()
