@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from shaker.codec.rdb.value_types import PLAIN_STRING
+from shaker.codec.resp.replies import encode
 from shaker.codec.values.commands import Survey, Surveyor, ValueCommands
 from shaker.codec.values.decoder import PayloadDecoder
 from shaker.codec.values.elements import NEVER, Element, ExpiringFields, StringPart, StringStart
-from shaker.codec.values.requests import request
 from shaker.errors import UnfaithfulError, UnsupportedError, quoted
 from shaker.model.items import SnapshotChunk
 from shaker.rules.built_values import lacking, publish
@@ -116,7 +116,7 @@ class Building:
 
     def _commands(self) -> Iterator[Piece]:
         key = self._form.building
-        yield request((b"UNLINK", key)), 1
+        yield encode("UNLINK", key), 1
         found: Survey | None = None
         if self._whole:
             assert self._chunk is not None

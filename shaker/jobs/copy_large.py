@@ -22,7 +22,7 @@ from shaker.jobs.verify_large import TRIES, TRY_AGAIN_SECONDS, Watch
 from shaker.model.batch import CommandRun
 from shaker.net.client import Client, Request
 from shaker.net.reply_types import blob, number
-from shaker.rules.built_values import lacking
+from shaker.rules.built_values import lacking, renamed
 from shaker.rules.target_form import TargetForm
 
 
@@ -145,11 +145,10 @@ class LargeCopier:
         async with self._barriers.at(self._source, asked) as held:
             if watch.touched or held.replies[2] == b"none":
                 return Copied.BUSY
-            at = number(held.replies[1])
-            requests = [encode("UNLINK", key), encode("RENAME", self._temporary, key)]
+            at, expiry = number(held.replies[1]), 0
             if at >= 0:
-                at += self._margin() + (held.source_ms if self._asking == "PTTL" else 0)
-                requests.append(encode("PEXPIREAT", key, at))
+                expiry = at + self._margin() + (held.source_ms if self._asking == "PTTL" else 0)
+            requests = renamed(self._temporary, key, expiry)
             held.apply(CommandRun(database, b"".join(requests), len(requests)), done)
         return Copied.WHOLE
 

@@ -63,7 +63,3 @@ class Suspects:
                 if most <= 0:
                     break
         return found
-
-    def next_due(self) -> float | None:
-        """Return when the next key is due, None where none waits."""
-        return min((suspect.due for suspect in self._waiting.values()), default=None)

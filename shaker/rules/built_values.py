@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from shaker.codec.resp.replies import encode
 from shaker.codec.values.commands import make, survey
-from shaker.codec.values.requests import request
 from shaker.codec.values.target import Target
 from shaker.errors import UnfaithfulError, UnsupportedError, quoted
 from shaker.rules.target_form import TargetForm
@@ -29,30 +29,36 @@ def built(key: bytes, payload: bytes, expiry: bytes, form: TargetForm) -> list[b
     except UnsupportedError as error:
         raise lacking(key, error.lacking) from error
     if not made:
-        return [request((b"UNLINK", key))]
-    made.append(request((b"RENAME", form.building, key)))
+        return [encode(b"UNLINK", key)]
+    made.append(encode(b"RENAME", form.building, key))
     if expiry != b"0":
-        made.append(request((b"PEXPIREAT", key, expiry)))
+        made.append(encode(b"PEXPIREAT", key, expiry))
     return made
 
 
 def replaced(key: bytes, payload: bytes, expiry: int, form: TargetForm) -> list[bytes]:
     """Return the requests that do the same inside of a transaction, without another key."""
     try:
-        requests = [request((b"UNLINK", key)), *commands_for(payload, key, form.able)]
+        requests = [encode(b"UNLINK", key), *commands_for(payload, key, form.able)]
     except UnsupportedError as error:
         raise lacking(key, error.lacking) from error
     if expiry:
-        requests.append(request((b"PEXPIREAT", key, b"%d" % expiry)))
+        requests.append(encode(b"PEXPIREAT", key, b"%d" % expiry))
     return requests
 
 
 def publish(key: bytes, expiry: int, form: TargetForm) -> list[bytes]:
-    """Return the transaction that gives a value that was built its own name, after freeing a large one there."""
-    requests = [request((b"MULTI",)), request((b"UNLINK", key)), request((b"RENAME", form.building, key))]
-    if expiry:
-        requests.append(request((b"PEXPIREAT", key, b"%d" % expiry)))
-    return [*requests, request((b"EXEC",))]
+    """Return the transaction that gives a value that was built its own name."""
+    return [encode("MULTI"), *renamed(form.building, key, expiry), encode("EXEC")]
+
+
+def renamed(temporary: bytes, key: bytes, expiry: int) -> list[bytes]:
+    """Return the requests of a transaction that give `temporary` its own name and expiry, 0 for none.
+
+    The key that is there is unlinked, as RENAME would free a large one at once.
+    """
+    requests = [encode("UNLINK", key), encode("RENAME", temporary, key)]
+    return [*requests, encode("PEXPIREAT", key, expiry)] if expiry else requests
 
 
 def lacking(key: bytes, what: str) -> UnfaithfulError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 import anyio
 from anyio.from_thread import BlockingPortal
@@ -17,7 +17,6 @@ from shaker.jobs.verify_wanted import Wanted
 from shaker.watch.http.control import ControlError
 
 Verb = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
-ANSWER_SECONDS: Final = 10.0
 
 
 class Control:

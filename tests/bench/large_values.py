@@ -20,10 +20,10 @@ from typing import NamedTuple
 
 import redis
 
-from shaker.codec.values.commands import rebuild
 from shaker.codec.values.content import content
 from shaker.codec.values.decoder import payload_version
 from shaker.codec.values.target import target_of
+from tests.support.rebuilding import rebuild
 from tests.support.servers import NAMES, SOURCES, Server
 from tests.support.worker import Worker, peak_bytes
 
@@ -143,9 +143,7 @@ def plainly(source: Server, target: Server, kind: str) -> None:
     info = target.info("server")
     version = info.get("valkey_version", info["redis_version"]).split(".")
     able = target_of((int(version[0]), int(version[1])), valkey="valkey_version" in info)
-    requests = rebuild(
-        lambda: [payload], b"temporary", able, version=payload_version(payload) or 0, max_string=1 << 30
-    )
+    requests = rebuild(payload, b"temporary", able, version=payload_version(payload) or 0, max_string=1 << 30)
     with socket.create_connection(("127.0.0.1", target.port)) as link:
         link.settimeout(300)
 

@@ -8,10 +8,11 @@ makes no key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from shaker.codec.rdb.value_types import FIELDS_EXPIRE
+from shaker.codec.resp.replies import encode
 from shaker.codec.values.buffer import MAX_STRING
 from shaker.codec.values.decoder import Kind, PayloadDecoder
 from shaker.codec.values.elements import (
@@ -30,12 +31,11 @@ from shaker.codec.values.elements import (
     StringPart,
     StringStart,
 )
-from shaker.codec.values.requests import Gatherer, request
+from shaker.codec.values.requests import Gatherer
 from shaker.codec.values.stream_commands import EntryIds, StreamCommands, refuse
 from shaker.codec.values.target import DEFAULT_LIMITS, Limits, Target
 from shaker.errors import CorruptError, UnsupportedError
 
-OpenChunks = Callable[[], Iterable[bytes]]
 # By kind: the command that adds elements, and how many arguments each has.
 _ADDING: Final[dict[Kind, tuple[bytes, int]]] = {
     Kind.LIST: (b"RPUSH", 1),
@@ -165,11 +165,11 @@ class ValueCommands:
         elif isinstance(element, ExpiringFields):
             return self._expiring(element.fields)
         elif isinstance(element, StringStart):
-            return [] if element.size else [request((b"SET", self._key, b""))]
+            return [] if element.size else [encode(b"SET", self._key, b"")]
         elif isinstance(element, StringPart):
             return self._string(element.data)
         elif isinstance(element, Libraries):
-            return [request((*LIBRARY_LOAD, code)) for code in element.codes]
+            return [encode(*LIBRARY_LOAD, code) for code in element.codes]
         else:
             _check(element, self._target)
             refuse(element)
@@ -187,7 +187,7 @@ class ValueCommands:
         for start in range(0, len(data), self._limits.bytes):
             name = b"APPEND" if self._begun else b"SET"
             self._begun = True
-            out.append(request((name, self._key, data[start : start + self._limits.bytes])))
+            out.append(encode(name, self._key, data[start : start + self._limits.bytes]))
         return out
 
     def _expiring(self, fields: list[tuple[bytes, bytes, int]]) -> list[bytes]:
@@ -208,38 +208,8 @@ class ValueCommands:
             for start in range(0, len(names), most):
                 some = names[start : start + most]
                 prefix = [b"HPEXPIREAT", self._key, b"%d" % at, b"FIELDS", b"%d" % len(some)]
-                out.append(request(prefix + some))
+                out.append(encode(*prefix, *some))
         return out
-
-
-def rebuild(
-    open_chunks: OpenChunks,
-    temporary: bytes,
-    target: Target,
-    *,
-    version: int = 0,
-    functions: bool = False,
-    limits: Limits = DEFAULT_LIMITS,
-    max_string: int = MAX_STRING,
-) -> Iterator[bytes]:
-    """Yield the requests that make the value of a DUMP payload again under `temporary`, one command each.
-
-    The payload is opened twice: before the first request it is surveyed. None of the requests may be answered by an
-    error. UnsupportedError, CorruptError, UnfaithfulError as `survey`; a damaged payload may show it in the middle.
-    """
-    found = survey(open_chunks(), target, version=version, functions=functions, max_string=max_string)
-    if not functions:
-        yield request((b"UNLINK", temporary))
-    yield from make(
-        open_chunks(),
-        temporary,
-        found,
-        target,
-        version=version,
-        functions=functions,
-        limits=limits,
-        max_string=max_string,
-    )
 
 
 def make(
@@ -262,13 +232,3 @@ def make(
             yield from commands.add(element)
     decoder.finish()
     yield from commands.finish()
-
-
-def publish(temporary: bytes, key: bytes, expires_at_ms: int = NEVER) -> list[bytes]:
-    """Return the requests that give `temporary` its real name, to be carried out in one transaction.
-
-    The key that is there is unlinked, as RENAME would free a large one at once. Where the value has expired
-    meanwhile, RENAME is answered by an error, and the key is gone as it should be.
-    """
-    out = [request((b"PEXPIREAT", temporary, b"%d" % expires_at_ms))] if expires_at_ms != NEVER else []
-    return [*out, request((b"UNLINK", key)), request((b"RENAME", temporary, key))]

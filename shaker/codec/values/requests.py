@@ -4,17 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from shaker.codec.resp.replies import encode
 from shaker.codec.values.target import Limits
-
-
-def request(arguments: Sequence[bytes]) -> bytes:
-    """Return a command as RESP has it (an array of bulk strings)."""
-    parts = [b"*%d\r\n" % len(arguments)]
-    for argument in arguments:
-        parts.append(b"$%d\r\n" % len(argument))
-        parts.append(argument)
-        parts.append(b"\r\n")
-    return b"".join(parts)
 
 
 class Gatherer:
@@ -47,7 +38,7 @@ class Gatherer:
     def flush(self) -> None:
         """Make a command of the gathered elements."""
         if self._arguments:
-            self.requests.append(request(self._prefix + self._arguments))
+            self.requests.append(encode(*self._prefix, *self._arguments))
             self._arguments = []
             self._size = 0
 

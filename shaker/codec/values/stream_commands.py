@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from shaker.codec.resp.replies import encode
 from shaker.codec.values.elements import (
     UNKNOWN,
     Consumer,
@@ -29,7 +30,7 @@ from shaker.codec.values.elements import (
     StreamInfo,
 )
 from shaker.codec.values.pending_table import MAX_TABLE
-from shaker.codec.values.requests import Gatherer, request
+from shaker.codec.values.requests import Gatherer
 from shaker.codec.values.target import Limits, Target
 from shaker.errors import CorruptError, UnfaithfulError, UnsupportedError
 
@@ -149,7 +150,7 @@ class StreamCommands:
         return out
 
     def _command(self, name: bytes, *arguments: bytes) -> None:
-        self._out.append(request([name, self._key, *arguments]))
+        self._out.append(encode(name, self._key, *arguments))
 
     def _placeholders(self, before: StreamId) -> None:
         """Add the missing entries below an id that is added next."""
@@ -171,8 +172,8 @@ class StreamCommands:
         if self._index < len(self._missing):
             raise CorruptError("a stream has a pending entry above its last id")
         if not self._live and not self._below:
-            self._out.append(request([b"XGROUP", b"CREATE", self._key, MAKER, b"0", b"MKSTREAM"]))
-            self._out.append(request([b"XGROUP", b"DESTROY", self._key, MAKER]))
+            self._out.append(encode(b"XGROUP", b"CREATE", self._key, MAKER, b"0", b"MKSTREAM"))
+            self._out.append(encode(b"XGROUP", b"DESTROY", self._key, MAKER))
         # Before the groups: newer servers let none read more than was added. Exact once the placeholders are gone.
         self._set_counters(info, self._live + self._below + len(self._between))
 
@@ -188,19 +189,17 @@ class StreamCommands:
         arguments = [b"XGROUP", b"CREATE", self._key, group.name, written(group.last)]
         if self._target.stream_counters and group.read != UNKNOWN:
             arguments += [b"ENTRIESREAD", b"%d" % group.read]
-        self._out.append(request(arguments))
+        self._out.append(encode(*arguments))
 
     def _create_consumer(self, consumer: Consumer) -> None:
         self._consumer = consumer.name
         if self._target.create_consumer:
-            self._out.append(request([b"XGROUP", b"CREATECONSUMER", self._key, self._group, consumer.name]))
+            self._out.append(encode(b"XGROUP", b"CREATECONSUMER", self._key, self._group, consumer.name))
         else:  # reading its pending entries above all ids makes a consumer and does nothing else
             self._out.append(
-                request(
-                    (
-                        *(b"XREADGROUP", b"GROUP", self._group, consumer.name),
-                        *(b"COUNT", b"1", b"STREAMS", self._key, ABOVE_ALL),
-                    )
+                encode(
+                    *(b"XREADGROUP", b"GROUP", self._group, consumer.name),
+                    *(b"COUNT", b"1", b"STREAMS", self._key, ABOVE_ALL),
                 )
             )
 

@@ -9,12 +9,13 @@ import pytest
 import redis
 
 from shaker.codec.resp.requests import commands as requests_in
-from shaker.codec.values.commands import publish, rebuild
 from shaker.codec.values.content import content
 from shaker.codec.values.decoder import payload_version
 from shaker.codec.values.target import Limits, Target, target_of
 from shaker.errors import UnsupportedError
+from shaker.rules.built_values import renamed
 from tests.codec.values.golden_files import CASES, GOLDEN, Golden
+from tests.support.rebuilding import rebuild
 from tests.support.servers import SOURCES, Server
 from tests.support.value_content import Content, agree, from_server
 
@@ -56,7 +57,7 @@ def rebuilt(server: Server, payload: bytes, *, functions: bool = False, limits: 
     version = payload_version(payload)
     made = list(
         rebuild(
-            lambda: [payload],
+            payload,
             b"temporary",
             target(server.name),
             version=version,
@@ -72,7 +73,7 @@ def rebuilt(server: Server, payload: bytes, *, functions: bool = False, limits: 
         assert len(arguments) <= 2 * limits.elements + 12 or arguments[0] == b"XADD"
     apply(client, made)
     if not functions:
-        apply(client, publish(b"temporary", b"k", FAR))
+        apply(client, renamed(b"temporary", b"k", FAR))
         assert client.keys() == [b"k"]
         assert FAR - 10_000_000_000_000 < client.pttl("k") < FAR
     return client
@@ -100,7 +101,7 @@ def expressible(golden: Golden, able: Target) -> bool:
 def requests_of(golden: Golden, server: Server) -> Iterator[bytes]:
     """The requests for a value."""
     return rebuild(
-        lambda: [golden.payload],
+        golden.payload,
         b"temporary",
         target(server.name),
         version=golden.version,
@@ -137,9 +138,9 @@ def test_large_values_come_in_bounded_commands(server: Server) -> None:
     for limits in (Limits(bytes=1000, elements=3), Limits()):
         payload = client.dump("k")
         assert payload is not None
-        made = list(rebuild(lambda whole=payload: [whole], b"t", target(server.name), limits=limits))  # type: ignore[misc]
+        made = list(rebuild(payload, b"t", target(server.name), limits=limits))
         assert max(map(len, made)) < limits.bytes + 100
-        apply(client, [*made, *publish(b"t", b"k")])
+        apply(client, [*made, *renamed(b"t", b"k", 0)])
         assert client.get("k") == b"ab" * 500_000
 
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shaker.codec.resp.replies import encode
 from shaker.codec.resp.requests import commands
-from shaker.codec.values.requests import Gatherer, request
+from shaker.codec.values.requests import Gatherer
 from shaker.codec.values.target import Limits
 
 
@@ -18,7 +19,7 @@ def made(gatherer: Gatherer) -> list[list[bytes]]:
 
 def test_a_request_is_an_array_of_bulk_strings() -> None:
     """As RESP has it, whatever bytes the arguments hold."""
-    assert request([b"SET", b"k", b"\r\n"]) == b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n\r\n\r\n"
+    assert encode(b"SET", b"k", b"\r\n") == b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n\r\n\r\n"
 
 
 @given(
