@@ -7,8 +7,8 @@ also shows that the target gives the stream without a snapshot, and which databa
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import Final
 
 from shaker.apply.records import Checkpoint, checkpoint_key
@@ -22,11 +22,9 @@ from shaker.jobs.cutover_order import Failed, Order, Outcome
 from shaker.model.batch import Batch, FullSync, Introduced, RecordWritten
 from shaker.model.cutover import Turn
 from shaker.model.position import Phase, Resume
-from shaker.net.client import TIMEOUT_SECONDS
-from shaker.net.connection import Connection, connect
+from shaker.net.client import TIMEOUT_SECONDS, connect_endpoint
+from shaker.net.connection import Connection
 from shaker.net.credentials import credentials
-from shaker.net.sentinel import resolve
-from shaker.net.tls import tls_context
 from shaker.psync.session import ReplicaSession
 from shaker.rules.chain import Chain
 from shaker.settings.endpoints import Endpoint
@@ -90,7 +88,9 @@ class WayBack:
     async def find(self, mark: Callable[[], Awaitable[None]]) -> None:
         """Find the point; `mark` has the worker write its checkpoint on the target. Raises Failed."""
         try:
-            connection = await self._attached.enter_async_context(_connected(self._settings.target))
+            connection = await self._attached.enter_async_context(
+                connect_endpoint(self._settings.target, timeout=TIMEOUT_SECONDS)
+            )
             session = self._session()
             await self._attach(connection, session)
             await mark()
@@ -151,15 +151,3 @@ class WayBack:
             source_run_id=flow.target.run_id,
         ).confirming(point.offset, point.database)
         await self._write(self._settings.source, self._settings.name, identity.run_id, checkpoint)
-
-
-@asynccontextmanager
-async def _connected(endpoint: Endpoint) -> AsyncIterator[Connection]:
-    async with connect(
-        await resolve(endpoint),
-        side=endpoint.side,
-        tls=tls_context(endpoint),
-        connect_timeout=endpoint.connect_timeout_seconds,
-        timeout=TIMEOUT_SECONDS,
-    ) as connection:
-        yield connection

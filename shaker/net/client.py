@@ -146,15 +146,25 @@ async def open_client(endpoint: Endpoint) -> AsyncIterator[Client]:
 
     Raises LinkError; AccessError for credentials that the server refuses or files that cannot be read.
     """
+    async with connect_endpoint(endpoint, timeout=TIMEOUT_SECONDS) as connection:
+        await connection.authenticate(*credentials(endpoint))
+        yield Client(connection, endpoint.side)
+
+
+@asynccontextmanager
+async def connect_endpoint(endpoint: Endpoint, *, timeout: float) -> AsyncIterator[Connection]:
+    """Connect to the server that `endpoint` means now, without a login; `timeout` is for each answer, in seconds.
+
+    Raises LinkError; AccessError for files that cannot be read.
+    """
     async with connect(
         await resolve(endpoint),
         side=endpoint.side,
         tls=tls_context(endpoint),
         connect_timeout=endpoint.connect_timeout_seconds,
-        timeout=TIMEOUT_SECONDS,
+        timeout=timeout,
     ) as connection:
-        await connection.authenticate(*credentials(endpoint))
-        yield Client(connection, endpoint.side)
+        yield connection
 
 
 @asynccontextmanager

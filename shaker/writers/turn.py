@@ -7,11 +7,10 @@ from shaker.apply.records import Checkpoint, checkpoint_key, unconfirmed_key, wr
 from shaker.errors import LinkError
 from shaker.model.refusals import refusal
 from shaker.model.server_info import parse_info
-from shaker.net.connection import Connection, ReplyError, connect
+from shaker.net.client import connect_endpoint
+from shaker.net.connection import Connection, ReplyError
 from shaker.net.credentials import credentials
 from shaker.net.reply_types import array, blob, number
-from shaker.net.sentinel import resolve
-from shaker.net.tls import tls_context
 from shaker.settings.endpoints import Endpoint
 from shaker.writers.register import ATTEMPTS, take_over
 
@@ -24,13 +23,7 @@ async def write_turned(endpoint: Endpoint, name: str, run_id: str, checkpoint: C
     Keys that expire there do so earlier than on the other server, by the margin of the first direction. A worker that
     finds this checkpoint therefore compares every key before it is ready, if there are any that expire.
     """
-    async with connect(
-        await resolve(endpoint),
-        side=endpoint.side,
-        tls=tls_context(endpoint),
-        connect_timeout=endpoint.connect_timeout_seconds,
-        timeout=endpoint.timeout_seconds,
-    ) as connection:
+    async with connect_endpoint(endpoint, timeout=endpoint.timeout_seconds) as connection:
         with connection.deadline(DOING):
             await connection.authenticate(*credentials(endpoint))
             try:

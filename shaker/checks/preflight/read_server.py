@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal
 
@@ -17,13 +16,12 @@ from shaker.checks.preflight.rights import KEY, Need, source_needs, target_needs
 from shaker.errors import LinkError
 from shaker.model.refusals import refusal
 from shaker.model.server_info import ServerInfo, parse_info
-from shaker.net.client import Client, open_client
-from shaker.net.connection import Connection, ReplyError, connect
+from shaker.net.client import Client, connect_endpoint, open_client
+from shaker.net.connection import ReplyError
 from shaker.net.credentials import credentials
 from shaker.net.reply_types import array, blob, scan_page
 from shaker.net.sentinel import resolve
 from shaker.net.server_clock import ServerClock
-from shaker.net.tls import tls_context
 from shaker.rules.record_keys import RESERVED
 from shaker.settings.endpoints import Endpoint, Source
 from shaker.settings.schema import Settings
@@ -94,7 +92,9 @@ async def _read_rights(
             facts, rights={need.command: _dry(reply) for need, reply in zip(needs, replies, strict=True)}
         )
     try:
-        async with _open(endpoint) as connection:
+        # For requests that are refused by their form, and so change nothing.
+        async with connect_endpoint(endpoint, timeout=endpoint.connect_timeout_seconds) as connection:
+            await connection.authenticate(*credentials(endpoint))
             tried = [need for need in needs if need.command not in ("multi", "exec", "watch")]
             # A transaction cannot hold it; by itself it changes nothing but this connection.
             watch = [_tried(reply) for reply in await connection.pipeline([("WATCH", KEY)])]
@@ -113,20 +113,6 @@ async def _read_rights(
         "exec": Right.FORBIDDEN if "NOPERM" in ended else Right.ALLOWED,
     }
     return replace(facts, rights=rights, rights_refused=f"ACL DRYRUN: {first}; MULTI does not take it")
-
-
-@asynccontextmanager
-async def _open(endpoint: Endpoint) -> AsyncIterator[Connection]:
-    """Open a connection for requests that are refused by their form, and so change nothing."""
-    async with connect(
-        await resolve(endpoint),
-        side=endpoint.side,
-        tls=tls_context(endpoint),
-        connect_timeout=endpoint.connect_timeout_seconds,
-        timeout=endpoint.connect_timeout_seconds,
-    ) as connection:
-        await connection.authenticate(*credentials(endpoint))
-        yield connection
 
 
 def _dry(reply: Any) -> Right:
@@ -200,7 +186,9 @@ async def _psync(client: Client, endpoint: Source, facts: ServerFacts) -> Right:
         return Right.ALLOWED if reply[0] else Right.MISSING
     if name.upper() == "PSYNC":
         # It has two arguments; servers look at their number before they look at rights.
-        async with _open(endpoint) as connection:
+        # For requests that are refused by their form, and so change nothing.
+        async with connect_endpoint(endpoint, timeout=endpoint.connect_timeout_seconds) as connection:
+            await connection.authenticate(*credentials(endpoint))
             (reply,) = await connection.pipeline([(name,)])
         if "wrong number of arguments" in str(reply):
             return Right.ALLOWED
