@@ -16,7 +16,7 @@ from shaker.codec.rdb.value_types import FUNCTION2
 from shaker.codec.resp.command_events import Note
 from shaker.codec.resp.replies import encode
 from shaker.codec.resp.requests import split
-from shaker.rules.restore import portable, portable_footer
+from shaker.rules.restore import is_whole, portable, portable_footer
 from shaker.rules.rule import Received, Rule
 
 # Bits of a run, beside those of expiries: it may trim streams, or hold payloads of DUMP and FUNCTION DUMP, or
@@ -118,7 +118,7 @@ def _restore(arguments: list[bytes]) -> list[bytes] | None:
 
     A slot migration's RESTORE-ASKING does the same outside of clusters, and needs no right of its own.
     """
-    payload = portable(arguments[3]) if _whole(arguments[3]) else arguments[3]
+    payload = portable(arguments[3]) if is_whole(arguments[3]) else arguments[3]
     if payload == arguments[3] and arguments[0].upper() == b"RESTORE":
         return None
     return [b"RESTORE", *arguments[1:3], payload, *arguments[4:]]
@@ -127,19 +127,13 @@ def _restore(arguments: list[bytes]) -> list[bytes] | None:
 def _function(arguments: list[bytes]) -> list[bytes] | None:
     """Return a FUNCTION RESTORE with a payload for servers of all versions, None for anything else."""
     payload = arguments[2]
-    if arguments[1].upper() != b"RESTORE" or not _whole(payload):
+    if arguments[1].upper() != b"RESTORE" or not is_whole(payload):
         return None
     if len(payload) > FOOTER_SIZE and payload[0] != FUNCTION2:
         return None
     body = payload[: len(payload) - FOOTER_SIZE] + FUNCTIONS_FOOTER
     changed = body + crc64(body)
     return None if changed == payload else [*arguments[:2], changed, *arguments[3:]]
-
-
-def _whole(payload: bytes) -> bool:
-    """Return whether the checksum is right: one that is wrong must not become a right one."""
-    end = len(payload) - CHECKSUM_SIZE
-    return len(payload) >= FOOTER_SIZE and crc64(payload[:end]) == payload[end:]
 
 
 def _without_count(arguments: list[bytes]) -> bytes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from shaker.codec.rdb.crc64 import crc64
 from shaker.codec.resp.command_events import Note
 from shaker.codec.resp.replies import encode
 from shaker.codec.resp.requests import command_end, commands, split
@@ -17,6 +16,7 @@ from shaker.errors import ShakerError
 from shaker.rules.built_values import commands_for
 from shaker.rules.command_table import CommandTable
 from shaker.rules.expiring_commands import NOTED
+from shaker.rules.restore import is_whole
 from shaker.rules.rule import Received, Rule
 from shaker.rules.target_form import EVERYTHING, TargetForm
 
@@ -24,7 +24,6 @@ from shaker.rules.target_form import EVERYTHING, TargetForm
 OLDER: Final = 1 << 13
 FIELD_EXPIRIES: Final = (b"HEXPIRE", b"HPEXPIRE", b"HEXPIREAT", b"HPEXPIREAT", b"HPERSIST", b"HGETEX")
 TIMES: Final = frozenset((b"EX", b"PX", b"EXAT", b"PXAT"))
-SHORTEST_PAYLOAD: Final = 11
 MAX_DIGITS: Final = 9
 
 Changed = list[list[bytes]] | None  # commands instead of one, None where it stays
@@ -98,8 +97,7 @@ class OlderTarget(Rule):
     def _restore(self, arguments: list[bytes]) -> Changed:
         """Build the value, in the transaction of the command: readers see the key before it or after it."""
         key, payload = arguments[1], arguments[3]
-        whole = len(payload) >= SHORTEST_PAYLOAD and crc64(payload[:-8]) == payload[-8:]
-        if not whole or self._form.taken[payload[-10]]:
+        if not is_whole(payload) or self._form.taken[payload[-10]]:
             return None
         try:
             made = commands_for(payload, key, self._form.able)

@@ -240,6 +240,12 @@ def portable(payload: bytes) -> bytes:
     return body + crc64(body)
 
 
+def is_whole(payload: bytes) -> bool:
+    """Return whether the checksum of a DUMP payload is right: one that is wrong must not become a right one."""
+    end = len(payload) - CHECKSUM_SIZE
+    return len(payload) >= FOOTER_SIZE and crc64(payload[:end]) == payload[end:]
+
+
 def portable_footer(kind: bytes, version: bytes) -> bytes:
     """Return the lowest RDB version, in two bytes, that has the type `kind`, one byte, of the version `version`.
 
