@@ -7,15 +7,7 @@ from typing import Final
 import structlog
 
 from shaker.apply.expired import ExpiredKeys
-from shaker.apply.records import (
-    Fence,
-    checkpoint_key,
-    copying_key,
-    doubtful_key,
-    expiring_key,
-    fence_key,
-    stale_key,
-)
+from shaker.apply.records import Fence, checkpoint_key, fence_key
 from shaker.errors import counted
 from shaker.flow.flow import Flow
 from shaker.model.server_info import ServerInfo
@@ -23,13 +15,13 @@ from shaker.net.client import Client, Request, open_client
 from shaker.net.poll_interval import PollInterval
 from shaker.net.reply_types import number, record
 from shaker.net.server_clock import ServerClock
+from shaker.rules.record_keys import records_of
 from shaker.settings.schema import Settings
 
 log = structlog.get_logger("shaker.target")
 
 POLL_SECONDS: Final = 1.0
 HEARTBEAT_SECONDS: Final = 60.0
-OWN_KEYS: Final = (fence_key, checkpoint_key, stale_key, expiring_key, copying_key, doubtful_key)
 # Policies that may delete keys of the replication (server file src/config.c, maxmemory_policy_enum).
 EVICTING: Final = ("volatile-", "allkeys-")
 
@@ -113,7 +105,7 @@ class TargetMonitor:
         requests: list[Request] = [
             ("HGETALL", fence_key(name)),
             ("EXISTS", checkpoint_key(name)),
-            ("EXISTS", *(key(name) for key in OWN_KEYS)),
+            ("EXISTS", *records_of(name)),
         ]
         found, exists, own = await target.results(requests, "reading the worker's records")
         self._status.keys.present["target"] = max(0, keys - number(own))

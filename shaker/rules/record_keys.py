@@ -9,15 +9,21 @@ from shaker.model.entries import Entries
 
 # Every record begins with this. A source that is itself a target holds records, too.
 RESERVED: Final = b"shaker:"
-# The records' keys, each with a worker's name as the settings allow it. All other keys are data.
-_RECORD: Final = re.compile(
-    rb"shaker:(?:fence|checkpoint|stale|expiring|copying|doubtful|unconfirmed|building|rebuilding):[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+KINDS: Final = (
+    *("fence", "checkpoint", "stale", "expiring", "copying", "doubtful", "unconfirmed", "building", "rebuilding"),
 )
+# The records' keys, each with a worker's name as the settings allow it. All other keys are data.
+_RECORD: Final = re.compile(b"shaker:(?:%b):[A-Za-z0-9][A-Za-z0-9._-]{0,63}" % "|".join(KINDS).encode())
 
 
 def is_record(key: bytes) -> bool:
     """Return whether `key` is a record of a worker of any name."""
     return key.startswith(RESERVED) and _RECORD.fullmatch(key) is not None
+
+
+def records_of(name: str) -> list[str]:
+    """Return the keys of all records that the worker `name` may have in a database."""
+    return [f"{RESERVED.decode()}{kind}:{name}" for kind in KINDS]
 
 
 def without_records(entries: Entries, skipped: list[bytes]) -> Entries:

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shaker.apply import records
 from shaker.apply.records import SCHEMA, Checkpoint, Fence, checkpoint_key, fence_key, writer_name, writer_prefix
 from shaker.codec.resp.requests import split
 from shaker.errors import RefusedError
 from shaker.model.position import Phase
+from shaker.rules.record_keys import is_record, records_of
 from tests.support.servers import Server
 
 numbers = st.integers(0, 2**63)
@@ -103,3 +105,13 @@ def test_names() -> None:
     assert (fence_key("a"), checkpoint_key("a")) == ("shaker:fence:a", "shaker:checkpoint:a")
     assert writer_name("a", "t") == "shaker-writer:a:t"
     assert not writer_name("ab", "t").startswith(writer_prefix("a"))
+
+
+def test_every_record_is_known_as_one() -> None:
+    """Whoever counts or skips records by the list of their kinds misses none."""
+    keys = (
+        *(records.fence_key, records.checkpoint_key, records.stale_key, records.expiring_key, records.copying_key),
+        *(records.doubtful_key, records.unconfirmed_key, records.building_key, records.rebuilding_key),
+    )
+    assert [key("name") for key in keys] == records_of("name")
+    assert all(is_record(key.encode()) for key in records_of("name"))

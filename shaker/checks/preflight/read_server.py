@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 import anyio
 
+from shaker.apply.records import checkpoint_key
 from shaker.checks.abilities import trial
 from shaker.checks.circles import writers
 from shaker.checks.preflight.facts import LinkSpeed, Right, ServerFacts
@@ -40,7 +41,7 @@ ROUND_TRIPS: Final = 10
 ECHO_BYTES: Final = 64 * 1024
 ECHO_SECONDS: Final = 0.2
 MOST_ECHOES: Final = 128
-CHECKPOINTS: Final = "shaker:checkpoint:"
+CHECKPOINTS: Final = checkpoint_key("")
 
 
 async def read_server(
