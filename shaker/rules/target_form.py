@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 
 from shaker.codec.rdb.field_expiries import VALKEY_VERSION
 from shaker.codec.rdb.strings import module_name, read_length
-from shaker.codec.rdb.value_limits import EVERY_VERSION, QUICKLY_RESTORED
-from shaker.codec.rdb.value_types import FIELDS_EXPIRE, LISTS, MODULE_VALUE, PLAIN_STRING, STREAMS
+from shaker.codec.rdb.value_limits import EVERY_VERSION, restored_up_to
+from shaker.codec.rdb.value_types import FIELDS_EXPIRE, MODULE_VALUE, PLAIN_STRING, STREAMS
 from shaker.codec.values.commands import survey
 from shaker.codec.values.target import Target, target_of
 from shaker.errors import UnsupportedError
@@ -35,7 +35,7 @@ TITLES: Final[dict[str, str]] = {"vectorset": "vector sets (VADD)"}
 class TargetForm(NamedTuple):
     """The values that a target takes. `taken` has 1 for each RDB version whose payloads it takes.
 
-    A collection above `restore_limit` bytes is built by commands, one other than a list also above QUICKLY_RESTORED,
+    A collection above `restore_limit` bytes is built by commands, one other than a list earlier (`restored_up_to`),
     and any value in a payload that is not taken, all under the key `building`. `modules` are the types of modules, of
     those known, that it lacks.
     """
@@ -48,17 +48,14 @@ class TargetForm(NamedTuple):
 
     def takes(self, payload: bytes) -> bool:
         """Return whether a payload goes by RESTORE."""
-        size = len(payload)
-        quick = size <= QUICKLY_RESTORED or payload[0] == PLAIN_STRING or payload[0] in LISTS
-        return self.taken[payload[-10]] == 1 and quick and size <= self.restore_limit
+        return self.taken[payload[-10]] == 1 and len(payload) <= restored_up_to(payload[0], self.restore_limit)
 
     def builds(self, entry: LargeEntry) -> bool:
         """Return whether a value that comes in chunks is built by commands."""
         if entry.size < 0 or not self.taken[entry.version]:
             return True
-        if entry.number in STREAMS:
-            return entry.size > min(self.restore_limit, QUICKLY_RESTORED)
-        return entry.number == PLAIN_STRING and entry.size > self.restore_limit
+        whole = entry.number == PLAIN_STRING or entry.number in STREAMS
+        return whole and entry.size > restored_up_to(entry.number, self.restore_limit)
 
     def lacking(self, payload: bytes) -> str:
         """Return what the target lacks for a payload, empty for nothing that is known."""
