@@ -175,6 +175,11 @@ class Flow:
         return len(self.window) > 0 or self.status.traffic.spool_bytes > 0
 
     @property
+    def settled(self) -> bool:
+        """Whether no key waits to be removed, for its true expiry, to be copied, or to be compared."""
+        return not (self.sweep or self.expiries.waiting or self.unconfirmed.pending)
+
+    @property
     def keeping_up(self) -> bool:
         """Whether the stream is applied, no stale key is left, and expiries are not behind: barriers make sense."""
         streams = self.state in (State.STREAMING, State.CATCHING_UP)

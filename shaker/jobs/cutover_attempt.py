@@ -19,6 +19,7 @@ from shaker.flow.lifecycle import RunState
 from shaker.flow.watch import ChangedKeys
 from shaker.jobs.cutover_order import Failed, Order, Outcome
 from shaker.jobs.cutover_proof import Proof
+from shaker.jobs.job import until
 from shaker.jobs.source_fence import SourceFence
 from shaker.jobs.verify import Verify
 from shaker.jobs.way_back import WayBack
@@ -176,19 +177,12 @@ class Attempt:
 
     async def _applied(self) -> None:
         """Return once the target has applied everything up to the end offset."""
-        while True:
-            if self._flow.acknowledged_offset >= self._end:
-                break
-            await anyio.sleep(POLL_SECONDS)
+        await until(lambda: self._flow.acknowledged_offset >= self._end, POLL_SECONDS)
         await self._settled()
 
     async def _settled(self) -> None:
         """Return once no key of the target waits for its true expiry, to be copied, or to be compared."""
-        flow = self._flow
-        while True:
-            if not (flow.expiries.waiting or flow.unconfirmed.pending or flow.sweep):
-                return
-            await anyio.sleep(POLL_SECONDS)
+        await until(lambda: self._flow.settled, POLL_SECONDS)
 
     async def _close(self, fence: SourceFence, before: dict[str, str], late: ChangedKeys) -> None:
         """Make the fence last, and have the checkpoint say that the cutover is done."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
+
+import anyio
 
 
 class Job(Protocol):
@@ -19,3 +22,11 @@ class Job(Protocol):
 
     async def run(self) -> None:
         """Work until cancelled; raises LinkError, ReplyError or RefusedError when an attempt fails."""
+
+
+async def until(condition: Callable[[], bool], every: float) -> None:
+    """Return once `condition` holds, looked at after each `every` seconds."""
+    while True:
+        if condition():
+            return
+        await anyio.sleep(every)

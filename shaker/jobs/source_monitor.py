@@ -119,5 +119,5 @@ class SourceMonitor:
         # The copy is incomplete while it holds keys that the source does not have, or deferred expiries.
         if self._status.stream.applied_offset >= self._settle_at[1] and not flow.sweep:
             flow.happen(FlowEvent.END_REACHED)
-            if not flow.expiries.waiting and not flow.unconfirmed.pending:
+            if flow.settled:
                 flow.happen(FlowEvent.WORK_COMPLETE)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 import anyio
 import structlog
 
-from shaker.apply.records import Checkpoint, checkpoint_key
+from shaker.apply.records import Checkpoint
+from shaker.checks.cut_over import read_checkpoint
 from shaker.errors import EXIT_DIFFERENT, EXIT_OK, EXIT_UNFAITHFUL, GivenUpError, LinkError, RefusedError
 from shaker.flow.flow import Flow
 from shaker.flow.lifecycle import WorkState
+from shaker.jobs.job import until
 from shaker.jobs.source_monitor import SourceMonitor
 from shaker.jobs.verify import Verify
 from shaker.jobs.verify_wanted import Wanted
 from shaker.model.cutover import CutoverNote
-from shaker.net.client import open_client
-from shaker.net.connection import ReplyError
-from shaker.net.reply_types import record
 from shaker.settings.schema import Settings
 from shaker.watch.status import State
 
@@ -112,15 +110,10 @@ class Migration:
     async def _settle(self) -> None:
         """Return once nothing of the copy is open: during the verification a link may have been lost."""
         flow = self._flow
-        await _until(
-            lambda: (
-                not (flow.sweep or flow.loading or flow.expiries.waiting or flow.unconfirmed.pending)
-                and flow.state is State.STREAMING
-            )
-        )
+        await until(lambda: flow.settled and not flow.loading and flow.state is State.STREAMING, POLL_SECONDS)
         with anyio.move_on_after(self._settings.target.timeout_seconds):
             # A clean pass clears the count of rejected commands with the next checkpoint.
-            await _until(lambda: not flow.target.rejections_judged)
+            await until(lambda: not flow.target.rejections_judged, POLL_SECONDS)
 
     async def _source_rests(self) -> bool:
         """Whether nobody writes to the source."""
@@ -134,13 +127,6 @@ class Migration:
         return stream.source_offset - before <= most
 
 
-async def _until(condition: Callable[[], bool]) -> None:
-    while True:
-        if condition():
-            return
-        await anyio.sleep(POLL_SECONDS)
-
-
 def flow_text(flow: Flow) -> str:
     """Return what keeps the flow from being verified, for people."""
     reasons = flow.status.not_ready(max_lag_seconds=None)
@@ -150,14 +136,9 @@ def flow_text(flow: Flow) -> str:
 async def find_complete(settings: Settings) -> Checkpoint | None:
     """Return the checkpoint where an earlier run has completed this migration; None for any other, or no answer."""
     try:
-        async with open_client(settings.target) as target:
-            found = record(await target.call("HGETALL", checkpoint_key(settings.name)))
-    except (LinkError, ReplyError):
-        return None  # the links report it
-    try:
-        checkpoint = Checkpoint.parse(found)
-    except RefusedError:
-        return None  # so does the registration
+        checkpoint = await read_checkpoint(settings.target, settings.name)
+    except (LinkError, RefusedError):
+        return None  # the links or the registration report it
     if checkpoint is None or checkpoint.source != settings.source.address.text:
         return None
     note = CutoverNote.parse(checkpoint.cutover)
