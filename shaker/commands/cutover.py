@@ -54,9 +54,12 @@ def main(arguments: Sequence[str]) -> int:
         sys.stdout.write("A cutover is possible.\n")
         return EXIT_OK
     report = Follower(url, settings, fields, given["run_when_fenced"]).follow()
-    if given["report"]:
-        write_report(Path(given["report"]), report)
     sys.stdout.write(json.dumps(report, indent=2) + "\n" if given["json"] else text_of(report))
+    if given["report"]:
+        try:
+            write_report(Path(given["report"]), report)
+        except OSError as error:  # the exit code is that of the cutover
+            sys.stderr.write(f"shaker: --report: {given['report']} cannot be written: {error.strerror}\n")
     return EXIT_CODES.get(report["outcome"], EXIT_INCOMPLETE)
 
 

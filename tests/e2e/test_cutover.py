@@ -220,7 +220,8 @@ def test_the_hook_runs_within_the_fence_and_its_failure_aborts(
         wait_until(lambda: counter.last_write > before, "writes again", 5)
         assert counter.refused == ""
         assert configuration(source)[0] == "0"
-        code, report = Command(running, token, "--run-when-fenced", "test -n $CUTOVER_TARGET").ended()
+        nowhere = ("--report", "/nowhere/report.json")  # a report that cannot be written changes no outcome
+        code, report = Command(running, token, "--run-when-fenced", "test -n $CUTOVER_TARGET", *nowhere).ended()
         assert (code, report["outcome"]) == (0, "done"), report
         assert counter.found(target) == counter.found(source)
 
