@@ -140,26 +140,20 @@ class Confirm:
         """Return the databases of the target that hold keys."""
         return sorted((await sides.target.info_of(self._flow.target.run_id)).keyspace)
 
+    async def _counts(self, sides: Sides, databases: list[int]) -> list[int]:
+        """Return how many keys wait in each database."""
+        counts = await sides.target.in_each(databases, [("SCARD", self._unconfirmed.key)], DOING)
+        return [number(count) for (count,) in counts.values()]
+
     async def _know(self, sides: Sides) -> None:
         """Read which keys wait, at a point where nothing is in flight, unless they are many, or whole databases."""
         unconfirmed = self._unconfirmed
         async with self._barriers.at(sides.source, []):
             databases = await self._databases(sides)
-            requests: list[Request] = [
-                request for database in databases for request in (("SELECT", database), ("SCARD", unconfirmed.key))
-            ]
-            counts = await sides.target.results(requests, DOING)
-            if sum(map(number, counts[1::2])) > KNOWN_KEYS:
+            if sum(await self._counts(sides, databases)) > KNOWN_KEYS:
                 return
-            requests = [
-                request
-                for database in databases
-                for request in (("SELECT", database), ("SRANDMEMBER", unconfirmed.key, KNOWN_KEYS))
-            ]
-            found = (await sides.target.results(requests, DOING))[1::2]
-            keys = {
-                database: set(map(blob, array(reply))) for database, reply in zip(databases, found, strict=True)
-            }
+            found = await sides.target.in_each(databases, [("SRANDMEMBER", unconfirmed.key, KNOWN_KEYS)], DOING)
+            keys = {database: set(map(blob, array(reply))) for database, (reply,) in found.items()}
             if not any(unconfirmed.whole in each or unconfirmed.everything in each for each in keys.values()):
                 unconfirmed.known = keys
 
@@ -306,11 +300,8 @@ class Confirm:
         """Record that no key waits any longer, at a point where nothing is in flight."""
         unconfirmed = self._unconfirmed
         async with self._barriers.at(sides.source, []):
-            requests: list[Request] = []
-            for database in await self._databases(sides):
-                requests += [("SELECT", database), ("SCARD", unconfirmed.key)]
-            counts = await sides.target.results(requests, DOING) if requests else []
-            none, remembered = not any(count for count in counts if isinstance(count, int)), unconfirmed.remembered
+            none = not any(await self._counts(sides, await self._databases(sides)))
+            remembered = unconfirmed.remembered
         # Only now is it certain that the target waited; after that point keys may have been remembered again.
         if none and unconfirmed.remembered == remembered:
             unconfirmed.compared()

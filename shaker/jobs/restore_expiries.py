@@ -140,21 +140,16 @@ class RestoreExpiries:
 
     async def _look(self, target: Client, databases: list[int]) -> list[Waiting]:
         """Return the waiting keys of each database, of each kind as many in all as one barrier takes."""
-        requests: list[Request] = []
-        for database in databases:
-            requests.append(("SELECT", database))
-            requests += [("SCARD", name) for name in (self._expiring, self._copying, self._doubtful)]
-            requests += [("SRANDMEMBER", name, self._keys) for name in (self._expiring, self._copying)]
-        replies = await target.results(requests, "looking for waiting keys")
+        requests: list[Request] = [("SCARD", name) for name in (self._expiring, self._copying, self._doubtful)]
+        requests += [("SRANDMEMBER", name, self._keys) for name in (self._expiring, self._copying)]
+        in_each = await target.in_each(databases, requests, "looking for waiting keys")
         found = []
         settle_left = copy_left = self._keys
-        for index, database in enumerate(databases):
-            in_each = [number(reply) for reply in replies[6 * index + 1 : 6 * index + 4]]
-            expiring, copying = (
-                [blob(key) for key in array(reply)] for reply in replies[6 * index + 4 : 6 * index + 6]
-            )
+        for database, replies in in_each.items():
+            in_all = [number(reply) for reply in replies[:3]]
+            expiring, copying = ([blob(key) for key in array(reply)] for reply in replies[3:])
             found.append(
-                Waiting(database, in_each[0], in_each[1], in_each[2], expiring[:settle_left], copying[:copy_left])
+                Waiting(database, in_all[0], in_all[1], in_all[2], expiring[:settle_left], copying[:copy_left])
             )
             settle_left -= len(found[-1].to_settle)
             copy_left -= len(found[-1].to_copy)
@@ -188,13 +183,11 @@ class RestoreExpiries:
                 info = await target.info()
                 now = ExpiredKeys.of(info)
                 agrees = expired_nothing(expiries.expired, now)
-                requests: list[Request] = []
-                for database in info.keyspace:
-                    requests += [("SELECT", database), ("SCARD", self._doubtful), ("SCARD", self._copying)]
-                counts = await target.results(requests, "counting doubtful keys")
+                sizes: list[Request] = [("SCARD", self._doubtful), ("SCARD", self._copying)]
+                counts = await target.in_each(info.keyspace, sizes, "counting doubtful keys")
                 parts = []
-                for index, database in enumerate(info.keyspace):
-                    doubtful, copying = number(counts[3 * index + 1]), number(counts[3 * index + 2])
+                for database, replies in counts.items():
+                    doubtful, copying = map(number, replies)
                     if doubtful:
                         dropped += doubtful if agrees else 0
                         parts.append(self._verdict(database, agrees=agrees, joins=copying > 0))
@@ -223,12 +216,10 @@ class RestoreExpiries:
         expiries = self._flow.expiries
         async with self._barriers.at(source, []):
             info = await target.info("keyspace")
-            requests: list[Request] = []
-            for database in info.keyspace:
-                requests.append(("SELECT", database))
-                requests += [("SCARD", name) for name in (self._expiring, self._copying, self._doubtful)]
-            counts = await target.results(requests, "looking for waiting keys")
-            none, remembered = not any(count for count in counts if isinstance(count, int)), expiries.remembered
+            sizes: list[Request] = [("SCARD", name) for name in (self._expiring, self._copying, self._doubtful)]
+            counts = await target.in_each(info.keyspace, sizes, "looking for waiting keys")
+            none = not any(number(count) for replies in counts.values() for count in replies)
+            remembered = expiries.remembered
         # Only now is it certain that the target waited; after that point expiries may have been deferred again.
         if none and not expiries.lacking and expiries.remembered == remembered:
             expiries.waiting = expiries.doubts = False

@@ -6,7 +6,7 @@ instead of redis-py: docs/architecture.md has the measurements.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Final, NamedTuple
 
@@ -114,6 +114,16 @@ class Client:
             if isinstance(reply, ReplyError):
                 raise refusal(self.side, str(reply), doing) from reply
         return replies
+
+    async def in_each(
+        self, databases: Iterable[int], requests: Sequence[Request], doing: str
+    ) -> dict[int, list[Any]]:
+        """Return the replies to `requests` in each database, in one round trip; raises as `results`."""
+        chosen = list(databases)
+        asked = [request for database in chosen for request in (("SELECT", database), *requests)]
+        replies = await self.results(asked, doing) if asked else []
+        step = len(requests) + 1
+        return {database: replies[step * at + 1 : step * (at + 1)] for at, database in enumerate(chosen)}
 
     async def pipeline(self, requests: Sequence[Asked]) -> list[Any]:
         """Send requests at once and return their replies; an error reply is a ReplyError in its place.

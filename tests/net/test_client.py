@@ -88,6 +88,17 @@ async def test_many_keys_are_asked_for_at_once(target: Server) -> None:
     assert count(asked) == 6
 
 
+async def test_the_same_is_asked_for_in_each_database(target: Server) -> None:
+    """The replies stand under their databases, however many there are, in one round trip."""
+    target.client(db=2).set("a", 1)
+    requests = [("EXISTS", "a"), ("DBSIZE",)]
+    async with open_client(endpoint(target.url)) as client:
+        assert await client.in_each(iter([3, 2]), requests, "asking") == {3: [0, 0], 2: [1, 1]}
+        assert await client.in_each([], requests, "asking") == {}
+        with pytest.raises(LinkError, match="asking"):
+            await client.in_each([0, 999], requests, "asking")
+
+
 async def test_error_replies_become_the_product_s_errors(target: Server) -> None:
     """In a pipeline each is in its place."""
     target.client().rpush("list", 1)
