@@ -71,7 +71,10 @@ def _forbidden(reply: object) -> bool:
 
 
 class SourceFence:
-    """The requests of a fence, on a connection of its own. `users` is the lasting fence of `--fence-acl`."""
+    """The requests of a fence, on a connection of its own. `users` is the lasting fence of `--fence-acl`.
+
+    What changes the source is not interrupted: it could take effect after the request that undoes it.
+    """
 
     def __init__(self, client: FenceClient, run_id: str, *, seconds: float) -> None:
         self._client = client
@@ -87,15 +90,18 @@ class SourceFence:
         Raises LinkError, AccessError where the source forbids it, OtherServerError where another server answers.
         """
         pause: Request = ("CLIENT", "PAUSE", self._milliseconds, "WRITE")
-        _, server, replication = await self._results([pause, ("INFO", "server"), ("INFO", "replication")])
+        with anyio.CancelScope(shield=True):
+            _, server, replication = await self._results([pause, ("INFO", "server"), ("INFO", "replication")])
         return self._checked(server, replication)
 
     async def renew(self) -> bool:
         """Hold writers for the fence's seconds from now on; False once `unpause` has ended that. Raises LinkError."""
         async with self._lock:
-            if not self._unpaused:
+            with anyio.CancelScope(shield=not self._unpaused):
+                if self._unpaused:
+                    return False
                 await self._client.results([("CLIENT", "PAUSE", self._milliseconds, "WRITE")], DOING)
-            return not self._unpaused
+            return True
 
     async def info(self) -> ServerInfo:
         """Return INFO; raises as `pause`."""
@@ -127,7 +133,6 @@ class SourceFence:
     async def shut(self, before: Mapping[str, str]) -> None:
         """Refuse writes for good; `before` is the present configuration. Raises Failed where it did not take."""
         lag = before.get(NAMES[1], "0")
-        # To its end: an interrupted request could take effect after the one that undoes it.
         with anyio.CancelScope(shield=True):
             await self._set({NAMES[0]: MOST_REPLICAS, NAMES[1]: MAX_LAG_SECONDS if lag == "0" else lag})
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import anyio
 import pytest
 import redis
 from redis.backoff import NoBackoff
@@ -16,6 +18,7 @@ from shaker.jobs.cutover_order import Failed, Outcome
 from shaker.jobs.source_fence import NAMES, SourceFence, refused_fences
 from shaker.net.client import open_client, open_fence_client
 from shaker.settings.endpoints import Source
+from tests.support.proxy import Proxy
 from tests.support.relay import Relay
 from tests.support.servers import OLDEST, Server
 
@@ -23,9 +26,11 @@ pytestmark = pytest.mark.anyio
 
 
 @asynccontextmanager
-async def fencing(source: Server, *, seconds: float = 1.0, run_id: str | None = None) -> AsyncIterator[SourceFence]:
-    """A fence on `source`."""
-    async with open_fence_client(Source(url=source.url)) as client:  # type: ignore[arg-type]
+async def fencing(
+    source: Server, *, seconds: float = 1.0, run_id: str | None = None, url: str | None = None
+) -> AsyncIterator[SourceFence]:
+    """A fence on `source`, by way of `url` if that is given."""
+    async with open_fence_client(Source(url=url or source.url)) as client:  # type: ignore[arg-type]
         yield SourceFence(client, source.info("server")["run_id"] if run_id is None else run_id, seconds=seconds)
 
 
@@ -46,6 +51,26 @@ async def test_a_pause_holds_writers_and_ends_by_itself(source: Server) -> None:
     assert info.replication.offset == source.info("replication")["master_repl_offset"]
     assert writer(source, 5).incr("other") == 1
     assert 0.5 < time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("request_of", [SourceFence.pause, SourceFence.renew])
+async def test_a_pause_that_is_on_its_way_does_not_come_after_its_end(
+    source: Server, request_of: Callable[[SourceFence], Awaitable[object]]
+) -> None:
+    """An attempt that is given up waits for the answer: the pause would hold writers with nobody to end it."""
+    with Proxy(source) as proxy:
+        async with fencing(source, seconds=30, url=proxy.url) as fence, anyio.create_task_group() as tasks:
+            proxy.set("up", stalled=True)
+            tasks.start_soon(request_of, fence)
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+            healing = threading.Timer(0.3, proxy.heal)
+            healing.start()
+        healing.join()
+        async with fencing(source) as fence:
+            await fence.open({})
+        assert source.client().info("commandstats")["cmdstat_client|pause"]["calls"] == 1
+        assert writer(source, 5).incr("k") == 1
 
 
 async def test_a_lasting_fence_refuses_and_is_undone(source: Server) -> None:
