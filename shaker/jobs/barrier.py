@@ -10,27 +10,30 @@ There the offset lies right before the EXEC, and the target waits after that.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import anyio
 
+from shaker.codec.resp.raw_replies import items_of_transaction, measure
 from shaker.errors import LinkError
 from shaker.flow.flow import Flow
 from shaker.model.batch import CommandRun
 from shaker.model.items import Barrier
 from shaker.model.refusals import refusal
 from shaker.model.server_info import ServerInfo, parse_info
-from shaker.net.client import Asked, Client, Request, check_same_server, count
+from shaker.net.client import Asked, Client, RawReplies, Request, check_same_server, count
 from shaker.net.connection import ReplyError
-from shaker.net.reply_types import array, blob, number
+from shaker.net.reply_types import blob, milliseconds
 
 # Limits for the source's answer and for the stream to reach the offset, each plus some round trips: the stream waits
 # meanwhile.
 READ_SECONDS: Final = 1.0
 REACH_SECONDS: Final = 5.0
 ROUND_TRIPS: Final = 6.0
+DOING: Final = "making a barrier"
 
 
 class BarrierError(LinkError):
@@ -40,17 +43,25 @@ class BarrierError(LinkError):
 
 
 class Held:
-    """Source and target at one offset. `replies` are the source's, to the requests made there.
+    """Source and target at one offset. `raw` are the source's replies to the requests made there.
 
+    `beside` are the target's, with its clock, where it was asked the same; `since` is when the stream was held.
     `replica`: the source is itself a replica, which hides an expired key before its primary deletes it.
     `source_ms` is the source's clock at that point, Unix time in milliseconds.
     """
 
-    def __init__(self, replies: list[Any], info: ServerInfo, source_ms: int) -> None:
-        self.replies = replies
+    def __init__(self, raw: RawReplies, info: ServerInfo, source_ms: int) -> None:
+        self.raw = raw
+        self.beside: tuple[RawReplies, int] | None = None
+        self.since = time.perf_counter()
         self.replica = info.replication.is_replica
         self.source_ms = source_ms
         self.parts: tuple[CommandRun, ...] = ()
+
+    @property
+    def replies(self) -> list[Any]:
+        """The values of the source's replies."""
+        return self.raw.values
 
     def apply(self, *parts: CommandRun) -> None:
         """Have `parts` applied at this point; the stream continues after them."""
@@ -69,9 +80,12 @@ class Barriers:
         self._lock = anyio.Lock()
 
     @asynccontextmanager
-    async def at(self, source: Client, requests: Sequence[Asked]) -> AsyncIterator[Held]:
+    async def at(
+        self, source: Client, requests: Sequence[Asked], *, beside: Client | None = None
+    ) -> AsyncIterator[Held]:
         """Read `requests` on the source, and hold the target at their offset for the duration of the block.
 
+        With `beside`, a client of the target, the same is read there.
         Requests given to `Held.apply` have taken effect when this returns. Raises BarrierError when the source does
         not answer or the stream does not reach the offset in time, OtherServerError when another server answers,
         AccessError when the source forbids the reads, LinkError when a link is lost meanwhile.
@@ -88,7 +102,7 @@ class Barriers:
 
             flow.intake.pause()
             try:
-                replies, info, source_ms = await self._read(source, requests)
+                raw, info, source_ms = await self._read(source, requests)
                 hold = self._cut(info, reached.set, end)
             finally:
                 flow.intake.resume()
@@ -101,7 +115,9 @@ class Barriers:
                     raise BarrierError(f"the target did not reach offset {hold.offset} within {limit:g} s")
                 if outcome:
                     raise BarrierError(f"the stream could not be held at offset {hold.offset}")
-                held = Held(replies, info, source_ms)
+                held = Held(raw, info, source_ms)
+                if beside is not None:
+                    held.beside = await beside.timed(requests, DOING)
                 yield held
                 parts = held.parts
             finally:
@@ -116,26 +132,22 @@ class Barriers:
     def _limit(self, seconds: float) -> float:
         return seconds + ROUND_TRIPS * sum(self._flow.status.clocks.round_trips.values())
 
-    async def _read(self, source: Client, requests: Sequence[Asked]) -> tuple[list[Any], ServerInfo, int]:
+    async def _read(self, source: Client, requests: Sequence[Asked]) -> tuple[RawReplies, ServerInfo, int]:
         own: list[Request] = [("TIME",), ("INFO", "server"), ("INFO", "replication")]
+        asked = count(requests)
         limit = self._limit(self._read_seconds)
         try:
             with anyio.fail_after(limit):
-                replies = await source.pipeline([("MULTI",), *requests, *own, ("EXEC",)])
+                data = await source.raw([("MULTI",), *requests, *own, ("EXEC",)])
         except TimeoutError as error:
             raise BarrierError(f"the source did not answer within {limit:g} s") from error
-        # The first one gives the reason; EXEC only reports that there was one.
-        refused = next((reply for reply in replies if isinstance(reply, ReplyError)), None)
-        if refused is not None:
-            text = str(refused)
-            if "NOPERM" in text:  # a forbidden EXEC is an EXECABORT that quotes it
-                raise refusal("source", text[text.index("NOPERM") :], "making a barrier") from refused
-            raise BarrierError(f"the source refuses the barrier's transaction: {text}")
-        results = replies[-1]
-        array(results, count(requests) + len(own))
-        seconds, microseconds = map(number, array(results[-3], 2))
-        info = parse_info(blob(results[-2]) + b"\r\n" + blob(results[-1]))
-        return results[: -len(own)], info, seconds * 1000 + microseconds // 1000
+        begin = items_of_transaction(data, asked + len(own))
+        if begin < 0:
+            raise _refused(RawReplies(source, data, asked + len(own) + 2).values)
+        end = measure(data, begin, asked).end
+        clock, *infos = RawReplies(source, data[end:], len(own)).values
+        raw = RawReplies(source, data[begin:end], asked)
+        return raw, parse_info(b"\r\n".join(map(blob, infos))), milliseconds(clock)
 
     def _cut(self, info: ServerInfo, reached: Any, ended: Any) -> Barrier:
         """Stop the stream at the offset of `info`, if that is of the history being streamed."""
@@ -150,3 +162,15 @@ class Barriers:
         if not flow.barrier(hold):
             raise BarrierError("no stream is being received from the source")
         return hold
+
+
+def _refused(replies: list[Any]) -> LinkError:
+    """Return the error for a transaction of which the source has refused something."""
+    # The first one gives the reason; EXEC only reports that there was one.
+    refused = next((reply for reply in replies if isinstance(reply, ReplyError)), None)
+    if refused is None:
+        return BarrierError("the source does not answer the barrier's transaction as a Redis does")
+    text = str(refused)
+    if "NOPERM" in text:  # a forbidden EXEC is an EXECABORT that quotes it
+        return refusal("source", text[text.index("NOPERM") :], DOING)
+    return BarrierError(f"the source refuses the barrier's transaction: {text}")

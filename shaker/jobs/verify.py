@@ -177,22 +177,24 @@ class Verify:
 
     async def _work(self) -> None:
         settings = self._settings
-        async with open_client(settings.source) as source, open_client(settings.target) as target:
+        async with (
+            open_client(settings.source) as source,
+            open_client(settings.target) as target,
+            open_client(settings.source) as source_ahead,
+            open_client(settings.target) as target_ahead,
+        ):
             infos = [await source.info(), await target.info_of(self._flow.target.run_id)]
-            sides = sides_of(source, target, infos)
-            fields = fields_expire(infos)
+            sides, ahead = sides_of(source, target, infos), sides_of(source_ahead, target_ahead, infos)
             while not self._why_not():
                 wanted = self._wanted[0] if self._wanted else None
-                await self._make(sides, wanted, infos, fields=fields)
+                await self._make(sides, ahead, wanted, infos)
                 if wanted is None:
                     await anyio.sleep(REST_SECONDS)
 
-    async def _make(
-        self, sides: Sides, wanted: Wanted | None, infos: Sequence[ServerInfo], *, fields: bool
-    ) -> None:
+    async def _make(self, sides: Sides, ahead: Sides, wanted: Wanted | None, infos: Sequence[ServerInfo]) -> None:
         """Make a pass, or as much of it as can be made now."""
         verification = self._verification
-        one = self._pass_of(sides, wanted, fields=fields)
+        one = self._pass_of(sides, wanted, fields=fields_expire(infos), ahead=ahead)
         findings = one.findings
         selection = Selection() if wanted is None else wanted.selection
         findings.counted.total = selection.count(infos[0])
@@ -262,7 +264,9 @@ class Verify:
     def _repairs(self, wanted: Wanted | None) -> bool:
         return self._settings.verify.repair if wanted is None else wanted.repair
 
-    def _pass_of(self, sides: Sides, wanted: Wanted | None, *, fields: bool) -> VerifyPass:
+    def _pass_of(
+        self, sides: Sides, wanted: Wanted | None, *, fields: bool, ahead: Sides | None = None
+    ) -> VerifyPass:
         settings = self._settings
         keys_per_second = settings.verify.keys_per_second if wanted is None else wanted.keys_per_second
         keys_only = wanted is not None and wanted.keys_only
@@ -297,6 +301,7 @@ class Verify:
             position=self._position if wanted is None else Position(),
             findings=findings,
             only=None if wanted is None else wanted.only,
+            ahead=ahead,
         )
 
     def _pace(self, keys_per_second: float | None, *, fenced: bool) -> VerifyPace:

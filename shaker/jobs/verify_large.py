@@ -16,10 +16,10 @@ import anyio
 from shaker.compare.copies import Tolerance, compare_expiries
 from shaker.compare.values import CHECKS, Subject, opaque
 from shaker.errors import ServerBusyError
-from shaker.jobs.verify_page import DOING, Points, Settle, Sides, milliseconds
+from shaker.jobs.verify_page import DOING, Points, Settle, Sides
 from shaker.model.differences import Difference, Kind
 from shaker.net.client import Client, Request
-from shaker.net.reply_types import blob, number
+from shaker.net.reply_types import blob, milliseconds, number
 
 TRIES: Final = 3
 BUSY: Final = "changed while it was compared, three times in a row"

@@ -11,11 +11,11 @@ import structlog
 from shaker.codec.resp.replies import encode
 from shaker.compare.values import pairs
 from shaker.errors import AccessError
-from shaker.jobs.verify_page import DOING, Points, Sides, checked
+from shaker.jobs.verify_page import DOING, Points, Sides
 from shaker.jobs.verify_suspects import DELAYS
 from shaker.model.batch import CommandRun
 from shaker.model.differences import NO_DATABASE, Difference, Kind
-from shaker.net.client import Request
+from shaker.net.client import Request, checked
 from shaker.net.reply_types import array, blob
 
 log = structlog.get_logger("shaker.verify")
@@ -89,7 +89,7 @@ class LibraryComparison:
     async def _look(self, *, repair: bool) -> tuple[list[Difference], int]:
         async with self._points.at(self._sides.source, [LISTING]) as held:
             (theirs,) = await self._sides.target.results([LISTING], DOING)
-            mine, others = _libraries(checked("source", held.replies)[0]), _libraries(theirs)
+            mine, others = _libraries(checked("source", held.replies, DOING)[0]), _libraries(theirs)
             differing = [
                 Difference(NO_DATABASE, name, Kind.FUNCTION, detail)
                 for name in sorted(mine.keys() | others.keys())

@@ -10,10 +10,8 @@ from typing import Any, Final, NamedTuple, Protocol
 from shaker.compare.copies import NO_EXPIRY, Copy, Tolerance, compare, compare_types
 from shaker.model.batch import CommandRun
 from shaker.model.differences import Difference
-from shaker.model.refusals import refusal
 from shaker.model.server_info import ServerInfo
-from shaker.net.client import Asked, Client, Request, each
-from shaker.net.connection import ReplyError
+from shaker.net.client import Asked, Client, RawReplies, Request, checked, each
 from shaker.net.reply_types import blob, number
 
 DOING: Final = "verifying"
@@ -41,8 +39,14 @@ class Outcome(NamedTuple):
 class Point(Protocol):
     """Both servers at one offset, as `Held` of a barrier is."""
 
-    replies: list[Any]
+    raw: RawReplies
+    beside: tuple[RawReplies, int] | None
     source_ms: int
+    since: float
+
+    @property
+    def replies(self) -> list[Any]:
+        """The values of `raw`."""
 
     def apply(self, *parts: CommandRun) -> None:
         """Have commands applied on the target at this point."""
@@ -51,8 +55,10 @@ class Point(Protocol):
 class Points(Protocol):
     """Makes such points, as `Barriers` does."""
 
-    def at(self, source: Client, requests: Sequence[Asked]) -> AbstractAsyncContextManager[Point]:
-        """Read `requests` on the source and hold the target at the same offset for the block's time."""
+    def at(
+        self, source: Client, requests: Sequence[Asked], *, beside: Client | None = None
+    ) -> AbstractAsyncContextManager[Point]:
+        """Read `requests` on the source, and on the target by `beside`, which is at the same offset meanwhile."""
 
 
 Settle = Callable[[list[Difference]], CommandRun | None]
@@ -92,24 +98,29 @@ class PageComparison:
         asked = "TYPE" if self.keys_only else "DUMP"
         expiry = "PEXPIRETIME" if sides.exact else "PTTL"
         requests: list[Asked] = [("SELECT", database), each([(asked,), (expiry,)], keys)]
-        began = 0.0
-        async with self._points.at(sides.source, requests) as held:
-            began = time.perf_counter()
-            theirs = await sides.target.results([*requests, ("TIME",)], DOING)
-            clocks = held.source_ms, milliseconds(theirs.pop())
-            suspects, taken = self._suspects(database, keys, checked("source", held.replies), theirs, clocks)
+        async with self._points.at(sides.source, requests, beside=sides.target) as held:
+            assert held.beside is not None
+            theirs, target_ms = held.beside
+            suspects, taken = self._suspects(database, keys, held.raw, theirs, (held.source_ms, target_ms))
             pending = await self.pending(database, [each.key for each in suspects])
             differing = [each for each in suspects if each.key not in pending]
             if (part := settle(differing)) is not None:
                 held.apply(part)
-            held_seconds = time.perf_counter() - began
+            held_seconds = time.perf_counter() - held.since
         return Outcome(differing, sorted(pending), taken, held_seconds)
 
     def _suspects(
-        self, database: int, keys: Sequence[bytes], mine: list[Any], theirs: list[Any], clocks: tuple[int, int]
+        self, database: int, keys: Sequence[bytes], source: RawReplies, target: RawReplies, clocks: tuple[int, int]
     ) -> tuple[list[Difference], int]:
         """Return what differs by the replies of both sides, and the bytes of the source's values."""
-        tolerance, exact = self._tolerance(), self._sides.exact
+        exact = self._sides.exact
+        # Nearly all pages are equal to the byte. Errors and times to live are not proven equal by being so.
+        if exact and source.data == target.data:
+            measured = source.measured
+            if not measured.refused:
+                return [], measured.string_bytes
+        mine, theirs = checked("source", source.values, DOING), checked("target", target.values, DOING)
+        tolerance = self._tolerance()
         suspects = []
         taken = 0
         for index, key in enumerate(keys, 1):
@@ -119,11 +130,11 @@ class PageComparison:
             if value == their_value and expiry == their_expiry and (exact or expiry == NO_EXPIRY):
                 taken += len(value or b"")
                 continue
-            source = self._copy(value, expiry, clocks[0])
-            target = self._copy(their_value, their_expiry, clocks[1])
-            taken += len(source.payload or b"")
-            found = self._differ(source, target, tolerance)
-            if found is not None and not self._expired(source, target, clocks[0]):
+            one = self._copy(value, expiry, clocks[0])
+            other = self._copy(their_value, their_expiry, clocks[1])
+            taken += len(one.payload or b"")
+            found = self._differ(one, other, tolerance)
+            if found is not None and not self._expired(one, other, clocks[0]):
                 suspects.append(Difference(database, key, *found))
         return suspects, taken
 
@@ -149,20 +160,6 @@ class PageComparison:
         _, *found = await self._sides.target.results(requests, DOING)
         step = len(self._waiting)
         return {key for index, key in enumerate(keys) if any(found[index * step : (index + 1) * step])}
-
-
-def milliseconds(reply: Any) -> int:
-    """Return the Unix time in milliseconds of a reply to TIME."""
-    seconds, microseconds = (number(each) for each in reply)
-    return seconds * 1000 + microseconds // 1000
-
-
-def checked(side: str, replies: list[Any]) -> list[Any]:
-    """Return `replies`; raises what an error reply among them means."""
-    for reply in replies:
-        if isinstance(reply, ReplyError):
-            raise refusal(side, str(reply), DOING) from reply
-    return replies
 
 
 def sides_of(source: Client, target: Client, infos: Sequence[ServerInfo]) -> Sides:

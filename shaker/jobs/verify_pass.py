@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Final, NamedTuple
 
 import anyio
@@ -47,7 +48,7 @@ class VerifyPass:
     `make` is called once; the pass ends early once `interrupted` is true. `findings` collects what it finds. No key
     before `position` waits for another look: a pass that resumes there misses none. With `only`, the pass compares
     these keys by database and walks over no others. `copy` returns the commands that hand over keys to be copied from
-    the source; None leaves differing keys as they are.
+    the source; None leaves differing keys as they are. `ahead` is as in Walk.
     """
 
     def __init__(
@@ -67,10 +68,11 @@ class VerifyPass:
         position: Position,
         findings: Findings,
         only: Mapping[int, Iterable[bytes]] | None = None,
+        ahead: Sides | None = None,
         delays: Sequence[float] = DELAYS,
     ) -> None:
         self.findings = findings
-        self._walk = Walk(sides, selection, position, extra_too=extra_too, only=only)
+        self._walk = Walk(sides, selection, position, extra_too=extra_too, only=only, ahead=ahead)
         self._pages = pages
         self._large = large
         self._pace = pace
@@ -105,25 +107,39 @@ class VerifyPass:
         return whole
 
     async def _make(self) -> bool:
-        async for page in self._walk.pages():
-            if self._interrupted():
-                return False
-            self._walk.count = self._pace.keys
-            began, size = time.perf_counter(), self.findings.counted.bytes
-            await self._compare(page)
-            await self._look_again()
-            while self._suspects.full and not self._interrupted():
-                await self._wait_and_look_again()
-            self._page = Reached(page.after, *self._counts())
-            self._settle()
-            size = self.findings.counted.bytes - size
-            await self._pause(self._pace.pause(time.perf_counter() - began, page.seen, size))
+        async with self._walk.listed() as pages:
+            async for page in pages:
+                if self._interrupted():
+                    return False
+                self._walk.count = self._pace.keys
+                await self._take(page)
         while len(self._suspects):
             if self._interrupted():
                 return False
             await self._wait_and_look_again()
             self._settle()
         return True
+
+    async def _take(self, page: Page) -> None:
+        """Compare the keys of a page, and rest as long as the pace wants."""
+        began, size = time.perf_counter(), self.findings.counted.bytes
+        if page.side == "target":
+            async with aclosing(self._walk.lacking(page, self._page.position)) as parts:
+                async for part in parts:
+                    await self._reach(part)
+        else:
+            await self._reach(page)
+        size = self.findings.counted.bytes - size
+        await self._pause(self._pace.pause(time.perf_counter() - began, page.seen, size))
+
+    async def _reach(self, page: Page) -> None:
+        """Compare the keys of a page, and move the position behind it."""
+        await self._compare(page)
+        await self._look_again()
+        while self._suspects.full and not self._interrupted():
+            await self._wait_and_look_again()
+        self._page = Reached(page.after, *self._counts())
+        self._settle()
 
     async def _wait_and_look_again(self) -> None:
         self._heartbeat()

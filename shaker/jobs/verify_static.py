@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from shaker.compare.copies import Tolerance
@@ -13,12 +14,13 @@ from shaker.errors import LinkError
 from shaker.jobs.verify_large import LargeComparison
 from shaker.jobs.verify_libraries import LibraryComparison
 from shaker.jobs.verify_pace import VerifyPace
-from shaker.jobs.verify_page import DOING, PageComparison, fields_expire, milliseconds, sides_of, tolerance
+from shaker.jobs.verify_page import DOING, PageComparison, fields_expire, sides_of, tolerance
 from shaker.jobs.verify_pass import VerifyPass
 from shaker.jobs.verify_suspects import DELAYS
 from shaker.jobs.verify_walk import Position, Selection
 from shaker.model.batch import CommandRun
-from shaker.net.client import Asked, Client, open_client
+from shaker.net.client import Asked, Client, RawReplies, checked, open_client
+from shaker.net.first_to_finish import all_of
 from shaker.settings.schema import Settings
 from shaker.watch.verification import Findings, Pass
 
@@ -27,8 +29,15 @@ from shaker.watch.verification import Findings, Pass
 class _Still:
     """Two servers without writers are at one point all the time."""
 
-    replies: list[Any]
+    raw: RawReplies
     source_ms: int
+    beside: tuple[RawReplies, int] | None
+    since: float
+
+    @property
+    def replies(self) -> list[Any]:
+        """The values of `raw`."""
+        return checked("source", self.raw.values, DOING)
 
     def apply(self, *parts: CommandRun) -> None:
         """Raise LinkError: without a worker nothing is written."""
@@ -37,9 +46,14 @@ class _Still:
 
 class _Points:
     @asynccontextmanager
-    async def at(self, source: Client, requests: Sequence[Asked]) -> AsyncIterator[_Still]:
-        replies = await source.results([*requests, ("TIME",)], DOING)
-        yield _Still(replies[:-1], milliseconds(replies[-1]))
+    async def at(
+        self, source: Client, requests: Sequence[Asked], *, beside: Client | None = None
+    ) -> AsyncIterator[_Still]:
+        """Ask both servers at the same time."""
+        since = time.perf_counter()
+        clients = [source] if beside is None else [source, beside]
+        mine, *theirs = await all_of([partial(each.timed, requests, DOING) for each in clients])
+        yield _Still(*mine, theirs[0] if theirs else None, since)
 
 
 @dataclass
@@ -66,7 +80,12 @@ async def compare_static(
     `progress` receives the counts of the pass after each page. A key that differs is looked at again after each of
     `delays`, in seconds: it may be about to expire.
     """
-    async with open_client(settings.source) as source, open_client(settings.target) as target:
+    async with (
+        open_client(settings.source) as source,
+        open_client(settings.target) as target,
+        open_client(settings.source) as source_ahead,
+        open_client(settings.target) as target_ahead,
+    ):
         infos = [await source.info(), await target.info()]
         sides = sides_of(source, target, infos)
         counts = [selection.count(info) for info in infos]
@@ -90,6 +109,7 @@ async def compare_static(
             reached=lambda position: progress(findings.counted),
             position=Position(),
             findings=findings,
+            ahead=sides_of(source_ahead, target_ahead, infos),
             delays=delays,
         )
         await one.make()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Final, Literal, NamedTuple
 
+from shaker.jobs.read_ahead import read_ahead
 from shaker.jobs.verify_page import DOING, Sides
 from shaker.model.server_info import ServerInfo
 from shaker.net.client import Client, Request, each
-from shaker.net.reply_types import number, scan_page
-from shaker.rules.record_keys import is_record
+from shaker.net.reply_types import number, numbers, scan_page
+from shaker.rules.record_keys import RESERVED, is_record
 
 Side = Literal["source", "target"]
 SAMPLE_STEPS: Final = 10_000
@@ -27,11 +29,13 @@ class Selection(NamedTuple):
     database: int | None = None
     sample: float = 100.0  # per cent of the keys, the same ones on both servers
 
-    def takes(self, key: bytes) -> bool:
-        """Whether a key that the server has matched belongs to the selection."""
-        if is_record(key):
-            return False
-        return self.sample >= 100 or zlib.crc32(key) % SAMPLE_STEPS < self.sample / 100 * SAMPLE_STEPS
+    def of(self, keys: Iterable[bytes]) -> list[bytes]:
+        """Return those of the keys that a server has matched that belong to the selection."""
+        data = [key for key in keys if not (key.startswith(RESERVED) and is_record(key))]
+        if self.sample >= 100:
+            return data
+        share = self.sample / 100 * SAMPLE_STEPS
+        return [key for key in data if zlib.crc32(key) % SAMPLE_STEPS < share]
 
     def count(self, info: ServerInfo) -> int:
         """Return about how many keys of a server it takes, 0 where only the server knows which match."""
@@ -61,7 +65,7 @@ class Position(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Keys of one database of one side; of the target's keys, only those that the source lacks.
+    """Keys of one database of one side. Of the target's keys, `Walk.lacking` finds those that the source lacks.
 
     `after` is the position behind them. `large` ones are compared apart. `seen` counts the keys that the walk has
     passed since the page before.
@@ -76,7 +80,11 @@ class Page(NamedTuple):
 
 
 class Walk:
-    """Yields pages. `count` is the COUNT of the next SCAN; the pass adapts it."""
+    """Yields pages. `count` is the COUNT of the next SCAN; the pass adapts it.
+
+    `ahead` are further connections to the two servers, by which the next page is read while one is compared; without
+    them that waits.
+    """
 
     def __init__(
         self,
@@ -86,16 +94,26 @@ class Walk:
         *,
         extra_too: bool,
         only: Mapping[int, Iterable[bytes]] | None = None,
+        ahead: Sides | None = None,
     ) -> None:
         self._sides = sides
+        self._ahead = ahead
         self._selection = selection
         self._start = start
         self._extra_too = extra_too  # keys that only the target has are differences
         self._only = only  # these keys by database, None for all that the selection takes
         self.count = 200
 
-    async def pages(self) -> AsyncIterator[Page]:
-        """Yield every key that both servers hold all the time at least once, in pages of one database."""
+    def listed(self) -> AbstractAsyncContextManager[AsyncIterator[Page]]:
+        """Yield the pages, which end with the block."""
+        return aclosing(self.pages()) if self._ahead is None else read_ahead(self.pages())
+
+    @property
+    def _reading(self) -> Sides:
+        return self._ahead or self._sides
+
+    async def pages(self) -> AsyncGenerator[Page, None]:
+        """Yield every key that a server holds all the time at least once, in pages of one database."""
         start = self._start
         if self._only is not None:
             async for page in self._pages_of(self._only):
@@ -109,18 +127,19 @@ class Walk:
             async for page in self._side("target", start):
                 yield page
 
-    async def _pages_of(self, keys: Mapping[int, Iterable[bytes]]) -> AsyncIterator[Page]:
+    async def _pages_of(self, keys: Mapping[int, Iterable[bytes]]) -> AsyncGenerator[Page, None]:
         """Yield pages of these `keys` by database, whether a server holds them or not."""
         for database, those in sorted(keys.items()):
             position = Position("source", database)
-            listed = [key for key in those if self._selection.takes(key)]
+            listed = self._selection.of(those)
             for start in range(0, len(listed), LISTED_KEYS):
                 some = listed[start : start + LISTED_KEYS]
-                async for page in self._pages(self._sides.source, some, position, position):
-                    yield page._replace(seen=len(page.keys) + len(page.large))
+                listing = Page("source", database, some, [], position, len(some))
+                async for page in self._divided(self._reading.source, listing, position):
+                    yield page
 
-    async def _side(self, side: Side, start: Position) -> AsyncIterator[Page]:
-        client = self._sides.source if side == "source" else self._sides.target
+    async def _side(self, side: Side, start: Position) -> AsyncGenerator[Page, None]:
+        client = self._reading.source if side == "source" else self._reading.target
         for database in await self._databases(client):
             if database >= start.database:
                 cursor = start.cursor if database == start.database else b"0"
@@ -131,23 +150,29 @@ class Walk:
         found = sorted((await client.info()).keyspace)
         return [each for each in found if self._selection.database in (None, each)]
 
-    async def _scan(self, side: Side, client: Client, database: int, cursor: bytes) -> AsyncIterator[Page]:
+    async def _scan(self, side: Side, client: Client, database: int, cursor: bytes) -> AsyncGenerator[Page, None]:
         pattern = self._selection.pattern
         while True:
             before = Position(side, database, cursor)
             scan: Request = ("SCAN", cursor, "COUNT", self.count, *(("MATCH", pattern) if pattern else ()))
             _, reply = await client.results([("SELECT", database), scan], DOING)
             cursor, found = scan_page(reply)
-            keys = [key for key in found if self._selection.takes(key)]
-            seen = len(keys)
-            if side == "target":
-                keys = await self._absent(database, keys)
+            keys = self._selection.of(found)
             after = Position(side, database + 1) if cursor == b"0" else Position(side, database, cursor)
-            async for page in self._pages(client, keys, before, after):
-                yield page._replace(seen=seen)
-                seen = 0
+            listing = Page(side, database, keys, [], after, len(keys))
+            if side == "target":
+                yield listing
+            else:
+                async for page in self._divided(client, listing, before):
+                    yield page
             if cursor == b"0":
                 return
+
+    async def lacking(self, page: Page, before: Position) -> AsyncGenerator[Page, None]:
+        """Yield a page of the target's keys, which begins at `before`, without those that the source has."""
+        absent = await self._absent(page.database, page.keys)
+        async for part in self._divided(self._sides.target, page._replace(keys=absent), before):
+            yield part
 
     async def _absent(self, database: int, keys: list[bytes]) -> list[bytes]:
         """Return those of the target's `keys` that the source lacks; mostly none, which one answer says."""
@@ -161,23 +186,29 @@ class Walk:
         _, *there = await source.results(requests, DOING)
         return [key for key, found in zip(keys, there, strict=True) if not number(found)]
 
-    async def _pages(
-        self, client: Client, keys: list[bytes], before: Position, after: Position
-    ) -> AsyncIterator[Page]:
-        """Divide the keys of one SCAN by the size of their values; only behind the last page the walk is at `after`."""
-        side, database = before.side, before.database
-        _, *sizes = await client.results([("SELECT", database), each([("MEMORY", "USAGE")], keys)], DOING)
+    async def _divided(self, client: Client, listing: Page, before: Position) -> AsyncGenerator[Page, None]:
+        """Divide listed keys by the size of their values; only behind the last page the walk is past `before`."""
+        keys = listing.keys
+        sizes = await self._sizes(client, listing.database, keys) if keys else []
+        if sum(sizes) <= PAGE_BYTES and len(keys) <= self.count:
+            yield listing
+            return
+        seen = listing.seen
         small: list[bytes] = []
         large: list[bytes] = []
         taken = 0
-        for key, reply in zip(keys, sizes, strict=True):
-            size = 0 if reply is None else number(reply)
+        for key, size in zip(keys, sizes, strict=True):
             if size > LARGE_BYTES:
                 large.append(key)
                 continue
             if small and (taken + size > PAGE_BYTES or len(small) >= self.count):
-                yield Page(side, database, small, [], before)
-                small, taken = [], 0
+                yield listing._replace(keys=small, after=before, seen=seen)
+                small, taken, seen = [], 0, 0
             small.append(key)
             taken += size
-        yield Page(side, database, small, large, after)
+        yield listing._replace(keys=small, large=large, seen=seen)
+
+    async def _sizes(self, client: Client, database: int, keys: list[bytes]) -> list[int]:
+        """Return what the values of `keys` take in memory, 0 for keys that are gone."""
+        _, *sizes = await client.results([("SELECT", database), each([("MEMORY", "USAGE")], keys)], DOING)
+        return numbers([0 if size is None else size for size in sizes] if None in sizes else sizes)

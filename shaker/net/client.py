@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import Any, ClassVar, Final, NamedTuple
 
+from shaker.codec.resp.raw_replies import Measure, measure
 from shaker.codec.resp.replies import encode, encode_each
 from shaker.errors import LinkError
 from shaker.model.refusals import refusal
 from shaker.model.server_info import ServerInfo, parse_info
 from shaker.net.connection import Connection, ReplyError, connect
 from shaker.net.credentials import credentials
-from shaker.net.reply_types import blob
+from shaker.net.reply_types import blob, milliseconds
 from shaker.net.sentinel import resolve
 from shaker.net.tls import tls_context
 from shaker.settings.endpoints import Endpoint
@@ -69,6 +71,14 @@ def count(requests: Sequence[Asked]) -> int:
     return sum(request.requests if isinstance(request, Each) else 1 for request in requests)
 
 
+def checked(side: str, replies: list[Any], doing: str) -> list[Any]:
+    """Return `replies`; raises what the first error reply among them means while `doing` that."""
+    if ReplyError in map(type, replies):
+        reply = next(each for each in replies if isinstance(each, ReplyError))
+        raise refusal(side, str(reply), doing) from reply
+    return replies
+
+
 class OtherServerError(LinkError):
     """The address leads to another server than the one that the flow reads or writes."""
 
@@ -109,11 +119,7 @@ class Client:
 
     async def results(self, requests: Sequence[Asked], doing: str) -> list[Any]:
         """Send requests at once and return their replies; raises what an error reply means while `doing` that."""
-        replies = await self.pipeline(requests)
-        for reply in replies:
-            if isinstance(reply, ReplyError):
-                raise refusal(self.side, str(reply), doing) from reply
-        return replies
+        return checked(self.side, await self.pipeline(requests), doing)
 
     async def in_each(
         self, databases: Iterable[int], requests: Sequence[Request], doing: str
@@ -130,6 +136,10 @@ class Client:
 
         Raises LinkError, also after a call that was cancelled: its replies would be read as those of this one.
         """
+        return self.connection.values(await self.raw(requests), 0, count(requests))
+
+    async def raw(self, requests: Sequence[Asked]) -> bytes:
+        """Send requests at once and return their replies as they came; raises as `pipeline`."""
         encoded = []
         for asked in requests:
             for request in asked.commands if isinstance(asked, Each) else (asked,):
@@ -139,9 +149,37 @@ class Client:
         if self._unanswered:
             raise LinkError(f"the {self.side} has not answered an earlier request on this connection")
         self._unanswered = True
-        replies = await self.connection.exchange(b"".join(encoded), count(requests))
+        replies = await self.connection.exchange_raw(b"".join(encoded), count(requests))
         self._unanswered = False
         return replies
+
+    async def timed(self, requests: Sequence[Asked], doing: str) -> tuple[RawReplies, int]:
+        """Return the replies to `requests`, and the server's clock before them: Unix time in milliseconds.
+
+        Raises as `pipeline`, and what it means where the server refuses to tell the time while `doing` that.
+        """
+        data = await self.raw([("TIME",), *requests])
+        time = checked(self.side, self.connection.values(data, 0, 1), doing)
+        return RawReplies(self, data[measure(data, 0, 1).end :], count(requests)), milliseconds(*time)
+
+
+class RawReplies:
+    """`count` replies as they came: bytes that can be compared, values where they are asked for."""
+
+    def __init__(self, client: Client, data: bytes, count: int) -> None:
+        self._client = client
+        self._count = count
+        self.data = data
+
+    @cached_property
+    def measured(self) -> Measure:
+        """The size of their strings, and whether an error is among them."""
+        return measure(self.data, 0, self._count)
+
+    @cached_property
+    def values(self) -> list[Any]:
+        """Their values; raises LinkError where the peer is no Redis."""
+        return self._client.connection.values(self.data, 0, self._count)
 
 
 class FenceClient(Client):

@@ -133,22 +133,38 @@ class Connection:
 
     async def exchange(self, requests: bytes, count: int) -> list[Any]:
         """Do the same with `count` requests that are encoded."""
+        return self.values(await self.exchange_raw(requests, count), 0, count)
+
+    async def exchange_raw(self, requests: bytes, count: int) -> bytes:
+        """Send `count` requests that are encoded, and return the replies as they came."""
         await self.send(requests)
-        replies: list[Any] = []
-        while len(replies) < count:
-            try:
-                found = self._reader.read(count - len(replies))
-            except CorruptError as error:
-                raise LinkError(
-                    f"the {self._side} {self.address.text} does not answer as a Redis does",
-                    hint=f"is {self._side}.url the address of a Redis or Valkey, with or without TLS as it says?",
-                    kind="protocol",
-                ) from error
-            if found:
-                replies += found
+        parts: list[bytes] = []
+        while count:
+            with self._as_redis():
+                data, whole = self._reader.take(count)
+            if whole:
+                parts.append(data)
+                count -= whole
             else:
                 self._reader.feed(await self.receive())
-        return replies
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def values(self, data: bytes, position: int, count: int) -> list[Any]:
+        """Return the values of `count` replies that `exchange_raw` has given, from `position` on; raises LinkError."""
+        with self._as_redis():
+            return self._reader.values(data, position, count)
+
+    @contextmanager
+    def _as_redis(self) -> Iterator[None]:
+        """Raise LinkError for replies that are none of a Redis."""
+        try:
+            yield
+        except CorruptError as error:
+            raise LinkError(
+                f"the {self._side} {self.address.text} does not answer as a Redis does",
+                hint=f"is {self._side}.url the address of a Redis or Valkey, with or without TLS as it says?",
+                kind="protocol",
+            ) from error
 
     @contextmanager
     def deadline(self, doing: str) -> Iterator[None]:

@@ -1,10 +1,14 @@
-"""Running the few tasks of one connection together."""
+"""Running a few tasks together, whose errors are raised as they are and not as a group."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 import anyio
+
+Result = TypeVar("Result")
 
 
 async def first_to_finish(*tasks: Callable[[], Awaitable[None]]) -> None:
@@ -30,3 +34,16 @@ async def first_to_finish(*tasks: Callable[[], Awaitable[None]]) -> None:
         finally:
             # Its traceback holds this frame: together they would keep all that the tasks held.
             errors.clear()
+
+
+async def all_of(tasks: Sequence[Callable[[], Awaitable[Result]]]) -> list[Result]:
+    """Run `tasks` at the same time and return their results in order; the first error ends all of them."""
+    results: dict[int, Result] = {}
+
+    async def run(index: int, task: Callable[[], Awaitable[Result]]) -> None:
+        results[index] = await task()
+        if len(results) < len(tasks):
+            await anyio.sleep_forever()
+
+    await first_to_finish(*(partial(run, index, task) for index, task in enumerate(tasks)))
+    return [results[index] for index in range(len(tasks))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from shaker.errors import LinkError
@@ -30,6 +31,12 @@ def array(reply: Any, length: int | None = None) -> list[Any]:
     return reply
 
 
+def milliseconds(reply: Any) -> int:
+    """Return a reply to TIME as Unix time in milliseconds; LinkError for any other."""
+    seconds, microseconds = map(number, array(reply, 2))
+    return seconds * 1000 + microseconds // 1000
+
+
 def record(reply: Any) -> dict[str, str]:
     """Return a reply of HGETALL as text; LinkError for any other type."""
     texts = [blob(part).decode("utf-8", "replace") for part in array(reply)]
@@ -41,7 +48,23 @@ def record(reply: Any) -> dict[str, str]:
 def scan_page(reply: Any) -> tuple[bytes, list[bytes]]:
     """Return the cursor and the keys or members of a reply to SCAN or SSCAN; LinkError for any other."""
     cursor, found = array(reply, 2)
-    return blob(cursor), [blob(each) for each in array(found)]
+    return blob(cursor), blobs(found)
+
+
+def blobs(reply: Any) -> list[bytes]:
+    """Return a reply that is an array of strings; LinkError for any other."""
+    return _all(reply, bytes, blob)
+
+
+def numbers(replies: list[Any]) -> list[int]:
+    """Return replies that are numbers; LinkError for any other."""
+    return _all(replies, int, number)
+
+
+def _all(reply: Any, kind: type, check: Callable[[Any], Any]) -> list[Any]:
+    found = array(reply)
+    # A look at the types of all costs a tenth of a call for each.
+    return found if set(map(type, found)) <= {kind} else [check(each) for each in found]
 
 
 def _strange(expected: str, reply: Any) -> LinkError:

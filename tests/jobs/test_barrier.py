@@ -16,7 +16,7 @@ from shaker.jobs import barrier as module
 from shaker.jobs.barrier import BarrierError, Barriers
 from shaker.model.batch import CommandRun
 from shaker.net import client as reader_module
-from shaker.net.client import Client, Request, open_client
+from shaker.net.client import Asked, Client, Request, open_client
 from shaker.settings.schema import Settings
 from tests.support.counting import counting
 from tests.support.links import Links, replicating
@@ -236,19 +236,19 @@ async def test_the_source_has_begun_another_history(source: Server, target: Serv
 class Late(Client):
     """A reader whose answers come when they are no longer true."""
 
-    def __init__(self, reader: Client, answers: list[Any]) -> None:
-        self._reader, self._answers = reader, answers
+    def __init__(self, reader: Client) -> None:
+        super().__init__(reader.connection, reader.side)
+        self._answers = b""
 
-    async def pipeline(self, requests: Sequence[Request]) -> list[Any]:
-        if not self._answers:
-            self._answers += await self._reader.pipeline(requests)
-        return list(self._answers)
+    async def raw(self, requests: Sequence[Asked]) -> bytes:
+        self._answers = self._answers or await super().raw(requests)
+        return self._answers
 
 
 async def test_an_offset_that_was_passed(source: Server, target: Server) -> None:
     """The stream cannot go back."""
     async with replicating(source, target) as links:
-        late = Late(links.source, [])
+        late = Late(links.source)
         async with links.barriers.at(late, [("GET", "counter")]):
             pass
         source.client().incr("counter")

@@ -9,14 +9,13 @@ import pytest
 
 from shaker.codec.resp.replies import encode
 from shaker.compare.copies import Tolerance
-from shaker.errors import LinkError
+from shaker.errors import AccessError, LinkError
 from shaker.jobs.verify_page import (
     INEXACT_MS,
     Outcome,
     PageComparison,
     Settle,
     fields_expire,
-    milliseconds,
     tolerance,
 )
 from shaker.model.batch import CommandRun
@@ -119,6 +118,34 @@ async def test_times_to_live_where_a_side_has_no_absolute_ones(name: str, server
     assert kinds(await compared(source, target, "k")) == {"k": Kind.EXPIRY}
 
 
+async def test_the_same_refusal_on_both_sides_proves_nothing(source: Server, target: Server) -> None:
+    """Keys that may not be read are not equal because both servers say so in the same words."""
+    urls = []
+    for server in (source, target):
+        server.client().acl_setuser(
+            "reader", enabled=True, passwords=["+secret"], keys=["open"], commands=["+@all"], reset=True
+        )
+        server.client(db=4).mset({"open": "v", "closed": "v"})
+        urls.append(server.url.replace("redis://", "redis://reader:secret@"))
+    async with pair(*urls) as made:
+        page = PageComparison(made.points, made.sides, lambda: Tolerance(0))
+        assert (await page.compare(4, [b"open"])).differing == []
+        with pytest.raises(AccessError, match="the source forbids"):
+            await page.compare(4, [b"open", b"closed"])
+
+
+async def test_the_bytes_of_the_values_are_counted_however_they_are_compared(
+    source: Server, target: Server
+) -> None:
+    """Pages that are equal to the byte, and pages with one key that is not."""
+    for server in (source, target):
+        server.client(db=4).mset({"a": "1", "b": "x" * 300})
+    target.client(db=4).set("c", "only there")
+    sizes = [len(source.client(db=4).dump(key)) for key in ("a", "b")]
+    assert (await compared(source, target, "a", "b", "nowhere")).bytes == sum(sizes)
+    assert (await compared(source, target, "a", "b", "c")).bytes == sum(sizes)
+
+
 async def test_keys_of_another_job_wait(source: Server, target: Server) -> None:
     """What differs and is about to be corrected is pending; an equal key needs no asking."""
     planted(source, target)
@@ -183,9 +210,8 @@ def test_fields_expire_where_all_servers_can(infos: tuple[str, ...], expected: b
     assert fields_expire([parse_info(each.encode()) for each in infos]) is expected
 
 
-async def test_tolerance_and_clock(source: Server, target: Server) -> None:
-    """The margin in milliseconds; TIME gives seconds and microseconds."""
-    assert milliseconds([b"5", b"999999"]) == 5999
+async def test_the_tolerance(source: Server, target: Server) -> None:
+    """The margin in milliseconds, and what is inexact on both sides."""
     async with pair(source, target) as made:
         assert tolerance(made.sides, later_seconds=2.5) == Tolerance(2500, 0)
         inexact = made.sides._replace(exact=False)

@@ -21,11 +21,18 @@ async def walked(
     extra_too: bool = True,
     count: int = 200,
 ) -> list[Page]:
-    """All pages of a walk."""
+    """All pages of a walk, of the target's keys those that the source lacks."""
+    pages = []
     async with pair(source, target) as made:
         walk = Walk(made.sides, selection, start, extra_too=extra_too)
         walk.count = count
-        return [page async for page in walk.pages()]
+        async for page in walk.pages():
+            if page.side == "source":
+                pages.append(page)
+            else:
+                pages += [part async for part in walk.lacking(page, start)]
+            start = page.after
+    return pages
 
 
 def keys(pages: list[Page], side: str = "source") -> list[tuple[int, bytes]]:

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from shaker.errors import LinkError
-from shaker.net.first_to_finish import first_to_finish
+from shaker.net.first_to_finish import all_of, first_to_finish
 
 pytestmark = pytest.mark.anyio
 
@@ -63,3 +63,20 @@ async def test_a_failure_lets_go(no_collector: None) -> None:
     await lose(held)
     del held
     assert alive() is None
+
+
+async def test_results_come_in_order_however_the_tasks_end() -> None:
+    async def after(steps: int) -> int:
+        for _ in range(steps):
+            await anyio.lowlevel.checkpoint()
+        return steps
+
+    with anyio.fail_after(5):
+        assert await all_of([lambda: after(3), lambda: after(0), lambda: after(1)]) == [3, 0, 1]
+        assert await all_of([lambda: after(2)]) == [2]
+
+
+async def test_the_first_error_ends_all() -> None:
+    """As it is, not as a group."""
+    with anyio.fail_after(5), pytest.raises(LinkError, match="lost with Held"):
+        await all_of([anyio.sleep_forever, lambda: fail(Held())])

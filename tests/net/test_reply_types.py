@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shaker.errors import LinkError
-from shaker.net.reply_types import array, blob, number, record
+from shaker.net.reply_types import array, blob, blobs, milliseconds, number, numbers, record
 
 
 def test_replies_of_the_right_type_pass() -> None:
@@ -17,6 +17,8 @@ def test_replies_of_the_right_type_pass() -> None:
     assert (number(5), number(b"5"), number(-1)) == (5, 5, -1)
     assert array([b"a", None]) == [b"a", None]
     assert array([1, 2], 2) == [1, 2]
+    assert (blobs([b"a", b"b"]), numbers([1, b"2"]), numbers([])) == ([b"a", b"b"], [1, 2], [])
+    assert milliseconds([b"5", b"999999"]) == 5999
     assert record([b"field", b"v\xff", b"other", b""]) == {"field": "v\ufffd", "other": ""}
 
 
@@ -32,6 +34,10 @@ def test_replies_of_the_right_type_pass() -> None:
         (array, b"hunter2"),
         (array, None),
         (lambda reply: array(reply, 2), [1]),
+        (blobs, [b"a", None]),
+        (blobs, b"hunter2"),
+        (numbers, [1, None]),
+        (milliseconds, [b"1"]),
         (record, [b"field"]),
         (record, [b"field", 5]),
         (record, b"hunter2"),

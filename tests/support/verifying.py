@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -9,9 +10,9 @@ from typing import Any
 
 from shaker.compare.copies import Tolerance
 from shaker.jobs.verify_large import LargeComparison
-from shaker.jobs.verify_page import DOING, Sides, fields_expire, milliseconds, sides_of
+from shaker.jobs.verify_page import DOING, Sides, fields_expire, sides_of
 from shaker.model.batch import CommandRun
-from shaker.net.client import Asked, Client, count, open_client
+from shaker.net.client import Asked, Client, RawReplies, checked, count, open_client
 from shaker.settings.schema import Settings
 from tests.support.servers import Server
 
@@ -20,9 +21,16 @@ from tests.support.servers import Server
 class Point:
     """Both servers at one moment. `applied` collects the commands that are to be applied there."""
 
-    replies: list[Any]
+    raw: RawReplies
     source_ms: int
+    beside: tuple[RawReplies, int] | None
+    since: float
     applied: list[CommandRun]
+
+    @property
+    def replies(self) -> list[Any]:
+        """The values of `raw`."""
+        return checked("source", self.raw.values, DOING)
 
     def apply(self, *parts: CommandRun) -> None:
         """Collect commands."""
@@ -39,13 +47,17 @@ class Points:
     keys: list[int] = field(default_factory=list)  # keys of each page that was read: DUMP or TYPE, and an expiry
 
     @asynccontextmanager
-    async def at(self, source: Client, requests: Sequence[Asked]) -> AsyncIterator[Point]:
-        """Read on the source, as a barrier does."""
-        replies = await source.results([*requests, ("TIME",)], DOING)
+    async def at(
+        self, source: Client, requests: Sequence[Asked], *, beside: Client | None = None
+    ) -> AsyncIterator[Point]:
+        """Read on the source and then on the target, as a barrier does."""
+        raw, source_ms = await source.timed(requests, DOING)
         self.made += 1
         self.keys.append(count(requests) // 2)
         self.before(self.made)
-        yield Point(replies[:-1], milliseconds(replies[-1]), self.applied)
+        since = time.perf_counter()
+        theirs = await beside.timed(requests, DOING) if beside is not None else None
+        yield Point(raw, source_ms, theirs, since, self.applied)
 
 
 @dataclass

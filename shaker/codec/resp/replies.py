@@ -55,6 +55,7 @@ class ReplyScanner:
         self._raw = 0  # bytes of a bulk string's body, CRLF included, that are still to come
         self._open = 0  # items of the current reply that are still to come; 0 between replies
         self._counted = 0
+        self.open_bytes = 0  # bytes read by `skip` of the reply that is not whole yet
         self.errors: list[tuple[int, str]] = []
         self.error_count = 0
 
@@ -110,6 +111,7 @@ class ReplyScanner:
         position = self._position
         raw = self._raw
         open_items = self._open
+        whole = position - self.open_bytes
         done = 0
         while done < count:
             if raw:
@@ -156,9 +158,9 @@ class ReplyScanner:
             open_items -= 1
             if open_items == 0:
                 done += 1
-        self._position = position
-        self._raw = raw
-        self._open = open_items
+                whole = position
+        self.open_bytes = position - whole
+        self._position, self._raw, self._open = position, raw, open_items
         self._counted += done
         return done
 

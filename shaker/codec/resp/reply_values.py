@@ -1,4 +1,4 @@
-"""RESP2 replies to single requests as values, within bounds that no server can exceed."""
+"""RESP2 replies to single requests, as values or as they came, within bounds that no server can exceed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ MAX_REPLY: Final = 64 * 1024 * 1024
 MAX_ITEMS: Final = 500_000
 # COMMAND nests five deep.
 MAX_DEPTH: Final = 8
+QUEUED: Final = b"+QUEUED\r\n"
 
 
 class ReplyParser:
@@ -36,28 +37,29 @@ class ReplyParser:
 
     def read(self, most: int = 1) -> list[Any]:
         """Return the next replies, up to `most`, that are whole."""
-        size, end, whole = len(self._held), 0, 0
-        while whole < most:
-            found = self._scanner.skip(1)
-            self._scanner.clear_errors()
-            position = size - self._scanner.pending
-            if position - end > MAX_REPLY:
-                raise CorruptError(f"a reply of more than {MAX_REPLY} bytes came")
-            if not found:
-                break
-            whole += 1
-            end = position
-        if not whole:
-            return []
+        data, whole = self.take(most)
+        return self.values(data, 0, whole)
+
+    def take(self, most: int) -> tuple[bytes, int]:
+        """Return the next replies, up to `most`, that are whole, as they came, and how many these are."""
+        scanner = self._scanner
+        whole = scanner.skip_same(QUEUED, most)
+        whole += scanner.skip(most - whole)
+        scanner.clear_errors()
+        if scanner.open_bytes > MAX_REPLY:
+            raise CorruptError(f"a reply of more than {MAX_REPLY} bytes came")
+        end = len(self._held) - scanner.pending - scanner.open_bytes
         data = bytes(self._held[:end])
         del self._held[:end]
+        return data, whole
+
+    def values(self, data: bytes, position: int, count: int) -> list[Any]:
+        """Return the values of `count` replies that `take` has given, from `position` on."""
         replies: list[Any] = []
-        position = 0
-        while whole:
+        while len(replies) < count:
             self._items = 0
             reply, position = self._decode(data, position, 0)
             replies.append(reply)
-            whole -= 1
         return replies
 
     def _decode(self, data: bytes, position: int, depth: int) -> tuple[Any, int]:
