@@ -73,7 +73,7 @@ def _forbidden(reply: object) -> bool:
 class SourceFence:
     """The requests of a fence, on a connection of its own. `users` is the lasting fence of `--fence-acl`.
 
-    What changes the source is not interrupted: it could take effect after the request that undoes it.
+    A request that changes the source is not interrupted: it could take effect after the one that undoes it.
     """
 
     def __init__(self, client: FenceClient, run_id: str, *, seconds: float) -> None:

@@ -156,7 +156,7 @@ class Client:
     async def timed(self, requests: Sequence[Asked], doing: str) -> tuple[RawReplies, int]:
         """Return the replies to `requests`, and the server's clock before them: Unix time in milliseconds.
 
-        Raises as `pipeline`, and what it means where the server refuses to tell the time while `doing` that.
+        Raises as `pipeline`, and the error of a refused TIME while `doing` that.
         """
         data = await self.raw([("TIME",), *requests])
         time = checked(self.side, self.connection.values(data, 0, 1), doing)
