@@ -169,10 +169,7 @@ def sides_of(source: Client, target: Client, infos: Sequence[ServerInfo]) -> Sid
 
 def fields_expire(infos: Sequence[ServerInfo]) -> bool:
     """Return whether hash fields can have an expiry on all of these servers: Redis 7.4, Valkey 9."""
-    return all(
-        int(info.version.partition(".")[0] or 0) >= 9 if info.is_valkey else info.release >= (7, 4)
-        for info in infos
-    )
+    return all(info.valkey_release >= (9, 0) if info.is_valkey else info.release >= (7, 4) for info in infos)
 
 
 def tolerance(sides: Sides, *, later_seconds: float) -> Tolerance:

@@ -133,6 +133,11 @@ class ServerInfo:
         return self.product == "Valkey"
 
     @property
+    def valkey_release(self) -> tuple[int, int]:
+        """Major and minor version of a Valkey; (0, 0) for any other server."""
+        return _release(self.version) if self.is_valkey else (0, 0)
+
+    @property
     def keys(self) -> int:
         """The number of keys in all databases."""
         return sum(self.keyspace.values())

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from shaker.codec.rdb.crc64 import crc64
 from shaker.codec.rdb.field_expiries import CHECKSUM_SIZE, FOOTER_SIZE, VALKEY_VERSION, deferred
-from shaker.codec.rdb.value_types import FIELDS_EXPIRE, REDIS, VALKEY
+from shaker.codec.rdb.value_types import NEWER_TYPES, REDIS, VALKEY
 from shaker.model.entries import Entries, Entry, ExpiringString, LargeEntry
 from shaker.rules.built_values import built
 from shaker.rules.mset import mset_begin
@@ -112,7 +112,7 @@ def _times(
     else:
         # A time of 0 would mean "no expiry"; such a key is long expired.
         expiry = b"%d" % (expires_at_ms + margin or 1)
-    if payload[0] >= FIELDS_EXPIRE and (margin or near > 0):
+    if payload[0] >= NEWER_TYPES and (margin or near > 0):
         payload, put_off, _ = deferred(payload, near, until, margin)
         if put_off:
             copying.append(key)

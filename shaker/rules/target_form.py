@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from shaker.codec.rdb.field_expiries import VALKEY_VERSION
 from shaker.codec.rdb.strings import module_name, read_length
 from shaker.codec.rdb.value_limits import EVERY_VERSION, restored_up_to
-from shaker.codec.rdb.value_types import FIELDS_EXPIRE, MODULE_VALUE, PLAIN_STRING, STREAMS
+from shaker.codec.rdb.value_types import FIELDS_EXPIRE, MODULE_VALUE, NEWER_TYPES, PATH_HASH, PLAIN_STRING, STREAMS
 from shaker.codec.values.commands import survey
 from shaker.codec.values.target import Target, target_of
 from shaker.errors import UnsupportedError
@@ -15,8 +15,15 @@ from shaker.model.entries import LargeEntry
 from shaker.model.server_info import ServerInfo
 from shaker.rules.command_table import CommandTable
 
-# The RDB version that each release of Redis writes and takes at most; Valkey below 9.0 counts as Redis 7.2.
-RDB_VERSIONS: Final = (((7, 4), 12), ((7, 2), 11), ((7, 0), 10), ((5, 0), 9))
+# The RDB version of the newest type that each release of Redis takes; Valkey below 9.0 counts as Redis 7.2.
+RDB_VERSIONS: Final = (
+    ((8, 8), VALKEY_VERSION - 1),
+    ((8, 6), 13),
+    ((7, 4), 12),
+    ((7, 2), 11),
+    ((7, 0), 10),
+    ((5, 0), 9),
+)
 # Types of modules whose presence shows in a command, by the name that their values carry.
 MODULE_COMMANDS: Final[dict[str, str]] = {
     "vectorset": "vadd",
@@ -29,6 +36,7 @@ MODULE_COMMANDS: Final[dict[str, str]] = {
     "TSDB-TYPE": "ts.add",
 }
 FIELDS: Final = "hash fields that expire (HPEXPIREAT)"
+PATHS: Final = "path hashes (PHSET)"
 TITLES: Final[dict[str, str]] = {"vectorset": "vector sets (VADD)"}
 
 
@@ -63,7 +71,7 @@ class TargetForm(NamedTuple):
         if number == MODULE_VALUE:
             name = module_name(read_length(payload, 1, len(payload))[0]).decode("latin-1")
             return TITLES.get(name, f"module type {name}") if name in self.modules else ""
-        if number < FIELDS_EXPIRE or self.able.field_expiry:
+        if number < NEWER_TYPES or self.taken[payload[-10]]:
             return ""
         try:
             survey([payload], self.able._replace(drops_field_expiry=False), version=payload[-10])
@@ -78,11 +86,13 @@ class TargetForm(NamedTuple):
 
     def holds_without(self, payload: bytes) -> bool:
         """Return whether the target holds the value apart from what it lacks."""
-        return payload[0] != MODULE_VALUE
+        return payload[0] in FIELDS_EXPIRE
 
     def lacking_large(self, entry: LargeEntry) -> str:
         """Return the same for a value whose payload is still to come."""
-        return FIELDS if entry.number >= FIELDS_EXPIRE and not self.able.field_expiry else ""
+        if entry.number == PATH_HASH:
+            return "" if self.able.path_hashes else PATHS
+        return FIELDS if entry.number in FIELDS_EXPIRE and not self.able.field_expiry else ""
 
 
 EVERYTHING: Final = TargetForm(target_of((8, 0)), EVERY_VERSION, 1 << 62, b"shaker:building:default")
@@ -91,24 +101,17 @@ EVERYTHING: Final = TargetForm(target_of((8, 0)), EVERY_VERSION, 1 << 62, b"shak
 def form_of(info: ServerInfo, table: CommandTable, *, restore_limit: int, building: str, skip: bool) -> TargetForm:
     """Return the form for a server by its INFO and its COMMAND; `skip`: expiries that it cannot hold are left out."""
     release = info.release
-    newer_valkey = info.is_valkey and _major(info.version) >= 9
     highest = next((version for since, version in RDB_VERSIONS if release >= since), RDB_VERSIONS[-1][1])
-    if not info.is_valkey and release >= (8, 2):
-        highest = VALKEY_VERSION - 1  # every type that is read
     taken = bytearray([1] * (highest + 1) + [0] * (255 - highest))
-    if newer_valkey:
-        taken[VALKEY_VERSION] = 1
+    taken[VALKEY_VERSION] = info.valkey_release >= (9, 0)
+    taken[VALKEY_VERSION + 1] = info.valkey_release >= (9, 2)
     able = Target(
         field_expiry="hpexpireat" in table,
         stream_counters=release >= (7, 0),
         create_consumer=release >= (6, 2),
         functions="function" in table,
+        path_hashes="phset" in table,
         drops_field_expiry=skip,
     )
     modules = frozenset(name for name, command in MODULE_COMMANDS.items() if command not in table)
     return TargetForm(able, bytes(taken), restore_limit, building.encode(), modules)
-
-
-def _major(version: str) -> int:
-    major = version.partition(".")[0]
-    return int(major) if major.isdigit() and len(major) < 6 else 0

@@ -38,7 +38,7 @@ SOURCE = printed("shaker-source")
 TARGET = [rule for rule in printed("shaker-target") if rule not in OLD_SOURCE]
 
 
-FIELDS_EXPIRE = ("redis-8.0", "valkey-9.1")  # the servers that have HPEXPIRETIME
+NEWER_TYPES = ("redis-8.0", "valkey-9.1")  # the servers that have HPEXPIRETIME
 
 
 class Pair(NamedTuple):
@@ -50,7 +50,7 @@ class Pair(NamedTuple):
     def allow(self, source: list[str], target: list[str]) -> None:
         """Give the users exactly these rules."""
         for server, user, rules in ((self.source, "shaker-source", source), (self.target, "shaker-target", target)):
-            known = [rule for rule in rules if rule != "+hpexpiretime" or server.name in FIELDS_EXPIRE]
+            known = [rule for rule in rules if rule != "+hpexpiretime" or server.name in NEWER_TYPES]
             server.client().execute_command("ACL", "SETUSER", user, "reset", *known)
 
     def worker(self, **settings: str) -> Worker:

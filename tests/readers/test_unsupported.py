@@ -13,9 +13,12 @@ from shaker.watch.status import FlowStatus
 from tests.support.rdb_bytes import payload
 
 CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-OLD = EVERYTHING._replace(able=target_of((6, 2)), modules=frozenset(("vectorset",)))
+OLD = EVERYTHING._replace(
+    able=target_of((6, 2)), taken=bytes([1] * 10 + [0] * 246), modules=frozenset(("vectorset",))
+)
 SKIPPING = OLD._replace(able=OLD.able._replace(drops_field_expiry=True))
 EXPIRING = payload(22, b"\x01\x01f\x01v" + (4102444800123).to_bytes(8, "little"), 80)
+PATHS = payload(23, b"\x01\x01p\x01\x01f\x01v", 81)
 LARGE = LargeEntry(0, b"large", -1, -1, -1, -1, 24, 12)
 
 
@@ -40,22 +43,28 @@ def test_refused_by_name() -> None:
         judge.without(entries())
     with pytest.raises(UnfaithfulError, match=r"key 'hash' needs hash fields that expire"):
         judge.without(entries()._replace(values=[]))
-    with pytest.raises(UnfaithfulError, match=r"key 'large' needs"):
+    with pytest.raises(UnfaithfulError, match=r"key 'paths' needs path hashes \(PHSET\)"):
+        judge.without(entries()._replace(entries=[Entry(b"paths", PATHS, -1, -1, -1)], values=[]))
+    with pytest.raises(UnfaithfulError, match=r"key 'large' needs hash fields"):
         judge.note_large(LARGE)
+    with pytest.raises(UnfaithfulError, match=r"key 'large' needs path hashes"):
+        judge.note_large(LARGE._replace(number=23))
     with pytest.raises(UnfaithfulError, match="knows no functions") as refused:
         judge.leaves_out_library()
     assert refused.value.kind == "function"
 
 
 def test_left_out_and_counted() -> None:
-    """Hashes keep their fields."""
+    """Hashes keep their fields, path hashes have nothing to keep."""
     status = FlowStatus()
     judge = Unsupported(SKIPPING, status)
-    kept = judge.without(entries())
+    given = entries()
+    given.entries.append(Entry(b"paths", PATHS, -1, -1, -1))
+    kept = judge.without(given)
     assert (kept.strings, kept.values, len(kept.entries)) == ([b"s", b"v"], [], 1)
     judge.note_large(LARGE)
     assert judge.leaves_out_library()
-    assert status.keys.unsupported_skipped == 4
+    assert status.keys.unsupported_skipped == 5
 
 
 def test_a_target_that_holds_all() -> None:

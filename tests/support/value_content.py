@@ -57,6 +57,9 @@ def from_elements(elements: Iterable[of.Element]) -> Content:
             case of.ExpiringFields(fields):
                 for field, value, at in fields:
                     content.setdefault("hash", []).append([text(field), text(value), at])
+            case of.PathFields(path, flat):
+                for field, value in zip(flat[::2], flat[1::2], strict=True):
+                    content.setdefault("paths", []).append([text(path), text(field), text(value)])
             case of.ModuleStart(name, version):
                 content = {"type": "module", "name": text(name), "version": version, "parts": []}
             case of.ModuleParts(parts):

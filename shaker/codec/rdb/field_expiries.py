@@ -18,7 +18,7 @@ from shaker.codec.rdb.listpack import (
     element_integer,
 )
 from shaker.codec.rdb.strings import read_length, read_string, string_end
-from shaker.codec.rdb.value_types import FIELDS_EXPIRE, LENGTH_32, LENGTH_64
+from shaker.codec.rdb.value_types import LENGTH_32, LENGTH_64, NEWER_TYPES
 from shaker.errors import CorruptError, UnfaithfulError
 
 # Types by number. Redis: a table or a listpack, first as release candidates of 7.4 wrote them. Valkey gives 22 to
@@ -60,7 +60,7 @@ def deferred(payload: bytes, near: int, until: int, margin: int = 0) -> Deferred
     Those below `near` become `until`; all others get `margin` milliseconds more. A value without expiries of fields
     comes back as it is.
     """
-    if len(payload) <= FOOTER_SIZE or payload[0] < FIELDS_EXPIRE:
+    if len(payload) <= FOOTER_SIZE or payload[0] < NEWER_TYPES:
         return Deferred(payload, False, NEVER)
     times = _Times(near, until, margin)
     version = int.from_bytes(payload[-FOOTER_SIZE:-CHECKSUM_SIZE], "little")

@@ -23,11 +23,11 @@ from shaker.codec.rdb.value_types import (
     ENCODED,
     ENCODED_LZF,
     EXPIRETIME_MS,
-    FIELDS_EXPIRE,
     FREQ,
     IDLE,
     LENGTH_32,
     MODULE_VALUE,
+    NEWER_TYPES,
     PLAIN_STRING,
     Dialect,
 )
@@ -108,8 +108,8 @@ class KeyRecords:
             self._empty.append(key)
         else:
             payload = value_payload(dialect, opcode, parts)
-            self._rare = self._rare or opcode >= FIELDS_EXPIRE or opcode == MODULE_VALUE
-            if told or self.expires_at_ms >= 0 or opcode >= FIELDS_EXPIRE:
+            self._rare = self._rare or opcode >= NEWER_TYPES or opcode == MODULE_VALUE
+            if told or self.expires_at_ms >= 0 or opcode >= NEWER_TYPES:
                 self._entries.append(Entry(key, payload, self.expires_at_ms, self.idle_seconds, self.frequency))
             else:
                 self._values += (key, payload)

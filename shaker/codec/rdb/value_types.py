@@ -27,12 +27,14 @@ LENGTH_64: Final = 0x81
 ENCODED: Final = 0xC0
 ENCODED_LZF: Final = 0xC3
 
-# The type of a plain string; and the first of those of hashes whose fields have expiries: all from it on.
 PLAIN_STRING: Final = 0
 MODULE_VALUE: Final = 7
-STREAMS: Final = frozenset((15, 19, 21))
+STREAMS: Final = frozenset((15, 19, 21, 26, 27))
 LISTS: Final = frozenset((1, 10, 14, 18))
-FIELDS_EXPIRE: Final = 22
+# From here on types need a closer look: hashes whose fields have expiries, and the types of the newest servers.
+NEWER_TYPES: Final = 22
+FIELDS_EXPIRE: Final = frozenset((22, 24, 25))
+PATH_HASH: Final = 23
 # Numbers from here on are opcodes, never types: no key follows an unknown one.
 FIRST_OPCODE: Final = 128
 SLOT_INFO: Final = 244
@@ -61,6 +63,10 @@ _PENDING: Final = -20
 _CONSUMERS: Final = -21
 _CONSUMERS_3: Final = -22
 _PENDING_IDS: Final = -23
+_GROUPS_5: Final = -24
+_PRODUCERS: Final = -25
+_MESSAGES: Final = -26
+_PATHS: Final = -27
 
 GROUPS: Final[tuple[Pattern, ...]] = (
     (STRING,),
@@ -78,11 +84,17 @@ GROUPS: Final[tuple[Pattern, ...]] = (
     (STRING, 8, _PENDING_IDS),  # name, seen time; v3 also the active time
     (STRING, 16, _PENDING_IDS),
     (16,),
+    (STRING, LENGTH, LENGTH, LENGTH, _PENDING, _CONSUMERS_3, _PENDING_IDS),  # entries that no consumer holds
+    (STRING, _MESSAGES),  # a producer of idempotent messages
+    (STRING, LENGTH, LENGTH),  # a message, the id of its entry
+    (STRING, _PAIRS),  # a path, its fields and values
 )
 
 # A stream: its listpacks by id, length and last id; since v2 the first id, the greatest deleted id, entries added.
 _STREAM_1: Final[Pattern] = (_PAIRS, LENGTH, LENGTH, LENGTH, _GROUPS_1)
 _STREAM_2_HEAD: Final[Pattern] = (_PAIRS, *[LENGTH] * 8)
+# Idempotent messages: how long and how many are kept, producers, two counters.
+_IDEMPOTENCE: Final[Pattern] = (LENGTH, LENGTH, _PRODUCERS, LENGTH, LENGTH)
 
 # The parts of a module value by their opcode 1 to 5: two integers, float, double, string.
 MODULE_PARTS: Final[tuple[Pattern, ...]] = ((), (LENGTH,), (LENGTH,), (4,), (8,), (STRING,))
@@ -128,8 +140,13 @@ _TYPES: Final[dict[int, tuple[Pattern, int]]] = {
 _TYPES_REDIS: Final[dict[int, tuple[Pattern, int]]] = {
     24: ((8, _FIELDS_WITH_EXPIRY), 12),
     25: ((8, STRING), 12),
+    26: ((*_STREAM_2_HEAD, _GROUPS_3, *_IDEMPOTENCE), 13),
+    27: ((*_STREAM_2_HEAD, _GROUPS_5, *_IDEMPOTENCE), 14),
 }
-_TYPES_VALKEY: Final[dict[int, tuple[Pattern, int]]] = {22: ((_FIELDS_WITH_EXPIRY_VALKEY,), 80)}
+_TYPES_VALKEY: Final[dict[int, tuple[Pattern, int]]] = {
+    22: ((_FIELDS_WITH_EXPIRY_VALKEY,), 80),
+    PATH_HASH: ((_PATHS,), 81),
+}
 
 _REFUSED: Final[dict[int, str]] = {
     6: "a module value of a pre-release of Redis 4.0, which cannot be read without its module",
@@ -141,12 +158,14 @@ _REFUSED_REDIS: Final[dict[int, str]] = {
     243: "metadata that a module attached to a key",
 }
 _REFUSED_VALKEY: Final[dict[int, str]] = {
+    242: "a command within a snapshot that was made without a fork",
     243: "an atomic slot migration under way on the source, whose keys are not its own yet",
 }
 
 
-# Versions that are read. Redis 13 to 15 (8.4 and later) add types and opcodes only, which are refused one by one.
-_VERSIONS: Final[dict[bytes, tuple[int, int]]] = {b"REDIS": (6, 15), b"VALKEY": (80, 80)}
+# Versions that are read. Redis 13 to 15 (8.4 and later) add types and opcodes only; those that are not in the tables
+# are refused one by one. So does Valkey 81 (9.2).
+_VERSIONS: Final[dict[bytes, tuple[int, int]]] = {b"REDIS": (6, 15), b"VALKEY": (80, 81)}
 HEADER_SIZE: Final = 9
 
 
@@ -213,7 +232,7 @@ def read_header(header: bytes) -> tuple[bytes, int, Dialect]:
     """Return magic, RDB version and dialect of the first HEADER_SIZE bytes.
 
     Raises CorruptError if they are none, UnfaithfulError if the version is not known. Valkey up to 8 writes version
-    11 of Redis, Valkey 9 writes version 80 with a magic of its own.
+    11 of Redis, Valkey 9 writes version 80 or 81 with a magic of its own.
     """
     magic = b"VALKEY" if header.startswith(b"VALKEY") else b"REDIS"
     digits = header[len(magic) :]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from shaker.codec.rdb.value_types import FIELDS_EXPIRE
+from shaker.codec.rdb.value_types import NEWER_TYPES
 from shaker.codec.resp.replies import encode
 from shaker.codec.values.buffer import MAX_STRING
 from shaker.codec.values.decoder import Kind, PayloadDecoder
@@ -24,6 +24,7 @@ from shaker.codec.values.elements import (
     Libraries,
     Members,
     ModuleStart,
+    PathFields,
     Pending,
     Scores,
     StreamEntries,
@@ -92,7 +93,7 @@ class Surveyor:
     @property
     def enough(self) -> bool:
         """Whether all is known without the rest."""
-        return self._decoder.kind in SIMPLE and (self._decoder.number < FIELDS_EXPIRE or self._target.field_expiry)
+        return self._decoder.kind in SIMPLE and (self._decoder.number < NEWER_TYPES or self._target.field_expiry)
 
     def receive(self, chunk: bytes) -> None:
         """Append bytes of the payload."""
@@ -129,6 +130,8 @@ def _check(element: Element, target: Target) -> None:
         for _, _, at in element.fields:
             if at != NEVER and not (target.field_expiry or target.drops_field_expiry):
                 raise UnsupportedError("hash fields that expire (HPEXPIREAT)")
+    elif isinstance(element, PathFields) and not target.path_hashes:
+        raise UnsupportedError("path hashes (PHSET)")
     elif isinstance(element, Libraries) and not target.functions:
         raise UnsupportedError("functions (FUNCTION LOAD)")
 
@@ -164,6 +167,9 @@ class ValueCommands:
             gatherer.extend(flat)
         elif isinstance(element, ExpiringFields):
             return self._expiring(element.fields)
+        elif isinstance(element, PathFields):
+            _check(element, self._target)
+            return self._path_fields(element)
         elif isinstance(element, StringStart):
             return [] if element.size else [encode(b"SET", self._key, b"")]
         elif isinstance(element, StringPart):
@@ -189,6 +195,12 @@ class ValueCommands:
             self._begun = True
             out.append(encode(name, self._key, data[start : start + self._limits.bytes]))
         return out
+
+    def _path_fields(self, element: PathFields) -> list[bytes]:
+        gatherer = Gatherer((b"PHSET", self._key, element.path, b"FIELDS"), 2, self._limits, counted=True)
+        gatherer.extend(element.flat)
+        gatherer.flush()
+        return gatherer.take()
 
     def _expiring(self, fields: list[tuple[bytes, bytes, int]]) -> list[bytes]:
         """Set fields, then their expiries, those that are alike at once."""

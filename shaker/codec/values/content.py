@@ -27,6 +27,7 @@ from shaker.codec.values.elements import (
     Members,
     ModuleParts,
     ModuleStart,
+    PathFields,
     Pending,
     PendingEntry,
     Producer,
@@ -162,6 +163,8 @@ class Digester:
         elif isinstance(element, Idempotence):
             if self._exact:
                 self._run([b"%d" % number for number in element])
+        elif isinstance(element, PathFields):
+            self._add_path(element)
         elif isinstance(element, ModuleStart):
             self._run([element.name, b"%d" % element.version])
         elif isinstance(element, ModuleParts):
@@ -172,6 +175,13 @@ class Digester:
             for code in element.codes:
                 self._sum += _hash(code)
             self._elements += len(element.codes)
+
+    def _add_path(self, element: PathFields) -> None:
+        path, flat = element
+        for index in range(0, len(flat), 2):
+            field = flat[index]
+            self._sum += _hash(b"%d:%d:" % (len(path), len(field)) + path + field + flat[index + 1])
+        self._elements += len(flat) // 2
 
     def _begin_consumer(self) -> None:
         if self._consumer is not None:

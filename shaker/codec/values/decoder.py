@@ -13,11 +13,13 @@ from typing import Final
 
 from shaker.codec.rdb.crc64 import CRC64
 from shaker.codec.rdb.field_expiries import CHECKSUM_SIZE, FOOTER_SIZE, VALKEY_VERSION
+from shaker.codec.rdb.value_types import PATH_HASH
 from shaker.codec.values.buffer import MAX_STRING, Buffer, Incomplete
 from shaker.codec.values.elements import Element
 from shaker.codec.values.expiry_readers import ExpiringFieldsReader, ListpackExpiryReader
 from shaker.codec.values.opaque_reader import LibrariesReader, ModuleReader
 from shaker.codec.values.packed import Intset, Listpack, Ziplist, Zipmap
+from shaker.codec.values.path_hash_reader import PathHashReader
 from shaker.codec.values.readers import (
     PackedReader,
     Reader,
@@ -45,6 +47,7 @@ class Kind(Enum):
     SET = "set"
     ZSET = "zset"
     HASH = "hash"
+    PATH_HASH = "path hash"
     STREAM = "stream"
     MODULE = "module"
     FUNCTIONS = "functions"
@@ -82,6 +85,7 @@ _READERS_REDIS: Final[dict[int, tuple[Kind, Callable[[], Reader]]]] = _READERS |
 }
 _READERS_VALKEY: Final[dict[int, tuple[Kind, Callable[[], Reader]]]] = _READERS | {
     22: (Kind.HASH, lambda: ExpiringFieldsReader(valkey=True)),
+    PATH_HASH: (Kind.PATH_HASH, lambda: PathHashReader()),
 }
 _REFUSED: Final[dict[int, str]] = {
     6: "a module value of a pre-release of Redis 4.0",

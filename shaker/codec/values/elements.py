@@ -57,6 +57,13 @@ class ExpiringFields(NamedTuple):
     fields: list[tuple[bytes, bytes, int]]
 
 
+class PathFields(NamedTuple):
+    """Fields of one path of a path hash (Valkey 9.2): `flat` alternates field and value."""
+
+    path: bytes
+    flat: list[bytes]
+
+
 class StreamEntry(NamedTuple):
     """An entry of a stream; `flat` alternates field and value."""
 
@@ -161,6 +168,7 @@ Element = (
     | Scores
     | Fields
     | ExpiringFields
+    | PathFields
     | StreamEntries
     | StreamInfo
     | Group

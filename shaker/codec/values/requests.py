@@ -9,12 +9,16 @@ from shaker.codec.values.target import Limits
 
 
 class Gatherer:
-    """Gathers elements of `group` arguments each, and makes commands of them that begin with `prefix`."""
+    """Gathers elements of `group` arguments each, and makes commands of them that begin with `prefix`.
 
-    def __init__(self, prefix: Sequence[bytes], group: int, limits: Limits) -> None:
+    `counted`: the number of elements stands behind the prefix.
+    """
+
+    def __init__(self, prefix: Sequence[bytes], group: int, limits: Limits, *, counted: bool = False) -> None:
         self.requests: list[bytes] = []
         self._prefix = list(prefix)
         self._group = group
+        self._counted = counted
         self._most = limits.elements * group
         self._limit = limits.bytes
         self._arguments: list[bytes] = []
@@ -38,7 +42,8 @@ class Gatherer:
     def flush(self) -> None:
         """Make a command of the gathered elements."""
         if self._arguments:
-            self.requests.append(encode(*self._prefix, *self._arguments))
+            count = [b"%d" % (len(self._arguments) // self._group)] if self._counted else []
+            self.requests.append(encode(*self._prefix, *count, *self._arguments))
             self._arguments = []
             self._size = 0
 

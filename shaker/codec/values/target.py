@@ -12,6 +12,7 @@ class Target(NamedTuple):
     stream_counters: bool  # XSETID ... ENTRIESADDED, XGROUP CREATE ... ENTRIESREAD
     create_consumer: bool  # XGROUP CREATECONSUMER
     functions: bool  # FUNCTION LOAD
+    path_hashes: bool = False  # PHSET
     drops_field_expiry: bool = False  # fields are set without their expiry where the target has none
 
 
@@ -22,6 +23,7 @@ def target_of(version: tuple[int, int], *, valkey: bool = False) -> Target:
         stream_counters=version >= (7, 0),
         create_consumer=version >= (6, 2),
         functions=version >= (7, 0),
+        path_hashes=valkey and version >= (9, 2),
     )
 
 

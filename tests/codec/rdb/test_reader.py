@@ -118,6 +118,21 @@ MODULE_VALUE = (
         (b"REDIS0012", 24, b"12345678" + b"\x02" + b"\x00\x01f\x01v" + b"\x05\x01g\x01w", 12),
         (b"REDIS0012", 25, b"12345678" + b"\x05abcde", 12),
         (b"VALKEY080", 22, b"\x02" + b"\x01f\x01v" + b"12345678" + b"\x01g\x01w" + b"\xff" * 8, 80),
+        (b"VALKEY081", 23, b"\x02" + b"\x02/a\x02\x01f\x01v\x01g\x01w" + b"\x02/b\x01\x01f\x01v", 81),
+        # One group; then idempotent messages of one producer.
+        (
+            b"REDIS0013", 26,
+            b"\x00" + bytes(8) + b"\x01" + b"\x01h\x01\x02\x03\x00\x00"
+            + b"\x40\x64\x05\x01" + b"\x01p\x02" + b"\x01m\x05\x01" + b"\x01n\x06\x01" + b"\x02\x07",
+            13,
+        ),
+        # One group with an entry that no consumer holds.
+        (
+            b"REDIS0014", 27,
+            b"\x00" + bytes(8) + b"\x01" + b"\x01h\x01\x02\x03" + b"\x01" + b"i" * 16 + b"t" * 8 + b"\x01"
+            + b"\x00" + b"\x01" + b"i" * 16 + b"\x40\x64\x05\x00\x02\x07",
+            14,
+        ),
         (b"REDIS0011", 15, b"\x01\x03abc\x03def\x01\x05\x06\x00", 9),
         # Two groups: one with a pending entry of a consumer, one without anything.
         (
@@ -132,16 +147,16 @@ def test_values_are_copied_whole(header: bytes, number: int, value: bytes, versi
     """The value comes as it is, and what follows it is found; the payload has the lowest version of its type."""
     data = rdb(bytes([number]) + b"\x01k" + value + b"\x00\x01z\x01y", header)
     made = payload(number, value, version)
-    fields_expire = number in (22, 24, 25)
+    newer = number >= 22
     expected = [
         Entries(
             0,
             [b"z", b"y"],
-            [] if fields_expire else [b"k", made],
+            [] if newer else [b"k", made],
             [],
-            [Entry(b"k", made, -1, -1, -1)] if fields_expire else [],
+            [Entry(b"k", made, -1, -1, -1)] if newer else [],
             version=int(header[-2:]),
-            rare=fields_expire or number == 7,
+            rare=newer or number == 7,
         )
     ]
     for step in range(len(data)):
@@ -173,7 +188,7 @@ def test_wrong_checksum(step: int) -> None:
 SELECT_9 = b"\xfe\x09"
 NAMED = SELECT_9 + b"\x00\x01a\x01b"
 REFUSED = [
-    (b"REDIS0011", b"\x1a\x03foo", "type 26 of key 'foo' in database 9, byte 16 of the snapshot: unknown"),
+    (b"REDIS0011", b"\x1c\x03foo", "type 28 of key 'foo' in database 9, byte 16 of the snapshot: unknown"),
     (b"REDIS0011", b"\x06\x03foo", "type 6 of key 'foo' in database 9, byte 16 of the snapshot: a module value"),
     (
         b"REDIS0012",
@@ -182,12 +197,12 @@ REFUSED = [
     ),
     (b"REDIS0012", b"\x17\x03foo", "type 23 of key 'foo'"),
     (b"REDIS0011", b"\x08\x03foo", "type 8 of key 'foo'"),
-    (VALKEY, b"\x17\x03foo", "type 23 of key 'foo' in database 9, byte 16 of the snapshot: unknown"),
-    (VALKEY, b"\x18\x03foo", "type 24 of key 'foo'"),
-    (b"REDIS0011", b"\x1a\x40\xc8" + b"k" * 200, r"key 'k{128}'\.\.\. \(200 bytes\) in database 9"),
-    (b"REDIS0011", b"\x1a\xc8", "type 26 in database 9, byte 16"),
+    (VALKEY, b"\x18\x03foo", "type 24 of key 'foo' in database 9, byte 16 of the snapshot: unknown"),
+    (b"REDIS0011", b"\x1c\x40\xc8" + b"k" * 200, r"key 'k{128}'\.\.\. \(200 bytes\) in database 9"),
+    (b"REDIS0011", b"\x1c\xc8", "type 28 in database 9, byte 16"),
     (b"REDIS0011", b"\xf6", "opcode 246 in database 9, byte 16 of the snapshot: a function of a release candidate"),
     (b"REDIS0013", b"\xf3", "opcode 243 in database 9, byte 16 of the snapshot: metadata that a module"),
+    (VALKEY, b"\xf2", "opcode 242 in database 9, byte 16 of the snapshot: a command within a snapshot"),
     (VALKEY, b"\xf3", "opcode 243 in database 9, byte 16 of the snapshot: an atomic slot migration"),
     (b"REDIS0011", b"\xf2", "opcode 242 in database 9, byte 16 of the snapshot: unknown"),
     (b"REDIS0011", b"\x80", "opcode 128 in database 9, byte 16"),
@@ -243,7 +258,7 @@ def test_no_rdb(header: bytes) -> None:
         read(header)
 
 
-@pytest.mark.parametrize("header", [b"REDIS0005", b"REDIS0016", b"REDIS0080", b"VALKEY011", b"VALKEY081"])
+@pytest.mark.parametrize("header", [b"REDIS0005", b"REDIS0016", b"REDIS0080", b"VALKEY011", b"VALKEY082"])
 def test_unknown_version(header: bytes) -> None:
     with pytest.raises(UnfaithfulError, match=f"RDB version {int(header[-3:])} of (REDIS|VALKEY) is not known"):
         read(header)

@@ -10,7 +10,7 @@ from shaker.errors import CorruptError, UnfaithfulError
 
 @pytest.mark.parametrize(
     ("header", "version", "dialect"),
-    [(b"REDIS0006", 6, REDIS), (b"REDIS0011", 11, REDIS), (b"REDIS0015", 15, REDIS), (b"VALKEY080", 80, VALKEY)],
+    [(b"REDIS0006", 6, REDIS), (b"REDIS0011", 11, REDIS), (b"REDIS0015", 15, REDIS), (b"VALKEY081", 81, VALKEY)],
 )
 def test_known_headers_choose_the_dialect(header: bytes, version: int, dialect: Dialect) -> None:
     """Valkey up to 8 writes version 11 of Redis."""
@@ -20,7 +20,7 @@ def test_known_headers_choose_the_dialect(header: bytes, version: int, dialect: 
     assert chosen is dialect
 
 
-@pytest.mark.parametrize("header", [b"REDIS0005", b"REDIS0016", b"REDIS0080", b"VALKEY011", b"VALKEY081"])
+@pytest.mark.parametrize("header", [b"REDIS0005", b"REDIS0016", b"REDIS0080", b"VALKEY011", b"VALKEY082"])
 def test_an_unknown_version_is_refused_as_such(header: bytes) -> None:
     """It may have anything in it: the way out is a newer worker."""
     with pytest.raises(UnfaithfulError, match="is not known") as caught:
