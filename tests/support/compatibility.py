@@ -52,6 +52,10 @@ In the stream, `RESTORE` becomes such commands in the same transaction. `HSETEX`
 `HPEXPIREAT`, `HDEL` and `SET`. `XGROUP` and `XSETID` lose counters that the target lacks. Any other command that the
 target does not have is [rejected](operations.md#rejected-commands) by name.
 
+The streams of Redis 8.6 and 8.8 (RDB types 26 and 27) and the path hashes of Valkey 9.2 (RDB version 81) are read by
+what their sources say; no test had such a server. Types that Redis 8.8 added besides, key metadata of modules, and
+commands within a snapshot (Valkey 9.2, a save without a fork) end the worker by name.
+
 A target older than Redis 6.2 is refused with exit code 3.
 """
 
@@ -165,6 +169,7 @@ def page() -> str:
         "`skip` leaves out:",
         "",
         *(f"- {feature.title}: {feature.effect};" for feature in FEATURES.values()),
+        "- path hashes of Valkey 9.2: the keys;",
         "- values of other modules: only where the target is known to lack the module, by its commands.",
         "",
         *END.splitlines(),

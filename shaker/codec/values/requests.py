@@ -11,7 +11,7 @@ from shaker.codec.values.target import Limits
 class Gatherer:
     """Gathers elements of `group` arguments each, and makes commands of them that begin with `prefix`.
 
-    `counted`: the number of elements stands behind the prefix.
+    `counted`: the number of elements follows the prefix.
     """
 
     def __init__(self, prefix: Sequence[bytes], group: int, limits: Limits, *, counted: bool = False) -> None:
