@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from shaker.codec.resp.replies import short_line
 from shaker.codec.resp.reply_values import QUEUED
 
 _BEGUN = b"+OK\r\n"
@@ -19,24 +20,27 @@ class Measure(NamedTuple):
 
 def measure(data: bytes, position: int, count: int) -> Measure:
     """Measure `count` replies from `position` on, as `ReplyParser.take` gives them; items of arrays are included."""
+    size = len(data)
     string_bytes = 0
     refused = False
     while count:
         count -= 1
         kind = data[position]
-        end = data.index(b"\r\n", position)
+        number, behind = short_line(data, position, size)
+        if behind < 0:
+            end = data.index(b"\r\n", position)
+            number = int(data[position + 1 : end]) if kind == 36 or kind == 42 else 0
+            behind = end + 2
         if kind == 36:  # $ bulk string
-            length = int(data[position + 1 : end])
-            if length >= 0:
-                string_bytes += length
-                end += length + 2
+            if number >= 0:
+                string_bytes += number
+                behind += number + 2
         elif kind == 42:  # * array
-            items = int(data[position + 1 : end])
-            if items > 0:
-                count += items
+            if number > 0:
+                count += number
         elif kind == 45:  # - error
             refused = True
-        position = end + 2
+        position = behind
     return Measure(position, string_bytes, refused)
 
 

@@ -41,6 +41,31 @@ def encode_each(commands: Sequence[Sequence[bytes | str | int]], keys: Sequence[
     return b"".join(parts)
 
 
+def short_line(buffer: bytes, position: int, end: int) -> tuple[int, int]:
+    """Return the number of up to three digits in the line at `position`, and where the next line begins; or (-1, -1).
+
+    Nearly all numbers are such, and a look at each byte costs less than calls that find the end and convert.
+    """
+    if position + 6 > end:
+        return -1, -1
+    number = buffer[position + 1] - 48
+    if not 0 <= number <= 9:
+        return -1, -1
+    position += 2
+    byte = buffer[position]
+    if 48 <= byte <= 57:
+        number = number * 10 + byte - 48
+        position += 1
+        byte = buffer[position]
+        if 48 <= byte <= 57:
+            number = number * 10 + byte - 48
+            position += 1
+            byte = buffer[position]
+    if byte != 13 or buffer[position + 1] != 10:
+        return -1, -1
+    return number, position + 2
+
+
 class ReplyScanner:
     """Counts the replies of a pipeline without holding their bodies; any split of the bytes gives the same result.
 
@@ -123,36 +148,34 @@ class ReplyScanner:
             else:
                 if position >= size:
                     break
-                end = buffer.find(b"\r\n", position)
-                if end < 0:
-                    if size - position > MAX_LINE:
-                        raise CorruptError(f"the target sent a reply line of more than {MAX_LINE} bytes")
-                    break
                 kind = buffer[position]
+                number, behind = short_line(buffer, position, size) if kind != 43 else (-1, -1)
+                if behind < 0:
+                    number, behind = self._line(buffer, position)
+                    if behind < 0:
+                        break
                 top = open_items == 0  # not an item of an array, be it the last one
                 if top:
                     open_items = 1
                 if kind == 36:  # $ bulk string
-                    length = _length(buffer[position + 1 : end])
-                    position = end + 2
-                    if length >= 0:
-                        raw = length + 2
+                    position = behind
+                    if number >= 0:
+                        raw = number + 2
                         if size - position >= raw:
                             position += raw
                             raw = 0
                         else:
                             continue
                 elif kind == 42:  # * array
-                    items = _length(buffer[position + 1 : end])
-                    position = end + 2
-                    if items > 0:
-                        open_items += items
+                    position = behind
+                    if number > 0:
+                        open_items += number
                 elif kind == 43 or kind == 58:  # + status, : integer
-                    position = end + 2
+                    position = behind
                 elif kind == 45:  # - error
                     if top:
-                        self._keep_error(self._counted + done, buffer[position + 1 : end])
-                    position = end + 2
+                        self._keep_error(self._counted + done, buffer[position + 1 : behind - 2])
+                    position = behind
                 else:
                     raise CorruptError(f"the target sent a reply of unknown kind (byte {kind})")
             open_items -= 1
@@ -163,6 +186,16 @@ class ReplyScanner:
         self._position, self._raw, self._open = position, raw, open_items
         self._counted += done
         return done
+
+    def _line(self, buffer: bytes, position: int) -> tuple[int, int]:
+        """Return the length in the line at `position`, and where the next line begins, -1 where it is incomplete."""
+        end = buffer.find(b"\r\n", position)
+        if end < 0:
+            if len(buffer) - position > MAX_LINE:
+                raise CorruptError(f"the target sent a reply line of more than {MAX_LINE} bytes")
+            return -1, -1
+        kind = buffer[position]
+        return _length(buffer[position + 1 : end]) if kind == 36 or kind == 42 else 0, end + 2
 
     def integer(self) -> int | None:
         """Read one reply that should be an integer: its value, -1 for any other reply (errors are kept).

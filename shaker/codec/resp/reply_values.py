@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from shaker.codec.resp.replies import MAX_ERROR_TEXT, ReplyScanner
+from shaker.codec.resp.replies import MAX_ERROR_TEXT, ReplyScanner, short_line
 from shaker.errors import CorruptError
 
 # The largest replies asked for are CLIENT LIST of 65,000 clients and COMMAND.
@@ -67,17 +67,25 @@ class ReplyParser:
         self._items += 1
         if depth > MAX_DEPTH or self._items > MAX_ITEMS:
             raise CorruptError("a reply nests deeper or holds more items than any that was asked for")
-        end = data.index(b"\r\n", position)
-        kind, text, position = data[position], data[position + 1 : end], end + 2
+        kind = data[position]
+        number, behind = short_line(data, position, len(data))
+        text = b""
+        if behind < 0:
+            end = data.index(b"\r\n", position)
+            text, behind = data[position + 1 : end], end + 2
+            number = int(text) if kind == 36 or kind == 42 else -1
+        elif kind == 58:
+            return number, behind
+        elif kind == 43 or kind == 45:
+            text = data[position + 1 : behind - 2]
+        position = behind
         if kind == 36:  # $ bulk string
-            length = int(text)
-            return (None, position) if length < 0 else (data[position : position + length], position + length + 2)
+            return (None, position) if number < 0 else (data[position : position + number], position + number + 2)
         if kind == 42:  # * array
-            length = int(text)
-            if length < 0:
+            if number < 0:
                 return None, position
             items = []
-            for _ in range(length):
+            for _ in range(number):
                 item, position = self._decode(data, position, depth + 1)
                 items.append(item)
             return items, position
