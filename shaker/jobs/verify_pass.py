@@ -130,7 +130,9 @@ class VerifyPass:
         else:
             await self._reach(page)
         size = self.findings.counted.bytes - size
-        await self._pause(self._pace.pause(time.perf_counter() - began, page.seen, size))
+        spent = time.perf_counter() - began + self._walk.listing_seconds
+        self._walk.listing_seconds = 0.0
+        await self._pause(self._pace.pause(spent, page.seen, size))
 
     async def _reach(self, page: Page) -> None:
         """Compare the keys of a page, and move the position behind it."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from shaker.jobs.read_ahead import read_ahead
 from shaker.jobs.verify_page import DOING, Sides
 from shaker.model.server_info import ServerInfo
-from shaker.net.client import Client, Request, each
+from shaker.net.client import Asked, Client, Request, each
 from shaker.net.reply_types import number, numbers, scan_page
 from shaker.rules.record_keys import RESERVED, is_record
 
@@ -103,6 +104,7 @@ class Walk:
         self._extra_too = extra_too  # keys that only the target has are differences
         self._only = only  # these keys by database, None for all that the selection takes
         self.count = 200
+        self.listing_seconds = 0.0  # that the servers took to list keys; whoever rests for them sets it back
 
     def listed(self) -> AbstractAsyncContextManager[AsyncIterator[Page]]:
         """Yield the pages, which end with the block."""
@@ -155,7 +157,7 @@ class Walk:
         while True:
             before = Position(side, database, cursor)
             scan: Request = ("SCAN", cursor, "COUNT", self.count, *(("MATCH", pattern) if pattern else ()))
-            _, reply = await client.results([("SELECT", database), scan], DOING)
+            (reply,) = await self._listed(client, database, scan)
             cursor, found = scan_page(reply)
             keys = self._selection.of(found)
             after = Position(side, database + 1) if cursor == b"0" else Position(side, database, cursor)
@@ -210,5 +212,12 @@ class Walk:
 
     async def _sizes(self, client: Client, database: int, keys: list[bytes]) -> list[int]:
         """Return what the values of `keys` take in memory, 0 for keys that are gone."""
-        _, *sizes = await client.results([("SELECT", database), each([("MEMORY", "USAGE")], keys)], DOING)
+        sizes = await self._listed(client, database, each([("MEMORY", "USAGE")], keys))
         return numbers([0 if size is None else size for size in sizes] if None in sizes else sizes)
+
+    async def _listed(self, client: Client, database: int, asked: Asked) -> list[Any]:
+        """Return the replies to what is asked in a database, and count the time."""
+        began = time.perf_counter()
+        _, *replies = await client.results([("SELECT", database), asked], DOING)
+        self.listing_seconds += time.perf_counter() - began
+        return replies

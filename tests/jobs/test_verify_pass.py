@@ -105,6 +105,23 @@ def fill(*servers: Server, count: int = 1000) -> None:
             server.client(db=database).mset({f"key:{number}": number for number in range(count)})
 
 
+async def test_the_time_that_listing_takes_is_rested_for_too(source: Server, target: Server) -> None:
+    """A gentle pass takes a share of the servers' time: SCAN and MEMORY USAGE are a part of it."""
+    spent: list[float] = []
+
+    class Noted(VerifyPace):
+        def pause(self, spent_seconds: float, keys: int, size: int = 0) -> float:
+            spent.append(spent_seconds)
+            return 0.0
+
+    source.client().set("k", "v")
+    with Proxy(source) as proxy:
+        async with pair(proxy.url, target) as made:
+            proxy.set("down", latency=0.1)
+            await Passes(made, Noted(0.0, 1.0)).make()
+    assert spent[0] >= 0.3
+
+
 async def test_differences_count_after_several_looks(source: Server, target: Server) -> None:
     """Also those of the target's keys; equal keys are counted only, each once."""
     fill(source, target)
