@@ -104,7 +104,7 @@ class Walk:
         self._extra_too = extra_too  # keys that only the target has are differences
         self._only = only  # these keys by database, None for all that the selection takes
         self.count = 200
-        self.listing_seconds = 0.0  # that the servers took to list keys; whoever rests for them sets it back
+        self.listing_seconds = 0.0  # of requests that list keys; the pass rests for them and sets it to 0
 
     def listed(self) -> AbstractAsyncContextManager[AsyncIterator[Page]]:
         """Yield the pages, which end with the block."""
