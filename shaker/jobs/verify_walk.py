@@ -216,7 +216,7 @@ class Walk:
         return numbers([0 if size is None else size for size in sizes] if None in sizes else sizes)
 
     async def _listed(self, client: Client, database: int, asked: Asked) -> list[Any]:
-        """Return the replies to what is asked in a database, and count the time."""
+        """Return the replies to requests in a database, and count their time."""
         began = time.perf_counter()
         _, *replies = await client.results([("SELECT", database), asked], DOING)
         self.listing_seconds += time.perf_counter() - began
