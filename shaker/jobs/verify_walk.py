@@ -6,17 +6,19 @@ import time
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
+from shaker.codec.resp.raw_replies import scanned
 from shaker.jobs.read_ahead import read_ahead
 from shaker.jobs.verify_page import DOING, Sides
 from shaker.model.server_info import ServerInfo
-from shaker.net.client import Asked, Client, Request, each
+from shaker.net.client import Client, Request, checked, each, listed
 from shaker.net.reply_types import number, numbers, scan_page
 from shaker.rules.record_keys import RESERVED, is_record
 
 Side = Literal["source", "target"]
 SAMPLE_STEPS: Final = 10_000
+SELECTED: Final = b"+OK\r\n"
 LISTED_KEYS: Final = 2000  # whose sizes are asked at once
 # A value that takes more memory is compared apart from the pages: DUMP of it would hold up the source.
 LARGE_BYTES: Final = 4 * 1024 * 1024
@@ -37,6 +39,10 @@ class Selection(NamedTuple):
             return data
         share = self.sample / 100 * SAMPLE_STEPS
         return [key for key in data if zlib.crc32(key) % SAMPLE_STEPS < share]
+
+    def takes_all(self, keys: bytes) -> bool:
+        """Whether all of the keys in a reply belong to it; one look at their bytes decides."""
+        return self.sample >= 100 and RESERVED not in keys
 
     def count(self, info: ServerInfo) -> int:
         """Return about how many keys of a server it takes, 0 where only the server knows which match."""
@@ -65,11 +71,16 @@ class Position(NamedTuple):
         return f"{self.side}:{self.database}:{self.cursor.decode()}"
 
 
+def _behind(side: Side, database: int, cursor: bytes) -> Position:
+    """Return the position behind a SCAN that gave `cursor`."""
+    return Position(side, database + 1) if cursor == b"0" else Position(side, database, cursor)
+
+
 class Page(NamedTuple):
     """Keys of one database of one side. Of the target's keys, `Walk.lacking` finds those that the source lacks.
 
     `after` is the position behind them. `large` ones are compared apart. `seen` counts the keys that the walk has
-    passed since the page before.
+    passed since the page before. `raw` are the keys as they came, instead of `keys`.
     """
 
     side: Side
@@ -78,6 +89,7 @@ class Page(NamedTuple):
     large: list[bytes]
     after: Position
     seen: int = 0
+    raw: bytes = b""
 
 
 class Walk:
@@ -157,21 +169,40 @@ class Walk:
         while True:
             before = Position(side, database, cursor)
             scan: Request = ("SCAN", cursor, "COUNT", self.count, *(("MATCH", pattern) if pattern else ()))
-            (reply,) = await self._listed(client, database, scan)
-            cursor, found = scan_page(reply)
-            keys = self._selection.of(found)
-            after = Position(side, database + 1) if cursor == b"0" else Position(side, database, cursor)
-            listing = Page(side, database, keys, [], after, len(keys))
+            page = await self._page(side, client, database, scan)
             if side == "target":
-                yield listing
+                yield page
             else:
-                async for page in self._divided(client, listing, before):
-                    yield page
-            if cursor == b"0":
+                async for part in self._divided(client, page, before):
+                    yield part
+            if page.after.cursor == b"0":
                 return
+            cursor = page.after.cursor
+
+    async def _page(self, side: Side, client: Client, database: int, scan: Request) -> Page:
+        """Return the keys of one SCAN; those of the target as they came, where they can be asked for like this."""
+        began = time.perf_counter()
+        data = await client.raw([("SELECT", database), scan])
+        self.listing_seconds += time.perf_counter() - began
+        found = scanned(data, len(SELECTED)) if side == "target" and data.startswith(SELECTED) else None
+        if found is None or not self._selection.takes_all(found.keys):
+            _, reply = checked(client.side, client.connection.values(data, 0, 2), DOING)
+            cursor, keys = scan_page(reply)
+            keys = self._selection.of(keys)
+            return Page(side, database, keys, [], _behind(side, database, cursor), len(keys))
+        return Page(side, database, [], [], _behind(side, database, found.cursor), found.number, found.keys)
 
     async def lacking(self, page: Page, before: Position) -> AsyncGenerator[Page, None]:
         """Yield a page of the target's keys, which begins at `before`, without those that the source has."""
+        if page.raw:
+            source = self._sides.source
+            asked = listed("EXISTS", page.raw, page.seen)
+            _, found = await source.results([("SELECT", page.database), asked], DOING)
+            if number(found) == page.seen:
+                yield page._replace(raw=b"")
+                return
+            (keys,) = source.connection.values(b"*%d\r\n" % page.seen + page.raw, 0, 1)
+            page = page._replace(keys=keys, raw=b"")
         absent = await self._absent(page.database, page.keys)
         async for part in self._divided(self._sides.target, page._replace(keys=absent), before):
             yield part
@@ -212,12 +243,7 @@ class Walk:
 
     async def _sizes(self, client: Client, database: int, keys: list[bytes]) -> list[int]:
         """Return what the values of `keys` take in memory, 0 for keys that are gone."""
-        sizes = await self._listed(client, database, each([("MEMORY", "USAGE")], keys))
-        return numbers([0 if size is None else size for size in sizes] if None in sizes else sizes)
-
-    async def _listed(self, client: Client, database: int, asked: Asked) -> list[Any]:
-        """Return the replies to requests in a database, and count their time."""
         began = time.perf_counter()
-        _, *replies = await client.results([("SELECT", database), asked], DOING)
+        _, *sizes = await client.results([("SELECT", database), each([("MEMORY", "USAGE")], keys)], DOING)
         self.listing_seconds += time.perf_counter() - began
-        return replies
+        return numbers([0 if size is None else size for size in sizes] if None in sizes else sizes)

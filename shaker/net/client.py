@@ -66,6 +66,11 @@ def each(commands: Sequence[Request], keys: Sequence[bytes]) -> Each:
     return Each(tuple(commands), encode_each(commands, keys), len(commands) * len(keys))
 
 
+def listed(command: str, keys: bytes, number: int) -> Each:
+    """Return one request: `command` with `number` keys as a reply to SCAN has them."""
+    return Each(((command,),), b"*%d\r\n" % (number + 1) + encode(command)[4:] + keys, 1)
+
+
 def count(requests: Sequence[Asked]) -> int:
     """Return the number of requests."""
     return sum(request.requests if isinstance(request, Each) else 1 for request in requests)

@@ -51,3 +51,48 @@ def items_of_transaction(data: bytes, queued: int) -> int:
     """
     head = _BEGUN + QUEUED * queued + b"*%d\r\n" % queued
     return len(head) if data.startswith(head) else -1
+
+
+class Scanned(NamedTuple):
+    """A reply to SCAN: the next cursor, and `number` keys as they came, which are the same bytes in a request."""
+
+    cursor: bytes
+    number: int
+    keys: bytes
+
+
+def scanned(data: bytes, position: int) -> Scanned | None:
+    """Read the whole reply to SCAN at `position`; None for any other reply."""
+    size = len(data)
+    if data[position : position + 5] != b"*2\r\n$":
+        return None
+    length, begin = short_line(data, position + 4, size)
+    end = begin + length + 2
+    if length <= 0 or end >= size or data[end] != 42:
+        return None
+    cursor = data[begin : end - 2]
+    line = data.index(b"\r\n", end)
+    text = data[end + 1 : line]
+    if not text.isdigit():
+        return None
+    count, first = int(text), line + 2
+    end = _strings_end(data, first, count)
+    return Scanned(cursor, count, data[first:end]) if end >= 0 else None
+
+
+def _strings_end(data: bytes, position: int, count: int) -> int:
+    """Return where `count` strings from `position` on end; -1 where there is anything else among them."""
+    size = len(data)
+    while count:
+        count -= 1
+        if position >= size or data[position] != 36:
+            return -1
+        number, behind = short_line(data, position, size)
+        if behind < 0:
+            behind = data.index(b"\r\n", position)
+            number = int(data[position + 1 : behind])
+            behind += 2
+            if number < 0:
+                return -1
+        position = behind + number + 2
+    return position

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shaker.codec.resp.raw_replies import items_of_transaction, measure
+from shaker.codec.resp.raw_replies import Scanned, items_of_transaction, measure, scanned
 from tests.codec.resp.test_reply_values import LEAVES, VALUES, encoded, read
 
 
@@ -54,3 +54,32 @@ def test_items_of_a_transaction(values: list[Any]) -> None:
 )
 def test_transactions_that_did_not_take_place(data: bytes) -> None:
     assert items_of_transaction(data, 2) == -1
+
+
+@given(st.binary(min_size=1, max_size=20), st.lists(st.binary(max_size=200), max_size=5), st.binary(max_size=3))
+def test_replies_to_scan(cursor: bytes, keys: list[bytes], before: bytes) -> None:
+    """The keys are the bytes of their own request."""
+    reply = encoded([cursor, keys])
+    assert scanned(before + reply, len(before)) == Scanned(cursor, len(keys), b"".join(map(encoded, keys)))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        None,
+        b"0",
+        [b"0"],
+        [b"0", None],
+        [b"0", b"keys"],
+        [None, [b"k"]],
+        [5, [b"k"]],
+        [b"0", [b"k", None]],
+        [b"0", [b"k", 1]],
+        [b"0", [b"k", [b"l"]]],
+        [b"", [b"k"]],
+        [b"0", [b"k"], b"more"],
+    ],
+)
+def test_other_replies_are_none_to_scan(reply: Any) -> None:
+    """They are left to the reader of values, which names what is wrong."""
+    assert scanned(encoded(reply), 0) is None
