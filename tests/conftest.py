@@ -6,6 +6,7 @@ import gc
 import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from shaker.run.signals import STOPPING
 from shaker.watch.http.routes import HealthServer
 from shaker.watch.status import Status
+from tests.support.control import write_token
 from tests.support.needs import Needs, Reports
 from tests.support.servers import DEFAULT, Server
 from tests.support.worker import Worker
@@ -34,6 +36,12 @@ def pytest_collection_finish() -> None:
     """Keep the thousands of collected tests out of every garbage collection."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> Path:
+    """The token file that worker and commands share."""
+    return write_token(tmp_path)
 
 
 @pytest.fixture(autouse=True)

@@ -21,14 +21,6 @@ from tests.support.servers import free_port
 Serve = Callable[[int, bytes], str]
 
 
-@pytest.fixture
-def token(tmp_path: Path) -> Path:
-    """A token file."""
-    path = tmp_path / "token"
-    path.write_text("a long random token\n")
-    return path
-
-
 async def controls(verb: str, fields: dict[str, Any]) -> dict[str, Any]:
     """A worker that knows one verb."""
     if verb != "verify":

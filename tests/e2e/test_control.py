@@ -17,19 +17,13 @@ from shaker.commands.sample import Load, seed
 from tests.e2e.test_deletions import GUARDED, KEYS, held, synced
 from tests.e2e.test_sweep import lose_backlog
 from tests.support.compare import differences
-from tests.support.control import post, shaker, write_token
+from tests.support.control import post, shaker
 from tests.support.servers import Server, wait_until
 from tests.support.worker import ROOT, Worker
 from tests.support.writes import syncs
 
 Servers = Callable[..., Server]
 Workers = Callable[..., Worker]
-
-
-@pytest.fixture
-def token(tmp_path: Path) -> Path:
-    """The token file."""
-    return write_token(tmp_path)
 
 
 @pytest.fixture

@@ -26,14 +26,6 @@ Workers = Callable[..., Worker]
 NAMES = ("min-replicas-to-write", "min-replicas-max-lag")
 
 
-@pytest.fixture
-def token(tmp_path: Path) -> Path:
-    """A token file."""
-    path = tmp_path / "token"
-    path.write_text("a long random token\n")
-    return path
-
-
 class Counter:
     """Writers that count, each on a key of its own; `acknowledged` has the last number that the source confirmed."""
 

@@ -17,14 +17,6 @@ Workers = Callable[..., Worker]
 ACL = ("--fence-acl", "app=-@write")
 
 
-@pytest.fixture
-def token(tmp_path: Path) -> Path:
-    """A token file."""
-    path = tmp_path / "token"
-    path.write_text("a long random token\n")
-    return path
-
-
 def with_user(server: Server) -> None:
     """Give a server the user `app`, which may do everything."""
     server.client().execute_command("ACL", "SETUSER", "app", "on", ">word", "~*", "&*", "+@all")  # type: ignore[no-untyped-call]

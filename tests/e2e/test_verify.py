@@ -23,14 +23,6 @@ Workers = Callable[..., Worker]
 FIRST_OF_EACH = ("missing", "extra", "type", "value", "expiry")
 
 
-@pytest.fixture
-def token(tmp_path: Path) -> Path:
-    """A token file."""
-    path = tmp_path / "token"
-    path.write_text("a long random token\n")
-    return path
-
-
 def verify(source: Server | str, target: Server | str, *arguments: str, **settings: str) -> tuple[int, Any]:
     """Run `shaker verify --json`; return its exit code and report."""
     urls = [each if isinstance(each, str) else each.url for each in (source, target)]
