@@ -41,7 +41,8 @@ def plant(source: Server, target: Server, database: int, count: int) -> dict[str
         for number in range(count):
             ours.set(f"planted:{kind}:{number}", "value")
     ours.delete(*(f"planted:extra:{number}" for number in range(count)))
-    wait_until(lambda: theirs.exists(f"planted:expiry:{count - 1}"), "the planted keys")
+    last = f"planted:expiry:{count - 1}"
+    wait_until(lambda: theirs.exists(last) and not theirs.exists("planted:extra:0"), "the planted keys")
     found = {}
     for number in range(count):
         theirs.delete(f"planted:missing:{number}")
