@@ -177,17 +177,19 @@ class Verify:
 
     async def _work(self) -> None:
         settings = self._settings
-        async with (
-            open_client(settings.source) as source,
-            open_client(settings.target) as target,
-            open_client(settings.source) as source_ahead,
-            open_client(settings.target) as target_ahead,
-        ):
+        async with open_client(settings.source) as source, open_client(settings.target) as target:
             infos = [await source.info(), await target.info_of(self._flow.target.run_id)]
-            sides, ahead = sides_of(source, target, infos), sides_of(source_ahead, target_ahead, infos)
+            sides = sides_of(source, target, infos)
             while not self._why_not():
                 wanted = self._wanted[0] if self._wanted else None
-                await self._make(sides, ahead, wanted, infos)
+                # For each pass anew: one that ends early leaves requests without an answer there.
+                async with (
+                    open_client(settings.source) as source_ahead,
+                    open_client(settings.target) as target_ahead,
+                ):
+                    for client, info in zip((source_ahead, target_ahead), infos, strict=True):
+                        await client.info_of(info.run_id)
+                    await self._make(sides, sides_of(source_ahead, target_ahead, infos), wanted, infos)
                 if wanted is None:
                     await anyio.sleep(REST_SECONDS)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from shaker.apply.records import copying_key
 from shaker.flow.flow import Flow
@@ -112,6 +113,17 @@ async def test_a_request_is_made_in_between_and_reported(source: Server, target:
         assert made.verification.passes == 1
         target.client(db=5).delete("key:11")
         assert (await made.asked(keys_only=True))["differences"]["missing"] == 1
+
+
+async def test_a_pass_that_gives_way_leaves_nothing_to_the_next_one(source: Server, target: Server) -> None:
+    """Its next page is being read at that moment; the connections of that are not used again."""
+    fill(source, 5000)
+    with capture_logs() as lines:
+        async with verifying(source, target) as made:
+            for _ in range(12):
+                await made.wait(lambda: 0 < made.verification.current.counted.keys < 9000, "a pass under way")
+                assert (await made.asked(selection=Selection(database=5)))["keys_compared"] == 5000
+    assert [line for line in lines if line["event"] == "verification interrupted"] == []
 
 
 async def test_a_selective_repair_makes_the_worker_ready_again(source: Server, target: Server) -> None:
