@@ -137,7 +137,7 @@ class ReplyScanner:
         raw = self._raw
         open_items = self._open
         whole = position - self.open_bytes
-        done = 0
+        done = number = 0
         while done < count:
             if raw:
                 take = min(raw, size - position)
@@ -149,8 +149,11 @@ class ReplyScanner:
                 if position >= size:
                     break
                 kind = buffer[position]
-                number, behind = short_line(buffer, position, size) if kind != 43 else (-1, -1)
-                if behind < 0:
+                if kind == 36 or kind == 42:
+                    number, behind = short_line(buffer, position, size)
+                else:
+                    behind = buffer.find(b"\r\n", position) + 2
+                if behind < 2:
                     number, behind = self._line(buffer, position)
                     if behind < 0:
                         break
