@@ -182,7 +182,7 @@ class Verify:
             sides = sides_of(source, target, infos)
             while not self._why_not():
                 wanted = self._wanted[0] if self._wanted else None
-                # For each pass anew: one that ends early leaves requests without an answer there.
+                # Each pass has its own: one that ends early leaves requests without an answer there.
                 async with (
                     open_client(settings.source) as source_ahead,
                     open_client(settings.target) as target_ahead,
