@@ -143,9 +143,9 @@ class Barriers:
             raise BarrierError(f"the source did not answer within {limit:g} s") from error
         begin = items_of_transaction(data, asked + len(own))
         if begin < 0:
-            raise _refused(RawReplies(source, data, asked + len(own) + 2).values)
+            raise _refused(source.connection.values(data, 0, asked + len(own) + 2))
         end = measure(data, begin, asked).end
-        clock, *infos = RawReplies(source, data[end:], len(own)).values
+        clock, *infos = source.connection.values(data, end, len(own))
         raw = RawReplies(source, data[begin:end], asked)
         return raw, parse_info(b"\r\n".join(map(blob, infos))), milliseconds(clock)
 

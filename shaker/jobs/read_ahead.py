@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import anyio
 
+from shaker.net.first_to_finish import raise_first
+
 Item = TypeVar("Item")
 
 
@@ -31,8 +33,7 @@ async def read_ahead(items: AsyncGenerator[Item, None]) -> AsyncIterator[AsyncIt
     async def made() -> AsyncIterator[Item]:
         async for item in receiver:
             yield item
-        if errors:
-            raise errors.pop()
+        raise_first(errors)
 
     async with receiver, anyio.create_task_group() as tasks:
         tasks.start_soon(make)
@@ -41,8 +42,4 @@ async def read_ahead(items: AsyncGenerator[Item, None]) -> AsyncIterator[AsyncIt
         except Exception as error:
             errors.append(error)  # to be raised as it is, not as a group
         tasks.cancel_scope.cancel()
-    if errors:
-        try:
-            raise errors[0]
-        finally:
-            errors.clear()
+    raise_first(errors)

@@ -97,11 +97,10 @@ class SourceFence:
     async def renew(self) -> bool:
         """Hold writers for the fence's seconds from now on; False once `unpause` has ended that. Raises LinkError."""
         async with self._lock:
-            with anyio.CancelScope(shield=not self._unpaused):
-                if self._unpaused:
-                    return False
-                await self._client.results([("CLIENT", "PAUSE", self._milliseconds, "WRITE")], DOING)
-            return True
+            if not self._unpaused:
+                with anyio.CancelScope(shield=True):
+                    await self._client.results([("CLIENT", "PAUSE", self._milliseconds, "WRITE")], DOING)
+            return not self._unpaused
 
     async def info(self) -> ServerInfo:
         """Return INFO; raises as `pause`."""

@@ -12,7 +12,7 @@ from shaker.codec.resp.raw_replies import scanned
 from shaker.jobs.read_ahead import read_ahead
 from shaker.jobs.verify_page import DOING, Sides
 from shaker.model.server_info import ServerInfo
-from shaker.net.client import Client, Request, checked, each, listed
+from shaker.net.client import Asked, Client, Request, checked, each, listed
 from shaker.net.reply_types import number, numbers, scan_page
 from shaker.rules.record_keys import RESERVED, is_record
 
@@ -194,29 +194,21 @@ class Walk:
 
     async def lacking(self, page: Page, before: Position) -> AsyncGenerator[Page, None]:
         """Yield a page of the target's keys, which begins at `before`, without those that the source has."""
-        if page.raw:
-            source = self._sides.source
-            asked = listed("EXISTS", page.raw, page.seen)
-            _, found = await source.results([("SELECT", page.database), asked], DOING)
-            if number(found) == page.seen:
-                yield page._replace(raw=b"")
-                return
-            (keys,) = source.connection.values(b"*%d\r\n" % page.seen + page.raw, 0, 1)
-            page = page._replace(keys=keys, raw=b"")
-        absent = await self._absent(page.database, page.keys)
-        async for part in self._divided(self._sides.target, page._replace(keys=absent), before):
+        absent = await self._absent(page) if page.seen else []
+        async for part in self._divided(self._sides.target, page._replace(keys=absent, raw=b""), before):
             yield part
 
-    async def _absent(self, database: int, keys: list[bytes]) -> list[bytes]:
-        """Return those of the target's `keys` that the source lacks; mostly none, which one answer says."""
-        source = self._sides.source
-        if not keys:
+    async def _absent(self, page: Page) -> list[bytes]:
+        """Return those of the target's keys that the source lacks; mostly none, which one answer says."""
+        source, select = self._sides.source, ("SELECT", page.database)
+        keys, raw = page.keys, page.raw
+        asked: Asked = listed("EXISTS", raw, page.seen) if raw else ("EXISTS", *keys)
+        _, found = await source.results([select, asked], DOING)
+        if number(found) == page.seen:
             return []
-        _, count = await source.results([("SELECT", database), ("EXISTS", *keys)], DOING)
-        if number(count) == len(keys):
-            return []
-        requests: list[Request] = [("SELECT", database), *(("EXISTS", key) for key in keys)]
-        _, *there = await source.results(requests, DOING)
+        if raw:
+            (keys,) = source.connection.values(b"*%d\r\n" % page.seen + raw, 0, 1)
+        _, *there = await source.results([select, each([("EXISTS",)], keys)], DOING)
         return [key for key, found in zip(keys, there, strict=True) if not number(found)]
 
     async def _divided(self, client: Client, listing: Page, before: Position) -> AsyncGenerator[Page, None]:

@@ -154,7 +154,7 @@ class Client:
         if self._unanswered:
             raise LinkError(f"the {self.side} has not answered an earlier request on this connection")
         self._unanswered = True
-        replies = await self.connection.exchange_raw(b"".join(encoded), count(requests))
+        replies = await self.connection.exchange(b"".join(encoded), count(requests))
         self._unanswered = False
         return replies
 
@@ -199,9 +199,16 @@ async def open_client(endpoint: Endpoint) -> AsyncIterator[Client]:
 
     Raises LinkError; AccessError for credentials that the server refuses or files that cannot be read.
     """
-    async with connect_endpoint(endpoint, timeout=TIMEOUT_SECONDS) as connection:
-        await connection.authenticate(*credentials(endpoint))
+    async with log_in(endpoint, timeout=TIMEOUT_SECONDS) as connection:
         yield Client(connection, endpoint.side)
+
+
+@asynccontextmanager
+async def log_in(endpoint: Endpoint, *, timeout: float) -> AsyncIterator[Connection]:
+    """Connect as `connect_endpoint` does, and log in; raises as `open_client`."""
+    async with connect_endpoint(endpoint, timeout=timeout) as connection:
+        await connection.authenticate(*credentials(endpoint))
+        yield connection
 
 
 @asynccontextmanager

@@ -129,13 +129,10 @@ class Connection:
 
     async def pipeline(self, requests: Sequence[tuple[bytes | str | int, ...]]) -> list[Any]:
         """Send requests at once and return their replies; an error reply is a ReplyError in its place."""
-        return await self.exchange(b"".join(encode(*arguments) for arguments in requests), len(requests))
+        encoded = b"".join(encode(*arguments) for arguments in requests)
+        return self.values(await self.exchange(encoded, len(requests)), 0, len(requests))
 
-    async def exchange(self, requests: bytes, count: int) -> list[Any]:
-        """Do the same with `count` requests that are encoded."""
-        return self.values(await self.exchange_raw(requests, count), 0, count)
-
-    async def exchange_raw(self, requests: bytes, count: int) -> bytes:
+    async def exchange(self, requests: bytes, count: int) -> bytes:
         """Send `count` requests that are encoded, and return the replies as they came."""
         await self.send(requests)
         parts: list[bytes] = []
@@ -150,7 +147,7 @@ class Connection:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def values(self, data: bytes, position: int, count: int) -> list[Any]:
-        """Return the values of `count` replies that `exchange_raw` has given, from `position` on; raises LinkError."""
+        """Return the values of `count` replies that `exchange` has given, from `position` on; raises LinkError."""
         with self._as_redis():
             return self._reader.values(data, position, count)
 

@@ -28,6 +28,11 @@ async def first_to_finish(*tasks: Callable[[], Awaitable[None]]) -> None:
     async with anyio.create_task_group() as group:
         for task in tasks:
             group.start_soon(run, task, group.cancel_scope)
+    raise_first(errors)
+
+
+def raise_first(errors: list[Exception]) -> None:
+    """Raise the first of `errors`, if there is one, and empty them."""
     if errors:
         try:
             raise errors[0]

@@ -111,8 +111,8 @@ def replies(data: bytes) -> None:
         def read(piece: bytes, reader: ReplyParser = reader) -> list[Any]:
             reader.feed(piece)
             found: list[Any] = []
-            while replies := reader.read(2):
-                found += replies
+            while (taken := reader.take(2))[1]:
+                found += reader.values(taken[0], 0, taken[1])
             return found
 
         counts.append(_outcome(count, pieces))

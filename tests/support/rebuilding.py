@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from shaker.codec.resp.replies import encode
 from shaker.codec.values.commands import make, survey
-from shaker.codec.values.decoder import MAX_STRING
 from shaker.codec.values.target import DEFAULT_LIMITS, Limits, Target
 
 
 def rebuild(
-    payload: bytes,
-    temporary: bytes,
-    target: Target,
-    *,
-    version: int = 0,
-    functions: bool = False,
-    limits: Limits = DEFAULT_LIMITS,
-    max_string: int = MAX_STRING,
+    payload: bytes, temporary: bytes, target: Target, limits: Limits = DEFAULT_LIMITS, **decoding: Any
 ) -> Iterator[bytes]:
-    """Yield the requests, one command each. Raises UnsupportedError before the first of them."""
-    found = survey([payload], target, version=version, functions=functions, max_string=max_string)
-    if not functions:
+    """Yield the requests, one command each. Raises UnsupportedError before the first of them.
+
+    `decoding` are the options of `survey` and `make`: how the payload is read.
+    """
+    found = survey([payload], target, **decoding)
+    if not decoding.get("functions"):
         yield encode("UNLINK", temporary)
-    yield from make(
-        [payload],
-        temporary,
-        found,
-        target,
-        version=version,
-        functions=functions,
-        limits=limits,
-        max_string=max_string,
-    )
+    yield from make([payload], temporary, found, target, limits=limits, **decoding)

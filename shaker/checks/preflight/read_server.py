@@ -17,9 +17,8 @@ from shaker.checks.preflight.rights import KEY, Need, source_needs, target_needs
 from shaker.errors import LinkError
 from shaker.model.refusals import refusal
 from shaker.model.server_info import ServerInfo, parse_info
-from shaker.net.client import Client, connect_endpoint, open_client
+from shaker.net.client import Client, log_in, open_client
 from shaker.net.connection import ReplyError
-from shaker.net.credentials import credentials
 from shaker.net.reply_types import array, blob, scan_page
 from shaker.net.sentinel import resolve
 from shaker.net.server_clock import ServerClock
@@ -94,8 +93,7 @@ async def _read_rights(
         )
     try:
         # For requests that are refused by their form, and so change nothing.
-        async with connect_endpoint(endpoint, timeout=endpoint.connect_timeout_seconds) as connection:
-            await connection.authenticate(*credentials(endpoint))
+        async with log_in(endpoint, timeout=endpoint.connect_timeout_seconds) as connection:
             tried = [need for need in needs if need.command not in ("multi", "exec", "watch")]
             # A transaction cannot hold it; by itself it changes nothing but this connection.
             watch = [_tried(reply) for reply in await connection.pipeline([("WATCH", KEY)])]
@@ -188,8 +186,7 @@ async def _psync(client: Client, endpoint: Source, facts: ServerFacts) -> Right:
     if name.upper() == "PSYNC":
         # It has two arguments; servers look at their number before they look at rights.
         # For requests that are refused by their form, and so change nothing.
-        async with connect_endpoint(endpoint, timeout=endpoint.connect_timeout_seconds) as connection:
-            await connection.authenticate(*credentials(endpoint))
+        async with log_in(endpoint, timeout=endpoint.connect_timeout_seconds) as connection:
             (reply,) = await connection.pipeline([(name,)])
         if "wrong number of arguments" in str(reply):
             return Right.ALLOWED

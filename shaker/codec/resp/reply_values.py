@@ -35,11 +35,6 @@ class ReplyParser:
         self._held += data
         self._scanner.feed(data)
 
-    def read(self, most: int = 1) -> list[Any]:
-        """Return the next replies, up to `most`, that are whole."""
-        data, whole = self.take(most)
-        return self.values(data, 0, whole)
-
     def take(self, most: int) -> tuple[bytes, int]:
         """Return the next replies, up to `most`, that are whole, as they came, and how many these are."""
         scanner = self._scanner

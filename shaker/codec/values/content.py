@@ -87,7 +87,7 @@ class Digester:
     def add(self, element: Element) -> None:
         """Add the next element."""
         if isinstance(element, Fields):
-            self._add_fields(element.flat)
+            self._add_fields(b"-1:", element.flat)
         elif isinstance(element, ExpiringFields):
             for field, value, at in element.fields:
                 self._sum += _hash(b"%d:%d:" % (at, len(field)) + field + value)
@@ -122,11 +122,11 @@ class Digester:
         self._running.update((self._sum % MODULUS).to_bytes(DIGEST, "little"))
         return Content(kind, self._elements, self._running.digest(), self._counters)
 
-    def _add_fields(self, flat: list[bytes]) -> None:
+    def _add_fields(self, head: bytes, flat: list[bytes]) -> None:
         total = 0
         for index in range(0, len(flat), 2):
             field = flat[index]
-            total += _hash(b"-1:%d:" % len(field) + field + flat[index + 1])
+            total += _hash(b"%b%d:" % (head, len(field)) + field + flat[index + 1])
         self._sum += total
         self._elements += len(flat) // 2
 
@@ -164,7 +164,7 @@ class Digester:
             if self._exact:
                 self._run([b"%d" % number for number in element])
         elif isinstance(element, PathFields):
-            self._add_path(element)
+            self._add_fields(b"%d:" % len(element.path) + element.path, element.flat)
         elif isinstance(element, ModuleStart):
             self._run([element.name, b"%d" % element.version])
         elif isinstance(element, ModuleParts):
@@ -175,13 +175,6 @@ class Digester:
             for code in element.codes:
                 self._sum += _hash(code)
             self._elements += len(element.codes)
-
-    def _add_path(self, element: PathFields) -> None:
-        path, flat = element
-        for index in range(0, len(flat), 2):
-            field = flat[index]
-            self._sum += _hash(b"%d:%d:" % (len(path), len(field)) + path + field + flat[index + 1])
-        self._elements += len(flat) // 2
 
     def _begin_consumer(self) -> None:
         if self._consumer is not None:

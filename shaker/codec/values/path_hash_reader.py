@@ -34,14 +34,17 @@ class PathHashReader(Reader):
                 self._flat += (field, buffer.string())
                 self._fields -= 1
             buffer.commit()
-            if self._flat and (not self._fields or len(self._flat) >= BATCH):
-                self._out.append(PathFields(self._path, self._flat))
-                self._flat = []
+            if not self._fields or len(self._flat) >= BATCH:
+                self._flush()
         self.finished = not self._fields and not self._paths
 
     def take(self) -> Element | None:
         """Return the fields that were read."""
-        if self._flat and not self._out:
+        if not self._out:
+            self._flush()
+        return self._out.pop(0) if self._out else None
+
+    def _flush(self) -> None:
+        if self._flat:
             self._out.append(PathFields(self._path, self._flat))
             self._flat = []
-        return self._out.pop(0) if self._out else None

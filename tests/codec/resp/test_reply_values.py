@@ -32,8 +32,8 @@ def read(pieces: list[bytes], most: int = 1) -> list[Any]:
     reader, found = ReplyParser(Refused), []
     for piece in pieces:
         reader.feed(piece)
-        while replies := reader.read(most):
-            found += replies
+        while (taken := reader.take(most))[1]:
+            found += reader.values(taken[0], 0, taken[1])
     return found
 
 
