@@ -16,7 +16,6 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.e2e.test_cutover import Command
-from tests.e2e.test_cutover_fences import token as _token
 from tests.e2e.test_cutover_fences import users, with_user
 from tests.faults.stopping import Mark, Moment, StoppingProxy
 from tests.support.compare import differences
@@ -26,7 +25,6 @@ from tests.support.worker import Worker
 Workers = Callable[..., Worker]
 Servers = Callable[..., Server]
 
-token = _token
 REVERSE = ("--reverse", "--fence-acl", "app=-@write")
 PATIENT = ("--timeout", "90", "--max-lag", "60", "--fence-seconds", "30")  # on a machine with other work
 DATABASE = 3
