@@ -144,8 +144,11 @@ def test_replicas_of_the_target(server: Servers, source: Server, target: Server)
     wait_until(lambda: target.info()["slave0"]["state"] == "online", "the replica to be in step")
     found = preflight(source, target)["target-replicas"]
     assert (found.status, "1 replica in step" in found.finding) == ("ok", True)
+    # Only a replica that takes a snapshot from the socket has to wait for others.
     target.client().config_set("repl-diskless-sync-delay", 60)
     with socket.create_connection(("127.0.0.1", target.port)) as waiting:
+        waiting.sendall(b"REPLCONF capa eof\r\n")
+        assert waiting.recv(64) == b"+OK\r\n"
         waiting.sendall(b"PSYNC ? -1\r\n")
         wait_until(lambda: target.info()["connected_slaves"] == 2, "the second replica")
         assert preflight(source, target)["target-replicas"].status == "warning"
