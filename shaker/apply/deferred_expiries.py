@@ -24,13 +24,20 @@ from shaker.rules.expiry import NEVER, Rewritten, Times, rewrite
 class Expiries:
     """Gives expiries a margin or puts them off. `times` answers for an item of the stream, or with None for a snapshot.
 
+    `counted` returns what the target had expired when it was last asked.
+
     `waiting`: there may be keys to be settled; `unsettled`: also some from before the stream caught up. `by_target`:
     the target itself keeps what expires until the source deletes it, so that nothing has to be done. `expired` is what
     the target had expired when it was last known to agree with the source, None where nobody knows. `margin` is the
     most by which an expiry on the target may lie later than the source's, in milliseconds.
     """
 
-    def __init__(self, name: str, times: Callable[[StreamItem | None], Times]) -> None:
+    def __init__(
+        self,
+        name: str,
+        times: Callable[[StreamItem | None], Times],
+        counted: Callable[[], ExpiredKeys | None],
+    ) -> None:
         self.waiting = False
         self.unsettled = False
         self.remembered = 0  # how often keys were
@@ -46,15 +53,19 @@ class Expiries:
         self._copying = copying_key(name)
         self._doubtful = doubtful_key(name)
         self._times = times
+        self._counted = counted
 
     @property
     def expired_text(self) -> str:
         """`expired` as the checkpoint records it."""
         return "" if self.expired is None else self.expired.text
 
-    def begin_snapshot(self, expired: ExpiredKeys | None) -> None:
-        """Forget the target's keys: a snapshot replaces all. `expired` is from before its first."""
-        self.expired = expired
+    def begin_snapshot(self) -> None:
+        """Forget the target's keys: the next transaction begins a snapshot, which replaces all.
+
+        Until then transactions of the stream end, and what they record has to be true of the keys that are there.
+        """
+        self.expired = self._counted()
         self.margin = 0
         self.unsettled = True
         self.missed = False

@@ -141,6 +141,8 @@ class Planner:
         if self._expected:
             return False  # the beginning and the end of a snapshot wait for all before them
         self._window.take()
+        if isinstance(item, SnapshotStart):
+            self._ledger.expiries.begin_snapshot()
         transaction = self._begin(out)
         transaction.items.append(item)
         transaction.sealed = True

@@ -85,18 +85,19 @@ class ExpiryPolicy:
         limit = MARGIN_SHARE * self.margin_seconds if self.margin_seconds else self.grace(reading)
         return reading.longest_lag + _ahead(reading) >= limit
 
-    def margin(self, reading: Reading) -> float:
-        """Return by how much expiries lie later on the target than on the source."""
+    def margin(self, reading: Reading) -> int:
+        """Return by how many milliseconds expiries lie later on the target than on the source."""
         if not self.margin_seconds or not self.follows:
-            return 0.0
+            return 0
         skew = min(abs(reading.skew or 0.0), MAX_SKEW_SECONDS)
-        return max(self.margin_seconds, MARGIN_FACTOR * (reading.usual_lag + skew))
+        return round(max(self.margin_seconds, MARGIN_FACTOR * (reading.usual_lag + skew)) * 1000)
 
-    def times(self, reading: Reading, *, age: float | None, final: bool, margin: float, expired: bool) -> Times:
+    def times(self, reading: Reading, *, age: float | None, final: bool, margin: int, expired: bool) -> Times:
         """Return how expiries are treated: of a part of the stream written `age` seconds ago, or of a snapshot (None).
 
         `final`: the copy is not kept up to date any longer, so that it gets the source's expiries. `margin` is the
-        one in effect. `expired`: the target may have expired a key since it was known to agree with the source.
+        one in effect, in milliseconds. `expired`: the target may have expired a key since it was known to agree with
+        the source.
         """
         stream = age is not None
         late = not final and stream and self.late(reading)
@@ -109,7 +110,7 @@ class ExpiryPolicy:
             written=int((reading.source_time - (age or 0.0)) * 1000),
             near=near,
             until=until,
-            margin=0 if final else int(margin * 1000),
+            margin=0 if final else margin,
             late=late,
             passed=late or expired,
         )

@@ -30,7 +30,7 @@ class ExpiryView:
         source: KnownSource,
         target: KnownTarget,
     ) -> None:
-        self.deferred = Expiries(settings.name, self.times)
+        self.deferred = Expiries(settings.name, self.times, lambda: target.expired)
         self._policy = ExpiryPolicy.of(settings)
         self._snapshot_only = settings.mode == "snapshot"
         self._status = status
@@ -56,20 +56,20 @@ class ExpiryView:
         return self._policy.late(self._reading())
 
     @property
-    def margin_seconds(self) -> float:
-        """The margin in effect: expiries are this much later on the target than on the source."""
+    def margin(self) -> int:
+        """The margin in effect: expiries are so many milliseconds later on the target than on the source."""
         return self._margin(self._reading())
 
     @property
-    def widest_margin_seconds(self) -> float:
-        """The most by which expiries may lie later on the target, also those that earlier workers gave a margin.
+    def widest_margin(self) -> int:
+        """The most milliseconds by which expiries may lie later on the target, also those that earlier workers gave.
 
         An older version did not record its margin: it was that of mode=follow.
         """
-        now = self.margin_seconds
+        now = self.margin
         if not (self._policy.follows or self.deferred.by_target):
             now = replace(self._policy, follows=True).margin(self._reading())
-        return max(now, self.deferred.margin / 1000)
+        return max(now, self.deferred.margin)
 
     def widen(self, margin: int) -> None:
         """Record that expiries may lie later on the target by a margin in milliseconds."""
@@ -86,7 +86,7 @@ class ExpiryView:
             reading,
             age=None if item is None else self._age(item),
             final=final,
-            margin=0.0 if final else self._margin(reading),
+            margin=0 if final else self._margin(reading),
             expired=not expired_nothing(self.deferred.expired, self._target.expired),
         )
 
@@ -101,12 +101,12 @@ class ExpiryView:
         seen = self._status.lag.written(item.batch.end_offset)
         return self._status.clock() - (item.received_at if seen is None else min(seen, item.received_at))
 
-    def _margin(self, reading: Reading) -> float:
+    def _margin(self, reading: Reading) -> int:
         if self.deferred.by_target:
-            return 0.0
-        seconds = self._policy.margin(reading)
-        self.widen(int(seconds * 1000))
-        return seconds
+            return 0
+        margin = self._policy.margin(reading)
+        self.widen(margin)
+        return margin
 
     def _reading(self, *, snapshot: bool = False) -> Reading:
         status = self._status

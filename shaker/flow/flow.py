@@ -253,7 +253,6 @@ class Flow:
             self.source.snapshot_requested_at = self.status.clock()
         self.source.caught_up_at = 0
         self.source.upstream.clear()
-        self.expiries.begin_snapshot(self.target.expired)
         self.unconfirmed.begin_snapshot()
         self.window.discard_waiting()
         self.resume = None

@@ -113,7 +113,7 @@ class Confirm:
             compared = sides_of(source, target, infos)
 
             def allowed() -> Tolerance:
-                return tolerance(compared, later_seconds=self._flow.expiry.widest_margin_seconds)
+                return tolerance(compared, later=self._flow.expiry.widest_margin)
 
             large = LargeComparison(
                 self._barriers,

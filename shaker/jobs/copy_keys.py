@@ -166,7 +166,7 @@ class KeyCopier:
     def _margin(self) -> int:
         """Milliseconds by which an expiry lies later on the target."""
         complete = self._flow.lifecycle.work is not WorkState.COPYING
-        return 0 if complete else int(self._flow.expiry.margin_seconds * 1000)
+        return 0 if complete else self._flow.expiry.margin
 
     async def copy(self, keys: Keys) -> int:
         """Copy keys from the source; return how many are settled."""

@@ -321,7 +321,7 @@ class Verify:
         return bool(self._unfit()) or wanted.aborted
 
     def _tolerance(self, sides: Sides) -> Tolerance:
-        return tolerance(sides, later_seconds=self._flow.expiry.widest_margin_seconds)
+        return tolerance(sides, later=self._flow.expiry.widest_margin)
 
     def _copy(self, database: int, keys: list[bytes]) -> CommandRun:
         """Hand keys over to the job that copies from the source, which removes those that the source lacks."""

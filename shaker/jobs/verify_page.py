@@ -172,7 +172,7 @@ def fields_expire(infos: Sequence[ServerInfo]) -> bool:
     return all(info.valkey_release >= (9, 0) if info.is_valkey else info.release >= (7, 4) for info in infos)
 
 
-def tolerance(sides: Sides, *, later_seconds: float) -> Tolerance:
-    """Return how far expiries may differ, for a margin of `later_seconds`."""
+def tolerance(sides: Sides, *, later: int) -> Tolerance:
+    """Return how far expiries may differ, for a margin of `later` milliseconds."""
     inexact = 0 if sides.exact else INEXACT_MS
-    return Tolerance(later=int(later_seconds * 1000) + inexact, earlier=inexact)
+    return Tolerance(later=later + inexact, earlier=inexact)

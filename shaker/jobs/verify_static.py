@@ -93,7 +93,7 @@ async def compare_static(
         points = _Points()
 
         def allowed() -> Tolerance:
-            return tolerance(sides, later_seconds=settings.expiry.margin_seconds)
+            return tolerance(sides, later=round(settings.expiry.margin_seconds * 1000))
 
         one = VerifyPass(
             sides,

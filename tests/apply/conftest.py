@@ -71,5 +71,5 @@ def behind(writer: Writer) -> Feeding:
     """The stream of a writer that is behind; the target has expired nothing."""
     assert writer.flow.expiry.behind
     writer.flow.target.expired = COUNTED
-    writer.flow.expiries.begin_snapshot(COUNTED)
+    writer.flow.expiries.begin_snapshot()
     return Feeding(writer)

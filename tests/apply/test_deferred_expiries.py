@@ -12,9 +12,11 @@ from shaker.apply.deferred_expiries import Expiries
 from shaker.apply.snapshot_requests import SnapshotEncoder
 from shaker.codec.resp.replies import encode
 from shaker.errors import LinkError
+from shaker.flow.lifecycle import FlowEvent
 from shaker.model.batch import Batch, CommandRun
 from shaker.model.entries import Entry, LargeEntry
-from shaker.model.items import SnapshotChunk, SnapshotKeys, StreamItem
+from shaker.model.items import SnapshotChunk, SnapshotKeys, SnapshotStart, StreamItem
+from shaker.model.position import Phase
 from shaker.rules.chain import Chain
 from shaker.rules.command_table import CommandTable
 from shaker.rules.expiring_commands import NEEDS, SETS
@@ -167,6 +169,34 @@ def test_sent_again_after_a_reconnect(behind: Feeding, target: Server) -> None:
     assert target.client().get("n") == b"1"
     # Nobody knows what the connection before had done: there may be keys.
     assert writer.flow.expiries.waiting
+
+
+@pytest.mark.parametrize("database", [0, 3])
+def test_the_margin_is_known_until_a_snapshot_replaces_the_keys(
+    behind: Feeding, target: Server, database: int
+) -> None:
+    """A full sync that is announced has replaced nothing: a worker that starts then still finds the earlier keys."""
+    writer = behind.writer
+    behind.apply(("SET", "earlier", 1, "PXAT", FAR), database=database)
+    assert expires(target, "earlier", database) == FAR + MARGIN
+    expire_one(writer)
+    for number in range(2):
+        behind.write(("SET", "n", number), database=database)
+        writer.send()  # the end of the second transaction waits for the answer to the first
+    writer.flow.happen(FlowEvent.SOURCE_CONNECTED)
+    writer.flow.begin_snapshot()
+    writer.put(SnapshotStart("s", REPLID, 5000, flush=True))
+    writer.receive()
+    writer.step()
+    found = checkpoint_of(target)
+    assert found is not None
+    assert target.client(db=database).get("n") == b"1"
+    assert (found.phase, found.margin, found.expired) == (Phase.STREAM, MARGIN, COUNTED.text)
+
+    writer.run()
+    found = checkpoint_of(target)
+    assert found is not None
+    assert (found.phase, found.margin, found.expired) == (Phase.SNAPSHOT, 0, COUNTED._replace(keys=1).text)
 
 
 @pytest.mark.parametrize(
@@ -388,8 +418,8 @@ def restored(expiries: Expiries, *entries: Entry | LargeEntry) -> list[bytes]:
 def test_what_tells_of_no_expiry_is_not_looked_at() -> None:
     """It is passed on as it is; what only needs a key is looked at once there is any to be copied or late."""
     asked = Asked()
-    expiries = Expiries("default", asked)
-    expiries.begin_snapshot(None)
+    expiries = Expiries("default", asked, lambda: None)
+    expiries.begin_snapshot()
     near: Command = ("PEXPIREAT", "k", NOW + 5)
     for one in (
         part(near, expiries=0),
@@ -407,7 +437,7 @@ def test_what_tells_of_no_expiry_is_not_looked_at() -> None:
     assert len(asked.questions) == 1
     expiries.waiting = True
     assert rewritten(expiries, item(moving), moving) == (moving.data, [(0, encode("SADD", COPYING, "b"))])
-    late = Expiries("default", Asked(late=True))
+    late = Expiries("default", Asked(late=True), lambda: None)
     assert rewritten(late, item(moving), moving) == (moving.data, [(0, encode("SADD", DOUBTFUL, "b"))])
     assert late.doubts
     assert not expiries.doubts
@@ -421,14 +451,17 @@ def test_a_fragment_that_may_set_an_expiry_is_remembered() -> None:
 
     one = part(("SET", "k", "v", "PXAT", NOW + 5))._replace(label=(b"set", b"k"))
     margin = 2000
-    assert rewritten(Expiries("default", close), item(one), one) == (one.data, [(0, encode("SADD", EXPIRING, "k"))])
+    assert rewritten(Expiries("default", close, lambda: None), item(one), one) == (
+        one.data,
+        [(0, encode("SADD", EXPIRING, "k"))],
+    )
     margin = 0
-    assert rewritten(Expiries("default", close), item(one), one) == (one.data, [])
+    assert rewritten(Expiries("default", close, lambda: None), item(one), one) == (one.data, [])
 
 
 def test_a_target_that_keeps_what_expires() -> None:
     """In its import mode nothing is put off, nor late: times only become absolute."""
-    expiries = Expiries("default", Asked())
+    expiries = Expiries("default", Asked(), lambda: None)
     expiries.by_target = True
     one = part(("EXPIRE", "k", 5), ("PERSIST", "l"))
     data, beside = rewritten(expiries, item(one), one)
@@ -443,7 +476,7 @@ def test_a_target_that_keeps_what_expires() -> None:
 def test_times_are_asked_for_the_item_or_for_a_snapshot() -> None:
     """The stream's own are counted from when it was written."""
     asked = Asked()
-    expiries = Expiries("default", asked)
+    expiries = Expiries("default", asked, lambda: None)
     one = part(("EXPIRE", "k", 5))
     rewritten(expiries, item(one), one)
     restored(expiries, Entry(b"k", b"\0\0", -1, -1, -1))
@@ -457,7 +490,7 @@ def test_nothing_is_near_for_a_copy_that_is_left_alone() -> None:
     def never(item: StreamItem | None) -> Times:
         return Times(NOW, NEVER, 0, 0, late=False, passed=False)
 
-    expiries = Expiries("default", never)
+    expiries = Expiries("default", never, lambda: None)
     assert len(restored(expiries, Entry(b"k", bytes([22]), 5, -1, -1))) == 1
     one = part(("HPEXPIREAT", "h", 5, "FIELDS", 1, "f"), ("PEXPIREAT", "k", 5))
     data = rewritten(expiries, item(one), one)

@@ -43,8 +43,6 @@ LIBRARY = b"#!lua name=%s\nredis.register_function('%s', function() return 1 end
 def test_keys_of_a_snapshot(fresh: Writer, target: Server, database: int) -> None:
     """Put off and remembered, before the batch counts as applied."""
     payload = dump_of(target, "value")
-    expiries = fresh.flow.expiries
-    expiries.begin_snapshot(None)
     entries = [
         Entry(b"near", payload, soon(), -1, -1),
         Entry(b"gone", payload, soon(-9), -1, -1),

@@ -62,12 +62,12 @@ def test_expiries_with_the_margin_of_an_earlier_worker_are_equal(
 ) -> None:
     """A margin that was wider, by its setting, by lag or by a difference of the clocks, is known to the next one."""
     source.client(db=database).set("key", 1, ex=5000)
-    running = worker(source, target, SHAKER_EXPIRY__MARGIN_SECONDS="60")
+    running = worker(source, target, SHAKER_EXPIRY__MARGIN_SECONDS="64.002")
     running.wait_state("streaming")
     source.client(db=database).set("streamed", 1, ex=5000)
     running.wait_applied(source)
     ends = [int(each.client(db=database).pexpiretime("streamed")) for each in (source, target)]
-    assert ends[1] - ends[0] == 60_000
+    assert ends[1] - ends[0] == 64_002
     running.terminate()
     running.wait_ended()
 

@@ -144,6 +144,15 @@ def test_the_margin_grows_with_what_makes_the_target_early(skew: float) -> None:
     assert world.status.expiries.margin_seconds == 14.0
 
 
+def test_the_margin_of_an_earlier_worker_is_known_to_the_millisecond() -> None:
+    """A margin that grew with the lag is no round number; in seconds, one in a hundred would lose a millisecond."""
+    world = World()
+    for margin in range(2001, 20_000):
+        checkpoint = Checkpoint(phase=Phase.STREAM, replid="a" * 40, offset=700, margin=margin)
+        world.flow.registered(checkpoint, same_server_run=False, first=True)
+        assert world.flow.expiry.widest_margin == margin
+
+
 def test_a_lag_that_passes_is_not_usual() -> None:
     """It is smoothed over some ten seconds, and only in the stream."""
     world = World()
@@ -160,7 +169,7 @@ def test_a_target_that_keeps_what_expires_gets_no_margin() -> None:
     """In import mode only the source's deletions count."""
     world = World()
     world.flow.expiries.by_target = True
-    assert world.flow.expiry.margin_seconds == 0
+    assert world.flow.expiry.margin == 0
 
 
 def test_the_longer_the_lag_the_further_is_near() -> None:
@@ -244,6 +253,8 @@ def test_a_snapshot_begins_from_what_was_counted_last() -> None:
     world.now += 100
     world.flow.expiry.observe_expired(True, BEFORE._replace(keys=9))
     world.flow.begin_snapshot()
+    assert world.flow.expiries.expired == BEFORE
+    world.flow.expiries.begin_snapshot()
     assert world.flow.expiries.expired == BEFORE._replace(keys=9)
 
 

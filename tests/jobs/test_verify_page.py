@@ -213,6 +213,6 @@ def test_fields_expire_where_all_servers_can(infos: tuple[str, ...], expected: b
 async def test_the_tolerance(source: Server, target: Server) -> None:
     """The margin in milliseconds, and what is inexact on both sides."""
     async with pair(source, target) as made:
-        assert tolerance(made.sides, later_seconds=2.5) == Tolerance(2500, 0)
+        assert tolerance(made.sides, later=2500) == Tolerance(2500, 0)
         inexact = made.sides._replace(exact=False)
-        assert tolerance(inexact, later_seconds=0) == Tolerance(INEXACT_MS, INEXACT_MS)
+        assert tolerance(inexact, later=0) == Tolerance(INEXACT_MS, INEXACT_MS)

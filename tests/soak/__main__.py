@@ -141,7 +141,7 @@ def _outcome(world: World, witness: Witness) -> tuple[list[str], Verdict]:
         world.complain(str(error))
     if world.worker is not None:
         world.check_log(world.worker)
-    later = int(world.margin * 1000)
+    later = round(world.margin * 1000)
     found = differences(world.source, world.target, later=later)
     found += oracle.differences(world.source, world.target, later=later, clocks_differ=world.clock.moved)
     return found[:SHOWN], witness.verdict(world.target)

@@ -98,7 +98,6 @@ class Replicating:
         self.pending = []
         if resume is None:
             self.writer.flow.window.discard_waiting()
-            self.writer.flow.expiries.begin_snapshot(None)
             self._snapshots += 1
             snapshot = f"{self._snapshots}"
             self.pending.append(SnapshotStart(snapshot, REPLID, START, flush=False, sweep=True))
