@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import random
-from typing import Final
-
-# Failures counted at most: the wait reaches its maximum long before, and 2 ** 1024 overflows a float.
-MAX_FAILURES: Final = 64
 
 
 class Backoff:
@@ -26,11 +22,14 @@ class Backoff:
 
     def next(self, maximum: float | None = None) -> float:
         """Return the seconds to wait now, up to `maximum` if given."""
-        self._failures = min(self._failures + 1, MAX_FAILURES)
-        if self._failures == 1:
+        if not self._failures:
+            self._failures = 1
             return 0.0
+        if maximum is None:
+            maximum = self._maximum
         # The formula of redis-py's ExponentialWithJitterBackoff; importing it would add a tenth to the start.
         jitter = random.random()  # noqa: S311 - spreads attempts, keeps no secret
-        return min(
-            self._maximum if maximum is None else maximum, jitter * self._initial * 2.0 ** (self._failures - 1)
-        )
+        wait = self._initial * 2.0**self._failures
+        if wait < maximum:
+            self._failures += 1  # from a bound that is reached, a longer one is approached as slowly
+        return min(maximum, jitter * wait)

@@ -174,7 +174,7 @@ class Reconnect:
         elif isinstance(error, AccessError):
             self._waited = retry.access_seconds
         else:
-            waits = isinstance(error, ServerBusyError) or not self._attempt.connected
+            waits = further or isinstance(error, ServerBusyError) or not self._attempt.connected
             self._waited = self._backoff.next(None if waits else max(retry.max_seconds, retry.stuck_seconds))
         return self._waited
 

@@ -25,3 +25,14 @@ def test_the_wait_grows_to_its_bound_and_varies() -> None:
         assert max(waits[-100:]) > 2.5
         assert max(waits[1:3]) <= 0.8
     assert series[0] != series[1]
+
+
+def test_a_longer_bound_is_approached_as_slowly() -> None:
+    """A server that was down for an hour and then fails once is tried again soon, whatever the bound is now."""
+    backoff = Backoff(initial=0.1, maximum=1.0)
+    for _ in range(3600):
+        backoff.next()
+    waits = [backoff.next(30.0) for _ in range(2000)]
+    assert waits[0] <= 1.6
+    assert waits[1] <= 3.2
+    assert max(waits) > 15.0
