@@ -74,16 +74,19 @@ class PageComparison:
         tolerance: Callable[[], Tolerance],
         *,
         keys_only: bool = False,
+        expiries: bool = True,
         waiting: tuple[str, ...] = (),
     ) -> None:
         """Compare through `sides`; `points` make the moments at which both servers are at one offset.
 
-        `waiting` are sets of keys, in each database of the target, that another job is about to correct.
+        `expiries` is False where no key has one on either server, so that nobody has to ask for them. `waiting` are
+        sets of keys, in each database of the target, that another job is about to correct.
         """
         self._points = points
         self._sides = sides
         self._tolerance = tolerance
         self.keys_only = keys_only
+        self._expiries = expiries
         self._waiting = waiting
         self._differ = compare_types if keys_only else compare
 
@@ -95,9 +98,10 @@ class PageComparison:
         Raises BarrierError and LinkError: nothing is known of the keys then.
         """
         sides = self._sides
-        asked = "TYPE" if self.keys_only else "DUMP"
-        expiry = "PEXPIRETIME" if sides.exact else "PTTL"
-        requests: list[Asked] = [("SELECT", database), each([(asked,), (expiry,)], keys)]
+        wanted: list[Request] = [("TYPE",) if self.keys_only else ("DUMP",)]
+        if self._expiries:
+            wanted.append(("PEXPIRETIME",) if sides.exact else ("PTTL",))
+        requests: list[Asked] = [("SELECT", database), each(wanted, keys)]
         async with self._points.at(sides.source, requests, beside=sides.target) as held:
             assert held.beside is not None
             theirs, target_ms = held.beside
@@ -113,7 +117,7 @@ class PageComparison:
         self, database: int, keys: Sequence[bytes], source: RawReplies, target: RawReplies, clocks: tuple[int, int]
     ) -> tuple[list[Difference], int]:
         """Return what differs by the replies of both sides, and the bytes of the source's values."""
-        exact = self._sides.exact
+        exact = self._sides.exact or not self._expiries
         # Nearly all pages are equal to the byte. Errors and times to live are not proven equal by being so.
         if exact and source.data == target.data:
             measured = source.measured
@@ -123,9 +127,11 @@ class PageComparison:
         tolerance = self._tolerance()
         suspects = []
         taken = 0
-        for index, key in enumerate(keys, 1):
-            value, expiry = mine[2 * index - 1], mine[2 * index]
-            their_value, their_expiry = theirs[2 * index - 1], theirs[2 * index]
+        step = 2 if self._expiries else 1
+        for index, key in enumerate(keys):
+            begin, end = step * index + 1, step * index + step
+            value, their_value = mine[begin], theirs[begin]
+            expiry, their_expiry = (mine[end], theirs[end]) if self._expiries else (NO_EXPIRY, NO_EXPIRY)
             # Nearly all keys are equal to the byte. A time to live is none to compare by itself.
             if value == their_value and expiry == their_expiry and (exact or expiry == NO_EXPIRY):
                 taken += len(value or b"")

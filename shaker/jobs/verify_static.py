@@ -98,7 +98,9 @@ async def compare_static(
         one = VerifyPass(
             sides,
             selection,
-            PageComparison(points, sides, allowed, keys_only=keys_only),
+            PageComparison(
+                points, sides, allowed, keys_only=keys_only, expiries=any(info.expiring for info in infos)
+            ),
             LargeComparison(points, sides, allowed, _watch, fields_expire=fields_expire(infos)),
             VerifyPace(keys_per_second, 1.0, settings.verify.bytes_per_second),
             extra_too=True,

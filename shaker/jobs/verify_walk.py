@@ -188,7 +188,8 @@ class Walk:
         if found is None or not self._selection.takes_all(found.keys):
             _, reply = checked(client.side, client.connection.values(data, 0, 2), DOING)
             cursor, keys = scan_page(reply)
-            keys = self._selection.of(keys)
+            if not self._selection.takes_all(data):
+                keys = self._selection.of(keys)
             return Page(side, database, keys, [], _behind(side, database, cursor), len(keys))
         return Page(side, database, [], [], _behind(side, database, found.cursor), found.number, found.keys)
 

@@ -118,7 +118,7 @@ class ServerInfo:
     persistence: PersistenceInfo = field(default_factory=PersistenceInfo)
     expired: ExpiryCounters | None = None
     keyspace: Mapping[int, int] = field(default_factory=dict)  # number of keys in each database that holds any
-    expiring: int = 0  # number of keys with an expiry, in all databases
+    expiring: int = 0  # number of keys with an expiry, in all databases; all keys where the server does not say it
     input_bytes: int | None = None  # received from the network since the start
     modules: tuple[str, ...] = ()  # names of the loaded modules
 
@@ -146,6 +146,7 @@ class ServerInfo:
 def parse_info(reply: bytes) -> ServerInfo:
     """Return what an INFO reply says; sections that are not in it stay empty."""
     fields = _fields(reply)
+    keyspace = _keyspace(fields)
     product, version = ("Valkey", fields["valkey_version"]) if fields.get("valkey_version") else ("Redis", "")
     return ServerInfo(
         product=product,
@@ -188,8 +189,8 @@ def parse_info(reply: bytes) -> ServerInfo:
             fork_microseconds=_number(fields, "latest_fork_usec"),
         ),
         expired=_expired(fields),
-        keyspace=_keyspace(fields),
-        expiring=_expiring(fields),
+        keyspace=keyspace,
+        expiring=_expiring(fields, keyspace),
         input_bytes=_number(fields, "total_net_input_bytes"),
         modules=_modules(reply),
     )
@@ -243,12 +244,9 @@ def _keyspace(fields: Mapping[str, str]) -> dict[int, int]:
     return keys
 
 
-def _expiring(fields: Mapping[str, str]) -> int:
-    return sum(
-        _digits(_pairs(value).get("expires", "")) or 0
-        for name, value in fields.items()
-        if name.startswith("db") and name[2:].isdigit()
-    )
+def _expiring(fields: Mapping[str, str], keyspace: Mapping[int, int]) -> int:
+    found = {number: _digits(_pairs(fields[f"db{number}"]).get("expires", "")) for number in keyspace}
+    return sum(keyspace[number] if count is None else count for number, count in found.items())
 
 
 def _replicas(fields: Mapping[str, str]) -> tuple[ReplicaInfo, ...]:

@@ -76,6 +76,29 @@ async def test_differences_in_any_database_are_found(source: Server, target: Ser
     }
 
 
+@pytest.mark.parametrize("database", [0, 9])
+@pytest.mark.parametrize("expiring", ["source", "target", None])
+@pytest.mark.parametrize("name", ["redis-6.2", DEFAULT])
+async def test_expiries_are_read_where_any_key_has_one(name: str, expiring: str | None, database: int) -> None:
+    """On either server and in any database; elsewhere nobody asks for them, and values and missing keys are found."""
+    with Server(name) as source, Server(name) as target:
+        for server in (source, target):
+            server.client().mset({"same": 1, "differs": 1, "expires": 1})
+        source.client().set("differs", 2)
+        source.client().set("missing", 1)
+        target.client().set("extra", 1)
+        found = {(0, b"differs"): Kind.VALUE, (0, b"missing"): Kind.MISSING, (0, b"extra"): Kind.EXTRA}
+        for server in (source, target):
+            server.client(db=database).set("one", 1)
+        if expiring is not None:
+            (source if expiring == "source" else target).client(db=database).expire("one", 5000)
+            found[database, b"one"] = Kind.EXPIRY
+        assert kinds(await compared(source, target, delays=(0.0, 0.0))) == found
+        asked = [server.info("commandstats") for server in (source, target)]
+        commands = ("cmdstat_pexpiretime", "cmdstat_pttl")
+        assert [any(command in stats for command in commands) for stats in asked] == [expiring is not None] * 2
+
+
 async def test_a_rate_holds(source: Server, target: Server) -> None:
     """For the walk over each of both servers."""
     for server in (source, target):

@@ -30,7 +30,7 @@ def test_each_section_of_a_real_server_is_read(name: str, shared: Callable[[str]
     assert found.is_valkey == name.startswith("valkey")
     assert (found.run_id, found.replication.replid) == (plain["run_id"], plain["master_replid"])
     assert found.release >= (4, 0)
-    assert (found.keyspace, found.keys) == ({0: 1, 3: 2}, 3)
+    assert (found.keyspace, found.keys, found.expiring) == ({0: 1, 3: 2}, 3, 0)
     assert found.replication.role == "master"
     assert not found.replication.is_replica
     assert found.replication.offset is not None
@@ -62,6 +62,12 @@ def test_a_malformed_number_counts_as_absent(number: str) -> None:
     assert found.keyspace == {}
     assert parse_info(f"db{number}:keys=1,expires=0\r\n".encode()).keyspace == {}
     assert server_info(redis_version=f"7.x{number}").release == (0, 0)
+
+
+def test_keys_expire_where_the_server_does_not_say_how_many() -> None:
+    """A service may leave the field out; its keys are not taken for keys without an expiry."""
+    assert parse_info(b"db0:keys=7,expires=2,avg_ttl=0\r\ndb5:keys=4\r\n").expiring == 6
+    assert parse_info(b"db0:keys=7,expires=,avg_ttl=0\r\n").expiring == 7
 
 
 def test_a_value_beyond_the_longest_path_is_left_out() -> None:
