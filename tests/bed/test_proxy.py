@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import socket
 import time
 from collections.abc import Iterator
 
@@ -139,6 +141,21 @@ def test_refuse_and_accept_again_on_the_same_port(proxy: Proxy, client: redis.Re
     proxy.accept()
     with redis.Redis(port=port) as late:
         assert late.ping()
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_what_connects_while_it_refuses_is_closed(source: Server, ended: bool) -> None:
+    """No transport is left open, which another test would be blamed for; also where the proxy ends then."""
+    with Proxy(source) as proxy, socket.socket() as client:
+        proxy._loop.call_soon_threadsafe(time.sleep, 0.1)  # the accept and the refusal come in the same turn
+        client.connect(("127.0.0.1", proxy.port))
+        if not ended:
+            proxy.refuse()
+            proxy.reset()
+            with pytest.raises(ConnectionResetError):
+                client.recv(1)
+            assert proxy.connections == 1
+    gc.collect()
 
 
 def test_redirect_moves_new_connections(proxy: Proxy, client: redis.Redis, target: Server) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from abc import ABC, abstractmethod
-from typing import Self
+from typing import Final, Self
+
+ACCEPTING_TURNS: Final = 5  # of the event loop, from the accept of a connection until its task runs
 
 
 class Listener(ABC):
@@ -55,12 +57,25 @@ class Listener(ABC):
         self._loop.close()
 
     async def _close(self) -> None:
-        self._listener.close()
+        await stop_listening(self._listener)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)
+
+
+async def stop_listening(listener: asyncio.Server) -> None:
+    """Close a listener; connections that it has accepted reach their task before that.
+
+    asyncio leaves a connection open for ever whose listener closes between its accept and its first callback.
+    """
+    loop = asyncio.get_running_loop()
+    for listening in listener.sockets:
+        loop.remove_reader(listening)
+    for _ in range(ACCEPTING_TURNS):
+        await asyncio.sleep(0)
+    listener.close()
 
 
 async def read_request(reader: asyncio.StreamReader) -> list[bytes]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
+from tests.support.listener import stop_listening
 from tests.support.servers import Server
 
 Direction = Literal["up", "down", "both"]  # up: from client to server
@@ -116,9 +117,9 @@ class Proxy:
             self.port = self._listener.sockets[0].getsockname()[1]
 
     async def _close_listener(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            await stop_listening(listener)
 
     async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
