@@ -24,6 +24,7 @@ from shaker.jobs.source_fence import SourceFence
 from shaker.jobs.verify import Verify
 from shaker.jobs.way_back import WayBack
 from shaker.model.cutover import CutoverEvent, CutoverNote, CutoverPhase
+from shaker.model.server_info import ServerInfo
 from shaker.net.client import open_client, open_fence_client
 from shaker.net.connection import ReplyError
 from shaker.settings.schema import Settings
@@ -144,6 +145,7 @@ class Attempt:
     async def _prepare(self, fence: SourceFence) -> dict[str, str]:
         """Have the checkpoint note what the lasting fence changes on the source; return that."""
         order = self._order
+        _check_primary(await fence.info())
         before: dict[str, str] = {}
         if order.fence == "replicas":
             before = await fence.configuration()
@@ -161,6 +163,7 @@ class Attempt:
         else:
             info = await fence.pause()
             tasks.start_soon(self._renew, fence)
+        _check_primary(info)
         if info.replication.replid != self._flow.status.stream.replid or info.replication.offset is None:
             raise Failed(Outcome.FAILED, "the source has begun another history")
         self._end = info.replication.offset
@@ -257,3 +260,12 @@ class Attempt:
         if flow.status.state is not State.STREAMING and self._state.phase in WATCHED:
             return Failed(Outcome.FAILED, f"state is {flow.status.state}")
         return None
+
+
+def _check_primary(info: ServerInfo) -> None:
+    """Raise Failed for a replica: a fence there keeps nobody from writing to its primary."""
+    if info.replication.is_replica:
+        raise Failed(
+            Outcome.REFUSED,
+            "the source is a replica, and its primary would still take writes: name the primary in source.url",
+        )

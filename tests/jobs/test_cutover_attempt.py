@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -109,3 +110,19 @@ async def test_without_a_fence_the_end_offset_is_the_last_one(
         report = await cutting.ended()
         assert report["outcome"] == "done"
         assert target.client().get("k") == b"1"
+
+
+@pytest.mark.parametrize("fence", ["replicas", "pause", "none"])
+async def test_a_source_that_is_a_replica_is_refused(
+    server: Callable[..., Server], target: Server, tmp_path: Path, fence: str
+) -> None:
+    """Its primary would take writes behind the end offset. Nothing is fenced on either."""
+    primary, replica = server(), server()
+    replica.replicate(primary)
+    async with cutting_over(replica, target, tmp_path) as cutting:
+        cutting.cutover.order(Order(fence=fence))
+        report = await cutting.ended()
+    assert (report["outcome"], report["source_open"]) == ("refused", True)
+    assert "the source is a replica" in str(report["reason"])
+    assert list(replica.client().config_get("min-replicas-to-write").values()) == ["0"]
+    assert primary.client().incr("k") == 1
