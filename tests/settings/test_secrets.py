@@ -31,7 +31,8 @@ def test_a_short_secret_is_masked_as_a_whole_word_only() -> None:
     """Masked everywhere, it would make lines unreadable."""
     hide("zq")
 
-    assert masked({"event": "password zq, of zqueue"})["event"] == "password ***, of zqueue"
+    # No word here is a password of another test, which would be masked, too.
+    assert masked({"event": "it says zq, of zqueue"})["event"] == "it says ***, of zqueue"
 
 
 def test_the_longest_secret_is_masked_first() -> None:
