@@ -147,13 +147,14 @@ class KeyCopier:
         """Return the requests that give keys the source's expiry, and have `missing` ones copied."""
         writes: list[bytes] = []
         gone: list[bytes] = []
+        margin = self._margin
         for key, at in found.items():
             if at == NO_KEY:
                 gone.append(key)
             elif at == NO_EXPIRY:
                 writes.append(encode("PERSIST", key))
             else:
-                writes.append(encode("PEXPIREAT", key, at + self._margin))
+                writes.append(encode("PEXPIREAT", key, at + margin))
         if gone:
             writes.append(encode("UNLINK", *gone))
         if missing:
@@ -214,14 +215,15 @@ class KeyCopier:
 
     def _copies(self, database: int, copied: Mapping[bytes, tuple[Any, int]]) -> CommandRun:
         writes: list[bytes] = []
+        margin = self._margin
         for key, (dump, at) in copied.items():
             if dump is None or at == NO_KEY:
                 writes.append(encode("UNLINK", key))
                 continue
             payload = portable(blob(dump))
-            if self._margin:
-                payload = deferred(payload, 0, 0, self._margin).payload
-            expiry = at + self._margin if at >= 0 else 0
+            if margin:
+                payload = deferred(payload, 0, 0, margin).payload
+            expiry = at + margin if at >= 0 else 0
             if len(payload) > self._flow.target.max_bulk:  # MEMORY USAGE is an estimate
                 self._refuse(key, len(payload))
             elif self._flow.target.form.taken[payload[-10]]:

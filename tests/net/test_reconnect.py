@@ -229,7 +229,7 @@ async def test_waits_grow_longer_over_a_connection_that_fails_at_one_place() -> 
                 side.connected()
             waits.append(side._wait(LinkError("again")))
     assert max(down) <= 0.1
-    assert 2.5 < max(stuck) <= 5.0
+    assert max(stuck) == 5.0
 
 
 async def test_a_connection_that_gets_on_is_not_left_alone_longer() -> None:
